@@ -1,0 +1,202 @@
+"""Makes a small data set in COCO format: colored shapes that overlap on a noisy background.
+
+    python examples/shapes.py --output=shapes --train=400 --val=60 --size=128 --seed=0
+
+writes
+
+    shapes/train/000001.png ...     shapes/annotations/train.json
+    shapes/val/000001.png ...       shapes/annotations/val.json
+
+Colors say nothing about the class, so the class has to be read from the outline. Later shapes
+cover earlier ones; masks are the visible part, and at least half of every shape is visible. Shapes
+in full view are annotated as polygons, covered ones as run lengths, and category ids have gaps: a
+reader that gets all of this right is ready for COCO. The same seed gives the same files, and more
+images do not change the first ones.
+"""
+
+import argparse
+import colorsys
+import json
+import math
+import pathlib
+import sys
+
+import numpy as np
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
+
+CATEGORIES = {"circle": 3, "rectangle": 7, "triangle": 8, "star": 15}
+_SUPERSAMPLING = 4
+_MIN_VISIBLE = 0.5
+_MIN_COLOR_DISTANCE = 90  # of neighbors and background, in RGB
+
+
+def make_shapes(output, *, train=400, val=60, size=128, seed=0):
+    """Writes the data set.
+
+    Args:
+        output: folder to make.
+        train, val: int. Number of images in each part.
+        size: int. Side of the square images; shapes are between 0.16 and 0.47 of it (20 to 60
+            pixels of 128).
+        seed: int.
+
+    Raises:
+        FileExistsError: if `output` exists and is not an empty folder.
+    """
+    output = pathlib.Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"The output folder must be new or empty. Received: output={output}.")
+    (output / "annotations").mkdir(parents=True, exist_ok=True)
+    for part, (name, count) in enumerate({"train": train, "val": val}.items()):
+        (output / name).mkdir()
+        images, annotations = [], []
+        for i in range(count):
+            image_id, file_name = part * train + i + 1, f"{i + 1:06d}.png"
+            image, shapes = make_image(size, np.random.default_rng([seed, part, i]))
+            Image.fromarray(image).save(output / name / file_name)
+            images.append({"id": image_id, "file_name": file_name, "height": size, "width": size})
+            for shape in shapes:
+                shape = {"id": len(annotations) + 1, "image_id": image_id, **shape}
+                annotations.append(shape)
+        content = {
+            "info": {"description": f"Shapes, {name}", "seed": seed},
+            "images": images,
+            "categories": [{"id": id_, "name": name} for name, id_ in CATEGORIES.items()],
+            "annotations": annotations,
+        }
+        (output / "annotations" / f"{name}.json").write_text(json.dumps(content))
+
+
+def make_image(size, rng):
+    """Draws one image of 2 to 6 shapes.
+
+    Args:
+        size: int. Side of the image.
+        rng: np.random.Generator.
+
+    Returns:
+        image: (size, size, 3) uint8.
+        annotations: list of COCO annotations, without "id" and "image_id".
+    """
+    image, colors = _background(size, rng)
+    shapes = []  # (class name, polygon, mask), the uppermost last
+    visible = []  # what later shapes left of each mask
+    wanted = rng.integers(2, 7)
+    for _ in range(200):  # attempts; crowded images end up with fewer shapes
+        name, polygon = _random_polygon(size, rng)
+        coverage = _coverage(polygon, size)
+        mask = coverage >= 0.5
+        remaining = [old & ~mask for old in visible]
+        if any(
+            rest.sum() < _MIN_VISIBLE * shape[2].sum()
+            for rest, shape in zip(remaining, shapes, strict=True)
+        ):
+            continue
+        color = _contrasting_color(colors, rng)
+        image += coverage[:, :, None] * (color - image)
+        shapes.append((name, polygon, mask))
+        visible = [*remaining, mask]
+        colors.append(color)
+        if len(shapes) == wanted:
+            break
+    image += rng.normal(0, 5, image.shape)
+    annotations = [
+        _annotation(name, polygon, mask, rest)
+        for (name, polygon, mask), rest in zip(shapes, visible, strict=True)
+    ]
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), annotations
+
+
+def _background(size, rng):
+    """Returns a gradient with soft blotches, (size, size, 3) float, and its two colors."""
+    ends = [np.array(colorsys.hsv_to_rgb(*rng.uniform((0, 0, 0.2), (1, 0.5, 0.9)))) * 255]
+    ends.append(np.clip(ends[0] + rng.uniform(-60, 60, 3), 0, 255))
+    angle = rng.uniform(0, 2 * math.pi)
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    ramp = np.clip(0.5 + math.cos(angle) * x + math.sin(angle) * y, 0, 1)[:, :, None]
+    blotches = rng.normal(0, 14, (7, 7, 3)).clip(-30, 30)
+    blotches = [Image.fromarray(blotches[:, :, c].astype(np.float32)) for c in range(3)]
+    blotches = [blotch.resize((size, size), Image.Resampling.BICUBIC) for blotch in blotches]
+    return ends[0] * (1 - ramp) + ends[1] * ramp + np.stack(blotches, axis=-1), ends
+
+
+def _contrasting_color(others, rng):
+    """Returns a random color, (3,) in 0..255, that differs from each of `others`."""
+    distance = _MIN_COLOR_DISTANCE
+    while True:
+        color = np.array(colorsys.hsv_to_rgb(*rng.uniform((0, 0.3, 0.3), (1, 1, 1)))) * 255
+        if all(np.linalg.norm(color - other) >= distance for other in others):
+            return color
+        distance *= 0.98  # gives in when the color space is full
+
+
+def _random_polygon(size, rng):
+    """Returns a class name and the corners (n, 2) of such a shape, wholly inside the image."""
+    name = str(rng.choice(list(CATEGORIES)))
+    angle = rng.uniform(0, 2 * math.pi)
+    radii, turn = np.ones(1), None
+    if name == "circle":
+        turn = np.arange(48) / 48
+    elif name == "triangle":
+        turn = np.arange(3) / 3 + rng.uniform(-0.05, 0.05, 3)
+    elif name == "rectangle":
+        corner = rng.uniform(0.07, 0.125)  # 1/8 is a square
+        turn = np.array([-corner, corner, 0.5 - corner, 0.5 + corner])
+    else:
+        turn, radii = np.arange(10) / 10, np.where(np.arange(10) % 2, 0.45, 1.0)
+    directions = angle + 2 * math.pi * turn
+    polygon = np.stack([np.cos(directions), np.sin(directions)], axis=1) * radii[..., None]
+    polygon -= polygon.min(axis=0)
+    polygon *= size * rng.uniform(20 / 128, 60 / 128) / polygon.max()
+    polygon += rng.uniform(1, size - 1 - polygon.max(axis=0))
+    return name, polygon
+
+
+def _coverage(polygon, size):
+    """Returns the share of each pixel, (size, size) float in 0..1, that a polygon covers."""
+    canvas = Image.new("L", (size * _SUPERSAMPLING,) * 2)
+    # Pillow counts from pixel centers.
+    corners = [tuple(corner) for corner in (polygon * _SUPERSAMPLING - 0.5).tolist()]
+    ImageDraw.Draw(canvas).polygon(corners, fill=255)
+    return np.asarray(canvas.reduce(_SUPERSAMPLING), np.float64) / 255
+
+
+def _annotation(name, polygon, mask, visible):
+    """Makes a COCO annotation: a polygon for a shape in full view, else compressed run lengths."""
+    size = mask.shape[0]
+    if np.array_equal(visible, mask):
+        polygon = polygon.round(2)
+        segmentation = [polygon.ravel().tolist()]
+        encoded = coco_mask.merge(coco_mask.frPyObjects(segmentation, size, size))
+        low, high = polygon.min(axis=0), polygon.max(axis=0)
+        box = [*low.tolist(), *(high - low).round(2).tolist()]
+    else:
+        encoded = coco_mask.encode(np.asfortranarray(visible, np.uint8))
+        segmentation = {"size": [size, size], "counts": encoded["counts"].decode("ascii")}
+        box = coco_mask.toBbox(encoded).tolist()
+    return {
+        "category_id": CATEGORIES[name],
+        "segmentation": segmentation,
+        "bbox": box,
+        "area": float(coco_mask.area(encoded)),
+        "iscrowd": 0,
+    }
+
+
+def main():
+    """Reads the command line; exit status 1 if the output folder is taken."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", required=True, help="folder to make")
+    parser.add_argument("--train", type=int, default=400, help="training images")
+    parser.add_argument("--val", type=int, default=60, help="validation images")
+    parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
+    parser.add_argument("--seed", type=int, default=0)
+    try:
+        make_shapes(**vars(parser.parse_args()))
+    except OSError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

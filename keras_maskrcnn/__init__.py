@@ -1,0 +1,24 @@
+"""Mask R-CNN for Keras 3 on TensorFlow."""
+
+from keras_maskrcnn import data, ops, training, visualize
+from keras_maskrcnn.config import PRESETS, MaskRCNNConfig
+from keras_maskrcnn.data import DataError
+from keras_maskrcnn.detections import predict_image
+from keras_maskrcnn.evaluation import CocoEvaluation, evaluate
+from keras_maskrcnn.model import MaskRCNN
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PRESETS",
+    "CocoEvaluation",
+    "DataError",
+    "MaskRCNN",
+    "MaskRCNNConfig",
+    "data",
+    "evaluate",
+    "ops",
+    "predict_image",
+    "training",
+    "visualize",
+]

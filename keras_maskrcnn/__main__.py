@@ -1,0 +1,8 @@
+"""Makes `python -m keras_maskrcnn COMMAND` the same as `keras-maskrcnn COMMAND`."""
+
+import sys
+
+from keras_maskrcnn import cli
+
+if __name__ == "__main__":
+    sys.exit(cli.main())

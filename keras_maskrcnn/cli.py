@@ -1,0 +1,415 @@
+"""The command `keras-maskrcnn COMMAND --flag=value ...`; flags and files, no arithmetic.
+
+Exit status: 0 on success, 1 on bad input (one line on stderr names it), 2 on bad usage.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+
+from absl import flags, logging
+
+from keras_maskrcnn.config import PRESETS, MaskRCNNConfig, preset_config
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+_DATA_FIELDS = ("num_classes", "class_names", "category_ids")
+
+
+def train(options):
+    """Trains a model on a COCO-format folder; writes model.keras, history.json, logs, backups."""
+    import keras
+
+    from keras_maskrcnn import data, training
+    from keras_maskrcnn.evaluation import CocoEvaluation
+    from keras_maskrcnn.model import MaskRCNN
+
+    output, verbose = options.output, _verbose(options)
+    _check_output(output, options.resume)
+    keras.utils.set_random_seed(options.seed)
+    dataset = data.coco_json(options.images, options.annotations)
+    overrides = _config_overrides(options)
+    if options.image_size:
+        overrides["image_min_side"] = options.image_size
+        overrides.setdefault("image_max_side", round(options.image_size * 1333 / 800))
+    config = preset_config(
+        options.preset, num_classes=dataset.num_classes, class_names=dataset.class_names,
+        category_ids=dataset.category_ids, **overrides,
+    )  # fmt: skip
+    val = None
+    if options.val_annotations:
+        val = data.coco_json(
+            options.val_images or options.images, options.val_annotations,
+            category_ids=dataset.category_ids,
+        )  # fmt: skip
+    steps_per_epoch = len(dataset) // options.batch_size
+    if not steps_per_epoch:
+        raise ValueError(
+            f"batch_size must be at most the number of images, {len(dataset)}. "
+            f"Received: batch_size={options.batch_size}."
+        )
+    steps = options.steps or options.epochs * steps_per_epoch
+    recipe = training.Recipe(
+        steps=steps, batch_size=options.batch_size, learning_rate=options.learning_rate,
+        **training.PRESET_RECIPES.get(options.preset, {}),
+    )  # fmt: skip
+    model = MaskRCNN(config)
+    if options.weights:
+        _require_file("weights", options.weights)
+        model.load_weights(options.weights)
+    model.compile(optimizer=recipe.optimizer())
+    os.makedirs(output, exist_ok=True)
+    if not options.quiet:
+        print(f"{len(dataset)} images, {dataset.num_classes} classes; {recipe}", flush=True)
+
+    callbacks = [keras.callbacks.BackupAndRestore(os.path.join(output, "backup"))]
+    if val is not None:
+        callbacks += [
+            CocoEvaluation(val, max_detections=options.max_detections, every=options.eval_every),
+            keras.callbacks.ModelCheckpoint(
+                os.path.join(output, "best.keras"), monitor="val_segm/AP", mode="max",
+                save_best_only=True,
+            ),
+        ]  # fmt: skip
+    callbacks += [
+        keras.callbacks.TensorBoard(os.path.join(output, "logs"), write_graph=False),
+        training.HistoryFile(os.path.join(output, "history.json"), resume=options.resume),
+        training.StopAfter(steps),
+    ]
+    batches = data.batches(
+        dataset, options.batch_size, training=True, min_side=config.image_min_side,
+        max_side=config.image_max_side, seed=options.seed, repeat=True,
+    )  # fmt: skip
+    model.fit(
+        batches, epochs=-(-steps // steps_per_epoch), steps_per_epoch=steps_per_epoch,
+        callbacks=callbacks, verbose=verbose,
+    )  # fmt: skip
+    model.save(os.path.join(output, "model.keras"))
+    if not options.quiet:
+        print(f"Wrote {os.path.join(output, 'model.keras')}.")
+
+
+def evaluate(options):
+    """Scores a model with pycocotools and writes the 12 box and 12 mask numbers as JSON."""
+    from keras_maskrcnn import data
+    from keras_maskrcnn.evaluation import evaluate as coco_evaluate
+
+    _refuse_existing(options.output, options.overwrite)
+    overrides = _config_overrides(options)
+    model = _load_model(options.model)
+    if model.config.detections_per_image < options.max_detections:
+        overrides.setdefault("detections_per_image", options.max_detections)
+    model = model.with_config(**overrides) if overrides else model
+    dataset = data.coco_json(
+        options.images, options.annotations, category_ids=model.config.category_ids or None
+    )
+    metrics = coco_evaluate(
+        model, dataset, max_detections=options.max_detections, per_class=options.per_class,
+        verbose=_verbose(options) % 2,
+    )  # fmt: skip
+    with open(options.output, "w", encoding="utf-8") as file:
+        json.dump(metrics, file, indent=1)
+    if not options.quiet:
+        for name, value in metrics.items():
+            print(f"{name:<24} {value:.4f}")
+
+
+def predict(options):
+    """Draws detections on every image, and writes them as COCO results with file names."""
+    from keras_maskrcnn import visualize
+    from keras_maskrcnn.detections import encode_region, predict_image
+
+    paths = _image_paths(options.input)
+    if os.path.isdir(options.output) and os.listdir(options.output) and not options.overwrite:
+        raise FileExistsError(
+            f"the output folder is not empty; pass --overwrite or another. "
+            f"Received: output={options.output!r}."
+        )
+    overrides = _config_overrides(options)
+    model = _load_model(options.model)
+    model = model.with_config(**overrides) if overrides else model
+    names, ids = model.config.names(), model.config.ids()
+    os.makedirs(options.output, exist_ok=True)
+    results = []
+    for path in _progress(paths, options):
+        from keras_maskrcnn.data.coco import read_image
+
+        image, name = read_image(path), os.path.basename(path)
+        found = predict_image(model, image)
+        picture = visualize.draw(image, found, names, score_threshold=options.draw_threshold)
+        visualize.save_png(os.path.join(options.output, f"{name}.png"), picture)
+        for box, score, label, mask in zip(
+            found["boxes"], found["scores"], found["labels"], found["masks"], strict=True
+        ):
+            x1, y1, x2, y2 = box.tolist()
+            results.append({
+                "file_name": name,
+                "category_id": int(ids[label - 1]),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": float(score),
+                "segmentation": encode_region(mask, (0, 0), *mask.shape),
+            })  # fmt: skip
+    with open(os.path.join(options.output, "predictions.json"), "w", encoding="utf-8") as file:
+        json.dump(results, file)
+    if not options.quiet:
+        print(f"{len(results)} detections in {len(paths)} images; pictures in {options.output}.")
+
+
+def export(options):
+    """Writes the model as the next version of a SavedModel: OUTPUT/1, OUTPUT/2, ..."""
+    overrides = _config_overrides(options)
+    model = _load_model(options.model)
+    model = model.with_config(**overrides) if overrides else model
+    versions = [int(name) for name in _listdir(options.output) if name.isdigit()]
+    model.export(
+        os.path.join(options.output, str(max(versions, default=0) + 1)), verbose=not options.quiet
+    )
+
+
+# Flags
+
+
+def _train_flags(values):
+    define = _Definer(values)
+    define.string("images", None, "folder of the training images", required=True)
+    define.string("annotations", None, "COCO json of the training images", required=True)
+    define.string("val_images", None, "folder of the validation images")
+    define.string("val_annotations", None, "COCO json of the validation images")
+    define.string("preset", None, f"one of {', '.join(PRESETS)}", required=True)
+    define.string("output", None, "folder for the model, its history, logs and backups", True)
+    define.integer("epochs", 12, "passes over the images, unless --steps is given")
+    define.integer("steps", None, "training steps in all")
+    define.integer("batch_size", 2, "images a step")
+    define.float("learning_rate", None, "default: 0.02 for 16 images a step, or the preset's")
+    define.integer("image_size", None, "shorter side in pixels; the longer side's limit follows")
+    define.string("weights", None, "a .weights.h5 file to start from, of the same config")
+    define.integer("eval_every", 1, "epochs between two validations")
+    define.integer("max_detections", 100, "detections an image that a validation counts")
+    define.integer("seed", 0, "of weights, order, flips")
+    define.boolean("resume", False, "go on from the backup in --output")
+    _define_config(define, _DATA_FIELDS)
+
+
+def _evaluate_flags(values):
+    define = _Definer(values)
+    define.string("model", None, "a .keras file", required=True)
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "COCO json", required=True)
+    define.string("output", None, "JSON file for the numbers", required=True)
+    define.integer("max_detections", 100, "detections an image that count")
+    define.boolean("per_class", False, "also write the AP of each class")
+    define.boolean("overwrite", False, "replace an existing --output")
+    _define_inference_config(define)
+
+
+def _predict_flags(values):
+    define = _Definer(values)
+    define.string("model", None, "a .keras file", required=True)
+    define.string("input", None, "an image or a folder of images", required=True)
+    define.string("output", None, "folder for pictures and predictions.json", required=True)
+    define.float("draw_threshold", 0.5, "lowest score that is drawn")
+    define.boolean("overwrite", False, "write into a folder that is not empty")
+    _define_inference_config(define)
+
+
+def _export_flags(values):
+    define = _Definer(values)
+    define.string("model", None, "a .keras file", required=True)
+    define.string("output", None, "folder; the model becomes its next version", required=True)
+    _define_inference_config(define)
+
+
+COMMANDS = {
+    "train": (train, _train_flags),
+    "evaluate": (evaluate, _evaluate_flags),
+    "predict": (predict, _predict_flags),
+    "export": (export, _export_flags),
+}
+
+
+class _Definer:
+    """Defines absl flags in a set of their own, so that commands do not share them."""
+
+    def __init__(self, values):
+        self._values = values
+        self.boolean("quiet", False, "print nothing but errors")
+
+    def _define(self, define, name, default, text, required=False):
+        define(name, default, text, flag_values=self._values, required=required)
+
+    def string(self, *args, **kwargs):
+        self._define(flags.DEFINE_string, *args, **kwargs)
+
+    def integer(self, *args, **kwargs):
+        self._define(flags.DEFINE_integer, *args, **kwargs)
+
+    def float(self, *args, **kwargs):
+        self._define(flags.DEFINE_float, *args, **kwargs)
+
+    def boolean(self, *args, **kwargs):
+        self._define(flags.DEFINE_boolean, *args, **kwargs)
+
+    def list(self, *args, **kwargs):
+        self._define(flags.DEFINE_list, *args, **kwargs)
+
+
+def _define_config(define, leave_out):
+    """Makes a flag of every config field; those that are not given keep the preset's value."""
+    kinds = {int: define.integer, float: define.float, str: define.string}
+    for field in dataclasses.fields(MaskRCNNConfig):
+        if field.name not in leave_out:
+            kind = kinds.get(field.type, define.list)
+            kind(field.name, None, f"config; the paper's value is {field.default}")
+
+
+def _define_inference_config(define):
+    """The config fields that can differ from those of training: weights do not depend on them."""
+    fields = {field.name for field in dataclasses.fields(MaskRCNNConfig)}
+    kept = {
+        "image_min_side", "image_max_side", "test_pre_nms", "test_proposals", "score_threshold",
+        "nms_iou", "detections_per_image",
+    }  # fmt: skip
+    _define_config(define, fields - kept)
+
+
+def _config_overrides(options):
+    overrides = {}
+    for field in dataclasses.fields(MaskRCNNConfig):
+        value = getattr(options, field.name, None) if field.name in options else None
+        if isinstance(value, list):
+            value = tuple(float(v) for v in value)
+        if value is not None:
+            overrides[field.name] = value
+    return overrides
+
+
+# Files
+
+
+def _load_model(path):
+    import keras
+
+    from keras_maskrcnn.model import MaskRCNN
+
+    _require_file("model", path)
+    if not path.endswith(".keras"):
+        raise ValueError(f"a model file ends in .keras. Received: model={path!r}.")
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many kinds for a file that is none of its own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path} cannot be read as a Keras model: {reason}") from error
+    if not isinstance(model, MaskRCNN):
+        raise ValueError(f"{path} holds a {type(model).__name__}, not a MaskRCNN.")
+    return model
+
+
+def _require_file(name, path):
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no such file. Received: {name}={path!r}.")
+
+
+def _refuse_existing(path, overwrite):
+    if os.path.exists(path) and not overwrite:
+        raise FileExistsError(f"{path} exists; pass --overwrite or another --output.")
+
+
+def _check_output(output, resume):
+    taken = [name for name in ("model.keras", "backup") if name in _listdir(output)]
+    if taken and not resume:
+        raise FileExistsError(
+            f"{output} holds {' and '.join(taken)} of an earlier run; pass --resume to go on from "
+            "its backup, or another --output."
+        )
+    if resume and "backup" not in taken:
+        raise FileNotFoundError(f"{output} holds no backup to resume from.")
+
+
+def _listdir(path):
+    return os.listdir(path) if os.path.isdir(path) else []
+
+
+def _image_paths(path):
+    if os.path.isfile(path):
+        return [path]
+    names = sorted(_listdir(path))
+    chosen = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+    if not chosen:
+        raise FileNotFoundError(
+            f"--input is an image or a folder with images ({', '.join(IMAGE_SUFFIXES)}). "
+            f"Received: input={path!r}."
+        )
+    if len(chosen) < len(names):
+        logging.warning("%d files in %s are no images.", len(names) - len(chosen), path)
+    return [os.path.join(path, name) for name in chosen]
+
+
+def _verbose(options):
+    """Keras' verbosity: a bar on a terminal, a line an epoch elsewhere, nothing if quiet."""
+    return 0 if options.quiet else 1 if sys.stdout.isatty() else 2
+
+
+def _progress(items, options):
+    import keras
+
+    bar = keras.utils.Progbar(len(items), verbose=_verbose(options) % 2, unit_name="image")
+    for i, item in enumerate(items):
+        yield item
+        bar.update(i + 1)
+
+
+def main(argv=None):
+    """Runs a command and exits with its status."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv):
+    """Runs a command.
+
+    Args:
+        argv: list of str, the command and its flags.
+
+    Returns:
+        int, the exit status.
+    """
+    usage = f"usage: keras-maskrcnn {{{','.join(COMMANDS)}}} --flag=value ... (COMMAND --help)"
+    if argv and argv[0] in ("help", "--help", "-h"):
+        print(usage)
+        return 0
+    if not argv or argv[0] not in COMMANDS:
+        print(usage, file=sys.stderr)
+        return 2
+    command, define = COMMANDS[argv[0]]
+    values = flags.FlagValues()
+    define(values)
+    if set(argv[1:]) & {"--help", "-h"}:
+        print(f"keras-maskrcnn {argv[0]}: {command.__doc__.splitlines()[0]}\n")
+        print(values.get_help(include_special_flags=False))
+        return 0
+    try:
+        rest = values([argv[0], *argv[1:]])
+    except flags.Error as error:
+        print(f"keras-maskrcnn {argv[0]}: {error}", file=sys.stderr)
+        return 2
+    if rest[1:]:
+        print(f"keras-maskrcnn {argv[0]}: unexpected {rest[1]!r}", file=sys.stderr)
+        return 2
+    return _run_command(argv[0], command, values)
+
+
+def _run_command(name, command, options):
+    try:
+        command(options)
+    except (ValueError, OSError) as error:
+        message = str(error)
+    except Exception as error:
+        # An error in the input pipeline comes wrapped by TensorFlow; ours is inside.
+        from keras_maskrcnn.data.pipeline import data_error
+
+        message = data_error(error)
+        if message is None:
+            raise
+    else:
+        return 0
+    print(f"keras-maskrcnn {name}: {' '.join(message.split())}", file=sys.stderr)
+    return 1

@@ -1,0 +1,171 @@
+"""Every number of the model, in one place, with the section of the paper it comes from.
+
+A preset is a difference from the defaults, which are the paper's Mask R-CNN with a
+ResNet-50-FPN. Numbers of the optimizer and of the input pipeline are not model numbers: they are
+in `training.Recipe` and `data.batches`.
+"""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+NORMS = ("frozen_batch", "batch", "group")
+
+
+@dataclass(frozen=True)
+class MaskRCNNConfig:
+    """A Mask R-CNN with a feature pyramid (Figure 4, right). Sections are those of the paper.
+
+    Raises:
+        ValueError: if a value is out of its range, or two values contradict each other.
+    """
+
+    # What is detected. Label i (1..num_classes) is class_names[i - 1]; 0 is background.
+    num_classes: int = 80
+    class_names: tuple[str, ...] = ()
+    category_ids: tuple[int, ...] = ()  # ids of the annotation file; empty: the labels themselves
+
+    # Input (§3.1: shorter edge 800; FPN: longer edge at most 1333). ImageNet's RGB statistics.
+    image_min_side: int = 800
+    image_max_side: int = 1333
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    # Backbone (§3, Network Architecture)
+    backbone: str = "resnet50"
+    norm: str = "frozen_batch"  # §3.1 follows Faster R-CNN: batch norm is a fixed affine layer
+    frozen_stages: int = 2  # the stem counts as stage 1 and res2 as stage 2; 0 trains all
+    fpn_channels: int = 256
+    head_norm: str = ""  # norm in FPN and heads: none in the paper; "batch" or "group"
+
+    # Anchors (§3.1: 5 scales x 3 ratios, as FPN: one scale a level), sides in pixels, ratio = h/w
+    anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+
+    # RPN (Faster R-CNN §3.1.2; FPN §4.1)
+    rpn_positive_iou: float = 0.7
+    rpn_negative_iou: float = 0.3
+    rpn_batch: int = 256  # anchors an image that have a loss
+    rpn_positive_fraction: float = 0.5
+    rpn_nms_iou: float = 0.7
+    train_pre_nms: int = 2000  # proposals a level before NMS
+    train_proposals: int = 2000  # proposals an image after NMS
+    test_pre_nms: int = 1000
+    test_proposals: int = 1000  # §3.1, Inference: 1000 with FPN
+
+    # RoIs (§3.1, Training: N = 512 with FPN, 1:3, positive at IoU 0.5)
+    roi_batch: int = 512
+    roi_positive_fraction: float = 0.25
+    roi_positive_iou: float = 0.5
+    canonical_roi_size: float = 224.0  # FPN Eq. 1: a RoI of this size is pooled from P4
+    box_pool_size: int = 7  # Figure 4
+    mask_pool_size: int = 14  # Figure 4; masks are twice as large
+    sampling_ratio: int = 2  # §3: "four regularly sampled locations" in each bin
+    box_delta_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+
+    # Heads (Figure 4, right)
+    box_head_units: int = 1024
+    mask_head_convs: int = 4
+    mask_head_channels: int = 256
+
+    # Losses: smooth L1 is quadratic below beta
+    rpn_box_beta: float = 1 / 9
+    box_beta: float = 1.0
+
+    # Inference (§3.1)
+    score_threshold: float = 0.05
+    nms_iou: float = 0.5
+    detections_per_image: int = 100
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):  # JSON has no tuples
+                object.__setattr__(self, field.name, tuple(value))
+        self._validate()
+
+    def _validate(self):
+        def require(name, condition, expected):
+            if not condition:
+                value = getattr(self, name)
+                raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}.")
+
+        require("backbone", self.backbone in BACKBONES, f"one of {', '.join(BACKBONES)}")
+        require("norm", self.norm in NORMS, f"one of {', '.join(NORMS)}")
+        require("head_norm", self.head_norm in ("", "batch", "group"), "'', 'batch' or 'group'")
+        require("frozen_stages", 0 <= self.frozen_stages <= 5, "in 0..5")
+        require("anchor_sizes", len(self.anchor_sizes) == 5, "5 sizes, one for each of P2..P6")
+        for name in ("class_names", "category_ids"):
+            length = len(getattr(self, name))
+            require(name, length in (0, self.num_classes), f"empty or {self.num_classes} long")
+        require("category_ids", len(set(self.category_ids)) == len(self.category_ids), "distinct")
+        for name in ("pixel_mean", "pixel_std"):
+            require(name, len(getattr(self, name)) == 3, "3 numbers, for R, G and B")
+        require("box_delta_weights", len(self.box_delta_weights) == 4, "4 numbers")
+        positive = (
+            "num_classes image_min_side image_max_side fpn_channels rpn_batch train_pre_nms "
+            "train_proposals test_pre_nms test_proposals roi_batch canonical_roi_size "
+            "box_pool_size mask_pool_size sampling_ratio box_head_units mask_head_convs "
+            "mask_head_channels detections_per_image anchor_sizes anchor_ratios pixel_std "
+            "box_delta_weights"
+        )
+        for name in positive.split():
+            value = getattr(self, name)
+            values = value if isinstance(value, tuple) else (value,)
+            require(name, values and all(v > 0 for v in values), "positive")
+        require("image_max_side", self.image_max_side >= self.image_min_side, "≥ image_min_side")
+        fractions = (
+            "rpn_positive_iou rpn_negative_iou rpn_positive_fraction rpn_nms_iou "
+            "roi_positive_fraction roi_positive_iou score_threshold nms_iou"
+        )
+        for name in fractions.split():
+            require(name, 0 <= getattr(self, name) <= 1, "in 0..1")
+        require("rpn_negative_iou", self.rpn_negative_iou <= self.rpn_positive_iou,
+                "at most rpn_positive_iou")  # fmt: skip
+        for name in ("rpn_box_beta", "box_beta"):
+            require(name, getattr(self, name) >= 0, "at least 0")
+
+    def names(self):
+        """Returns a tuple of `num_classes` class names, `class 1`, ... where none were given."""
+        return self.class_names or tuple(f"class {i + 1}" for i in range(self.num_classes))
+
+    def ids(self):
+        """Returns a tuple of `num_classes` category ids, 1, 2, ... where none were given."""
+        return self.category_ids or tuple(range(1, self.num_classes + 1))
+
+
+_SMALL = dict(
+    image_min_side=256, image_max_side=427, norm="batch", frozen_stages=0, fpn_channels=128,
+    anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0), roi_batch=128, box_head_units=512,
+    mask_head_channels=128, box_beta=1 / 9,
+)  # fmt: skip
+
+PRESETS = {
+    "mask_rcnn_resnet50_fpn": dict(backbone="resnet50"),
+    "mask_rcnn_resnet101_fpn": dict(backbone="resnet101"),
+    # Not in the paper: for machines without a GPU, and for training from scratch.
+    "mask_rcnn_resnet18_fpn": dict(backbone="resnet18"),
+    "mask_rcnn_resnet34_fpn": dict(backbone="resnet34"),
+    "mask_rcnn_resnet18_fpn_small": dict(backbone="resnet18", **_SMALL),
+}
+
+
+def preset_config(name, **overrides):
+    """Returns the `MaskRCNNConfig` of a preset, with fields replaced by `overrides`.
+
+    Raises:
+        ValueError: if there is no such preset, or no such field.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"no such preset{_hint(name, PRESETS)}. Received: preset={name!r}.")
+    fields = [field.name for field in dataclasses.fields(MaskRCNNConfig)]
+    for field in overrides:
+        if field not in fields:
+            raise ValueError(f"no such config field{_hint(field, fields)}. Received: {field!r}.")
+    return MaskRCNNConfig(**{**PRESETS[name], **overrides})
+
+
+def _hint(name, known):
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"

@@ -1,0 +1,6 @@
+"""From a COCO json and a folder of images to batches."""
+
+from keras_maskrcnn.data.coco import CocoDataset, DataError, coco_json
+from keras_maskrcnn.data.pipeline import batches
+
+__all__ = ["CocoDataset", "DataError", "batches", "coco_json"]

@@ -1,0 +1,86 @@
+"""Raw outputs -> proposals -> detections. Used in training and at inference."""
+
+import tensorflow as tf
+
+from keras_maskrcnn.ops import boxes as box_ops
+
+# CombinedNonMaxSuppression confuses scores at or below 0 with its own padding, and sigmoid ties at
+# 1 for confident logits: so NMS ranks by exp(logit / 4), which keeps order over the whole range.
+_RANGE = 80.0
+
+
+def _rank(logits):
+    return tf.exp(tf.clip_by_value(tf.cast(logits, tf.float32), -_RANGE, _RANGE) / 4)
+
+
+def _logits(ranks):
+    return tf.math.log(ranks) * 4
+
+
+def proposals(logits, deltas, anchors, sizes, *, pre_nms, count, nms_iou=0.7):
+    """The RPN's best boxes: top-k and NMS level by level, then the best of all (FPN §4.1).
+
+    Args:
+        logits: list of L (B, Nl) float, one for each level.
+        deltas: list of L (B, Nl, 4) float.
+        anchors: list of L (Nl, 4) float32.
+        sizes: (B, 2) int32. Height and width of each image without its padding.
+        pre_nms: int. Boxes a level before NMS.
+        count: int P. Boxes an image after NMS.
+        nms_iou: float. Of two boxes of a level above this IoU the lower-scored is dropped.
+
+    Returns:
+        boxes: (B, P, 4) float32 inside the images, by falling score; zeros where there are fewer.
+        scores: (B, P) float32 in [0, 1]; 0 where there are fewer. No gradient flows through both.
+    """
+    level_boxes, level_ranks = [], []
+    for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
+        size = tf.minimum(pre_nms, tf.shape(level_logits)[1])
+        best, indices = tf.math.top_k(level_logits, size)
+        chosen = tf.gather(level_deltas, indices, batch_dims=1)
+        boxes = box_ops.decode(chosen, tf.gather(level_anchors, indices))
+        boxes = box_ops.clip(boxes, sizes)
+        ranks = tf.where(box_ops.area(boxes) > 0, _rank(best), 0.0)
+        missing = pre_nms - size
+        level_boxes.append(tf.pad(boxes, [[0, 0], [0, missing], [0, 0]]))
+        level_ranks.append(tf.pad(ranks, [[0, 0], [0, missing]]))
+    # Levels take the place of classes: one operation suppresses within each and merges all.
+    kept = tf.image.combined_non_max_suppression(
+        tf.stack(level_boxes, axis=2), tf.stack(level_ranks, axis=2), pre_nms, count, nms_iou,
+        score_threshold=0.0, clip_boxes=False,
+    )  # fmt: skip
+    filled = tf.sequence_mask(kept.valid_detections, count)
+    scores = tf.where(filled, tf.sigmoid(_logits(tf.where(filled, kept.nmsed_scores, 1.0))), 0.0)
+    return tf.stop_gradient(kept.nmsed_boxes), tf.stop_gradient(scores)
+
+
+def detections(
+    class_logits, deltas, rois, sizes, *, delta_weights, score_threshold, nms_iou, count
+):
+    """Final boxes: decode for each class, NMS within classes, the best of all (§3.1, Inference).
+
+    Args:
+        class_logits: (B, R, C + 1) float, background first.
+        deltas: (B, R, C, 4) float.
+        rois: (B, R, 4) float32; boxes without area are padding.
+        sizes: (B, 2) int32. Height and width of each image without its padding.
+        delta_weights: 4 numbers, as in `boxes.encode`.
+        score_threshold: float. Only scores above it are kept.
+        nms_iou: float. Of two boxes of a class above this IoU the lower-scored is dropped.
+        count: int D. Detections an image.
+
+    Returns:
+        boxes: (B, D, 4) float32 inside the images, by falling score; zeros in empty slots.
+        scores: (B, D) float32 in [0, 1]; 0 in empty slots.
+        labels: (B, D) int32 in 1..C; 0 in empty slots.
+        num_detections: (B,) int32.
+    """
+    scores = tf.nn.softmax(tf.cast(class_logits, tf.float32))[..., 1:]
+    boxes = box_ops.clip(box_ops.decode(deltas, rois[:, :, None], delta_weights), sizes)
+    scores = tf.where(box_ops.area(boxes) > 0, scores, 0.0)
+    kept = tf.image.combined_non_max_suppression(
+        boxes, scores, count, count, nms_iou, score_threshold, clip_boxes=False
+    )
+    filled = tf.sequence_mask(kept.valid_detections, count)
+    labels = tf.where(filled, tf.cast(kept.nmsed_classes, tf.int32) + 1, 0)
+    return kept.nmsed_boxes, kept.nmsed_scores, labels, kept.valid_detections

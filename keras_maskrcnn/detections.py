@@ -1,0 +1,124 @@
+"""From the model's padded outputs to things in one image: masks in pixels, or COCO results.
+
+Both ways out paste one mask at a time, so memory does not grow with the number of detections
+beyond what is returned.
+"""
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from keras_maskrcnn.data.coco import read_image
+from keras_maskrcnn.ops import masks as mask_ops
+
+
+def predict_image(model, image, *, score_threshold=0.0):
+    """Runs the model on one image and pastes its masks (§3.1, Inference).
+
+    Args:
+        model: MaskRCNN.
+        image: (H, W, 3) uint8 RGB array, or the path of an image file, read as `data` reads it:
+            stored pixels, whatever the EXIF orientation.
+        score_threshold: float in [0, 1]. Detections with a lower score are left out.
+
+    Returns:
+        dict of n detections by falling score, n may be 0:
+        boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of `image`.
+        scores: (n,) float32.
+        labels: (n,) int32 in 1..num_classes.
+        masks: (n, H, W) bool. Absent if the model has no mask branch.
+        class_names: tuple, label 1 first. Absent if the model does not know names.
+
+    Raises:
+        ValueError: if an array has another shape or dtype, or (DataError) a file cannot be read.
+    """
+    if not hasattr(image, "shape"):
+        image = read_image(image)
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            "image must be a (H, W, 3) uint8 array or a path. "
+            f"Received: shape={image.shape}, dtype={image.dtype}."
+        )
+    outputs = model.predict_on_batch(image[None])
+    count = int(outputs["num_detections"][0])
+    kept = np.flatnonzero(np.asarray(outputs["scores"][0])[:count] >= score_threshold)
+    found = {name: np.asarray(outputs[name][0])[kept] for name in ("boxes", "scores", "labels")}
+    if "masks" in outputs:
+        small_masks = np.asarray(outputs["masks"][0])[kept]
+        found["masks"] = np.zeros((len(kept), *image.shape[:2]), bool)
+        for pasted, mask, box in zip(found["masks"], small_masks, found["boxes"], strict=True):
+            pasted[:] = mask_ops.paste_binary(mask, box, *image.shape[:2])
+    if model.config.class_names:
+        found["class_names"] = tuple(model.config.class_names)
+    return found
+
+
+def coco_results(outputs, index, image_id, height, width, category_ids=()):
+    """Writes the detections of one image as COCO results.
+
+    Args:
+        outputs: dict of the model's outputs for a batch: boxes (B, D, 4), scores (B, D),
+            labels (B, D), num_detections (B,), and masks (B, D, m, m) unless the model has no
+            mask branch.
+        index: int in [0, B). Which image of the batch.
+        image_id: int or str. The image's id in the annotation file.
+        height, width: int. The original image's size, in whose pixels the boxes are.
+        category_ids: sequence of ints. `category_ids[label - 1]` is written for a label; empty
+            writes the label itself.
+
+    Returns:
+        list of {"image_id", "category_id", "bbox" [x, y, w, h], "score", "segmentation"}, plain
+        Python values that `json.dumps` takes; empty without detections. "segmentation" is a
+        compressed RLE, and absent without masks.
+    """
+    count = int(outputs["num_detections"][index])
+    boxes = np.asarray(outputs["boxes"][index])[:count].astype(np.float64)
+    scores = np.asarray(outputs["scores"][index])[:count]
+    labels = np.asarray(outputs["labels"][index])[:count]
+    masks = np.asarray(outputs["masks"][index])[:count] if "masks" in outputs else None
+    image_id = image_id.item() if isinstance(image_id, np.generic) else image_id
+    results = []
+    for i in range(count):
+        x1, y1, x2, y2 = boxes[i].tolist()
+        label = int(labels[i])
+        result = {
+            "image_id": image_id,
+            "category_id": int(category_ids[label - 1]) if len(category_ids) else label,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": float(scores[i]),
+        }
+        if masks is not None:
+            region, origin = mask_ops.paste(masks[i], boxes[i], height, width)
+            result["segmentation"] = encode_region(region >= 0.5, origin, height, width)
+        results.append(result)
+    return results
+
+
+def encode_region(region, origin, height, width):
+    """Encodes a mask that is given inside a window only, as COCO's run lengths.
+
+    Equals `pycocotools.mask.encode` of the whole image, but the cost is that of the window: on
+    large images with hundreds of small instances this is an order of magnitude.
+
+    Args:
+        region: (h, w) bool. The mask inside its window; zero outside.
+        origin: (y, x) ints. Where the window's upper left pixel lies.
+        height, width: int. Size of the image.
+
+    Returns:
+        {"size": [height, width], "counts": str}, compressed RLE.
+    """
+    # COCO's runs go down the columns. A zero before each column ends every run at its column.
+    columns = np.zeros((region.shape[1], region.shape[0] + 1), bool)
+    columns[:, 1:] = region.T
+    steps = np.flatnonzero(np.diff(columns.ravel(), append=False))
+    column, row = np.divmod(steps, region.shape[0] + 1)
+    edges = (column + origin[1]) * height + row + origin[0]  # begin, end, begin, end, ...
+    joined = np.flatnonzero(edges[1:] == edges[:-1])  # at the image's bottom a run goes on
+    if joined.size:
+        edges = np.delete(edges, [joined, joined + 1])
+    counts = np.diff(edges, prepend=0, append=height * width).tolist()
+    if len(counts) > 1 and counts[-1] == 0:
+        counts.pop()  # as pycocotools does when the last pixel belongs to the mask
+    encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return {"size": [int(height), int(width)], "counts": encoded["counts"].decode("ascii")}

@@ -1,0 +1,1 @@
+"""The networks of Figure 4 and the RoI operations, as Keras layers."""

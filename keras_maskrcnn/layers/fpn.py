@@ -1,0 +1,34 @@
+"""Feature Pyramid Network (Lin et al., 2017)."""
+
+import keras
+
+from keras_maskrcnn.layers.conv import XAVIER, ConvNorm
+
+
+def fpn(channels_in, *, channels=256, norm=""):
+    """Builds the top-down pathway with lateral connections (FPN §3).
+
+    Args:
+        channels_in: dict of c2..c5 to int. Channels of the backbone's maps.
+        channels: int. Channels of every level.
+        norm: str. As in `ConvNorm`.
+
+    Returns:
+        A Keras model: {"c2".."c5"} -> {"p2".."p6"}. Sides of c2 are multiples of 8, so that a
+        doubled map has the size of the one below it. p6 is every second cell of p5 (FPN §4.1).
+    """
+    inputs = {name: keras.Input((None, None, count)) for name, count in channels_in.items()}
+    outputs, top = {}, None
+    for level in (5, 4, 3, 2):
+        x = ConvNorm(
+            channels, 1, norm=norm, kernel_initializer=XAVIER.clone(), name=f"lateral{level}"
+        )(inputs[f"c{level}"])
+        if top is not None:
+            up = keras.layers.UpSampling2D(2, name=f"up{level + 1}")(top)
+            x = keras.layers.Add(name=f"merge{level}")([x, up])
+        top = x
+        outputs[f"p{level}"] = ConvNorm(
+            channels, 3, norm=norm, kernel_initializer=XAVIER.clone(), name=f"output{level}"
+        )(x)
+    outputs["p6"] = keras.layers.MaxPooling2D(1, 2, name="p6")(outputs["p5"])
+    return keras.Model(inputs, {f"p{i}": outputs[f"p{i}"] for i in range(2, 7)}, name="fpn")

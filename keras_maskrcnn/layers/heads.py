@@ -1,0 +1,82 @@
+"""The three heads: RPN (Faster R-CNN §3.1), box and mask (Figure 4, right). Networks only."""
+
+import keras
+
+from keras_maskrcnn.layers.conv import XAVIER, ConvNorm
+
+
+def _normal(stddev):
+    return keras.initializers.RandomNormal(stddev=stddev)
+
+
+def rpn_head(channels, *, num_anchors):
+    """Builds the RPN head, shared by all levels.
+
+    Args:
+        channels: int. Channels of the feature maps.
+        num_anchors: int A. Anchors a cell.
+
+    Returns:
+        A Keras model: (B, H, W, channels) -> logits (B, H, W, A), deltas (B, H, W, 4 A), the four
+        deltas of an anchor side by side.
+    """
+    features = keras.Input((None, None, channels), name="features")
+    x = ConvNorm(channels, 3, relu=True, kernel_initializer=_normal(0.01), name="conv")(features)
+    logits = ConvNorm(num_anchors, 1, kernel_initializer=_normal(0.01), name="logits")(x)
+    deltas = ConvNorm(num_anchors * 4, 1, kernel_initializer=_normal(0.01), name="deltas")(x)
+    return keras.Model(features, [logits, deltas], name="rpn_head")
+
+
+def box_head(channels, *, pool_size, units, num_classes):
+    """Builds the head of two fully connected layers (FPN §4.2; Figure 4, right).
+
+    Args:
+        channels: int. Channels of a RoI.
+        pool_size: int m. Bins a side of a RoI.
+        units: int. Width of both layers.
+        num_classes: int C, without background.
+
+    Returns:
+        A Keras model: (R, m, m, channels) -> class logits (R, C + 1) with background first, deltas
+        (R, C, 4).
+    """
+    rois = keras.Input((pool_size, pool_size, channels), name="rois")
+    x = keras.layers.Flatten(name="flatten")(rois)
+    for i in (1, 2):
+        x = keras.layers.Dense(
+            units, activation="relu", kernel_initializer=XAVIER.clone(), name=f"fc{i}"
+        )(x)
+    logits = keras.layers.Dense(
+        num_classes + 1, kernel_initializer=_normal(0.01), name="class_logits"
+    )(x)
+    deltas = keras.layers.Dense(
+        num_classes * 4, kernel_initializer=_normal(0.001), name="box_deltas"
+    )(x)
+    deltas = keras.layers.Reshape((num_classes, 4), name="deltas")(deltas)
+    return keras.Model(rois, [logits, deltas], name="box_head")
+
+
+def mask_head(channels, *, pool_size, convs, width, num_classes, norm=""):
+    """Builds the fully convolutional mask head (Figure 4, right): convolutions, x2, 1x1.
+
+    Args:
+        channels: int. Channels of a RoI.
+        pool_size: int. Bins a side of a RoI; the masks have twice as many.
+        convs: int. 3x3 convolutions before the upsampling.
+        width: int. Their channels.
+        num_classes: int C. One mask a class.
+        norm: str. As in `ConvNorm`.
+
+    Returns:
+        A Keras model: (R, pool_size, pool_size, channels) -> logits (R, 2 pool_size, 2 pool_size,
+        C).
+    """
+    rois = x = keras.Input((pool_size, pool_size, channels), name="rois")
+    for i in range(1, convs + 1):
+        x = ConvNorm(width, 3, norm=norm, relu=True, name=f"conv{i}")(x)
+    x = keras.layers.Conv2DTranspose(
+        width, 2, 2, activation="relu", name="deconv",
+        kernel_initializer=keras.initializers.HeNormal(),
+    )(x)  # fmt: skip
+    logits = ConvNorm(num_classes, 1, kernel_initializer=_normal(0.001), name="logits")(x)
+    return keras.Model(rois, logits, name="mask_head")

@@ -1,0 +1,90 @@
+"""The five terms of the loss on one page: L = L_cls + L_box + L_mask (§3), and the RPN's two.
+
+All are float32, defined on empty slots and on images without objects, and divided by constants
+where the peers divide by counts that are constant in effect, so that a sum over replicas is right.
+"""
+
+import tensorflow as tf
+
+
+def smooth_l1(differences, beta):
+    """Quadratic below `beta`, linear above (Fast R-CNN Eq. 3 with beta = 1); L1 where beta is 0."""
+    size = tf.abs(differences)
+    if beta == 0:
+        return size
+    return tf.where(size < beta, 0.5 * size**2 / beta, size - 0.5 * beta)
+
+
+def objectness_loss(logits, labels):
+    """Binary cross-entropy of the sampled anchors (Faster R-CNN Eq. 1, first term).
+
+    Args:
+        logits: (B, N) float.
+        labels: (B, N) int32. 1 object, 0 background, -1 no loss.
+
+    Returns:
+        () float32: the sum divided by B * N.
+    """
+    targets = tf.cast(labels == 1, tf.float32)
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32))
+    return tf.reduce_mean(tf.where(labels >= 0, losses, 0.0))
+
+
+def box_loss(deltas, targets, positive, beta):
+    """Smooth L1 of the positives' deltas (L_box; Faster R-CNN Eq. 1, second term).
+
+    Args:
+        deltas: (B, N, 4) float.
+        targets: (B, N, 4) float32. Finite also where not positive.
+        positive: (B, N) bool.
+        beta: float. As in `smooth_l1`.
+
+    Returns:
+        () float32: the sum over positives divided by B * N, sampled negatives included.
+    """
+    losses = tf.reduce_sum(smooth_l1(tf.cast(deltas, tf.float32) - targets, beta), axis=2)
+    return tf.reduce_mean(tf.where(positive, losses, 0.0))
+
+
+def classifier_loss(logits, labels):
+    """Softmax cross-entropy of the RoIs' classes (L_cls).
+
+    Args:
+        logits: (B, S, C + 1) float, background first.
+        labels: (B, S) int32 in 0..C; -1 no loss.
+
+    Returns:
+        () float32: the sum divided by B * S.
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tf.maximum(labels, 0), tf.cast(logits, tf.float32)
+    )
+    return tf.reduce_mean(tf.where(labels >= 0, losses, 0.0))
+
+
+def mask_loss(logits, targets, labels):
+    """Average binary cross-entropy on the mask of the true class (L_mask).
+
+    Args:
+        logits: (B, F, m, m, C) float.
+        targets: (B, F, m, m) float32 in [0, 1].
+        labels: (B, F) int32 in 1..C; others have no loss.
+
+    Returns:
+        () float32, the mean over the pixels of the RoIs with a loss; 0 if there is none.
+    """
+    logits = mask_of_class(logits, labels)
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32))
+    valid = labels > 0
+    per_roi = tf.where(valid, tf.reduce_mean(losses, axis=[2, 3]), 0.0)
+    return tf.math.divide_no_nan(tf.reduce_sum(per_roi), tf.reduce_sum(tf.cast(valid, tf.float32)))
+
+
+def mask_of_class(logits, labels):
+    """Picks each RoI's mask of its class: (B, F, m, m, C), (B, F) in 1..C -> (B, F, m, m).
+
+    Slots without a class (label below 1) get the first class's.
+    """
+    # Not a gather: its gradient is a scatter, which TF runs on one core.
+    channel = tf.one_hot(tf.maximum(labels - 1, 0), logits.shape[-1], dtype=logits.dtype)
+    return tf.einsum("bfhwc,bfc->bfhw", logits, channel)

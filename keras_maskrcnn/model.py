@@ -1,0 +1,355 @@
+"""Mask R-CNN: the assembly page. Networks from `layers`, functions from the rest."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn import decode, losses, targets
+from keras_maskrcnn.config import MaskRCNNConfig, preset_config
+from keras_maskrcnn.layers import heads
+from keras_maskrcnn.layers.fpn import fpn
+from keras_maskrcnn.layers.resnet import resnet
+from keras_maskrcnn.layers.roi_align import RoIAlign
+from keras_maskrcnn.ops import anchors as anchor_ops
+from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.ops import images as image_ops
+
+STRIDES = (4, 8, 16, 32, 64)  # of P2..P6
+LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class MaskRCNN(keras.Model):
+    """Mask R-CNN with a feature pyramid (He et al., 2017, §3 and Figure 4, right).
+
+    Inputs, of `call`, `predict` and `evaluate`, are either a batch of `data.batches`:
+        images: (B, H, W, 3) float32 RGB in 0..255, zero-padded on the right and below to multiples
+            of 32; sizes: (B, 2) int32, height and width without padding; original_sizes: (B, 2)
+            int32, before resizing.
+    or images as they are, (B, H, W, 3) uint8 or float RGB in 0..255: then they are resized inside.
+
+    Outputs:
+        boxes: (B, D, 4) float32 [x1, y1, x2, y2] in pixels of the original images, by falling
+            score; scores: (B, D) float32; labels: (B, D) int32 in 1..num_classes, 0 in empty
+            slots; masks: (B, D, m, m) float32 probabilities of the label's mask, in its box;
+            num_detections: (B,) int32.
+
+    `fit` and `evaluate` also take the targets of `data.batches`:
+        boxes: (B, G, 4) float32 in pixels of `images`; labels: (B, G) int32, 0 in padding; masks:
+            (B, G, M, M) uint8 in 0..255, each in its own box.
+
+    Args:
+        config: a `MaskRCNNConfig`.
+
+    Raises:
+        ValueError: from `call`, if the inputs are neither of the above.
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
+        self.backbone = resnet(
+            config.backbone, norm=config.norm, frozen_stages=config.frozen_stages
+        )
+        channels = {name: x.shape[-1] for name, x in self.backbone.output.items()}
+        width = config.fpn_channels
+        self.fpn = fpn(channels, channels=width, norm=config.head_norm)
+        self.rpn_head = heads.rpn_head(width, num_anchors=len(config.anchor_ratios))
+        self.box_align, self.mask_align = (
+            RoIAlign(
+                size, STRIDES[:4], config.sampling_ratio, config.canonical_roi_size, name=name
+            )
+            for size, name in (
+                (config.box_pool_size, "box_align"),
+                (config.mask_pool_size, "mask_align"),
+            )
+        )
+        self.box_head = heads.box_head(
+            width, pool_size=config.box_pool_size, units=config.box_head_units,
+            num_classes=config.num_classes,
+        )  # fmt: skip
+        self.mask_head = heads.mask_head(
+            width, pool_size=config.mask_pool_size, convs=config.mask_head_convs,
+            width=config.mask_head_channels, num_classes=config.num_classes, norm=config.head_norm,
+        )  # fmt: skip
+        self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *LOSSES)}
+        # All weights exist: Keras would otherwise trace `call` once more to build them.
+        self.built = True
+
+    @classmethod
+    def from_preset(cls, preset, **overrides):
+        """Builds a model from a preset of `config.PRESETS`, with config fields replaced.
+
+        Args:
+            preset: str, for instance "mask_rcnn_resnet50_fpn".
+            **overrides: fields of `MaskRCNNConfig`, for instance `num_classes=3`.
+
+        Raises:
+            ValueError: if there is no such preset or field, or a value is out of its range.
+        """
+        return cls(preset_config(preset, **overrides))
+
+    def with_config(self, **overrides):
+        """Returns a copy with the same weights and other numbers.
+
+        Args:
+            **overrides: fields of `MaskRCNNConfig` that no weight's shape depends on, for instance
+                `detections_per_image=500`.
+        """
+        copy = type(self)(dataclasses.replace(self.config, **overrides), dtype=self.dtype_policy)
+        copy.set_weights(self.get_weights())
+        return copy
+
+    # Forward
+
+    def call(self, inputs, training=False):
+        """Detects: see the class. With `training=True` only batch norm behaves differently."""
+        config = self.config
+        inputs = self._canvas(inputs)
+        sizes = inputs["sizes"]
+        features = self._features(inputs, training)
+        *_, rois, _ = self._propose(
+            features, sizes, training, config.test_pre_nms, config.test_proposals
+        )
+        class_logits, deltas = self._box_branch(features, rois, training)
+        boxes, scores, labels, count = decode.detections(
+            class_logits, deltas, rois, sizes, delta_weights=config.box_delta_weights,
+            score_threshold=config.score_threshold, nms_iou=config.nms_iou,
+            count=config.detections_per_image,
+        )  # fmt: skip
+        mask_logits = self._mask_branch(features, boxes, training)
+        masks = tf.sigmoid(tf.cast(losses.mask_of_class(mask_logits, labels), tf.float32))
+        masks = tf.where(labels[..., None, None] > 0, masks, 0.0)
+        scale = tf.cast(inputs["original_sizes"], tf.float32) / tf.cast(sizes, tf.float32)
+        boxes *= tf.gather(scale, [1, 0, 1, 0], axis=1)[:, None]
+        return {
+            "boxes": boxes,
+            "scores": scores,
+            "labels": labels,
+            "masks": masks,
+            "num_detections": count,
+        }
+
+    def compute_losses(self, inputs, gt, training=True):
+        """Runs the networks once and compares with the truth.
+
+        Args:
+            inputs, gt: a batch of `data.batches`, see the class.
+            training: bool. Whether batch norm uses the batch's statistics.
+
+        Returns:
+            dict of `LOSSES` to () float32.
+        """
+        config = self.config
+        sizes, gt_boxes, gt_labels = inputs["sizes"], gt["boxes"], gt["labels"]
+        features = self._features(inputs, training)
+        logits, deltas, anchors, proposals, _ = self._propose(
+            features, sizes, training, config.train_pre_nms, config.train_proposals
+        )
+        logits, deltas = tf.concat(logits, axis=1), tf.concat(deltas, axis=1)
+        anchors = tf.concat(anchors, axis=0)
+        noise = self._noise(gt_boxes, [tf.shape(anchors)[0], config.train_proposals])
+
+        labels, matched = targets.anchor_labels(
+            anchors, gt_boxes, positive_iou=config.rpn_positive_iou,
+            negative_iou=config.rpn_negative_iou,
+        )  # fmt: skip
+        max_positives = max(1, int(config.rpn_batch * config.rpn_positive_fraction))
+        chosen, labels = targets.sample(labels, noise[0], config.rpn_batch, max_positives)
+        matched = tf.gather(matched, chosen, batch_dims=1)
+        anchor_targets = box_ops.encode(
+            tf.gather(gt_boxes, matched, batch_dims=1), tf.gather(anchors, chosen)
+        )
+        rpn_logits = tf.gather(logits, chosen, batch_dims=1)
+        rpn_deltas = tf.gather(deltas, chosen, batch_dims=1)
+        terms = {
+            "rpn_objectness": losses.objectness_loss(rpn_logits, labels),
+            "rpn_box": losses.box_loss(
+                rpn_deltas, anchor_targets, labels == 1, config.rpn_box_beta
+            ),
+        }
+
+        rois, labels, matched = targets.sample_rois(
+            proposals, gt_boxes, gt_labels, noise[1], count=config.roi_batch,
+            positive_fraction=config.roi_positive_fraction, positive_iou=config.roi_positive_iou,
+        )  # fmt: skip
+        class_logits, deltas = self._box_branch(features, rois, training)
+        box_targets = box_ops.encode(
+            tf.gather(gt_boxes, matched, batch_dims=1), rois, config.box_delta_weights
+        )
+        own_class = tf.one_hot(tf.maximum(labels - 1, 0), config.num_classes, dtype=deltas.dtype)
+        deltas = tf.einsum("bscd,bsc->bsd", deltas, own_class)
+        terms["classifier"] = losses.classifier_loss(class_logits, labels)
+        terms["box"] = losses.box_loss(deltas, box_targets, labels > 0, config.box_beta)
+
+        count = max(1, int(config.roi_batch * config.roi_positive_fraction))
+        rois, labels, matched = rois[:, :count], labels[:, :count], matched[:, :count]
+        mask_logits = self._mask_branch(features, rois, training)
+        mask_targets = targets.mask_targets(
+            rois, gt_boxes, gt["masks"], matched, mask_logits.shape[2]
+        )
+        terms["mask"] = losses.mask_loss(mask_logits, mask_targets, labels)
+        return terms
+
+    def _canvas(self, inputs):
+        """Brings plain images into the form of `data.batches`."""
+        if isinstance(inputs, dict):
+            missing = {"images", "sizes", "original_sizes"} - set(inputs)
+            if missing:
+                raise ValueError(f"inputs lack {sorted(missing)}. Received: {sorted(inputs)}.")
+            return inputs
+        images = tf.convert_to_tensor(inputs)
+        if images.shape.rank != 4 or images.shape[-1] != 3:
+            raise ValueError(f"images are (B, H, W, 3). Received: shape={images.shape}.")
+        original = tf.shape(images)[1:3]
+        images = image_ops.resize(images, self.config.image_min_side, self.config.image_max_side)
+        rows = [tf.shape(images)[0], 1]
+        return {
+            "sizes": tf.tile(tf.shape(images)[None, 1:3], rows),
+            "original_sizes": tf.tile(original[None], rows),
+            "images": image_ops.pad_to_multiple(images, 32),
+        }
+
+    def _features(self, inputs, training):
+        """Images -> {"p2".."p6"}."""
+        mean, std = self.config.pixel_mean, self.config.pixel_std
+        images, sizes = inputs["images"], inputs["sizes"]
+        # Padding is the mean color, as in every peer: zero after, not before, normalization.
+        rows = tf.sequence_mask(sizes[:, 0], tf.shape(images)[1])
+        columns = tf.sequence_mask(sizes[:, 1], tf.shape(images)[2])
+        inside = (rows[:, :, None] & columns[:, None, :])[..., None]
+        images = tf.where(inside, (tf.cast(images, tf.float32) - mean) / std, 0.0)
+        images = tf.cast(images, self.compute_dtype)
+        return self.fpn(self.backbone(images, training=training), training=training)
+
+    def _propose(self, features, sizes, training, pre_nms, count):
+        """Features -> logits, deltas and anchors of each level; proposals and their scores."""
+        config = self.config
+        logits, deltas, anchors = [], [], []
+        for level, stride, size in zip(
+            ("p2", "p3", "p4", "p5", "p6"), STRIDES, config.anchor_sizes, strict=True
+        ):
+            feature = features[level]
+            level_logits, level_deltas = self.rpn_head(feature, training=training)
+            batch, height, width = tf.unstack(tf.shape(feature)[:3])
+            logits.append(tf.cast(tf.reshape(level_logits, [batch, -1]), tf.float32))
+            deltas.append(tf.cast(tf.reshape(level_deltas, [batch, -1, 4]), tf.float32))
+            anchors.append(
+                anchor_ops.level_anchors(height, width, stride, [size], config.anchor_ratios)
+            )
+        proposals, scores = decode.proposals(
+            logits, deltas, anchors, sizes, pre_nms=pre_nms, count=count,
+            nms_iou=config.rpn_nms_iou,
+        )  # fmt: skip
+        return logits, deltas, anchors, proposals, scores
+
+    def _box_branch(self, features, rois, training):
+        """RoIs (B, R, 4) -> class logits (B, R, C + 1), deltas (B, R, C, 4)."""
+        pooled = self.box_align([features[f"p{i}"] for i in (2, 3, 4, 5)], rois)
+        return self._per_roi(self.box_head, pooled, training)
+
+    def _mask_branch(self, features, rois, training):
+        """RoIs (B, R, 4) -> mask logits (B, R, m, m, C)."""
+        pooled = self.mask_align([features[f"p{i}"] for i in (2, 3, 4, 5)], rois)
+        return self._per_roi(self.mask_head, pooled, training)
+
+    @staticmethod
+    def _per_roi(head, pooled, training):
+        """Applies a head to (B, R, m, m, K), with the RoIs of all images as one batch."""
+        count = pooled.shape[1]
+        outputs = head(tf.reshape(pooled, [-1, *pooled.shape[2:]]), training=training)
+        split = [tf.reshape(x, [-1, count, *x.shape[1:]]) for x in tf.nest.flatten(outputs)]
+        return split if len(split) > 1 else split[0]
+
+    def _noise(self, gt_boxes, num_candidates):
+        """Uniform numbers that decide which anchors and RoIs are sampled in this step.
+
+        They depend on the optimizer's step and the replica alone, so that a resumed run draws what
+        the interrupted one would have drawn.
+        """
+        batch, slots = tf.shape(gt_boxes)[0], tf.shape(gt_boxes)[1]
+        optimizer = getattr(self, "optimizer", None)
+        step = tf.cast(optimizer.iterations, tf.int32) if optimizer else 0
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        counts = (num_candidates[0], num_candidates[1] + slots)
+        return [
+            tf.random.stateless_uniform([batch, count], tf.stack([step, 2 * replica + i]))
+            for i, count in enumerate(counts)
+        ]
+
+    # Keras
+
+    def compile(self, optimizer, **kwargs):
+        """Keras' own; the losses are built in.
+
+        Args:
+            optimizer: for instance `training.sgd()`.
+            **kwargs: `steps_per_execution`, `run_eagerly` and so on; no `loss`, no `metrics`.
+        """
+        super().compile(optimizer=optimizer, **kwargs)
+        # Otherwise the first step creates the momenta, and TensorFlow traces it twice.
+        self.optimizer.build(self.trainable_variables)
+
+    def train_step(self, data):
+        """One step of SGD on a batch (inputs, targets) of `data.batches`."""
+        inputs, gt = _unpack(data)
+        with tf.GradientTape() as tape:
+            terms = self.compute_losses(inputs, gt, training=True)
+            total = tf.add_n(list(terms.values()))
+            # Keras sums gradients over replicas; dividing makes that sum a mean.
+            replicas = self.distribute_strategy.num_replicas_in_sync
+            scaled = self.optimizer.scale_loss(total / replicas)
+        variables = [v.value for v in self.trainable_variables]
+        gradients = tape.gradient(scaled, variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return self._track(total, terms)
+
+    def test_step(self, data):
+        """The losses of a batch (inputs, targets), without training."""
+        terms = self.compute_losses(*_unpack(data), training=False)
+        return self._track(tf.add_n(list(terms.values())), terms)
+
+    def predict_step(self, data):
+        """The detections of a batch; targets, if any, are ignored."""
+        return self(keras.utils.unpack_x_y_sample_weight(data)[0], training=False)
+
+    def _track(self, total, terms):
+        for name, value in {"loss": total, **terms}.items():
+            self.trackers[name].update_state(value)
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+    @property
+    def metrics(self):
+        """The running means of the losses."""
+        return list(self.trackers.values())
+
+    def export(self, filepath, **kwargs):
+        """Writes a SavedModel with the signatures of `export.export_saved_model`."""
+        from keras_maskrcnn.export import export_saved_model
+
+        export_saved_model(self, filepath, **kwargs)
+
+    def get_config(self):
+        """Returns what `from_config` needs: the config, as plain values."""
+        return {**_name_and_dtype(self), "config": dataclasses.asdict(self.config)}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`."""
+        return cls(**{**config, "config": MaskRCNNConfig(**config["config"])})
+
+
+def _name_and_dtype(layer):
+    return {"name": layer.name, "dtype": keras.dtype_policies.serialize(layer.dtype_policy)}
+
+
+def _unpack(data):
+    inputs, gt, _ = keras.utils.unpack_x_y_sample_weight(data)
+    if gt is None:
+        raise ValueError(
+            "training needs batches of (inputs, targets), as data.batches makes them. "
+            "Received: inputs only."
+        )
+    return inputs, gt

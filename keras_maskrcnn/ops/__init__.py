@@ -1,0 +1,1 @@
+"""Pure functions on boxes, anchors and masks: no weights, no config."""

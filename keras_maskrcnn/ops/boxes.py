@@ -1,0 +1,89 @@
+"""Boxes [x1, y1, x2, y2] in pixels, x2 and y2 exclusive, and their deltas. Always float32."""
+
+import math
+
+import tensorflow as tf
+
+# A side grows at most by this factor; from the authors' code (Detectron), kept by every peer.
+MAX_LOG_SCALE = math.log(1000 / 16)
+
+
+def area(boxes):
+    """Returns the areas of (..., 4) boxes as (...); 0 where a side is negative."""
+    sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def iou(boxes_a, boxes_b):
+    """Intersection over union of every pair.
+
+    Args:
+        boxes_a: (..., N, 4) float32.
+        boxes_b: (..., M, 4) float32.
+
+    Returns:
+        (..., N, M) float32 in [0, 1]; 0 where both boxes are empty.
+    """
+    # One coordinate at a time: a (..., N, M, 2) intermediate is far slower than two (..., N, M).
+    ax1, ay1, ax2, ay2 = (a[..., None] for a in tf.unstack(boxes_a, axis=-1))
+    bx1, by1, bx2, by2 = (b[..., None, :] for b in tf.unstack(boxes_b, axis=-1))
+    width = tf.maximum(tf.minimum(ax2, bx2) - tf.maximum(ax1, bx1), 0.0)
+    height = tf.maximum(tf.minimum(ay2, by2) - tf.maximum(ay1, by1), 0.0)
+    intersection = width * height
+    union = area(boxes_a)[..., None] + area(boxes_b)[..., None, :] - intersection
+    return tf.math.divide_no_nan(intersection, union)
+
+
+def clip(boxes, sizes):
+    """Moves corners outside of an image onto its border.
+
+    Args:
+        boxes: (B, ..., 4) float32.
+        sizes: (B, 2) number. Height and width of each image.
+
+    Returns:
+        (B, ..., 4) float32.
+    """
+    limits = tf.gather(tf.cast(sizes, tf.float32), [1, 0, 1, 0], axis=1)
+    limits = tf.reshape(limits, [-1, *[1] * (boxes.shape.rank - 2), 4])
+    return tf.clip_by_value(boxes, 0.0, limits)
+
+
+def encode(boxes, anchors, weights=(1.0, 1.0, 1.0, 1.0)):
+    """Deltas that lead from anchors to boxes (R-CNN, appendix C; Faster R-CNN Eq. 2).
+
+    Args:
+        boxes: (..., 4) float32.
+        anchors: (..., 4) float32 with positive sides; anchors, or proposals in the second stage.
+        weights: 4 numbers that multiply dx, dy, dw, dh.
+
+    Returns:
+        (..., 4) float32 [dx, dy, dw, dh]. Sides of `boxes` below 1e-6 px count as 1e-6, so that
+        padding gives finite deltas.
+    """
+    sides, anchor_sides = boxes[..., 2:] - boxes[..., :2], anchors[..., 2:] - anchors[..., :2]
+    sides, anchor_sides = tf.maximum(sides, 1e-6), tf.maximum(anchor_sides, 1e-6)
+    centers = (boxes[..., :2] + boxes[..., 2:]) / 2
+    anchor_centers = (anchors[..., :2] + anchors[..., 2:]) / 2
+    shifts = (centers - anchor_centers) / anchor_sides
+    return tf.concat([shifts, tf.math.log(sides / anchor_sides)], axis=-1) * tf.constant(
+        weights, tf.float32
+    )
+
+
+def decode(deltas, anchors, weights=(1.0, 1.0, 1.0, 1.0)):
+    """The inverse of `encode`; dw and dh are cut above at log(1000 / 16).
+
+    Args:
+        deltas: (..., 4) float. Leading dimensions broadcast against those of `anchors`.
+        anchors: (..., 4) float32.
+        weights: 4 numbers, as in `encode`.
+
+    Returns:
+        (..., 4) float32 boxes, not clipped to any image.
+    """
+    deltas = tf.cast(deltas, tf.float32) / tf.constant(weights, tf.float32)
+    anchor_sides = anchors[..., 2:] - anchors[..., :2]
+    centers = anchors[..., :2] + anchor_sides / 2 + deltas[..., :2] * anchor_sides
+    half = tf.exp(tf.minimum(deltas[..., 2:], MAX_LOG_SCALE)) * anchor_sides / 2
+    return tf.concat([centers - half, centers + half], axis=-1)

@@ -1,0 +1,90 @@
+"""Moves masks between an image's frame and a box's frame, both ways, in NumPy.
+
+Bilinear interpolation is separable, so either way is `rows @ mask @ columns.T` with two small
+matrices of tent weights: exact, fast, and never larger than the box.
+"""
+
+import math
+
+import numpy as np
+
+
+def _tent(positions, size, width=1.0):
+    """Weights of `size` unit cells, centred at 0.5, 1.5, ..., for sampling at `positions`."""
+    distance = np.abs(positions[:, None] - (np.arange(size, dtype=np.float32) + 0.5))
+    return np.maximum(0.0, 1.0 - distance / width).astype(np.float32)
+
+
+def paste(mask, box, height, width):
+    """Resizes a mask to its box and places it in the image (§3.1, Inference).
+
+    Every pixel takes the bilinear value at its centre, zero outside the mask's grid: the rule of
+    detectron2 (layers/mask_ops.py), without rounding the box.
+
+    Args:
+        mask: (m, m) float in [0, 1]. Probabilities on the box's grid.
+        box: (4,) float [x1, y1, x2, y2] in pixels of the image.
+        height, width: int. Size of the image.
+
+    Returns:
+        region: (h, w) float32 in [0, 1]. The part of the image that the box touches.
+        origin: (y, x) ints, where the region's upper left pixel lies. Outside the region the mask
+            is zero. A box without area, or outside the image, gives a region of size 0.
+    """
+    x1, y1, x2, y2 = (float(v) for v in box)
+    # The tents of the outermost cells reach half a cell beyond the box.
+    reach_x, reach_y = (x2 - x1) / mask.shape[1] / 2, (y2 - y1) / mask.shape[0] / 2
+    if reach_x <= 0 or reach_y <= 0:
+        return np.zeros((0, 0), np.float32), (0, 0)
+    left, right = max(0, math.floor(x1 - reach_x)), min(width, math.ceil(x2 + reach_x))
+    top, bottom = max(0, math.floor(y1 - reach_y)), min(height, math.ceil(y2 + reach_y))
+    if left >= right or top >= bottom:
+        return np.zeros((0, 0), np.float32), (0, 0)
+    ys = (np.arange(top, bottom) + 0.5 - y1) / (y2 - y1) * mask.shape[0]
+    xs = (np.arange(left, right) + 0.5 - x1) / (x2 - x1) * mask.shape[1]
+    rows, columns = _tent(ys, mask.shape[0]), _tent(xs, mask.shape[1])
+    return rows @ mask.astype(np.float32) @ columns.T, (top, left)
+
+
+def paste_binary(mask, box, height, width, threshold=0.5):
+    """Pastes one mask and cuts it at `threshold` (§3.1: 0.5).
+
+    Returns:
+        (height, width) uint8 of 0 and 1, in Fortran order, as `pycocotools.mask.encode` wants it.
+    """
+    region, (top, left) = paste(mask, box, height, width)
+    pasted = np.zeros((height, width), np.uint8, order="F")
+    pasted[top : top + region.shape[0], left : left + region.shape[1]] = region >= threshold
+    return pasted
+
+
+def crop(mask, box, size):
+    """Samples an image-sized mask on a regular grid inside a box, the inverse of `paste`.
+
+    Where the grid is coarser than the pixels, the pixels under a cell are averaged, so that thin
+    parts do not vanish. Beyond the image's border the border pixel counts.
+
+    Args:
+        mask: (H, W) array of 0 and 1 (or of probabilities).
+        box: (4,) float [x1, y1, x2, y2] in pixels.
+        size: int. Cells per side of the result.
+
+    Returns:
+        (size, size) uint8 in 0..255: the covered share of each cell times 255.
+    """
+    height, width = mask.shape
+    x1, y1, x2, y2 = (float(v) for v in box)
+    steps = (np.arange(size, dtype=np.float32) + 0.5) / size
+    step_x, step_y = max(1.0, (x2 - x1) / size), max(1.0, (y2 - y1) / size)
+    left, right = max(0, math.floor(x1 - step_x)), min(width, math.ceil(x2 + step_x))
+    top, bottom = max(0, math.floor(y1 - step_y)), min(height, math.ceil(y2 + step_y))
+    if left >= right or top >= bottom:
+        return np.zeros((size, size), np.uint8)
+    # Clamped to the outermost pixel centres, so that every sample has a pixel to read.
+    ys = np.clip(y1 + (y2 - y1) * steps - top, 0.5, bottom - top - 0.5)
+    xs = np.clip(x1 + (x2 - x1) * steps - left, 0.5, right - left - 0.5)
+    rows, columns = _tent(ys, bottom - top, step_y), _tent(xs, right - left, step_x)
+    rows /= rows.sum(axis=1, keepdims=True)
+    columns /= columns.sum(axis=1, keepdims=True)
+    covered = rows @ mask[top:bottom, left:right].astype(np.float32) @ columns.T
+    return np.clip(np.rint(covered * 255), 0, 255).astype(np.uint8)

@@ -1,0 +1,122 @@
+"""What each output should predict: anchor labels, sampled RoIs, mask targets. Training only."""
+
+import tensorflow as tf
+
+from keras_maskrcnn.ops import boxes as box_ops
+
+
+def anchor_labels(anchors, gt_boxes, *, positive_iou=0.7, negative_iou=0.3):
+    """Labels anchors as object or background (Faster R-CNN §3.1.2).
+
+    Positive are anchors at or above `positive_iou` with a box, and for each box the anchors that
+    overlap it most; negative are the others below `negative_iou`.
+
+    Args:
+        anchors: (N, 4) float32.
+        gt_boxes: (B, G, 4) float32; boxes without area are padding.
+        positive_iou, negative_iou: float in [0, 1].
+
+    Returns:
+        labels: (B, N) int32. 1 positive, 0 negative, -1 ignored. All 0 if there are no boxes.
+        matched: (B, N) int32 in [0, G). The box that each anchor overlaps most.
+    """
+    iou = box_ops.iou(anchors[None], gt_boxes)  # (B, N, G)
+    best = tf.reduce_max(iou, axis=2)
+    best_of_box = tf.reduce_max(iou, axis=1, keepdims=True)
+    is_best = tf.reduce_any((iou == best_of_box) & (best_of_box > 0), axis=2)
+    labels = tf.where(best < negative_iou, 0, -1)
+    labels = tf.where(is_best | (best >= positive_iou), 1, labels)
+    return labels, tf.argmax(iou, axis=2, output_type=tf.int32)
+
+
+def sample(labels, noise, count, max_positives):
+    """Draws a fixed number of slots with at most `max_positives` positives, those first.
+
+    Args:
+        labels: (B, N) int32. 1 positive, 0 negative, -1 never drawn.
+        noise: (B, N) float32 in [0, 1). Decides who is drawn.
+        count: int. Slots an image.
+        max_positives: int in 1..count.
+
+    Returns:
+        indices: (B, count) int32 in [0, N).
+        labels: (B, count) int32. 1, 0, or -1 where there were not enough to fill the slot.
+    """
+    size = tf.shape(labels)[1]
+    top = tf.math.top_k(tf.where(labels == 1, noise, -1.0), tf.minimum(max_positives, size)).values
+    drawn = (labels == 1) & (noise >= top[:, -1:])
+    keys = tf.where(drawn, noise + 2.0, tf.where(labels == 0, noise + 1.0, 0.0))
+    keys, indices = tf.math.top_k(keys, tf.minimum(count, size))
+    missing = [[0, 0], [0, count - tf.shape(keys)[1]]]
+    keys, indices = tf.pad(keys, missing), tf.pad(indices, missing)
+    keys, indices = tf.ensure_shape(keys, [None, count]), tf.ensure_shape(indices, [None, count])
+    return indices, tf.where(keys >= 2.0, 1, tf.where(keys >= 1.0, 0, -1))
+
+
+def sample_rois(
+    proposals, gt_boxes, gt_labels, noise, *, count, positive_fraction=0.25, positive_iou=0.5
+):
+    """Draws the RoIs that the heads are trained on (§3.1, Training), positives first.
+
+    Ground-truth boxes are added to the proposals, so that there are positives from the first step
+    on (Fast R-CNN's code; every peer).
+
+    Args:
+        proposals: (B, P, 4) float32; boxes without area are padding.
+        gt_boxes: (B, G, 4) float32.
+        gt_labels: (B, G) int32 in 1..C, 0 in padding.
+        noise: (B, P + G) float32 in [0, 1).
+        count: int S. RoIs an image.
+        positive_fraction: float. At most this share of S is positive.
+        positive_iou: float. A RoI is positive at or above this IoU with a box.
+
+    Returns:
+        rois: (B, S, 4) float32.
+        labels: (B, S) int32 in 1..C, 0 background, -1 an empty slot. Positives come first and are
+            at most int(S * positive_fraction).
+        matched: (B, S) int32 in [0, G). The box that each RoI overlaps most.
+    """
+    boxes = tf.concat([proposals, gt_boxes], axis=1)
+    iou = box_ops.iou(boxes, gt_boxes)
+    matched = tf.argmax(iou, axis=2, output_type=tf.int32)
+    positive = tf.reduce_max(iou, axis=2) >= positive_iou
+    labels = tf.where(box_ops.area(boxes) > 0, tf.cast(positive, tf.int32), -1)
+    max_positives = max(1, int(count * positive_fraction))
+    indices, labels = sample(labels, noise, count, max_positives)
+    matched = tf.gather(matched, indices, batch_dims=1)
+    classes = tf.gather(gt_labels, matched, batch_dims=1)
+    labels = tf.where(labels == 1, classes, labels)
+    return tf.gather(boxes, indices, batch_dims=1), labels, matched
+
+
+def mask_targets(rois, gt_boxes, gt_masks, matched, size, samples=2):
+    """The part of the matched mask that lies in each RoI (§3: the intersection of both).
+
+    Args:
+        rois: (B, F, 4) float32.
+        gt_boxes: (B, G, 4) float32.
+        gt_masks: (B, G, M, M) uint8 in 0..255. Each in the frame of its own box.
+        matched: (B, F) int32 in [0, G).
+        size: int m. Cells per side of the targets.
+        samples: int. samples x samples points are averaged per cell.
+
+    Returns:
+        (B, F, m, m) float32 of 0 and 1; 0 outside the ground-truth box.
+    """
+    side, count = gt_masks.shape[2], rois.shape[1]
+    # A border of zeros: half a cell of the stored mask lies beyond its outermost centres.
+    masks = tf.cast(tf.gather(gt_masks, matched, batch_dims=1), tf.float32) / 255.0
+    masks = tf.pad(masks, [[0, 0], [0, 0], [1, 1], [1, 1]])
+    masks = tf.reshape(masks, [-1, side + 2, side + 2, 1])
+    boxes = tf.gather(gt_boxes, matched, batch_dims=1)
+    sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 1e-6)
+    first = (rois[..., :2] - boxes[..., :2]) / sides * side
+    step = (rois[..., 2:] - rois[..., :2]) / sides * side / (size * samples)
+    first = first + step / 2 + 0.5  # -0.5 for cell centres, +1 for the border
+    last = first + step * (size * samples - 1)
+    corners = tf.reverse(tf.stack([first, last], axis=2), [3]) / (side + 1)
+    corners = tf.reshape(corners, [-1, 4])  # y1, x1, y2, x2
+    grid = [size * samples] * 2
+    targets = tf.image.crop_and_resize(masks, corners, tf.range(tf.shape(corners)[0]), grid)
+    targets = tf.nn.avg_pool2d(targets, samples, samples, "VALID")
+    return tf.cast(tf.reshape(targets, [-1, count, size, size]) >= 0.5, tf.float32)

@@ -1,0 +1,172 @@
+"""How a model is trained: SGD with warm-up and steps (§3.1), as one optimizer."""
+
+import dataclasses
+import json
+import os
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to `learning_rate`, which is then multiplied by `decay` at each milestone.
+
+    Args:
+        learning_rate: float.
+        warmup_steps: int. Steps until the full rate is reached; 0 for none.
+        milestones: sequence of int. Steps at which the rate falls.
+        decay: float.
+    """
+
+    def __init__(self, learning_rate, warmup_steps=0, milestones=(), decay=0.1):
+        super().__init__()
+        self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
+        self.milestones, self.decay = tuple(milestones), decay
+
+    def __call__(self, step):
+        """Returns the rate, () float32, at a step that counts from 0."""
+        step = tf.cast(step, tf.float32)
+        rate = self.learning_rate * tf.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
+        for milestone in self.milestones:
+            rate = tf.where(step >= milestone, rate * self.decay, rate)
+        return rate
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("learning_rate", "warmup_steps", "milestones", "decay")
+        return {name: getattr(self, name) for name in names}
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class SGD(keras.optimizers.SGD):
+    """SGD with weight decay as a part of the loss (§3.1), as in Caffe and PyTorch.
+
+    Keras' own `weight_decay` is decoupled: it bypasses momentum, so that the same number acts ten
+    times weaker at momentum 0.9.
+
+    Args:
+        learning_rate: float or schedule.
+        momentum: float.
+        l2: float. Added to the gradient, times the weight. Scales and shifts of norms are left
+            out, as in detectron2.
+        **kwargs: those of `keras.optimizers.SGD`, for instance `global_clipnorm`.
+    """
+
+    def __init__(self, learning_rate=0.02, momentum=0.9, l2=1e-4, **kwargs):
+        super().__init__(learning_rate, momentum, **kwargs)
+        self.l2 = l2
+
+    def build(self, variables):
+        """Creates the momenta, and notes which variables decay."""
+        super().build(variables)
+        self._decays = tuple(not v.path.endswith(("gamma", "beta")) for v in variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Applies one gradient, already clipped and summed over replicas, to one variable."""
+        if self.l2 and self._decays[self._get_variable_index(variable)]:
+            gradient = gradient + tf.cast(self.l2 * variable, gradient.dtype)
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "l2": self.l2}
+
+
+def sgd(
+    learning_rate=0.02,
+    *,
+    warmup_steps=500,
+    milestones=(120_000, 160_000),
+    decay=0.1,
+    momentum=0.9,
+    weight_decay=1e-4,
+    clip_norm=None,
+):
+    """The optimizer of §3.1, for `model.compile`.
+
+    Args:
+        learning_rate: float. 0.02 is for 16 images a step; scale it with the batch.
+        warmup_steps: int. Steps of linear warm-up (Goyal et al., 2017; every peer).
+        milestones: sequence of int. Steps at which the rate is multiplied by `decay`.
+        decay: float.
+        momentum: float.
+        weight_decay: float. L2, through the gradient.
+        clip_norm: float or None. Bound of the norm of all gradients together.
+
+    Returns:
+        An optimizer.
+    """
+    rate = WarmupSteps(learning_rate, warmup_steps, milestones, decay)
+    return SGD(rate, momentum, weight_decay, global_clipnorm=clip_norm)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The numbers of a training run that follow from its length; `optimizer()` resolves them."""
+
+    steps: int
+    batch_size: int = 2
+    learning_rate: float | None = None  # None: base_rate for 16 images, linear in the batch
+    base_rate: float = 0.02  # §3.1
+    warmup_fraction: float = 0.1
+    warmup_max: int = 1000
+    milestones: tuple[float, ...] = (0.75,)  # shares of `steps`: 120k of 160k
+    clip_norm: float | None = 10.0
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+
+    def optimizer(self):
+        """Returns the optimizer for `model.compile`."""
+        rate = self.learning_rate
+        return sgd(
+            self.base_rate * self.batch_size / 16 if rate is None else rate,
+            warmup_steps=min(self.warmup_max, int(self.steps * self.warmup_fraction)),
+            milestones=[int(self.steps * share) for share in self.milestones],
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+        )
+
+
+# Where a preset is meant for training from scratch, the recipe differs from that of §3.1.
+PRESET_RECIPES = {"mask_rcnn_resnet18_fpn_small": {"base_rate": 0.08, "milestones": (0.85,)}}
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ends training after a number of steps in all, in the middle of an epoch if need be."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Asks Keras to stop once the optimizer has made that many steps."""
+        # Reading `iterations` waits for the step, which the logs that Keras passes have done too.
+        if int(self.model.optimizer.iterations) >= self.steps:
+            self.model.stop_training = True
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Writes the logs of every epoch to a JSON file: a list of {"epoch", "step", name: value}.
+
+    Args:
+        path: str.
+        resume: bool. Whether to keep the epochs that the file already has.
+    """
+
+    def __init__(self, path, resume=False):
+        super().__init__()
+        self.path, self.epochs = path, []
+        if resume and os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                self.epochs = json.load(file)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds an epoch; the file is replaced as a whole, so it is never half written."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        step = int(self.model.optimizer.iterations)
+        self.epochs.append({"epoch": epoch + 1, "step": step, **values})
+        with open(f"{self.path}.new", "w", encoding="utf-8") as file:
+            json.dump(self.epochs, file, indent=1)
+        os.replace(f"{self.path}.new", self.path)

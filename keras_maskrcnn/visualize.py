@@ -1,0 +1,202 @@
+"""Draws boxes, masks, names and scores into a picture, with NumPy and Pillow.
+
+Colors are those of Okabe and Ito ("Color Universal Design", 2008) without black: they stay apart
+for the common kinds of color blindness. Next to color, every instance has an outline and a label.
+"""
+
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+PALETTE = np.array(
+    [
+        (230, 159, 0),  # orange
+        (86, 180, 233),  # sky blue
+        (0, 158, 115),  # bluish green
+        (240, 228, 66),  # yellow
+        (213, 94, 0),  # vermillion
+        (204, 121, 167),  # reddish purple
+        (0, 114, 178),  # blue
+    ],
+    np.uint8,
+)
+_LEGIBLE_SIDE = 512  # pixels; smaller pictures are enlarged, or the labels would cover them
+
+
+def draw(
+    image,
+    detections,
+    class_names=None,
+    *,
+    score_threshold=0.5,
+    alpha=0.45,
+    color_by="instance",
+    scale="auto",
+):
+    """Draws detections, or ground truth, into a copy of the image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        detections: dict with "boxes" (n, 4) [x1, y1, x2, y2] in pixels of `image`, "labels" (n,)
+            from 1, and where known "scores" (n,), "masks" (n, H, W) bool, "class_names": what
+            `predict_image` returns, or ground truth.
+        class_names: sequence of str, label 1 first. None takes those of `detections`; a label
+            without a name is shown as its number.
+        score_threshold: float. Detections with a lower score are not drawn; without "scores" all
+            are.
+        alpha: float in [0, 1]. Share of the color in a mask's pixels.
+        color_by: "instance" gives neighbors in the list different colors, "class" gives each class
+            its own.
+        scale: int, or "auto". Enlarges the picture, every pixel to a square; "auto" does so until
+            the longer side has at least 512 pixels.
+
+    Returns:
+        (scale * H, scale * W, 3) uint8.
+
+    Raises:
+        ValueError: if `color_by` or `scale` is none of the above.
+    """
+    if color_by not in ("instance", "class"):
+        raise ValueError(
+            f'color_by must be "instance" or "class". Received: color_by={color_by!r}.'
+        )
+    if scale == "auto":
+        scale = -(-_LEGIBLE_SIDE // max(image.shape[:2]))  # 1 for large pictures
+    if not isinstance(scale, int) or scale < 1:
+        raise ValueError(f'scale must be a positive int or "auto". Received: scale={scale!r}.')
+    boxes = np.asarray(detections["boxes"], np.float32).reshape(-1, 4) * scale
+    labels = np.asarray(detections["labels"], np.int64)
+    scores, masks = detections.get("scores"), detections.get("masks")
+    class_names = detections.get("class_names", ()) if class_names is None else class_names
+    shown = labels > 0
+    if scores is not None:
+        shown &= np.asarray(scores) >= score_threshold
+    # Large ones first, so that small ones are not covered.
+    order = np.flatnonzero(shown)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = order[np.argsort(-areas[order], kind="stable")]
+    keys = labels - 1 if color_by == "class" else np.cumsum(shown) - 1
+    colors = PALETTE[keys % len(PALETTE)]
+
+    pixels = _enlarge(image, scale).astype(np.float32)
+    line = max(1, round(max(pixels.shape[:2]) / 280))
+    if masks is not None:
+        for i in order:
+            _blend(pixels, _enlarge(np.asarray(masks[i], bool), scale), colors[i], alpha, line)
+    canvas = Image.fromarray(np.rint(pixels).astype(np.uint8))
+    pen = ImageDraw.Draw(canvas)
+    for i in order:
+        _draw_box(pen, boxes[i], colors[i], line)
+    placed = []
+    font = _font(max(pixels.shape[:2]) // 44)
+    for i in order[::-1]:  # labels of small instances choose their place first
+        label = int(labels[i])
+        text = str(class_names[label - 1]) if label <= len(class_names) else str(label)
+        if scores is not None:
+            text += f" {float(scores[i]):.2f}"
+        _draw_label(pen, text, boxes[i], colors[i], font, placed)
+    return np.asarray(canvas)
+
+
+def grid(pictures, columns, titles=None):
+    """Composes pictures into one, row by row, on white.
+
+    Args:
+        pictures: list of (h, w, 3) uint8, sizes may differ; each is centered in its cell.
+        columns: int. Pictures per row.
+        titles: list of str, one per picture, written above it; None for none.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: if there is no picture, or the titles are not as many.
+    """
+    if not pictures or (titles is not None and len(titles) != len(pictures)):
+        raise ValueError(
+            "There must be a picture, and as many titles as pictures. "
+            f"Received: {len(pictures)} pictures, titles={titles}."
+        )
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    gap = max(4, width // 64)
+    font = _font(width // 28)
+    header = 0 if titles is None else _text_size(font, "Ag")[1] + gap
+    rows = -(-len(pictures) // columns)
+    columns = min(columns, len(pictures))
+    size = (gap + columns * (width + gap), gap + rows * (header + height + gap))
+    canvas = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(canvas)
+    for i, picture in enumerate(pictures):
+        x = gap + i % columns * (width + gap)
+        y = gap + i // columns * (header + height + gap)
+        if titles is not None:
+            pen.text((x + width / 2, y), titles[i], fill="black", font=font, anchor="ma")
+        offset = (width - picture.shape[1]) // 2, (height - picture.shape[0]) // 2
+        canvas.paste(Image.fromarray(picture), (x + offset[0], y + header + offset[1]))
+    return np.asarray(canvas)
+
+
+def save_png(path, image):
+    """Writes an (H, W, 3) uint8 picture as PNG, and makes the folder if it is missing."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, format="PNG")
+
+
+def _enlarge(array, scale):
+    return array.repeat(scale, axis=0).repeat(scale, axis=1) if scale > 1 else array
+
+
+def _blend(pixels, mask, color, alpha, line):
+    """Tints the pixels of a mask in place, and its border of `line` pixels in full color."""
+    inner = mask
+    for _ in range(line):  # an erosion by one pixel; the picture's edge does not erode
+        padded = np.pad(inner, 1, constant_values=True)
+        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    pixels[inner] += alpha * (color - pixels[inner])
+    pixels[mask & ~inner] = color
+
+
+def _draw_box(pen, box, color, line):
+    width, height = pen.im.size
+    left, top = max(0, round(float(box[0]))), max(0, round(float(box[1])))
+    right, bottom = min(width, round(float(box[2]))) - 1, min(height, round(float(box[3]))) - 1
+    if left <= right and top <= bottom:
+        pen.rectangle((left, top, right, bottom), outline=tuple(color.tolist()), width=line)
+
+
+def _draw_label(pen, text, box, color, font, placed):
+    """Writes a label at its box, inside the picture, beside earlier labels if there is room."""
+    pad = 2
+    text_width, text_height = _text_size(font, text)
+    size = np.array([text_width + 2 * pad, text_height + 2 * pad])
+    limit = np.maximum(np.array(pen.im.size) - size, 0)
+    x1, y1, x2, y2 = (float(v) for v in box)
+    choices = [
+        (x, y)
+        for y in (y1 - size[1], y1, y2, y2 - size[1], (y1 + y2 - size[1]) / 2)
+        for x in (x1, x2 - size[0])
+    ]
+    choices = [np.clip(np.rint(choice), 0, limit).astype(int) for choice in choices]
+    free = [c for c in choices if not any(_overlap(c, c + size, *other) for other in placed)]
+    corner = (free or choices)[0]
+    placed.append((corner, corner + size))
+    # Black or white, whichever reads better on the color.
+    ink = "black" if color @ np.array([0.299, 0.587, 0.114]) > 110 else "white"
+    background = (*corner.tolist(), *(corner + size - 1).tolist())
+    pen.rectangle(background, fill=tuple(color.tolist()))
+    pen.text((corner + pad).tolist(), text, fill=ink, font=font, anchor="la")
+
+
+def _overlap(corner, end, other_corner, other_end):
+    return bool(np.all(corner < other_end) and np.all(other_corner < end))
+
+
+def _font(size):
+    return ImageFont.load_default(max(13, size))
+
+
+def _text_size(font, text):
+    ascent, descent = font.getmetrics()
+    return round(font.getlength(text)), ascent + descent

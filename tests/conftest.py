@@ -1,0 +1,78 @@
+"""Fixtures for all tests: a fixed seed, two fake devices, a tiny model and its batch."""
+
+import os
+import pathlib
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from keras_maskrcnn.config import MaskRCNNConfig  # noqa: E402
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+# Two replicas for MirroredStrategy; only possible before TensorFlow has started.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    """Every test draws the same numbers, alone or after others."""
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Function from a name to the arrays of golden/NAME.npz: torchvision's and detectron2's."""
+
+    def load(name):
+        with np.load(GOLDEN / f"{name}.npz") as stored:
+            return dict(stored)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """The smallest model that has every part; three classes, images of 64 x 96."""
+    return MaskRCNNConfig(
+        num_classes=3, image_min_side=64, image_max_side=96, backbone="resnet18", norm="batch",
+        frozen_stages=0, fpn_channels=16, anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0),
+        rpn_batch=32, train_pre_nms=50, train_proposals=40, test_pre_nms=50, test_proposals=40,
+        roi_batch=16, box_head_units=32, mask_head_convs=1, mask_head_channels=16,
+        detections_per_image=10,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def batch():
+    """(inputs, targets) as `data.batches` makes them: bright ellipses on two images.
+
+    Image 0 fills the canvas of 64 x 96 and holds two objects; image 1 is 64 x 80, was twice as
+    large before resizing, and holds one.
+    """
+    rng = np.random.default_rng(0)
+    sizes = np.array([[64, 96], [64, 80]], np.int32)
+    boxes = np.zeros((2, 3, 4), np.float32)
+    boxes[0, :2] = [[8, 8, 40, 32], [50, 20, 90, 60]]
+    boxes[1, 0] = [16, 10, 64, 50]
+    labels = np.array([[1, 2, 0], [3, 0, 0]], np.int32)
+    y, x = (np.mgrid[:28, :28] + 0.5) / 14 - 1
+    masks = np.where((labels > 0)[..., None, None], 255 * (y**2 + x**2 < 1), 0).astype(np.uint8)
+    images = np.zeros((2, 64, 96, 3), np.float32)
+    for i, (height, width) in enumerate(sizes):
+        images[i, :height, :width] = rng.integers(0, 60, (height, width, 3))
+        y, x = np.mgrid[:height, :width] + 0.5
+        for (x1, y1, x2, y2), label in zip(boxes[i], labels[i], strict=True):
+            if label:
+                u, v = (2 * x - x1 - x2) / (x2 - x1), (2 * y - y1 - y2) / (y2 - y1)
+                images[i, :height, :width, label - 1][u**2 + v**2 < 1] = 250
+    inputs = {"images": images, "sizes": sizes, "original_sizes": sizes * [[1], [2]]}
+    inputs["original_sizes"] = inputs["original_sizes"].astype(np.int32)
+    return inputs, {"boxes": boxes, "labels": labels, "masks": masks}

@@ -1,0 +1,256 @@
+"""data/pipeline.py: the batch contract, the laws of flip and resize, repeatable randomness."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import logging
+from PIL import Image
+
+from keras_maskrcnn.data import batches, coco_json, pipeline
+from keras_maskrcnn.data.coco import DataError
+from keras_maskrcnn.ops import images as image_ops
+
+NUCLEI = Path(__file__).resolve().parents[3] / "shared/data/nuclei"
+SIZES = [(20, 30), (40, 24), (16, 16), (18, 36), (32, 32)]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Five images of different sizes; image i has i instances, triangles at different places."""
+    images, annotations = [], []
+    for i, (height, width) in enumerate(SIZES):
+        noise = np.random.default_rng(i).integers(0, 256, [height, width, 3])
+        Image.fromarray(noise.astype(np.uint8)).save(tmp_path / f"{i}.png")
+        entry = {"id": 100 + i, "file_name": f"{i}.png", "height": height, "width": width}
+        images.append(entry)
+        for k in range(i):
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": 100 + i,
+                    "category_id": (7, 12, 31)[k % 3],
+                    "bbox": [1 + k, 2, 8, 9],
+                    "segmentation": [[1 + k, 2, 9 + k, 2, 9 + k, 11]],
+                }
+            )
+    categories = [{"id": i, "name": str(i)} for i in (7, 12, 31)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    return coco_json(tmp_path, tmp_path / "a.json", mask_size=14)
+
+
+def small(dataset, batch_size=2, **options):
+    return batches(dataset, batch_size, **{"min_side": 24, "max_side": 40, **options})
+
+
+def numpy(batched):
+    return list(batched.as_numpy_iterator())
+
+
+def assert_equal(left, right):
+    tf.nest.map_structure(np.testing.assert_array_equal, left, right)
+
+
+def test_a_training_batch_has_static_counts_and_the_agreed_dtypes(dataset):
+    inputs, targets = small(dataset, training=True).element_spec
+    shapes = {name: (spec.shape.as_list(), spec.dtype) for name, spec in inputs.items()}
+    assert shapes == {
+        "images": ([2, None, None, 3], tf.float32),
+        "sizes": ([2, 2], tf.int32),
+        "original_sizes": ([2, 2], tf.int32),
+    }
+    shapes = {name: (spec.shape.as_list(), spec.dtype) for name, spec in targets.items()}
+    assert shapes == {
+        "boxes": ([2, 4, 4], tf.float32),
+        "labels": ([2, 4], tf.int32),
+        "masks": ([2, 4, 14, 14], tf.uint8),
+    }
+
+
+def test_evaluation_keeps_order_and_the_last_short_batch(dataset):
+    batched = small(dataset, training=False)
+    assert batched.element_spec[0]["images"].shape[0] is None
+    sizes = np.concatenate([x["original_sizes"] for x, _ in numpy(batched)])
+    np.testing.assert_array_equal(sizes, SIZES)
+    assert int(batched.cardinality()) == 3
+
+
+def test_images_are_resized_then_padded_with_zeros(dataset):
+    ((inputs, _), *_) = numpy(small(dataset, training=False))
+    np.testing.assert_array_equal(inputs["sizes"], [[24, 36], [40, 24]])
+    assert inputs["images"].shape == (2, 64, 64, 3)
+    for i in range(2):
+        height, width = inputs["sizes"][i]
+        expected = image_ops.resize(dataset.load_image(i), 24, 40)
+        np.testing.assert_array_equal(inputs["images"][i, :height, :width], expected)
+        assert not inputs["images"][i, height:].any() and not inputs["images"][i, :, width:].any()
+
+
+def test_boxes_follow_each_axis_and_masks_stay(dataset):
+    batched = small(dataset, 1, training=False, min_side=25, max_side=45)
+    inputs, targets = numpy(batched)[3]  # 18 x 36 -> 23 x 45 (22.5 rounds up)
+    np.testing.assert_array_equal(inputs["sizes"], [[23, 45]])
+    example = dataset.load(3)
+    scale = np.array([45 / 36, 23 / 18, 45 / 36, 23 / 18])
+    np.testing.assert_allclose(targets["boxes"][0, :3], example["boxes"] * scale, rtol=1e-6)
+    np.testing.assert_array_equal(targets["masks"][0, :3], example["masks"])
+
+
+def test_empty_slots_have_label_zero_and_zeros_elsewhere(dataset):
+    for i, (_, targets) in enumerate(numpy(small(dataset, 1, training=False))):
+        assert (targets["labels"][0, :i] > 0).all()
+        for values in targets.values():
+            assert not values[0, i:].any()
+
+
+def test_labels_stand_for_non_contiguous_category_ids(dataset):
+    _, targets = numpy(small(dataset, 1, training=False))[4]
+    assert [dataset.category_ids[i - 1] for i in targets["labels"][0]] == [7, 12, 31, 7]
+
+
+def test_a_batch_is_its_images_one_by_one(dataset):
+    together, _ = numpy(small(dataset, 4, training=False))
+    alone = numpy(small(dataset, 1, training=False))[:4]
+    for name, values in together[1].items():
+        np.testing.assert_array_equal(values, np.concatenate([y[name] for _, y in alone]))
+    for i, (inputs, _) in enumerate(alone):
+        height, width = inputs["sizes"][0]
+        image = together[0]["images"][i, :height, :width]
+        np.testing.assert_array_equal(image, inputs["images"][0, :height, :width])
+
+
+def test_without_targets_only_images_are_read(dataset, monkeypatch):
+    monkeypatch.setattr(type(dataset), "load", lambda *_: pytest.fail("annotations were read"))
+    inputs = numpy(small(dataset, training=False, targets=False))
+    assert [sorted(x) for x in inputs] == [["images", "original_sizes", "sizes"]] * 3
+
+
+def test_flip_twice_is_the_identity(dataset):
+    example = {name: tf.constant(value) for name, value in dataset.load(3).items()}
+    flipped = pipeline.flip_horizontal(example)
+    assert_equal(pipeline.flip_horizontal(flipped), example)
+    assert not np.array_equal(flipped["image"], example["image"])
+
+
+def test_flip_mirrors_pixels_boxes_and_masks():
+    example = {
+        "image": tf.reshape(tf.range(12), [1, 4, 3]),
+        "boxes": tf.constant([[0.0, 0.0, 1.5, 1.0]]),
+        "masks": tf.constant([[[1, 2], [3, 4]]]),
+        "labels": tf.constant([5]),
+    }
+    flipped = pipeline.flip_horizontal(example)
+    np.testing.assert_array_equal(flipped["image"][0, :, 0], [9, 6, 3, 0])
+    np.testing.assert_array_equal(flipped["boxes"], [[2.5, 0, 4, 1]])
+    np.testing.assert_array_equal(flipped["masks"], [[[2, 1], [4, 3]]])
+    np.testing.assert_array_equal(flipped["labels"], [5])
+
+
+def test_training_flips_about_half_and_only_inside_the_valid_width(dataset):
+    batched = small(dataset, 1, training=True, shuffle=False, repeat=True).take(100)
+    straight = numpy(small(dataset, 1, training=False))
+    flips = 0
+    for step, (inputs, targets) in enumerate(numpy(batched)):
+        expected, expected_targets = straight[step % 5]
+        height, width = expected["sizes"][0]
+        image, original = (x["images"][0, :height, :width] for x in (inputs, expected))
+        flipped = not np.array_equal(image, original)
+        flips += flipped
+        np.testing.assert_array_equal(image, original[:, ::-1] if flipped else original)
+        boxes, count = expected_targets["boxes"][0].copy(), step % 5
+        if flipped:
+            boxes[:count, [0, 2]] = width - boxes[:count, [2, 0]]
+        np.testing.assert_allclose(targets["boxes"][0], boxes, rtol=1e-6)
+        np.testing.assert_array_equal(targets["boxes"][0, count:], 0)
+    assert 30 < flips < 70
+
+
+def test_epochs_differ_but_runs_repeat(dataset):
+    runs = []
+    for _ in range(2):
+        batched = small(dataset, 1, training=True, seed=3)
+        runs.append([numpy(batched) for _ in range(3)])
+    assert_equal(runs[0], runs[1])
+    order = [tuple(map(tuple, (x["original_sizes"][0] for x, _ in e))) for e in runs[0]]
+    assert len(set(order)) > 1
+    assert all(sorted(epoch) == sorted(SIZES) for epoch in order)
+    other = numpy(small(dataset, 1, training=True, seed=4))
+    assert order[0] != tuple(tuple(x["original_sizes"][0]) for x, _ in other)
+
+
+def test_flips_differ_between_epochs(dataset):
+    batched = small(dataset, 5, training=True, shuffle=False)
+    epochs = [numpy(batched)[0][0]["images"] for _ in range(6)]
+    assert any(not np.array_equal(epochs[0], images) for images in epochs[1:])
+
+
+def test_finite_data_knows_its_length_and_repeated_data_is_infinite(dataset):
+    assert int(small(dataset, 2, training=True).cardinality()) == 2
+    assert len(numpy(small(dataset, 2, training=True))) == 2
+    repeated = small(dataset, 2, training=True, repeat=True)
+    assert repeated.cardinality() == tf.data.INFINITE_CARDINALITY
+    assert len(numpy(repeated.take(7))) == 7
+
+
+def test_fewer_slots_than_instances_are_filled_and_reported(dataset, monkeypatch):
+    logged = []
+    monkeypatch.setattr(logging, "warning", lambda *parts: logged.append(parts[0] % parts[1:]))
+    _, targets = numpy(small(dataset, 1, training=False, max_instances=2))[4]
+    assert logged == ["max_instances=2 leaves out 3 instances of 2 images in each epoch."]
+    whole = dataset.load(4)
+    np.testing.assert_array_equal(targets["labels"][0], whole["labels"][:2])
+    np.testing.assert_array_equal(targets["masks"][0], whole["masks"][:2])
+
+
+def test_in_training_the_kept_instances_are_random(dataset):
+    batched = small(dataset, 5, training=True, flip=False, shuffle=False, max_instances=1)
+    lefts = {numpy(batched)[0][1]["boxes"][4, 0, 0].item() for _ in range(12)}
+    assert len(lefts) > 1
+
+
+def test_a_batch_that_cannot_be_filled_is_refused(dataset):
+    with pytest.raises(DataError, match="5 images do not fill one batch.*batch_size=6"):
+        small(dataset, 6, training=True)
+    assert len(numpy(small(dataset, 6, training=True, repeat=True).take(1))) == 1
+
+
+@pytest.mark.parametrize("name", ["batch_size", "min_side", "max_side", "max_instances"])
+def test_counts_below_one_are_refused(dataset, name):
+    options = {"batch_size": 1, "training": False, name: 0}
+    with pytest.raises(ValueError, match=f"Received: {name}=0"):
+        batches(dataset, **options)
+
+
+@pytest.mark.parametrize("targets", [True, False])
+def test_data_error_finds_our_line_in_a_tensorflow_error(dataset, tmp_path, targets):
+    (tmp_path / "0.png").write_text("no image")
+    with pytest.raises(tf.errors.OpError) as caught:
+        numpy(small(dataset, training=False, targets=targets))
+    line = pipeline.data_error(caught.value)
+    assert line.startswith(f"{tmp_path / '0.png'}: not an image")
+    assert line.endswith(".") and "\n" not in line
+
+
+def test_data_error_passes_ours_and_nothing_else():
+    assert pipeline.data_error(DataError("a: b.")) == "a: b."
+    assert pipeline.data_error(ValueError("DataError: a")) is None
+    assert pipeline.data_error(tf.errors.InvalidArgumentError(None, None, "other")) is None
+
+
+@pytest.mark.skipif(not NUCLEI.exists(), reason=f"no nuclei data at {NUCLEI}")
+def test_real_nuclei_fill_batches():
+    dataset = coco_json(NUCLEI / "val/images", NUCLEI / "annotations/val.json", mask_size=28)
+    assert (len(dataset), len(dataset.labels)) == (60, 3475)
+    assert dataset.category_ids == (7, 12, 31) and dataset.dropped == {}
+    assert dataset.max_instances == 369
+    batched = batches(dataset, 4, training=False, min_side=128, max_side=256)
+    for start, (inputs, targets) in enumerate(batched.take(3).as_numpy_iterator()):
+        counts = dataset.num_instances[start * 4 : start * 4 + 4]
+        np.testing.assert_array_equal((targets["labels"] > 0).sum(axis=1), counts)
+        valid = targets["labels"] > 0
+        assert targets["masks"][valid].max(axis=(1, 2)).min() > 127
+        limits = np.repeat(inputs["sizes"][:, None, [1, 0, 1, 0]], 369, axis=1)
+        assert (targets["boxes"] <= limits + 1e-3).all() and (targets["boxes"] >= 0).all()

@@ -1,0 +1,97 @@
+"""Copies what the default tests need out of the large golden files: torchvision's and detectron2's
+outputs on random inputs, as plain arrays, so that neither is a dependency.
+
+    python tests/golden/make_golden.py --source=../shared/golden
+
+`../shared/golden/README.md` says how each array was made. A row more here, a .npz more beside this
+file.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+
+# Output file → {source file: names of arrays}.
+GOLDEN = {
+    "paste.npz": {
+        "ops_paste.npz": ("masks", "boxes", "image_size"),
+        "ops_detectron2.npz": ("pasted", "pasted_bool"),
+    },
+    "anchors.npz": {
+        "ops_detectron2.npz": ("fpn.anchors", "c4.anchors"),
+    },
+    "boxes.npz": {
+        "ops_boxes.npz": (
+            *("anchors", "truth", "deltas", "class_deltas", "weights_rpn", "weights_head"),
+            *("encoded_rpn", "decoded_rpn", "encoded_head", "decoded_head"),
+            *("class_decoded_head", "to_clip", "clip_size_hw", "clipped"),
+            *("match_truth", "match_candidates", "match_iou", "matched_rpn", "matched_head"),
+        ),
+    },
+    "levels.npz": {
+        "ops_levels.npz": ("boxes", "level_detectron2_formula"),
+    },
+    "losses.npz": {
+        "ops_losses.npz": (
+            *("class_logits", "box_regression", "labels", "targets"),
+            *("loss_classifier", "loss_box_reg"),
+        ),
+    },
+    "mask_targets.npz": {
+        "ops_paste.npz": ("boxes", "gt_masks", "roi_index"),
+        "ops_detectron2.npz": ("mask_targets_28",),
+    },
+    "multiscale.npz": {
+        "ops_multiscale.npz": (
+            *("features.p2", "features.p3", "features.p4", "features.p5", "boxes.0", "boxes.1"),
+            *("canonical56_ratio2_7x7", "levels_canonical56"),
+        ),
+    },
+    "nms.npz": {
+        "ops_nms.npz": (
+            *("boxes", "scores", "classes", "tied_boxes", "tied_scores", "tied_keep_0.5000"),
+            *("keep_0.3", "keep_0.5", "keep_0.7"),
+            *("batched_keep_0.3", "batched_keep_0.5", "batched_keep_0.7"),
+        ),
+    },
+    "roi_align.npz": {
+        "ops_roi_align.npz": (
+            *("features", "rois", "aligned1_ratio1_7x7", "aligned1_ratio2_7x7"),
+            *("grad_weight", "grad_aligned1_ratio2"),
+        ),
+    },
+}
+
+
+def make_golden(source, target, only=None):
+    """Writes the golden files.
+
+    Args:
+        source: folder of the large files.
+        target: folder to write to.
+        only: names of output files; None for all.
+
+    Raises:
+        ValueError: if two sources of one output have an array of the same name.
+    """
+    for output, sources in GOLDEN.items():
+        if only and output not in only:
+            continue
+        arrays = {}
+        for file, names in sources.items():
+            clash = set(names) & set(arrays)
+            if clash:
+                raise ValueError(f"Names must be unique in {output}. Received: {sorted(clash)}.")
+            with np.load(pathlib.Path(source) / file) as stored:
+                arrays.update({name: stored[name] for name in names})
+        np.savez_compressed(pathlib.Path(target) / output, **arrays)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    here = pathlib.Path(__file__).parent
+    parser.add_argument("--source", default=here.parents[2] / "shared" / "golden")
+    parser.add_argument("only", nargs="*", help="output files; all without")
+    arguments = parser.parse_args()
+    make_golden(arguments.source, here, arguments.only)

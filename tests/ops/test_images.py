@@ -1,0 +1,100 @@
+"""ops/images.py: sizes by hand and by detectron2's rule, pixels against Pillow."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_maskrcnn.ops import images as image_ops
+
+
+def ramp(height, width):
+    noise = np.random.default_rng(0).integers(0, 256, [height, width, 3])
+    return noise.astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((480, 640), (800, 1067)),  # 640 * 800 / 480 = 1066.67
+        ((640, 480), (1067, 800)),
+        ((400, 800), (667, 1333)),  # capped: 400 * 1333 / 800 = 666.5, up
+        ((1600, 1600), (800, 800)),
+        ((1, 5000), (1, 1333)),  # 0.27 pixels are still one
+    ],
+)
+def test_the_shorter_side_is_800_unless_the_longer_exceeds_1333(size, expected):
+    assert tuple(int(side) for side in image_ops.resized_size(*size, 800, 1333)) == expected
+
+
+def test_resized_size_of_many_sizes_is_detectron2s():
+    heights, widths = np.random.default_rng(0).integers(1, 2000, [2, 5000])
+    actual = np.stack(image_ops.resized_size(heights, widths, 800, 1333), axis=-1)
+    expected = []
+    for height, width in zip(heights.tolist(), widths.tolist(), strict=True):
+        scale = min(800 / min(height, width), 1333 / max(height, width))
+        expected.append([max(1, int(scale * side + 0.5)) for side in (height, width)])
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(("min_side", "max_side"), [(20, 1000), (95, 1000), (500, 50)])
+def test_resize_is_within_one_grey_level_of_pillow(min_side, max_side):
+    image = ramp(40, 60)
+    resized = image_ops.resize(image, min_side, max_side)
+    height, width = resized.shape[:2]
+    expected = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    assert np.abs(resized - np.asarray(expected, np.float32)).max() <= 1
+
+
+def test_resize_gives_whole_grey_levels_in_float32():
+    resized = image_ops.resize(ramp(13, 17), 20, 100)
+    assert resized.dtype == tf.float32
+    np.testing.assert_array_equal(resized, np.rint(resized))
+    assert np.min(resized) >= 0 and np.max(resized) <= 255
+
+
+def test_resize_to_the_same_size_is_the_identity():
+    image = ramp(13, 17)
+    np.testing.assert_array_equal(image_ops.resize(image, 13, 17), image)
+
+
+def test_resizing_a_batch_is_resizing_each_image():
+    images = np.stack([ramp(12, 20), ramp(12, 20)[::-1]])
+    batch = image_ops.resize(images, 7, 100)
+    np.testing.assert_array_equal(batch, [image_ops.resize(image, 7, 100) for image in images])
+
+
+def test_resize_works_in_a_graph_with_unknown_sides():
+    function = tf.function(
+        lambda image: image_ops.resize(image, 20, 30),
+        input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)],
+    )
+    image = ramp(10, 40)
+    np.testing.assert_array_equal(function(image), image_ops.resize(image, 20, 30))
+
+
+def test_padding_is_zeros_right_and_bottom():
+    padded = image_ops.pad_to_multiple(tf.ones([1, 3, 4, 2]), 4)
+    assert padded.shape == (1, 4, 4, 2)
+    np.testing.assert_array_equal(padded[:, :3], np.ones([1, 3, 4, 2]))
+    np.testing.assert_array_equal(padded[:, 3:], np.zeros([1, 1, 4, 2]))
+
+
+@pytest.mark.parametrize(("side", "expected"), [(31, 32), (32, 32), (33, 64)])
+def test_padding_stops_at_the_next_multiple(side, expected):
+    assert image_ops.pad_to_multiple(tf.zeros([side, 1, 3]), 32).shape == (expected, 32, 3)
+
+
+def test_padding_keeps_static_sides_and_leaves_unknown_ones():
+    @tf.function(input_signature=[tf.TensorSpec([2, None, 33, 3], tf.uint8)])
+    def pad(images):
+        padded = image_ops.pad_to_multiple(images, 32)
+        assert padded.shape.as_list() == [2, None, 64, 3]
+        return padded
+
+    assert pad(np.zeros([2, 5, 33, 3], np.uint8)).shape == (2, 32, 64, 3)
+
+
+def test_a_multiple_below_one_is_refused():
+    with pytest.raises(ValueError, match="Received: multiple=0"):
+        image_ops.pad_to_multiple(tf.zeros([1, 1, 3]), 0)

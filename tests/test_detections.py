@@ -1,0 +1,145 @@
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from keras_maskrcnn import detections
+from keras_maskrcnn.ops import masks as mask_ops
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' decode
+
+
+def make_outputs(count=3, slots=5, height=40, width=60, seed=0):
+    """Outputs of a batch of two images: none in the first, `count` detections in the second."""
+    rng = np.random.default_rng(seed)
+    outputs = {
+        "boxes": np.zeros((2, slots, 4), np.float32),
+        "scores": np.zeros((2, slots), np.float32),
+        "labels": np.zeros((2, slots), np.int32),
+        "masks": np.zeros((2, slots, 28, 28), np.float32),
+        "num_detections": np.array([0, count], np.int32),
+    }
+    corners = np.sort(rng.random((count, 2, 2)), axis=1) * (width, height)
+    outputs["boxes"][1, :count] = corners.reshape(count, 4)
+    outputs["scores"][1, :count] = np.sort(rng.random(count))[::-1]
+    outputs["labels"][1, :count] = rng.integers(1, 4, count)
+    outputs["masks"][1, :count] = rng.random((count, 28, 28))
+    return outputs
+
+
+@dataclasses.dataclass
+class FakeModel:
+    outputs: dict
+    class_names: tuple = ()
+
+    def predict_on_batch(self, images):
+        assert images.shape[0] == 1 and images.dtype == np.uint8
+        return {name: value[1:] for name, value in self.outputs.items()}
+
+    @property
+    def config(self):
+        return types.SimpleNamespace(class_names=self.class_names)
+
+
+@pytest.mark.parametrize(
+    "rows, columns",
+    [
+        (slice(3, 9), slice(4, 7)),  # inside
+        (slice(0, 12), slice(4, 7)),  # whole columns: runs go on from one to the next
+        (slice(0, 12), slice(0, 15)),  # the whole image
+        (slice(0, 1), slice(0, 1)),  # the first pixel
+        (slice(11, 12), slice(14, 15)),  # the last pixel
+        (slice(5, 5), slice(5, 5)),  # no window
+    ],
+)
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+def test_encode_region_equals_pycocotools(rows, columns, share):
+    whole = np.zeros((12, 15), bool)
+    whole[rows, columns] = np.random.default_rng(0).random(whole[rows, columns].shape) < share
+    origin = (rows.start, columns.start)
+    encoded = detections.encode_region(whole[rows, columns], origin, 12, 15)
+    expected = coco_mask.encode(np.asfortranarray(whole, np.uint8))
+    assert encoded == {"size": [12, 15], "counts": expected["counts"].decode()}
+
+
+def test_coco_results_hold_the_pasted_masks():
+    outputs = make_outputs()
+    results = detections.coco_results(outputs, 1, 17, 40, 60, category_ids=(7, 11, 90))
+    assert len(results) == 3
+    for i, result in enumerate(results):
+        x1, y1, x2, y2 = outputs["boxes"][1, i].astype(float)
+        assert result["image_id"] == 17
+        assert result["category_id"] == (7, 11, 90)[outputs["labels"][1, i] - 1]
+        assert result["bbox"] == [x1, y1, x2 - x1, y2 - y1]
+        assert result["score"] == outputs["scores"][1, i]
+        expected = mask_ops.paste_binary(outputs["masks"][1, i], (x1, y1, x2, y2), 40, 60)
+        np.testing.assert_array_equal(coco_mask.decode(result["segmentation"]), expected)
+
+
+def test_coco_results_are_plain_python():
+    result = detections.coco_results(make_outputs(), 1, np.int64(17), 40, 60)[0]
+    assert type(result["image_id"]) is int and type(result["category_id"]) is int
+    assert type(result["score"]) is float and {type(v) for v in result["bbox"]} == {float}
+    assert type(result["segmentation"]["counts"]) is str
+
+
+def test_coco_results_without_category_ids_keep_the_labels():
+    outputs = make_outputs()
+    results = detections.coco_results(outputs, 1, 17, 40, 60)
+    assert [r["category_id"] for r in results] == outputs["labels"][1, :3].tolist()
+
+
+def test_coco_results_of_no_detections_are_empty():
+    assert detections.coco_results(make_outputs(), 0, 17, 40, 60) == []
+
+
+def test_coco_results_without_mask_branch_have_no_segmentation():
+    outputs = make_outputs()
+    del outputs["masks"]
+    assert "segmentation" not in detections.coco_results(outputs, 1, 17, 40, 60)[0]
+
+
+def test_predict_image_pastes_masks():
+    outputs = make_outputs()
+    image = np.zeros((40, 60, 3), np.uint8)
+    found = detections.predict_image(FakeModel(outputs, ("a", "b", "c")), image)
+    assert found["boxes"].shape == (3, 4) and found["scores"].shape == (3,)
+    assert found["labels"].tolist() == outputs["labels"][1, :3].tolist()
+    assert found["masks"].shape == (3, 40, 60) and found["masks"].dtype == bool
+    assert found["class_names"] == ("a", "b", "c")
+    for pasted, mask, box in zip(
+        found["masks"], outputs["masks"][1], outputs["boxes"][1], strict=False
+    ):
+        np.testing.assert_array_equal(pasted, mask_ops.paste_binary(mask, box, 40, 60))
+
+
+def test_predict_image_leaves_low_scores_out():
+    outputs = make_outputs()
+    threshold = float(outputs["scores"][1, 1])
+    image = np.zeros((40, 60, 3), np.uint8)
+    found = detections.predict_image(FakeModel(outputs), image, score_threshold=threshold)
+    assert len(found["scores"]) == len(found["masks"]) == 2
+    assert "class_names" not in found
+
+
+def test_predict_image_of_no_detections_is_empty():
+    image = np.zeros((40, 60, 3), np.uint8)
+    found = detections.predict_image(FakeModel(make_outputs(count=0)), image)
+    assert found["boxes"].shape == (0, 4) and found["masks"].shape == (0, 40, 60)
+
+
+def test_predict_image_reads_gray_files_as_rgb(tmp_path):
+    path = tmp_path / "gray.png"
+    Image.fromarray(np.full((40, 60), 77, np.uint8)).save(path)
+    assert detections.predict_image(FakeModel(make_outputs()), path)["masks"].shape == (3, 40, 60)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 5, 3), np.float32), np.zeros((4, 5), np.uint8), np.zeros((1, 4, 5, 3))]
+)
+def test_predict_image_refuses_other_arrays(image):
+    with pytest.raises(ValueError, match="uint8 array or a path"):
+        detections.predict_image(FakeModel(make_outputs()), image)

@@ -1,0 +1,368 @@
+import contextlib
+import io
+import json
+import pathlib
+import runpy
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import logging
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from keras_maskrcnn import data, evaluation
+from keras_maskrcnn.ops import masks as mask_ops
+
+NUM_IMAGES, SLOTS, CATEGORY_IDS = 5, 12, (3, 7, 15)
+NAMES = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+)
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' decode
+SHAPES = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "examples" / "shapes.py"))
+
+
+def encode(mask):
+    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": encoded["size"], "counts": encoded["counts"].decode()}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """A data set of ellipses in images of different heights, and its annotation file."""
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for i in range(NUM_IMAGES):
+        height, width = 150 + i, 200
+        images.append({"id": 10 * i + 4, "height": height, "width": width, "file_name": f"{i}.png"})
+        y, x = np.mgrid[:height, :width] + 0.5
+        for side in rng.uniform(12, 110, 4):
+            radius = np.array([side, side * rng.uniform(0.6, 1)]) / 2
+            center = rng.uniform(radius, np.array([width, height]) - radius)
+            mask = ((x - center[0]) / radius[0]) ** 2 + ((y - center[1]) / radius[1]) ** 2 < 1
+            segmentation = encode(mask)
+            annotation = {
+                "id": len(annotations) + 1,
+                "image_id": images[-1]["id"],
+                "category_id": int(rng.choice(CATEGORY_IDS[:2])),  # none of the third category
+                "bbox": coco_mask.toBbox(segmentation).tolist(),
+                "segmentation": segmentation,
+                "area": float(mask.sum()),
+                "iscrowd": 0,
+            }
+            annotations.append(annotation)
+    names = ("cell", "nucleus", "nothing")
+    categories = [{"id": i, "name": name} for i, name in zip(CATEGORY_IDS, names, strict=True)]
+    path = tmp_path / "annotations.json"
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(content))
+    return types.SimpleNamespace(
+        annotations=str(path),
+        image_ids=[image["id"] for image in images],
+        sizes=[(image["height"], image["width"]) for image in images],
+        class_names=names,
+        category_ids=CATEGORY_IDS,
+        content=content,
+    )
+
+
+@pytest.fixture(autouse=True)
+def fake_batches(monkeypatch):
+    """Stands in for data.batches: black images; the original height tells which one it is."""
+
+    def batches(dataset, batch_size, *, training, min_side, max_side, targets):
+        assert not training and not targets and (min_side, max_side) == (64, 96)
+        sizes = np.array(dataset.sizes, np.int32)
+        images = np.zeros((len(sizes), 64, 96, 3), np.float32)
+        x = {"images": images, "sizes": sizes // 2, "original_sizes": sizes}
+        return tf.data.Dataset.from_tensor_slices(x).batch(batch_size)
+
+    monkeypatch.setattr(data, "batches", batches, raising=False)
+
+
+class Oracle(keras.Model):
+    """Predicts stored detections, found by the image's height; counts how often it is traced."""
+
+    def __init__(self, dataset, detections_per_image=100, noise=0.0, empty=False):
+        super().__init__()
+        self.config = types.SimpleNamespace(
+            image_min_side=64,
+            image_max_side=96,
+            category_ids=(),
+            detections_per_image=detections_per_image,
+        )
+        rng = np.random.default_rng(1)
+        stored = {
+            "boxes": np.zeros((NUM_IMAGES, SLOTS, 4), np.float32),
+            "scores": np.zeros((NUM_IMAGES, SLOTS), np.float32),
+            "labels": np.zeros((NUM_IMAGES, SLOTS), np.int32),
+            "masks": np.zeros((NUM_IMAGES, SLOTS, 28, 28), np.float32),
+            "num_detections": np.zeros(NUM_IMAGES, np.int32),
+        }
+        for annotation in () if empty else dataset.content["annotations"]:
+            i = dataset.image_ids.index(annotation["image_id"])
+            slot = stored["num_detections"][i]
+            x, y, w, h = annotation["bbox"]
+            box = np.array([x, y, x + w, y + h]) + rng.normal(0, noise, 4)
+            mask = coco_mask.decode(annotation["segmentation"])
+            stored["boxes"][i, slot] = box
+            stored["scores"][i, slot] = 0.9 - 0.05 * slot - 0.001 * i  # no ties
+            stored["labels"][i, slot] = CATEGORY_IDS.index(annotation["category_id"]) + 1
+            stored["masks"][i, slot] = mask_ops.crop(mask, box, 28) / 255
+            stored["num_detections"][i] += 1
+        self.stored = tuple(stored.items())
+        self.traces = []
+        self.built = True
+
+    def predict_step(self, data):
+        self.traces.append(data["images"].shape)
+        image = data["original_sizes"][:, 0] - 150
+        return {name: tf.gather(tf.constant(value), image) for name, value in self.stored}
+
+
+def summarize(annotations, results, iou_type):
+    """What pycocotools itself prints, and the error of a sum if it differs."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(annotations)
+        shape = {"bbox": "bbox", "segm": "segmentation"}[iou_type]
+        names = ("image_id", "category_id", "score", shape)
+        loaded = truth.loadRes([{name: result[name] for name in names} for result in results])
+        coco_eval = COCOeval(truth, loaded, iou_type)
+        coco_eval.evaluate()
+        coco_eval.accumulate()
+        coco_eval.summarize()
+    return coco_eval.stats
+
+
+def test_evaluate_equals_coco_summarize_at_100(dataset):
+    model = Oracle(dataset, noise=4.0)
+    metrics = evaluation.evaluate(model, dataset, verbose=0)
+    results = evaluation.predict_dataset(model, dataset, verbose=0)
+    assert len(metrics) == 24 and {type(value) for value in metrics.values()} == {float}
+    for iou_type in ("bbox", "segm"):
+        stats = summarize(dataset.annotations, results, iou_type)
+        assert [metrics[f"{iou_type}/{name}"] for name in NAMES] == stats.tolist()
+    assert 0.1 < metrics["bbox/AP"] < 0.95  # the noise makes the comparison worth something
+
+
+def test_evaluate_of_the_truth_is_near_one(dataset):
+    metrics = evaluation.evaluate(Oracle(dataset), dataset, verbose=0)
+    assert metrics["bbox/AP"] == pytest.approx(1)
+    assert metrics["segm/AP"] > 0.9
+
+
+def test_evaluate_does_not_depend_on_the_batch_size(dataset):
+    model = Oracle(dataset, noise=4.0)
+    one = evaluation.evaluate(model, dataset, batch_size=1, verbose=0)
+    assert evaluation.evaluate(model, dataset, batch_size=2, verbose=0) == one
+
+
+def test_evaluate_traces_once(dataset):
+    model = Oracle(dataset)
+    evaluation.evaluate(model, dataset, verbose=0)
+    evaluation.evaluate(model, dataset, verbose=0)
+    assert len(model.traces) == 1
+
+
+def test_evaluate_under_two_replicas_equals_one(dataset):
+    devices = [f"cpu:{i}" for i in range(len(tf.config.list_logical_devices("CPU")))][:2]
+    if len(devices) < 2:
+        pytest.skip("needs two logical CPU devices, as conftest.py makes them")
+    expected = evaluation.predict_dataset(Oracle(dataset, noise=4.0), dataset, verbose=0)
+    with tf.distribute.MirroredStrategy(devices).scope():
+        model = Oracle(dataset, noise=4.0)
+    assert model.distribute_strategy.num_replicas_in_sync == 2
+    # Five images: the last step has one for two replicas.
+    assert evaluation.predict_dataset(model, dataset, batch_size=1, verbose=0) == expected
+    assert evaluation.predict_dataset(model, dataset, batch_size=2, verbose=0) == expected
+
+
+def test_evaluate_without_detections_is_zero(dataset):
+    metrics = evaluation.evaluate(Oracle(dataset, empty=True), dataset, verbose=0)
+    assert metrics["bbox/AP"] == metrics["segm/AP"] == metrics["segm/AR100"] == 0
+
+
+def test_evaluate_counts_the_images_of_the_data_set_only(dataset):
+    model = Oracle(dataset)
+    dataset.image_ids, dataset.sizes = dataset.image_ids[:2], dataset.sizes[:2]
+    assert evaluation.evaluate(model, dataset, verbose=0)["bbox/AR100"] == pytest.approx(1)
+
+
+def test_evaluate_per_class_names_the_classes(dataset):
+    model = Oracle(dataset, noise=4.0)
+    metrics = evaluation.evaluate(model, dataset, per_class=True, verbose=0)
+    cell, nucleus = metrics["segm/AP/cell"], metrics["segm/AP/nucleus"]
+    assert metrics["segm/AP"] == pytest.approx((cell + nucleus) / 2)
+    assert metrics["segm/AP/nothing"] == -1
+
+
+def test_evaluate_warns_when_the_model_returns_fewer(dataset, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
+    evaluation.evaluate(Oracle(dataset), dataset, verbose=0)
+    assert not warnings
+    evaluation.evaluate(Oracle(dataset), dataset, max_detections=500, verbose=0)
+    assert "at most 100" in warnings[0] and "max_detections=500" in warnings[0]
+
+
+def test_evaluate_is_silent_or_shows_progress(dataset, capsys):
+    evaluation.evaluate(Oracle(dataset), dataset, verbose=0)
+    assert capsys.readouterr().out == ""
+    evaluation.evaluate(Oracle(dataset), dataset, verbose=1)
+    assert "5/5" in capsys.readouterr().out
+
+
+def test_evaluate_without_mask_branch_gives_boxes_only(dataset):
+    model = Oracle(dataset)
+    model.stored = tuple((name, value) for name, value in model.stored if name != "masks")
+    model.config.task = "boxes"
+    metrics = evaluation.evaluate(model, dataset, verbose=0)
+    assert set(metrics) == {f"bbox/{name}" for name in NAMES}
+
+
+def test_more_than_100_detections_count_when_asked_for(tmp_path):
+    boxes = [[x * 10.0, y * 10.0, 8.0, 8.0] for x in range(15) for y in range(10)]
+    fields = {"image_id": 1, "category_id": 1}
+    annotations = [
+        {"id": i + 1, "bbox": box, "area": 64.0, "iscrowd": 0, **fields}
+        for i, box in enumerate(boxes)
+    ]
+    images, categories = [{"id": 1, "height": 100, "width": 150}], [{"id": 1, "name": "cell"}]
+    path = tmp_path / "annotations.json"
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(content))
+    results = [{"bbox": box, "score": 1 - i / 1000, **fields} for i, box in enumerate(boxes)]
+
+    def evaluate(max_detections):
+        return evaluation.evaluate_results(
+            results, path, max_detections=max_detections, iou_types=("bbox",)
+        )
+
+    assert evaluate(100)["bbox/AR100"] == pytest.approx(100 / 150)
+    assert evaluate(100)["bbox/AP"] < 0.7
+    assert evaluate(500)["bbox/AR500"] == evaluate(500)["bbox/AP"] == pytest.approx(1)
+    assert evaluate(500)["bbox/AR10"] == pytest.approx(10 / 150)
+    with pytest.raises(ValueError, match="must exceed 10"):
+        evaluate(10)
+
+
+def test_segm_takes_the_area_of_the_mask_not_of_the_box(tmp_path):
+    # A wrong detection whose mask is small and whose box is large must count as small.
+    images, categories = [{"id": 1, "height": 200, "width": 200}], [{"id": 1, "name": "cell"}]
+    mask, diagonal = np.zeros((200, 200), bool), np.eye(200, dtype=bool)
+    mask[:10, :10] = True
+    fields = {"image_id": 1, "category_id": 1}
+    truth = {"id": 1, "bbox": [0, 0, 10, 10], "segmentation": encode(mask), **fields}
+    path = tmp_path / "annotations.json"
+    content = {"images": images, "annotations": [truth], "categories": categories}
+    path.write_text(json.dumps(content))  # without area and iscrowd
+    results = [
+        {"bbox": [0, 0, 200, 200], "segmentation": encode(diagonal), "score": 0.9, **fields},
+        {"bbox": [0, 0, 10, 10], "segmentation": encode(mask), "score": 0.5, **fields},
+    ]
+    metrics = evaluation.evaluate_results(results, path)
+    assert metrics["bbox/APs"] == pytest.approx(1)  # the large box is ignored
+    assert metrics["segm/APs"] == pytest.approx(0.5)
+    assert "area" not in results[0]  # the results are as before
+
+
+@pytest.mark.parametrize("outline", [None, [], [[5, 5, 20, 20]], "absent"])
+def test_objects_without_outline_are_ignored_as_masks_and_counted_as_boxes(dataset, outline):
+    model = Oracle(dataset)
+    expected = evaluation.evaluate(model, dataset, verbose=0)
+    for i in (0, 7):
+        del dataset.content["annotations"][i]["area"]
+        dataset.content["annotations"][i]["segmentation"] = outline
+        if outline == "absent":
+            del dataset.content["annotations"][i]["segmentation"]
+    pathlib.Path(dataset.annotations).write_text(json.dumps(dataset.content))
+    metrics = evaluation.evaluate(model, dataset, verbose=0)
+    assert metrics["bbox/AP"] == expected["bbox/AP"] == pytest.approx(1)
+    assert metrics["segm/AP50"] == expected["segm/AP50"] == pytest.approx(1)
+
+
+def test_ids_may_be_zero_or_strings_and_iscrowd_null(dataset):
+    expected = evaluation.evaluate(Oracle(dataset, noise=4.0), dataset, verbose=0)
+    dataset.image_ids = [f"image {i}" for i in dataset.image_ids]
+    for image in dataset.content["images"]:
+        image["id"] = f"image {image['id']}"
+    for annotation in dataset.content["annotations"]:
+        annotation["image_id"] = f"image {annotation['image_id']}"
+        annotation["id"] -= 1  # COCOeval itself misses an object of id 0
+        annotation["iscrowd"] = None
+    dataset.content["annotations"][3]["id"] = "c"
+    pathlib.Path(dataset.annotations).write_text(json.dumps(dataset.content))
+    assert evaluation.evaluate(Oracle(dataset, noise=4.0), dataset, verbose=0) == expected
+
+
+def test_categories_that_the_data_set_leaves_out_do_not_count(dataset):
+    model = Oracle(dataset, noise=4.0)
+    cells = evaluation.evaluate(model, dataset, per_class=True, verbose=0)["segm/AP/cell"]
+    dataset.category_ids = CATEGORY_IDS[:1]
+    model.config.category_ids = CATEGORY_IDS
+    assert evaluation.evaluate(model, dataset, verbose=0)["segm/AP"] == cells
+
+
+@pytest.mark.filterwarnings("ignore:Early stopping conditioned")  # epochs without evaluation
+def test_callback_writes_into_the_logs_of_later_callbacks(dataset):
+    seen = []
+
+    class Reader(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(logs.get("val_segm/AP"))
+
+    class Trained(Oracle):
+        def train_step(self, data):
+            return {"loss": tf.constant(0.0)}
+
+    model = Trained(dataset)
+    model.compile()
+    callback = evaluation.CocoEvaluation(dataset, every=2)
+    stop = keras.callbacks.EarlyStopping("val_segm/AP", mode="max", patience=9)
+    x = np.zeros((2, 1), np.float32)
+    history = model.fit(x, epochs=4, verbose=0, callbacks=[callback, Reader(), stop])
+    assert seen[0] is None and seen[2] is None and seen[1] == seen[3] > 0.9
+    assert history.history["val_segm/AP"] == [seen[1], seen[3]]
+    assert stop.best == seen[1]
+    assert len(model.traces) == 1
+
+
+def test_callback_refuses_every_zero(dataset):
+    with pytest.raises(ValueError, match="every=0"):
+        evaluation.CocoEvaluation(dataset, every=0)
+
+
+def test_shapes_are_a_valid_data_set(tmp_path):
+    SHAPES["make_shapes"](tmp_path / "a", train=6, val=2, size=96, seed=3)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(tmp_path / "a" / "annotations" / "train.json")
+    assert len(truth.imgs) == len(list((tmp_path / "a" / "train").glob("*.png"))) == 6
+    assert [truth.cats[i]["name"] for i in (3, 7, 8, 15)] == list(SHAPES["CATEGORIES"])
+    kinds = {type(annotation["segmentation"]) for annotation in truth.anns.values()}
+    assert kinds == {list, dict}  # polygons and run lengths
+    for image_id, annotations in truth.imgToAnns.items():
+        masks = np.array([truth.annToMask(annotation) for annotation in annotations])
+        assert 2 <= len(masks) <= 6, image_id
+        for mask, annotation in zip(masks, annotations, strict=True):
+            x, y, w, h = annotation["bbox"]
+            assert min(x, y) >= 0 and max(x + w, y + h) <= 96
+            assert annotation["area"] == mask.sum() > 30
+        # Polygons and sampled masks disagree about pixels on the border only.
+        assert masks.sum() - masks.any(axis=0).sum() < 0.02 * masks.sum()
+
+
+def test_shapes_depend_on_the_seed_alone(tmp_path):
+    for name, train, seed in (("a", 3, 5), ("b", 4, 5), ("c", 3, 6)):
+        SHAPES["make_shapes"](tmp_path / name, train=train, val=0, size=64, seed=seed)
+    first = [(tmp_path / name / "train" / "000003.png").read_bytes() for name in "abc"]
+    assert first[0] == first[1] != first[2]
+
+
+def test_shapes_do_not_overwrite(tmp_path):
+    (tmp_path / "precious").write_text("")
+    with pytest.raises(FileExistsError, match="new or empty"):
+        SHAPES["make_shapes"](tmp_path)
