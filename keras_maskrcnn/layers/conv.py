@@ -71,9 +71,13 @@ class ConvNorm(keras.layers.Layer):
         return tf.nn.relu(outputs) if self.relu else outputs
 
     def _convolve(self, inputs, kernel):
-        # "SAME" pads a strided convolution on the right only; every trained weight expects both.
+        # "SAME" pads a strided convolution more on the right; every trained weight expects both
+        # sides alike. Not as TF's explicit padding: its gradients bypass oneDNN, 3 times slower.
+        if self.strides == 1 or self.kernel_size == 1:
+            return tf.nn.conv2d(inputs, kernel, self.strides, "SAME")
         pad = [self.kernel_size // 2] * 2
-        return tf.nn.conv2d(inputs, kernel, self.strides, [[0, 0], pad, pad, [0, 0]])
+        inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
+        return tf.nn.conv2d(inputs, kernel, self.strides, "VALID")
 
     def compute_output_shape(self, input_shape):
         sides = (None if side is None else -(-side // self.strides) for side in input_shape[1:3])

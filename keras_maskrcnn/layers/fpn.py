@@ -17,7 +17,9 @@ def fpn(channels_in, *, channels=256, norm=""):
         A Keras model: {"c2".."c5"} -> {"p2".."p6"}. Sides of c2 are multiples of 8, so that a
         doubled map has the size of the one below it. p6 is every second cell of p5 (FPN §4.1).
     """
-    inputs = {name: keras.Input((None, None, count)) for name, count in channels_in.items()}
+    inputs = {
+        name: keras.Input((None, None, count), name=name) for name, count in channels_in.items()
+    }
     outputs, top = {}, None
     for level in (5, 4, 3, 2):
         x = ConvNorm(

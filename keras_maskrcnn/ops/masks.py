@@ -1,18 +1,15 @@
-"""Moves masks between an image's frame and a box's frame, both ways, in NumPy.
-
-Bilinear interpolation is separable, so either way is `rows @ mask @ columns.T` with two small
-matrices of tent weights: exact, fast, and never larger than the box.
-"""
+"""Moves masks between an image's frame and a box's frame, both ways, in NumPy."""
 
 import math
 
 import numpy as np
+from PIL import Image
 
 
-def _tent(positions, size, width=1.0):
+def _tent(positions, size):
     """Weights of `size` unit cells, centred at 0.5, 1.5, ..., for sampling at `positions`."""
     distance = np.abs(positions[:, None] - (np.arange(size, dtype=np.float32) + 0.5))
-    return np.maximum(0.0, 1.0 - distance / width).astype(np.float32)
+    return np.maximum(0.0, 1.0 - distance).astype(np.float32)
 
 
 def paste(mask, box, height, width):
@@ -42,6 +39,7 @@ def paste(mask, box, height, width):
         return np.zeros((0, 0), np.float32), (0, 0)
     ys = (np.arange(top, bottom) + 0.5 - y1) / (y2 - y1) * mask.shape[0]
     xs = (np.arange(left, right) + 0.5 - x1) / (x2 - x1) * mask.shape[1]
+    # Bilinear interpolation is separable: two small matrices, never larger than the box.
     rows, columns = _tent(ys, mask.shape[0]), _tent(xs, mask.shape[1])
     return rows @ mask.astype(np.float32) @ columns.T, (top, left)
 
@@ -65,26 +63,18 @@ def crop(mask, box, size):
     parts do not vanish. Beyond the image's border the border pixel counts.
 
     Args:
-        mask: (H, W) array of 0 and 1 (or of probabilities).
-        box: (4,) float [x1, y1, x2, y2] in pixels.
+        mask: (H, W) array of 0 and 1, or of probabilities.
+        box: (4,) float [x1, y1, x2, y2] in pixels. Only its part inside the image counts.
         size: int. Cells per side of the result.
 
     Returns:
-        (size, size) uint8 in 0..255: the covered share of each cell times 255.
+        (size, size) uint8 in 0..255: the covered share of each cell times 255; 0 if the box has no
+        area inside the image.
     """
-    height, width = mask.shape
-    x1, y1, x2, y2 = (float(v) for v in box)
-    steps = (np.arange(size, dtype=np.float32) + 0.5) / size
-    step_x, step_y = max(1.0, (x2 - x1) / size), max(1.0, (y2 - y1) / size)
-    left, right = max(0, math.floor(x1 - step_x)), min(width, math.ceil(x2 + step_x))
-    top, bottom = max(0, math.floor(y1 - step_y)), min(height, math.ceil(y2 + step_y))
-    if left >= right or top >= bottom:
+    # Pillow, and not matrices as above: the input pipeline calls this from several threads, where
+    # those of BLAS get into each other's way.
+    x1, y1, x2, y2 = box = np.clip(box, 0, [mask.shape[1], mask.shape[0]] * 2).tolist()
+    if x1 >= x2 or y1 >= y2:
         return np.zeros((size, size), np.uint8)
-    # Clamped to the outermost pixel centres, so that every sample has a pixel to read.
-    ys = np.clip(y1 + (y2 - y1) * steps - top, 0.5, bottom - top - 0.5)
-    xs = np.clip(x1 + (x2 - x1) * steps - left, 0.5, right - left - 0.5)
-    rows, columns = _tent(ys, bottom - top, step_y), _tent(xs, right - left, step_x)
-    rows /= rows.sum(axis=1, keepdims=True)
-    columns /= columns.sum(axis=1, keepdims=True)
-    covered = rows @ mask[top:bottom, left:right].astype(np.float32) @ columns.T
-    return np.clip(np.rint(covered * 255), 0, 255).astype(np.uint8)
+    image = Image.fromarray(np.rint(np.multiply(mask, np.float32(255))).astype(np.uint8))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))

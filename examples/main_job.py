@@ -1,0 +1,115 @@
+"""The whole way, on data that it makes itself: train, score, look, save, serve.
+
+    python examples/main_job.py --output=shapes_demo
+
+makes a COCO-format folder of colored shapes, trains Mask R-CNN on it from scratch, scores it with
+pycocotools, saves `model.keras`, exports a SavedModel, runs that in a process that knows nothing of
+keras_maskrcnn, and writes `predictions.png`: what that process found, beside the truth. About
+eight minutes on two CPU cores.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+from shapes import make_shapes
+
+import keras_maskrcnn as mrcnn
+
+IMAGES_SHOWN = 12
+
+
+def main():
+    """Runs every stage; see the module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("shapes_demo"))
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--train", type=int, default=500, help="training images")
+    parser.add_argument("--val", type=int, default=80, help="validation images")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quiet", action="store_true")
+    args = parser.parse_args()
+    started = time.time()
+    output, verbose = args.output, 0 if args.quiet else 1
+
+    make_shapes(output / "data", train=args.train, val=args.val, seed=args.seed)
+    folder = output / "data"
+    train = mrcnn.data.coco_json(folder / "train", folder / "annotations/train.json")
+    val = mrcnn.data.coco_json(folder / "val", folder / "annotations/val.json")
+
+    keras.utils.set_random_seed(args.seed)
+    model = train_model(train, val, args.epochs, args.seed, verbose)
+    metrics = mrcnn.evaluate(model, val, verbose=verbose)
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=1))
+
+    model.save(output / "model.keras")
+    model.export(output / "served/1", verbose=not args.quiet)
+    found = serve_elsewhere(output, val)
+    draw(output / "predictions.png", val, found)
+    print(
+        f"mask AP {metrics['segm/AP']:.3f}, AP50 {metrics['segm/AP50']:.3f}, "
+        f"box AP {metrics['bbox/AP']:.3f} on {len(val)} unseen images; "
+        f"{time.time() - started:.0f} s in all. Look at {output / 'predictions.png'}."
+    )
+
+
+def train_model(train, val, epochs, seed, verbose):
+    """Trains from scratch with model.fit; the images are small, so the numbers are too."""
+    batch_size = 2
+    model = mrcnn.MaskRCNN.from_preset(
+        "mask_rcnn_resnet18_fpn_small", image_min_side=128, image_max_side=128, roi_batch=64,
+        num_classes=train.num_classes, class_names=train.class_names,
+        category_ids=train.category_ids,
+    )  # fmt: skip
+    steps = epochs * (len(train) // batch_size)
+    recipe = mrcnn.training.Recipe(steps=steps, batch_size=batch_size, base_rate=0.08)
+    model.compile(optimizer=recipe.optimizer())
+    batches = mrcnn.data.batches(
+        train, batch_size, training=True, min_side=128, max_side=128, seed=seed
+    )
+    model.fit(batches, epochs=epochs, callbacks=[mrcnn.CocoEvaluation(val)], verbose=verbose)
+    return model
+
+
+def serve_elsewhere(output, val):
+    """Runs the SavedModel in another process, which imports TensorFlow only."""
+    paths = [os.path.join(val.images, name) for name in val.file_names[:IMAGES_SHOWN]]
+    answers = output / "served.npz"
+    script = pathlib.Path(__file__).with_name("run_saved_model.py")
+    subprocess.run([sys.executable, script, output / "served/1", answers, *paths], check=True)
+    with np.load(answers) as file:
+        return {name: file[name] for name in file.files}
+
+
+def draw(path, val, found):
+    """Writes a grid with two pictures for each image: predictions, then the truth."""
+    pictures, titles = [], []
+    for i in range(len(found["boxes"])):
+        image, (height, width) = val.load_image(i), val.sizes[i]
+        count = int(found["num_detections"][i])
+        predicted = {name: found[name][i][:count] for name in ("boxes", "scores", "labels")}
+        predicted["masks"] = paste_all(found["masks"][i], predicted["boxes"], height, width)
+        truth = val.load(i)
+        truth["masks"] = paste_all(truth["masks"] / 255, truth["boxes"], height, width)
+        for title, things in (("predicted", predicted), ("truth", truth)):
+            pictures.append(mrcnn.visualize.draw(image, things, val.class_names))
+            titles.append(title)
+    mrcnn.visualize.save_png(path, mrcnn.visualize.grid(pictures, 6, titles))
+
+
+def paste_all(masks, boxes, height, width):
+    """Masks in their boxes -> (n, height, width) bool."""
+    pasted = np.zeros((len(boxes), height, width), bool)
+    for out, mask, box in zip(pasted, masks, boxes, strict=False):
+        out[:] = mrcnn.ops.masks.paste_binary(mask, box, height, width)
+    return pasted
+
+
+if __name__ == "__main__":
+    main()

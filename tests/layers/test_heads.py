@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_maskrcnn.layers import heads
+
+
+def test_rpn_head_predicts_for_every_anchor_of_every_cell():
+    logits, deltas = heads.rpn_head(8, num_anchors=3)(tf.zeros([2, 4, 5, 8]))
+    assert logits.shape == (2, 4, 5, 3)
+    assert deltas.shape == (2, 4, 5, 12)
+
+
+def test_rpn_head_starts_undecided():
+    logits, deltas = heads.rpn_head(8, num_anchors=3)(tf.zeros([1, 2, 2, 8]))
+    np.testing.assert_array_equal(tf.sigmoid(logits), np.full((1, 2, 2, 3), 0.5))
+    np.testing.assert_array_equal(deltas, np.zeros((1, 2, 2, 12)))
+
+
+def test_rpn_head_sees_a_3x3_neighborhood():
+    model = heads.rpn_head(8, num_anchors=3)
+    features = np.zeros((1, 7, 7, 8), np.float32)
+    features[0, 3, 3] = np.random.default_rng(0).normal(size=8)
+    logits, _ = model(features)
+    reached = np.abs(logits[0]).max(axis=-1) > 0
+    expected = np.zeros((7, 7), bool)
+    expected[2:5, 2:5] = True
+    np.testing.assert_array_equal(reached, expected)
+
+
+def test_box_head_predicts_background_and_deltas_without_it():
+    model = heads.box_head(8, pool_size=7, units=16, num_classes=3)
+    logits, deltas = model(tf.zeros([5, 7, 7, 8]))
+    assert logits.shape == (5, 4)
+    assert deltas.shape == (5, 3, 4)
+
+
+def test_box_head_keeps_the_deltas_of_a_class_together():
+    model = heads.box_head(1, pool_size=1, units=1, num_classes=3)
+    model.get_layer("box_deltas").bias.assign(tf.range(12.0))
+    _, deltas = model(tf.zeros([1, 1, 1, 1]))
+    np.testing.assert_array_equal(deltas[0], [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
+
+
+def test_mask_head_doubles_the_side():
+    model = heads.mask_head(8, pool_size=14, convs=2, width=4, num_classes=3)
+    assert model(tf.zeros([5, 14, 14, 8])).shape == (5, 28, 28, 3)
+
+
+@pytest.mark.parametrize("convs", [1, 4])
+def test_mask_head_has_as_many_convolutions_as_asked(convs):
+    model = heads.mask_head(8, pool_size=2, convs=convs, width=4, num_classes=3)
+    kernels = [v.shape for v in model.weights if v.name == "kernel"]
+    assert sum(shape[0] == 3 for shape in kernels) == convs
+
+
+def test_mask_head_treats_rois_independently():
+    model = heads.mask_head(8, pool_size=2, convs=1, width=4, num_classes=3)
+    rois = tf.random.normal([3, 2, 2, 8])
+    np.testing.assert_allclose(model(rois)[1:2], model(rois[1:2]), atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["logits", "deltas"])
+def test_rpn_head_outputs_are_drawn_with_deviation_001(layer):
+    model = heads.rpn_head(256, num_anchors=3)
+    assert np.std(model.get_layer(layer).kernel) == pytest.approx(0.01, rel=0.1)
+
+
+@pytest.mark.parametrize(("layer", "deviation"), [("class_logits", 0.01), ("box_deltas", 0.001)])
+def test_box_head_outputs_are_drawn_small(layer, deviation):
+    model = heads.box_head(4, pool_size=1, units=256, num_classes=20)
+    assert np.std(model.get_layer(layer).kernel) == pytest.approx(deviation, rel=0.1)

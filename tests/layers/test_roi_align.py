@@ -1,0 +1,230 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from contracts import check_layer
+
+from keras_maskrcnn.layers.roi_align import RoIAlign, roi_align, roi_levels
+
+STRIDES = (4, 8, 16, 32)
+
+
+def align_one(features, box, output_size, sampling_ratio, stride=1):
+    """Pools one box from one map of one image and one channel."""
+    features = tf.reshape(tf.cast(features, tf.float32), [1, *features.shape, 1])
+    out = roi_align(
+        [features], tf.constant([[box]], tf.float32), tf.zeros([1, 1], tf.int32),
+        output_size=output_size, strides=[stride], sampling_ratio=sampling_ratio,
+    )  # fmt: skip
+    return out[0, 0, :, :, 0].numpy()
+
+
+def align_golden(data, sampling_ratio):
+    """The golden RoIs, of which each names its image, as a padded batch and back."""
+    features = tf.constant(data["features"].transpose(0, 2, 3, 1))
+    rois = data["rois"]
+    boxes = tf.tile(tf.constant(rois[None, :, 1:]), [2, 1, 1])
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        out = roi_align(
+            [features], boxes, tf.zeros([2, len(rois)], tf.int32), output_size=7, strides=[4],
+            sampling_ratio=sampling_ratio,
+        )  # fmt: skip
+        index = np.stack([rois[:, 0], np.arange(len(rois))], axis=1).astype(np.int32)
+        out = tf.gather_nd(out, index)
+        weighted = tf.reduce_sum(out * data["grad_weight"].transpose(0, 2, 3, 1))
+    return out, tape.gradient(weighted, features)
+
+
+def test_roi_align_samples_between_cells():
+    ramp = np.arange(25.0).reshape(5, 5)  # v[y, x] = 5y + x: bilinear sampling is exact
+    centers = np.array([1.25, 1.75, 2.25, 2.75]) - 0.5
+    np.testing.assert_allclose(
+        align_one(ramp, [1, 1, 3, 3], 4, 1), 5 * centers[:, None] + centers, atol=1e-5
+    )
+
+
+def test_roi_align_does_not_mix_up_x_and_y():
+    ramp = np.arange(25.0).reshape(5, 5)
+    # One bin from x 1..2, y 3..4: its center lies on the cell of row 3 and column 1.
+    np.testing.assert_allclose(align_one(ramp, [1, 3, 2, 4], 1, 1), [[16.0]], atol=1e-5)
+
+
+def test_roi_align_divides_boxes_by_the_stride():
+    ramp = np.arange(25.0).reshape(5, 5)
+    near, far = align_one(ramp, [1, 0, 3, 4], 2, 2), align_one(ramp, [8, 0, 24, 32], 2, 2, stride=8)
+    np.testing.assert_allclose(far, near, atol=1e-5)
+
+
+def test_roi_align_averages_the_samples_of_a_bin():
+    rng = np.random.default_rng(0)
+    features, box = rng.normal(size=(6, 7)), [0.7, 1.1, 5.9, 4.3]
+    fine = align_one(features, box, 6, 1)  # a sample per bin: the 2 x 2 of each third of the box
+    means = fine.reshape(3, 2, 3, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(align_one(features, box, 3, 2), means, atol=1e-5)
+
+
+def test_roi_align_reads_the_edge_half_a_cell_outside_the_outermost_centers():
+    constant = np.full((4, 4), 7.0)
+    np.testing.assert_allclose(align_one(constant, [0, 0, 4, 4], 8, 2), np.full((8, 8), 7.0), 1e-6)
+
+
+def test_roi_align_reads_zero_beyond_one_cell_outside():
+    constant = np.full((4, 4), 7.0)
+    # Centers at 4.5, 5.5 along both axes; the map's last center is 3.5, and the edge ends at 4.5.
+    np.testing.assert_allclose(align_one(constant, [5, 5, 7, 7], 2, 1), np.zeros((2, 2)))
+
+
+def test_roi_align_keeps_images_apart():
+    features = tf.reshape(tf.constant([1.0, 2.0]), [2, 1, 1, 1]) * tf.ones([2, 4, 4, 1])
+    boxes = tf.constant([[[0.0, 0, 4, 4]] * 3] * 2)
+    out = roi_align(
+        [features], boxes, tf.zeros([2, 3], tf.int32), output_size=1, strides=[1], sampling_ratio=2
+    )
+    np.testing.assert_allclose(out[..., 0, 0, 0], [[1, 1, 1], [2, 2, 2]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", [0, 1, 2, 3])
+def test_roi_align_never_reads_a_neighboring_level(case):
+    # Levels lie side by side inside; each is filled with its own number.
+    features = [tf.fill([1, 32 // 2**i, 64 // 2**i, 1], float(i)) for i in range(4)]
+    corners = [[0, 0, 128, 128], [128, 0, 256, 128], [0, 64, 128, 128], [0, 0, 256, 128]]
+    boxes = tf.constant([[corners[case]] * 4], tf.float32)
+    out = roi_align(
+        features, boxes, tf.constant([[0, 1, 2, 3]]), output_size=7, strides=STRIDES
+    )  # fmt: skip
+    expected = np.broadcast_to(np.arange(4.0)[:, None, None], (4, 7, 7))
+    np.testing.assert_allclose(out[0, ..., 0], expected, atol=1e-6)
+
+
+def test_roi_align_of_a_level_equals_that_level_alone():
+    features = [tf.random.normal([2, 32 // 2**i, 64 // 2**i, 3]) for i in range(4)]
+    boxes = tf.constant([[[3.0, 5, 120, 90], [100, 30, 256, 128]]] * 2)
+    for level in range(4):
+        levels = tf.fill([2, 2], level)
+        out = roi_align(features, boxes, levels, output_size=3, strides=STRIDES)
+        alone = roi_align(
+            [features[level]], boxes, tf.zeros([2, 2], tf.int32), output_size=3,
+            strides=STRIDES[level : level + 1],
+        )  # fmt: skip
+        np.testing.assert_allclose(out, alone, atol=1e-5)
+
+
+def test_roi_align_of_a_flipped_image_is_flipped():
+    features = tf.random.normal([1, 6, 8, 2])
+    boxes, flipped = tf.constant([[[1.0, 2, 5, 6]]]), tf.constant([[[3.0, 2, 7, 6]]])
+    level = tf.zeros([1, 1], tf.int32)
+    out = roi_align([features], boxes, level, output_size=4, strides=[1])
+    mirrored = roi_align([features[:, :, ::-1]], flipped, level, output_size=4, strides=[1])
+    np.testing.assert_allclose(mirrored[..., ::-1, :], out, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampling_ratio", [1, 2])
+def test_roi_align_equals_torchvision(golden, sampling_ratio):
+    # 24 RoIs: inside, partly and wholly outside the map, empty and reversed.
+    data = golden("roi_align")
+    out, _ = align_golden(data, sampling_ratio)
+    expected = data[f"aligned1_ratio{sampling_ratio}_7x7"].transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(out, expected, atol=5e-5)
+
+
+def test_roi_align_gradient_equals_torchvision(golden):
+    data = golden("roi_align")
+    _, gradient = align_golden(data, 2)
+    expected = data["grad_aligned1_ratio2"].transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(gradient, expected, atol=1e-4)
+
+
+def test_roi_align_on_a_pyramid_equals_torchvision(golden):
+    data = golden("multiscale")
+    features = [tf.constant(data[f"features.p{i}"].transpose(0, 2, 3, 1)) for i in (2, 3, 4, 5)]
+    counts = [len(data["boxes.0"]), len(data["boxes.1"])]
+    stored = np.split(data["levels_canonical56"], counts[:1])
+    expected = np.split(data["canonical56_ratio2_7x7"].transpose(0, 2, 3, 1), counts[:1])
+    boxes, levels = np.zeros((2, 14, 4), np.float32), np.zeros((2, 14), np.int32)
+    for i in range(2):
+        boxes[i, : counts[i]], levels[i, : counts[i]] = data[f"boxes.{i}"], stored[i]
+    strides = np.array(STRIDES)[levels][..., None]
+    assert ((boxes[..., 2:] - boxes[..., :2] >= strides)[boxes[..., 2] > 0]).all()
+    # The golden is unaligned: it takes value i of a map to sit at i, half a cell further left.
+    out = roi_align(features, tf.constant(boxes + strides / 2, tf.float32), tf.constant(levels),
+                    output_size=7, strides=STRIDES)  # fmt: skip
+    for i in range(2):
+        np.testing.assert_allclose(out[i, : counts[i]], expected[i], atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("side", "level"),
+    [(1, 0), (111, 0), (112, 1), (223, 1), (224, 2), (447, 2), (448, 3), (2000, 3), (0, 0)],
+)
+def test_roi_levels_double_with_the_side(side, level):
+    assert int(roi_levels(tf.constant([0.0, 0, side, side]), 4)) == level
+
+
+def test_roi_levels_scale_with_the_canonical_size():
+    assert int(roi_levels(tf.constant([0.0, 0, 56, 56]), 4, canonical_size=56.0)) == 2
+
+
+def test_roi_levels_equal_detectron2(golden):
+    data = golden("levels")
+    sides = np.sqrt(np.prod((data["boxes"][:, 2:] - data["boxes"][:, :2]).astype(float), axis=1))
+    octaves = np.log2(np.maximum(sides, 1.0) / 224)
+    gap = np.abs(octaves - np.round(octaves))
+    # One step of float32 below a border, the logarithm rounds either way; on it, it must not.
+    clear = (gap == 0) | (gap > 2e-7)
+    assert clear.sum() >= 85
+    levels = roi_levels(tf.constant(data["boxes"]), 4).numpy()
+    np.testing.assert_array_equal(levels[clear], (data["level_detectron2_formula"] - 2)[clear])
+
+
+def test_roi_levels_of_a_pyramid_equal_torchvision(golden):
+    data = golden("multiscale")
+    boxes = np.concatenate([data["boxes.0"], data["boxes.1"]])
+    levels = roi_levels(tf.constant(boxes), 4, canonical_size=56.0)
+    np.testing.assert_array_equal(levels, data["levels_canonical56"])
+
+
+def test_layer_pools_each_box_from_its_level():
+    features = [tf.fill([1, 128 // 2**i, 128 // 2**i, 1], float(i)) for i in range(4)]
+    boxes = tf.constant([[[0.0, 0, side, side] for side in (20, 28, 60, 120, 500)]])
+    boxes = tf.minimum(boxes, 512.0)
+    out = RoIAlign(2, STRIDES, canonical_size=56.0)(features, boxes)
+    np.testing.assert_allclose(out[0, :, 0, 0, 0], [0, 1, 2, 3, 3], atol=1e-6)
+
+
+def test_layer_fulfils_the_layer_contract():
+    features = [tf.random.normal([2, 32 // 2**i, 64 // 2**i, 3]) for i in range(4)]
+    boxes = tf.constant([[[3.0, 5, 120, 90], [100, 30, 256, 128]]] * 2)
+    check_layer(RoIAlign(3, STRIDES, sampling_ratio=1, canonical_size=56.0), features, boxes)
+
+
+def test_layer_does_not_round_boxes_to_bfloat16():
+    # bfloat16 has no numbers between 256 and 258. A ramp along x shows what was read.
+    ramp = tf.tile(tf.reshape(tf.range(512.0), [1, 1, 512, 1]), [1, 4, 1, 1])
+    layer = RoIAlign(1, [1], sampling_ratio=1, dtype="mixed_bfloat16")
+    out = layer([ramp / 512], tf.constant([[[256.0, 1, 257, 2], [257.0, 1, 258, 2]]]))
+    exact = RoIAlign(1, [1], sampling_ratio=1)(
+        [ramp / 512], tf.constant([[[256.0, 1, 257, 2], [257.0, 1, 258, 2]]])
+    )
+    np.testing.assert_allclose(exact[0, :, 0, 0, 0] * 512, [256, 257], rtol=1e-5)
+    # The values themselves are bfloat16; a box rounded to nothing would give twice the same.
+    np.testing.assert_allclose(tf.cast(out, tf.float32), exact, rtol=2**-8)
+
+
+def test_layer_is_not_compiled_with_xla():
+    assert not RoIAlign(7, STRIDES).supports_jit
+
+
+@pytest.mark.parametrize("name", ["output_size", "sampling_ratio"])
+def test_layer_names_a_value_below_1(name):
+    arguments = {"output_size": 7, "strides": STRIDES, name: 0}
+    with pytest.raises(ValueError, match=f"{name}=0"):
+        RoIAlign(**arguments)
+
+
+def test_layer_inside_a_model_is_restored_from_its_config():
+    inputs = [keras.Input((None, None, 3)) for _ in STRIDES]
+    boxes = keras.Input((5, 4))
+    model = keras.Model([*inputs, boxes], RoIAlign(7, STRIDES)(inputs, boxes))
+    copy = keras.Model.from_config(model.get_config())
+    assert copy.output.shape == (None, 5, 7, 7, 3)

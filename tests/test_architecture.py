@@ -1,0 +1,55 @@
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "keras_maskrcnn"
+# Modules import from lower ranks, and packages from within themselves.
+RANKS = {
+    **dict.fromkeys(("config", "ops"), 0),
+    **dict.fromkeys(("layers", "data", "visualize"), 1),
+    **dict.fromkeys(("decode", "targets", "losses", "detections"), 2),
+    "model": 3,
+    **dict.fromkeys(("evaluation", "export", "training", "weights"), 4),
+    "cli": 5,
+    **dict.fromkeys(("__init__", "__main__"), 6),
+}
+WITHOUT_CONFIG = ("ops", "layers", "data", "decode", "targets", "losses")
+# `MaskRCNN.export` is the one name that Keras' users look for on the model.
+LATE = {("model", "export")}
+
+
+def imports():
+    """Yields (importing unit, imported unit) of every import in the package."""
+    for path in PACKAGE.rglob("*.py"):
+        unit = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "") == "keras_maskrcnn":
+                names = [f"keras_maskrcnn.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path} has a relative import"
+                names = [node.module]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            for name in names:
+                if name.startswith("keras_maskrcnn."):
+                    yield unit, name.split(".")[1]
+
+
+def test_imports_go_one_way():
+    edges = {(a, b) for a, b in imports() if a != b and b in RANKS}
+    assert ("model", "layers") in edges  # the search finds something
+    assert {a for a, _ in edges} <= set(RANKS), "a new module needs a rank"
+    upwards = {(a, b) for a, b in edges if RANKS[a] <= RANKS[b]} - LATE
+    assert not upwards, f"imports from the same or a higher rank: {sorted(upwards)}"
+
+
+@pytest.mark.parametrize("unit", WITHOUT_CONFIG)
+def test_leaves_do_not_know_the_config(unit):
+    assert (unit, "config") not in set(imports())
+
+
+def test_data_imports_ops_only():
+    assert {b for a, b in imports() if a == "data"} <= {"data", "ops"}

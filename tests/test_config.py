@@ -1,0 +1,124 @@
+import dataclasses
+import json
+
+import pytest
+
+from keras_maskrcnn.config import PRESETS, MaskRCNNConfig, preset_config
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_classes", 0),
+        ("class_names", ("a",)),
+        ("category_ids", (1, 2)),
+        ("image_min_side", 0),
+        ("image_max_side", 799),  # below image_min_side
+        ("pixel_mean", (0.0, 0.0)),
+        ("pixel_std", (1.0, 1.0, 0.0)),
+        ("backbone", "resnet7"),
+        ("norm", "layer"),
+        ("frozen_stages", 6),
+        ("frozen_stages", -1),
+        ("fpn_channels", 0),
+        ("head_norm", "frozen_batch"),
+        ("anchor_sizes", (32.0, 64.0)),
+        ("anchor_sizes", (32.0, 64.0, 128.0, 256.0, 0.0)),
+        ("anchor_ratios", ()),
+        ("rpn_positive_iou", 1.1),
+        ("rpn_negative_iou", 0.8),  # above rpn_positive_iou
+        ("rpn_batch", 0),
+        ("rpn_positive_fraction", 1.5),
+        ("rpn_nms_iou", -0.1),
+        ("train_pre_nms", 0),
+        ("train_proposals", 0),
+        ("test_pre_nms", 0),
+        ("test_proposals", 0),
+        ("roi_batch", 0),
+        ("roi_positive_fraction", -0.1),
+        ("roi_positive_iou", 2),
+        ("canonical_roi_size", 0.0),
+        ("box_pool_size", 0),
+        ("mask_pool_size", 0),
+        ("sampling_ratio", 0),
+        ("box_delta_weights", (1.0, 1.0, 1.0)),
+        ("box_delta_weights", (0.0, 1.0, 1.0, 1.0)),
+        ("box_head_units", 0),
+        ("mask_head_convs", 0),
+        ("mask_head_channels", 0),
+        ("rpn_box_beta", -1.0),
+        ("box_beta", -1.0),
+        ("score_threshold", 1.5),
+        ("nms_iou", float("nan")),
+        ("detections_per_image", 0),
+    ],
+)
+def test_error_names_the_bad_field(field, value):
+    with pytest.raises(ValueError, match=f"^{field} must be .* Received: {field}="):
+        MaskRCNNConfig(**{field: value})
+
+
+def test_every_number_of_the_model_is_validated():
+    # A new field needs a line in the list above.
+    (parametrize,) = test_error_names_the_bad_field.pytestmark
+    tried = {field for field, _ in parametrize.args[1]}
+    assert tried == {field.name for field in dataclasses.fields(MaskRCNNConfig)}
+
+
+def test_category_ids_are_distinct():
+    with pytest.raises(ValueError, match="category_ids must be distinct"):
+        MaskRCNNConfig(num_classes=2, category_ids=(7, 7))
+
+
+def test_config_survives_json():
+    config = MaskRCNNConfig(num_classes=2, class_names=("cat", "dog"), category_ids=(17, 18))
+    stored = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert isinstance(stored["class_names"], list)
+    assert MaskRCNNConfig(**stored) == config
+
+
+def test_config_is_hashable_after_json():
+    stored = json.loads(json.dumps(dataclasses.asdict(MaskRCNNConfig())))
+    assert hash(MaskRCNNConfig(**stored)) == hash(MaskRCNNConfig())
+
+
+def test_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MaskRCNNConfig().num_classes = 3
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_preset_differs_from_the_defaults_as_it_says(preset):
+    config = preset_config(preset, num_classes=3)
+    expected = dataclasses.replace(MaskRCNNConfig(num_classes=3), **PRESETS[preset])
+    assert config == expected
+    assert preset.split("_")[2] == config.backbone
+
+
+def test_overrides_win_over_the_preset():
+    assert preset_config("mask_rcnn_resnet18_fpn_small", roi_batch=64).roi_batch == 64
+
+
+def test_unknown_preset_is_answered_with_a_close_one():
+    with pytest.raises(ValueError, match="did you mean 'mask_rcnn_resnet50_fpn'"):
+        preset_config("mask_rcnn_resnet50_fpm")
+
+
+def test_preset_unlike_any_is_answered_with_all():
+    with pytest.raises(ValueError, match="there are mask_rcnn_resnet50_fpn, .*'yolo'"):
+        preset_config("yolo")
+
+
+def test_unknown_field_is_answered_with_a_close_one():
+    with pytest.raises(ValueError, match="did you mean 'num_classes'.*'num_clases'"):
+        preset_config("mask_rcnn_resnet50_fpn", num_clases=3)
+
+
+def test_labels_without_names_are_numbered():
+    assert MaskRCNNConfig(num_classes=2).names() == ("class 1", "class 2")
+    assert MaskRCNNConfig(num_classes=2).ids() == (1, 2)
+
+
+def test_given_names_and_ids_are_kept():
+    config = MaskRCNNConfig(num_classes=2, class_names=("cat", "dog"), category_ids=(17, 18))
+    assert (config.names(), config.ids()) == (("cat", "dog"), (17, 18))
