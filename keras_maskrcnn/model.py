@@ -143,6 +143,7 @@ class MaskRCNN(keras.Model):
             dict of `LOSSES` to () float32.
         """
         config = self.config
+        gt = _without_empty_slots(gt)
         sizes, gt_boxes, gt_labels = inputs["sizes"], gt["boxes"], gt["labels"]
         features = self._features(inputs, training)
         logits, deltas, anchors, proposals, _ = self._propose(
@@ -281,16 +282,13 @@ class MaskRCNN(keras.Model):
 
     # Keras
 
-    def compile(self, optimizer, **kwargs):
-        """Keras' own; the losses are built in.
+    def make_train_function(self, force=False):
+        """Keras' own, with the optimizer's momenta made before.
 
-        Args:
-            optimizer: for instance `training.sgd()`.
-            **kwargs: `steps_per_execution`, `run_eagerly` and so on; no `loss`, no `metrics`.
+        The first step would make them otherwise, and TensorFlow trace it twice.
         """
-        super().compile(optimizer=optimizer, **kwargs)
-        # Otherwise the first step creates the momenta, and TensorFlow traces it twice.
         self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
 
     def train_step(self, data):
         """One step of SGD on a batch (inputs, targets) of `data.batches`."""
@@ -343,6 +341,18 @@ class MaskRCNN(keras.Model):
 
 def _name_and_dtype(layer):
     return {"name": layer.name, "dtype": keras.dtype_policies.serialize(layer.dtype_policy)}
+
+
+def _without_empty_slots(gt):
+    """Cuts off the slots that no image of the batch fills, at least one remains.
+
+    A data set's fullest image may have ten times the instances of most: matching anchors with
+    empty slots would cost more than a backbone's stage.
+    """
+    filled = tf.reduce_any(gt["labels"] > 0, axis=0)
+    slots = tf.range(1, tf.size(filled) + 1)
+    count = tf.maximum(tf.reduce_max(tf.where(filled, slots, 0)), 1)
+    return {name: value[:, :count] for name, value in gt.items()}
 
 
 def _unpack(data):

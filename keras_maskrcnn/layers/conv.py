@@ -27,7 +27,14 @@ class ConvNorm(keras.layers.Layer):
     """
 
     def __init__(
-        self, filters, kernel_size, strides=1, norm="", relu=False, kernel_initializer=None, **kwargs
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        norm="",
+        relu=False,
+        kernel_initializer=None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
@@ -38,12 +45,24 @@ class ConvNorm(keras.layers.Layer):
             # PyTorch's momentum 0.1; Keras' default of 0.99 needs ten times more steps to settle.
             self.norm = keras.layers.BatchNormalization(
                 momentum=0.9, epsilon=1e-5, synchronized=norm == "batch", name="norm",
-                trainable=norm == "batch",
+                dtype=self.dtype_policy,
             )  # fmt: skip
         elif norm == "group":
-            self.norm = keras.layers.GroupNormalization(32, epsilon=1e-5, name="norm")
+            self.norm = keras.layers.GroupNormalization(
+                32, epsilon=1e-5, name="norm", dtype=self.dtype_policy
+            )
         elif norm:
             raise ValueError(f"norm is frozen_batch, batch, group or ''. Received: norm={norm!r}.")
+
+    @keras.layers.Layer.trainable.setter
+    def trainable(self, value):
+        """Thaws or freezes the layer; a frozen batch norm stays frozen either way."""
+        keras.layers.Layer.trainable.fset(self, value)
+        self._freeze_norm()
+
+    def _freeze_norm(self):
+        if self.norm is not None:
+            self.norm.trainable = self.trainable and self.norm_name != "frozen_batch"
 
     def build(self, input_shape):
         side = self.kernel_size
@@ -55,6 +74,7 @@ class ConvNorm(keras.layers.Layer):
             self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
         else:
             self.norm.build((*input_shape[:-1], self.filters))
+            self._freeze_norm()
 
     def call(self, inputs, training=False):
         frozen = self.norm_name == "frozen_batch" or not self.trainable
@@ -93,3 +113,4 @@ class ConvNorm(keras.layers.Layer):
             "relu": self.relu,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
+

@@ -109,7 +109,8 @@ class RoIAlign(keras.layers.Layer):
     """
 
     def __init__(self, output_size, strides, sampling_ratio=2, canonical_size=224.0, **kwargs):
-        super().__init__(**kwargs)
+        # Autocasting would round the boxes to bfloat16, by up to 4 pixels at 1000.
+        super().__init__(**{"autocast": False, **kwargs})
         for name, value in (("output_size", output_size), ("sampling_ratio", sampling_ratio)):
             if value < 1:
                 raise ValueError(f"{name} must be positive. Received: {name}={value}.")
@@ -121,7 +122,8 @@ class RoIAlign(keras.layers.Layer):
     def call(self, features, boxes):
         levels = roi_levels(boxes, len(self.strides), self.canonical_size)
         return roi_align(
-            list(features), boxes, levels, output_size=self.output_size, strides=self.strides,
+            [tf.cast(f, self.compute_dtype) for f in features], boxes, levels,
+            output_size=self.output_size, strides=self.strides,
             sampling_ratio=self.sampling_ratio,
         )  # fmt: skip
 
