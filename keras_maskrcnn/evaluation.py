@@ -35,7 +35,6 @@ def evaluate(model, dataset, *, batch_size=1, max_detections=100, per_class=Fals
 
     Returns:
         dict name → float, see the module's docstring. `AR100` is named after `max_detections`.
-        A model without mask branch gives the `bbox/` numbers only.
     """
     available = model.config.detections_per_image
     if available < max_detections:
@@ -45,14 +44,11 @@ def evaluate(model, dataset, *, batch_size=1, max_detections=100, per_class=Fals
             available,
             max_detections,
         )
-    has_masks = getattr(model.config, "task", "masks") == "masks"
-    iou_types = ("bbox", "segm") if has_masks else ("bbox",)
     results = predict_dataset(model, dataset, batch_size=batch_size, verbose=verbose)
     return evaluate_results(
         results,
         dataset.annotations,
         max_detections=max_detections,
-        iou_types=iou_types,
         image_ids=dataset.image_ids,
         category_ids=dataset.category_ids,
         per_class=per_class,

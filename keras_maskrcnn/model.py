@@ -1,5 +1,6 @@
 """Mask R-CNN: the assembly page. Networks from `layers`, functions from the rest."""
 
+import contextlib
 import dataclasses
 
 import keras
@@ -50,6 +51,13 @@ class MaskRCNN(keras.Model):
         super().__init__(**kwargs)
         self.config = config
         self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
+        with _dtype_policy(self.dtype_policy):
+            self._make_networks(config)
+        self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *LOSSES)}
+        # All weights exist: Keras would otherwise trace `call` once more to build them.
+        self.built = True
+
+    def _make_networks(self, config):
         self.backbone = resnet(
             config.backbone, norm=config.norm, frozen_stages=config.frozen_stages
         )
@@ -74,9 +82,6 @@ class MaskRCNN(keras.Model):
             width, pool_size=config.mask_pool_size, convs=config.mask_head_convs,
             width=config.mask_head_channels, num_classes=config.num_classes, norm=config.head_norm,
         )  # fmt: skip
-        self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *LOSSES)}
-        # All weights exist: Keras would otherwise trace `call` once more to build them.
-        self.built = True
 
     @classmethod
     def from_preset(cls, preset, **overrides):
@@ -337,6 +342,17 @@ class MaskRCNN(keras.Model):
     def from_config(cls, config):
         """The inverse of `get_config`."""
         return cls(**{**config, "config": MaskRCNNConfig(**config["config"])})
+
+
+@contextlib.contextmanager
+def _dtype_policy(policy):
+    """Layers that are made inside have this policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _name_and_dtype(layer):

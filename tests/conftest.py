@@ -39,6 +39,16 @@ def golden():
 
 
 @pytest.fixture(scope="session")
+def two_devices():
+    """MirroredStrategy on two fake devices: one for all tests.
+
+    Strategies of one process number their collective operations alike, and TensorFlow takes the
+    first operation of a second strategy for that of the first.
+    """
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture(scope="session")
 def tiny_config():
     """The smallest model that has every part; three classes, images of 64 x 96."""
     return MaskRCNNConfig(

@@ -168,12 +168,9 @@ def test_evaluate_traces_once(dataset):
     assert len(model.traces) == 1
 
 
-def test_evaluate_under_two_replicas_equals_one(dataset):
-    devices = [f"cpu:{i}" for i in range(len(tf.config.list_logical_devices("CPU")))][:2]
-    if len(devices) < 2:
-        pytest.skip("needs two logical CPU devices, as conftest.py makes them")
+def test_evaluate_under_two_replicas_equals_one(dataset, two_devices):
     expected = evaluation.predict_dataset(Oracle(dataset, noise=4.0), dataset, verbose=0)
-    with tf.distribute.MirroredStrategy(devices).scope():
+    with two_devices.scope():
         model = Oracle(dataset, noise=4.0)
     assert model.distribute_strategy.num_replicas_in_sync == 2
     # Five images: the last step has one for two replicas.
@@ -214,14 +211,6 @@ def test_evaluate_is_silent_or_shows_progress(dataset, capsys):
     assert capsys.readouterr().out == ""
     evaluation.evaluate(Oracle(dataset), dataset, verbose=1)
     assert "5/5" in capsys.readouterr().out
-
-
-def test_evaluate_without_mask_branch_gives_boxes_only(dataset):
-    model = Oracle(dataset)
-    model.stored = tuple((name, value) for name, value in model.stored if name != "masks")
-    model.config.task = "boxes"
-    metrics = evaluation.evaluate(model, dataset, verbose=0)
-    assert set(metrics) == {f"bbox/{name}" for name in NAMES}
 
 
 def test_more_than_100_detections_count_when_asked_for(tmp_path):

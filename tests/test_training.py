@@ -82,9 +82,8 @@ def test_decay_is_not_clipped():
     np.testing.assert_allclose(kernel, [2 - 0.1 * (3 + 1)], rtol=1e-6)
 
 
-def test_two_replicas_step_like_one():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
+def test_two_replicas_step_like_one(two_devices):
+    with two_devices.scope():
         variables = Variables().all
         optimizer = SGD(0.1, momentum=0.9, l2=0.5)
         optimizer.build(variables)
@@ -94,7 +93,7 @@ def test_two_replicas_step_like_one():
         def replica():
             optimizer.apply([tf.fill([1], 0.5)] * 3, variables)  # summed over replicas: 1
 
-        strategy.run(replica)
+        two_devices.run(replica)
 
     for _ in range(2):
         step()

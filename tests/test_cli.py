@@ -1,0 +1,197 @@
+"""The commands, run in this process on a tiny data set: files, messages, exit statuses."""
+
+import json
+import pathlib
+import runpy
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_maskrcnn import cli
+
+SHAPES = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "examples" / "shapes.py"))
+TINY = [
+    "--quiet", "--preset=mask_rcnn_resnet18_fpn_small", "--image_size=64", "--fpn_channels=16",
+    "--box_head_units=16", "--mask_head_convs=1", "--mask_head_channels=16", "--roi_batch=16",
+    "--train_pre_nms=50", "--train_proposals=50", "--test_pre_nms=50", "--test_proposals=50",
+    "--score_threshold=0.2", "--detections_per_image=20", "--anchor_sizes=8,16,32,64,128",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Six training images and three for validation."""
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    SHAPES["make_shapes"](folder, train=6, val=3, size=64)
+    return folder
+
+
+def data_flags(folder, part, prefix=""):
+    return [
+        f"--{prefix}images={folder / part}",
+        f"--{prefix}annotations={folder / 'annotations' / part}.json",
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    """The output folder of two epochs."""
+    output = tmp_path_factory.mktemp("runs") / "run"
+    flags = [*data_flags(folder, "train"), *data_flags(folder, "val", "val_"), *TINY]
+    assert cli.run(["train", *flags, f"--output={output}", "--epochs=2"]) == 0
+    return output
+
+
+def test_train_writes_model_history_and_logs(trained):
+    assert (trained / "model.keras").is_file()
+    assert list((trained / "logs").rglob("events.out.tfevents.*"))
+    history = json.loads((trained / "history.json").read_text())
+    assert [epoch["step"] for epoch in history] == [3, 6]
+    assert {"loss", "mask", "val_segm/AP"} <= set(history[0])
+
+
+def test_steps_end_training_in_the_middle_of_an_epoch(folder, tmp_path):
+    flags = [*data_flags(folder, "train"), *TINY, f"--output={tmp_path / 'run'}", "--steps=4"]
+    assert cli.run(["train", *flags]) == 0
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert [epoch["step"] for epoch in history] == [3, 4]
+
+
+def test_resume_goes_on_from_the_backup(folder, tmp_path, monkeypatch):
+    import keras
+
+    flags = [*data_flags(folder, "train"), *TINY, f"--output={tmp_path / 'run'}", "--epochs=3"]
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(self, epoch, logs=None):
+        original(self, epoch, logs)
+        if epoch == 1:
+            raise Interrupted
+
+    original = keras.callbacks.BackupAndRestore.on_epoch_end
+    monkeypatch.setattr(keras.callbacks.BackupAndRestore, "on_epoch_end", interrupt)
+    with pytest.raises(Interrupted):
+        cli.run(["train", *flags])
+    monkeypatch.undo()
+    assert cli.run(["train", *flags]) == 1  # an earlier run is not overwritten
+    assert cli.run(["train", *flags, "--resume"]) == 0
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert history[-1]["epoch"] == 3
+    assert history[-1]["step"] == 9
+
+
+def test_evaluate_writes_24_numbers(trained, folder, tmp_path, capsys):
+    output = tmp_path / "metrics.json"
+    flags = [f"--model={trained / 'model.keras'}", *data_flags(folder, "val")]
+    assert cli.run(["evaluate", *flags, f"--output={output}", "--max_detections=50"]) == 0
+    metrics = json.loads(output.read_text())
+    assert len(metrics) == 24
+    assert {"bbox/AP", "segm/AP50", "segm/AR50"} <= set(metrics)
+    assert "segm/AP75" in capsys.readouterr().out
+    assert cli.run(["evaluate", *flags, f"--output={output}"]) == 1  # exists already
+
+
+def test_predict_writes_a_picture_per_image_and_coco_results(trained, folder, tmp_path):
+    output = tmp_path / "predicted"
+    flags = [f"--model={trained / 'model.keras'}", f"--input={folder / 'val'}"]
+    flags += ["--quiet", "--score_threshold=0.0", f"--output={output}"]
+    assert cli.run(["predict", *flags]) == 0
+    pictures = sorted(path.name for path in output.glob("*.png"))
+    assert pictures == ["000001.png.png", "000002.png.png", "000003.png.png"]
+    results = json.loads((output / "predictions.json").read_text())
+    assert {result["file_name"] for result in results} == {f"00000{i}.png" for i in (1, 2, 3)}
+    assert {result["category_id"] for result in results} <= {3, 7, 8}
+    assert results[0]["segmentation"]["size"] == [64, 64]
+
+
+def test_export_writes_the_next_version(trained, tmp_path):
+    flags = [f"--model={trained / 'model.keras'}", f"--output={tmp_path / 'served'}", "--quiet"]
+    assert cli.run(["export", *flags]) == 0
+    assert cli.run(["export", *flags]) == 0
+    assert sorted(path.name for path in (tmp_path / "served").iterdir()) == ["1", "2"]
+    loaded = tf.saved_model.load(tmp_path / "served" / "1")
+    assert set(loaded.signatures) == {"serving_default", "serve_image_bytes"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "usage"),
+        (["fly"], "usage"),
+        (["train", "--imagse=x"], "imagse"),
+        (["export", "--output=x"], "model"),
+        (["export", "--model=x", "--output=y", "z"], "unexpected 'z'"),
+        (["evaluate", "--max_detections=many"], "max_detections"),
+    ],
+)
+def test_bad_usage_has_status_2(argv, words, capsys):
+    assert cli.run(argv) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_help_names_every_flag(capsys):
+    assert cli.run(["--help"]) == 0
+    assert cli.run(["train", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("predict", "--images", "--roi_batch", "--resume"))
+
+
+def bad_inputs(folder, tmp_path):
+    """(argv, words of the message) by name."""
+    train = ["train", *TINY, f"--output={tmp_path / 'out'}"]
+    images, annotations = data_flags(folder, "train")
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"images": [')
+    (tmp_path / "model.keras").write_bytes(b"no zip")
+    (tmp_path / "empty").mkdir()
+    model = f"--model={tmp_path / 'model.keras'}"
+    return {
+        "json": ([*train, images, f"--annotations={broken}"], ["broken.json"]),
+        "no json": ([*train, images, "--annotations=none.json"], ["none.json"]),
+        "no images": ([*train, "--images=nowhere", annotations], ["nowhere"]),
+        "preset": ([*train, images, annotations, "--preset=mask_rcnn"], ["mask_rcnn", "preset"]),
+        "config": ([*train, images, annotations, "--norm=layer"], ["norm", "frozen_batch"]),
+        "batch": ([*train, images, annotations, "--batch_size=7"], ["batch_size=7", "6"]),
+        "weights": ([*train, images, annotations, "--weights=w.h5"], ["w.h5"]),
+        "resume": ([*train, images, annotations, "--resume"], ["no backup"]),
+        "no model": (["export", "--model=no.keras", "--output=x"], ["no.keras"]),
+        "bad model": (["export", model, "--output=x"], ["model.keras"]),
+        "no input": (["predict", model, f"--input={tmp_path / 'empty'}", "--output=x"], ["input"]),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["json", "no json", "no images", "preset", "config", "batch", "weights", "resume", "no model",
+     "bad model", "no input"],
+)  # fmt: skip
+def test_bad_input_is_named_in_one_line_with_status_1(name, folder, tmp_path, capsys):
+    argv, words = bad_inputs(folder, tmp_path)[name]
+    assert cli.run(argv) == 1
+    printed = capsys.readouterr().err
+    assert len(printed.splitlines()) == 1
+    assert all(word in printed for word in words)
+
+
+def test_an_image_that_breaks_in_training_is_named(folder, tmp_path, capsys):
+    copy = tmp_path / "images"
+    copy.mkdir()
+    for path in (folder / "train").iterdir():
+        data = path.read_bytes()
+        (copy / path.name).write_bytes(data[: len(data) // 2] if "000004" in path.name else data)
+    flags = [f"--images={copy}", data_flags(folder, "train")[1], f"--output={tmp_path / 'run'}"]
+    assert cli.run(["train", *TINY, *flags, "--epochs=1"]) == 1
+    assert "000004.png" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_predict_names_a_file_that_is_no_image(trained, tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "text.png").write_text("no picture")
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "images" / "a.png")
+    flags = [f"--model={trained / 'model.keras'}", f"--input={tmp_path / 'images'}"]
+    assert cli.run(["predict", *flags, f"--output={tmp_path / 'out'}", "--quiet"]) == 1
+    assert "text.png" in capsys.readouterr().err

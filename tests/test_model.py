@@ -1,0 +1,248 @@
+"""The assembled model: its outputs, its losses, its train step, its files."""
+
+import contextlib
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_maskrcnn as mrcnn
+from keras_maskrcnn.model import LOSSES, MaskRCNN
+
+
+@pytest.fixture
+def model(tiny_config):
+    model = MaskRCNN(dataclasses.replace(tiny_config, score_threshold=0.0))
+    model.compile(optimizer=mrcnn.training.sgd(0.01, warmup_steps=0))
+    return model
+
+
+def dataset(batch, steps):
+    return tf.data.Dataset.from_tensors(batch).repeat(steps)
+
+
+def assert_same(first, second, tolerance=0.0):
+    for name in first:
+        np.testing.assert_allclose(first[name], second[name], atol=tolerance, rtol=0, err_msg=name)
+
+
+def test_outputs_have_the_promised_shapes_and_dtypes(model, batch):
+    found = model.predict(batch[0], verbose=0)
+    shapes = {name: (value.shape, value.dtype.name) for name, value in found.items()}
+    assert shapes == {
+        "boxes": ((2, 10, 4), "float32"),
+        "scores": ((2, 10), "float32"),
+        "labels": ((2, 10), "int32"),
+        "masks": ((2, 10, 28, 28), "float32"),
+        "num_detections": ((2,), "int32"),
+    }
+
+
+def test_boxes_are_in_the_original_image_and_sorted_by_score(model, batch):
+    found = model.predict(batch[0], verbose=0)
+    for i, (height, width) in enumerate(batch[0]["original_sizes"]):
+        assert found["num_detections"][i] > 0
+        assert (found["boxes"][i] >= 0).all()
+        assert (found["boxes"][i] <= np.array([width, height] * 2) + 1e-3).all()
+        assert (np.diff(found["scores"][i]) <= 0).all()
+
+
+def test_empty_slots_are_zero(tiny_config, batch):
+    model = MaskRCNN(dataclasses.replace(tiny_config, score_threshold=1.0))
+    found = model.predict(batch[0], verbose=0)
+    assert all(not value.any() for value in found.values())
+
+
+def test_plain_images_give_what_prepared_ones_give(model):
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+    sizes = np.array([[64, 96]] * 2, np.int32)
+    prepared = {"images": images.astype(np.float32), "sizes": sizes, "original_sizes": sizes}
+    assert_same(model.predict(prepared, verbose=0), model.predict(images, verbose=0), 1e-5)
+
+
+def test_an_image_alone_gives_what_it_gives_in_a_batch(model, batch):
+    together = model.predict(batch[0], verbose=0)
+    alone = model.predict({name: value[:1] for name, value in batch[0].items()}, verbose=0)
+    assert_same({name: value[:1] for name, value in together.items()}, alone, 1e-4)
+
+
+def test_wrong_inputs_are_refused(model, batch):
+    with pytest.raises(ValueError, match="original_sizes"):
+        model({name: batch[0][name] for name in ("images", "sizes")})
+    with pytest.raises(ValueError, match=r"\(B, H, W, 3\)"):
+        model(np.zeros((64, 64, 3), np.float32))
+    with pytest.raises(ValueError, match="inputs only"):
+        model.fit(tf.data.Dataset.from_tensors(batch[0]), verbose=0)
+
+
+def test_all_losses_are_finite_and_positive(model, batch):
+    terms = model.compute_losses(*tf.nest.map_structure(tf.constant, batch))
+    assert tuple(terms) == LOSSES
+    assert all(np.isfinite(value) and value > 0 for value in terms.values())
+
+
+def test_a_batch_without_objects_trains_the_classifiers_only(model, batch):
+    inputs, gt = batch
+    gt = {name: np.zeros_like(value) for name, value in gt.items()}
+    terms = model.compute_losses(*tf.nest.map_structure(tf.constant, (inputs, gt)))
+    assert terms["rpn_box"] == terms["box"] == terms["mask"] == 0
+    assert terms["rpn_objectness"] > 0 and terms["classifier"] > 0
+    logs = model.train_on_batch(inputs, gt, return_dict=True)
+    assert np.isfinite(logs["loss"])
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_empty_slots_do_not_change_the_losses(model, batch):
+    inputs, gt = tf.nest.map_structure(tf.constant, batch)
+    more = {name: tf.pad(x, [[0, 0], [0, 4]] + [[0, 0]] * (x.ndim - 2)) for name, x in gt.items()}
+    fewer = {name: x[:, :2] for name, x in gt.items()}
+    expected = model.compute_losses(inputs, gt, training=False)
+    assert_same(expected, model.compute_losses(inputs, more, training=False))
+    assert_same(expected, model.compute_losses(inputs, fewer, training=False))
+
+
+def test_every_trainable_weight_gets_a_gradient(model, batch):
+    inputs, gt = tf.nest.map_structure(tf.constant, batch)
+    with tf.GradientTape() as tape:
+        total = tf.add_n(list(model.compute_losses(inputs, gt).values()))
+    gradients = tape.gradient(total, [v.value for v in model.trainable_variables])
+    without = [
+        variable.path
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
+        if gradient is None or not np.any(gradient)
+    ]
+    assert without == []
+
+
+def test_fit_traces_the_training_step_once(model, batch, monkeypatch):
+    traced = []
+    original = MaskRCNN.compute_losses
+    monkeypatch.setattr(
+        MaskRCNN, "compute_losses", lambda *args, **kwargs: (
+            traced.append(1), original(*args, **kwargs))[1],
+    )  # fmt: skip
+    inputs, gt = batch
+    wider = {**inputs, "images": np.pad(inputs["images"], [[0, 0], [0, 0], [0, 32], [0, 0]])}
+    flexible = tf.data.Dataset.from_generator(
+        lambda: iter([(inputs, gt), (wider, gt)] * 2),
+        output_signature=tf.nest.map_structure(
+            lambda x: tf.TensorSpec(
+                [None] * 4 if x.ndim == 4 and x.shape[-1] == 3 else x.shape, x.dtype
+            ), (inputs, gt)),
+    )  # fmt: skip
+    flexible = flexible.map(
+        lambda x, y: ({**x, "images": tf.ensure_shape(x["images"], [2, None, None, 3])}, y)
+    )
+    model.fit(flexible, epochs=2, verbose=0)
+    assert traced == [1]
+
+
+def test_fit_reports_each_loss_and_validation(model, batch):
+    history = model.fit(dataset(batch, 2), validation_data=dataset(batch, 1), verbose=0).history
+    names = {"loss", *LOSSES}
+    assert set(history) == names | {f"val_{name}" for name in names}
+
+
+def test_the_same_seed_trains_the_same_weights(tiny_config, batch):
+    weights = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        model = MaskRCNN(tiny_config)
+        model.compile(optimizer=mrcnn.training.sgd(0.01, warmup_steps=0))
+        model.fit(dataset(batch, 3), verbose=0)
+        weights.append(model.get_weights())
+    for first, second in zip(*weights, strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_xla_is_never_chosen(model):
+    assert model.jit_compile is False
+
+
+@pytest.mark.parametrize("norm", ["frozen_batch", "batch"])
+def test_two_replicas_train_as_one(tiny_config, batch, two_devices, norm):
+    # Everything is sampled, so nothing is random; both images have as many positive RoIs.
+    config = dataclasses.replace(
+        tiny_config, norm=norm, rpn_batch=10_000, rpn_positive_fraction=1.0, roi_batch=60,
+        roi_positive_fraction=1.0,
+    )  # fmt: skip
+    inputs, gt = tf.nest.map_structure(lambda x: np.concatenate([x[:1], x[:1]]), batch)
+    inputs["images"][1] += 10.0
+    results = []
+    for scope in (contextlib.nullcontext(), two_devices.scope()):
+        with scope:
+            keras.utils.set_random_seed(0)
+            model = MaskRCNN(config)
+            model.compile(optimizer=mrcnn.training.sgd(0.01, warmup_steps=0))
+        batches = tf.data.Dataset.from_tensor_slices((inputs, gt)).batch(2, True).repeat(3)
+        history = model.fit(batches, verbose=0).history
+        results.append((model.get_weights(), history["loss"][0]))
+    (one, loss_one), (two, loss_two) = results
+    assert loss_two == pytest.approx(loss_one, rel=1e-3)
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_allclose(first, second, atol=2e-4)
+
+
+def test_a_keras_file_gives_the_same_model_back(model, batch, tmp_path):
+    model.fit(dataset(batch, 1), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.config == model.config
+    assert_same(model.predict(batch[0], verbose=0), loaded.predict(batch[0], verbose=0))
+    assert loaded.optimizer.iterations == 1
+    loaded.fit(dataset(batch, 1), verbose=0)
+    assert loaded.optimizer.iterations == 2
+
+
+def test_a_weights_file_gives_the_same_weights_back(model, tiny_config, batch, tmp_path):
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = MaskRCNN(model.config)
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert_same(model.predict(batch[0], verbose=0), other.predict(batch[0], verbose=0))
+
+
+def test_with_config_keeps_the_weights(model, batch):
+    fewer = model.with_config(detections_per_image=3)
+    expected = model.predict(batch[0], verbose=0)
+    found = fewer.predict(batch[0], verbose=0)
+    np.testing.assert_array_equal(found["boxes"], expected["boxes"][:, :3])
+
+
+def test_group_norm_and_norm_in_heads_build_and_train(tiny_config, batch):
+    config = dataclasses.replace(
+        tiny_config, norm="group", head_norm="group", fpn_channels=32, mask_head_channels=32
+    )
+    model = MaskRCNN(config)
+    model.compile(optimizer=mrcnn.training.sgd(0.001, warmup_steps=0))
+    assert np.isfinite(model.fit(dataset(batch, 1), verbose=0).history["loss"][0])
+
+
+def test_bfloat16_computes_boxes_in_float32(tiny_config, batch):
+    model = MaskRCNN(tiny_config, dtype="mixed_bfloat16")
+    assert model.backbone.compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+    terms = model.compute_losses(*tf.nest.map_structure(tf.constant, batch))
+    assert {value.dtype for value in terms.values()} == {tf.float32}
+    found = model.predict(batch[0], verbose=0)
+    assert found["boxes"].dtype == found["masks"].dtype == np.float32
+    again = MaskRCNN.from_config(model.get_config())
+    assert again.mask_head.compute_dtype == "bfloat16"
+
+
+def test_from_preset_takes_config_fields():
+    model = MaskRCNN.from_preset("mask_rcnn_resnet18_fpn_small", num_classes=2, norm="group")
+    assert model.config.num_classes == 2
+    assert model.config.norm == "group"
+
+
+def test_the_large_preset_has_torchvisions_parameter_count():
+    # torchvision's maskrcnn_resnet50_fpn(num_classes=91) has 44,401,393 parameters and 53,120
+    # buffers' worth of frozen batch norm, of which we leave the background's 4 box deltas
+    # (4 x 1024 + 4) and its mask (256 + 1) out.
+    model = MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", num_classes=90)
+    batch_norm = sum(
+        int(np.prod(v.shape)) for v in model.backbone.variables if "/norm/" in v.path
+    )  # 4 vectors: gamma, beta, mean and variance, which torchvision has as buffers
+    assert model.count_params() - batch_norm == 44_401_393 - 4 * 1025 - 257
