@@ -29,7 +29,7 @@ def main():
     """Runs every stage; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("shapes_demo"))
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--train", type=int, default=500, help="training images")
     parser.add_argument("--val", type=int, default=80, help="validation images")
     parser.add_argument("--seed", type=int, default=0)
@@ -60,20 +60,24 @@ def main():
 
 
 def train_model(train, val, epochs, seed, verbose):
-    """Trains from scratch with model.fit; the images are small, so the numbers are too."""
-    batch_size = 2
+    """Trains from scratch with model.fit. The images are small and few, so the numbers are too."""
+    batch_size = 4
     model = mrcnn.MaskRCNN.from_preset(
-        "mask_rcnn_resnet18_fpn_small", image_min_side=128, image_max_side=128, roi_batch=64,
-        num_classes=train.num_classes, class_names=train.class_names,
-        category_ids=train.category_ids,
+        "mask_rcnn_resnet18_fpn_small", image_min_side=128, image_max_side=128,
+        anchor_sizes=(16, 32, 64, 128, 256), canonical_roi_size=112, norm="group",
+        fpn_channels=64, roi_batch=32, train_pre_nms=300, train_proposals=300, box_head_units=256,
+        mask_head_convs=2, mask_head_channels=64, num_classes=train.num_classes,
+        class_names=train.class_names, category_ids=train.category_ids,
     )  # fmt: skip
     steps = epochs * (len(train) // batch_size)
-    recipe = mrcnn.training.Recipe(steps=steps, batch_size=batch_size, base_rate=0.08)
-    model.compile(optimizer=recipe.optimizer())
+    # From random weights, AdamW learns these shapes in a third of the steps that SGD needs.
+    rate = mrcnn.training.WarmupSteps(1e-3, steps // 20, milestones=[int(steps * 0.8)])
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.05, global_clipnorm=10.0))
     batches = mrcnn.data.batches(
         train, batch_size, training=True, min_side=128, max_side=128, seed=seed
     )
-    model.fit(batches, epochs=epochs, callbacks=[mrcnn.CocoEvaluation(val)], verbose=verbose)
+    validation = mrcnn.CocoEvaluation(val, batch_size=8)
+    model.fit(batches, epochs=epochs, callbacks=[validation], shuffle=False, verbose=verbose)
     return model
 
 

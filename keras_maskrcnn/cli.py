@@ -82,7 +82,7 @@ def train(options):
     )  # fmt: skip
     model.fit(
         batches, epochs=-(-steps // steps_per_epoch), steps_per_epoch=steps_per_epoch,
-        callbacks=callbacks, verbose=verbose,
+        callbacks=callbacks, verbose=verbose, shuffle=False,
     )  # fmt: skip
     model.save(os.path.join(output, "model.keras"))
     if not options.quiet:

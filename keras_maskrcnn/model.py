@@ -66,9 +66,7 @@ class MaskRCNN(keras.Model):
         self.fpn = fpn(channels, channels=width, norm=config.head_norm)
         self.rpn_head = heads.rpn_head(width, num_anchors=len(config.anchor_ratios))
         self.box_align, self.mask_align = (
-            RoIAlign(
-                size, STRIDES[:4], config.sampling_ratio, config.canonical_roi_size, name=name
-            )
+            RoIAlign(size, STRIDES[:4], config.sampling_ratio, config.canonical_roi_size, name=name)
             for size, name in (
                 (config.box_pool_size, "box_align"),
                 (config.mask_pool_size, "mask_align"),

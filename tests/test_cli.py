@@ -137,7 +137,7 @@ def test_help_names_every_flag(capsys):
     assert cli.run(["--help"]) == 0
     assert cli.run(["train", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ("predict", "--images", "--roi_batch", "--resume"))
+    assert all(name in printed for name in ("predict", "--images", "--roi_batch", "resume"))
 
 
 def bad_inputs(folder, tmp_path):

@@ -9,8 +9,6 @@ from pycocotools import mask as coco_mask
 from keras_maskrcnn import detections
 from keras_maskrcnn.ops import masks as mask_ops
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' decode
-
 
 def make_outputs(count=3, slots=5, height=40, width=60, seed=0):
     """Outputs of a batch of two images: none in the first, `count` detections in the second."""

@@ -22,7 +22,6 @@ NAMES = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' decode
 SHAPES = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "examples" / "shapes.py"))
 
 

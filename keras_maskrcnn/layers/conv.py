@@ -113,4 +113,3 @@ class ConvNorm(keras.layers.Layer):
             "relu": self.relu,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
-
