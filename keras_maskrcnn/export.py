@@ -57,8 +57,12 @@ def _decode_batch(image_bytes, min_side, max_side):
     """Strings (B,) -> the inputs of a model, padded to the largest of the resized images."""
 
     def decode(data):
-        # Three channels, without animations; the accurate DCT is the one that Pillow uses.
-        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        # The accurate DCT is the one that Pillow uses, and so what the model was trained on.
+        image = tf.cond(
+            tf.io.is_jpeg(data),
+            lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
+            lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
+        )
         image = tf.ensure_shape(image, [None, None, 3])
         resized = image_ops.resize(image, min_side, max_side)
         ragged = tf.RaggedTensor.from_tensor(resized)

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_maskrcnn import data
 from keras_maskrcnn.model import MaskRCNN
 
 
@@ -51,14 +52,23 @@ def test_serving_default_equals_predict(exported, count):
     assert_same(found, model.predict(images, verbose=0))
 
 
-def test_image_bytes_of_different_sizes_equal_predict_one_by_one(exported):
+def test_image_bytes_of_different_sizes_equal_predict_on_a_batch(exported, tmp_path):
     model, path = exported
     images = [picture(70, 100, 1), picture(120, 64, 2), picture(64, 64, 3)]
-    data = tf.constant([encoded(images[0]), encoded(images[1]), encoded(images[2])])
-    found = tf.saved_model.load(path).signatures["serve_image_bytes"](image_bytes=data)
+    entries = []
     for i, image in enumerate(images):
-        expected = model.predict(image[None], verbose=0)
-        assert_same({name: value[i : i + 1] for name, value in found.items()}, expected)
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+        height, width = image.shape[:2]
+        entries.append({"id": i, "file_name": f"{i}.png", "height": height, "width": width})
+    content = {"images": entries, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "empty.json").write_text(json.dumps(content))
+    batches = data.batches(
+        data.coco_json(tmp_path, tmp_path / "empty.json"), 3, training=False, targets=False,
+        min_side=model.config.image_min_side, max_side=model.config.image_max_side,
+    )  # fmt: skip
+    encoded_images = tf.constant([(tmp_path / f"{i}.png").read_bytes() for i in range(3)])
+    serve = tf.saved_model.load(path).signatures["serve_image_bytes"]
+    assert_same(serve(image_bytes=encoded_images), model.predict(batches, verbose=0))
 
 
 def test_grey_alpha_and_jpeg_are_decoded_as_in_training(exported):

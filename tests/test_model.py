@@ -176,13 +176,14 @@ def test_two_replicas_train_as_one(tiny_config, batch, two_devices, norm):
             keras.utils.set_random_seed(0)
             model = MaskRCNN(config)
             model.compile(optimizer=mrcnn.training.sgd(0.01, warmup_steps=0))
-        batches = tf.data.Dataset.from_tensor_slices((inputs, gt)).batch(2, True).repeat(3)
+        batches = tf.data.Dataset.from_tensor_slices((inputs, gt)).batch(2, True)
         history = model.fit(batches, verbose=0).history
         results.append((model.get_weights(), history["loss"][0]))
     (one, loss_one), (two, loss_two) = results
-    assert loss_two == pytest.approx(loss_one, rel=1e-3)
+    assert loss_two == pytest.approx(loss_one, rel=1e-5)
+    # Not 1e-5: replicas sum batch norm's statistics in another order than one device does.
     for first, second in zip(one, two, strict=True):
-        np.testing.assert_allclose(first, second, atol=2e-4)
+        np.testing.assert_allclose(first, second, atol=5e-5)
 
 
 def test_a_keras_file_gives_the_same_model_back(model, batch, tmp_path):
