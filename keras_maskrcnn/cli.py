@@ -117,7 +117,9 @@ def evaluate(options):
 def predict(options):
     """Draws detections on every image, and writes them as COCO results with file names."""
     from keras_maskrcnn import visualize
-    from keras_maskrcnn.detections import encode_region, predict_image
+    from keras_maskrcnn.data.images import read_image
+    from keras_maskrcnn.detections import predict_image
+    from keras_maskrcnn.ops import rle
 
     paths = _image_paths(options.input)
     if os.path.isdir(options.output) and os.listdir(options.output) and not options.overwrite:
@@ -132,8 +134,6 @@ def predict(options):
     os.makedirs(options.output, exist_ok=True)
     results = []
     for path in _progress(paths, options):
-        from keras_maskrcnn.data.coco import read_image
-
         image, name = read_image(path), os.path.basename(path)
         found = predict_image(model, image)
         picture = visualize.draw(image, found, names, score_threshold=options.draw_threshold)
@@ -147,7 +147,7 @@ def predict(options):
                 "category_id": int(ids[label - 1]),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "score": float(score),
-                "segmentation": encode_region(mask, (0, 0), *mask.shape),
+                "segmentation": rle.encode_region(mask, (0, 0), *mask.shape),
             })  # fmt: skip
     with open(os.path.join(options.output, "predictions.json"), "w", encoding="utf-8") as file:
         json.dump(results, file)

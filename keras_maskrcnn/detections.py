@@ -5,10 +5,10 @@ beyond what is returned.
 """
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from keras_maskrcnn.data.coco import read_image
+from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.ops import rle
 
 
 def predict_image(model, image, *, score_threshold=0.0):
@@ -89,36 +89,6 @@ def coco_results(outputs, index, image_id, height, width, category_ids=()):
         }
         if masks is not None:
             region, origin = mask_ops.paste(masks[i], boxes[i], height, width)
-            result["segmentation"] = encode_region(region >= 0.5, origin, height, width)
+            result["segmentation"] = rle.encode_region(region >= 0.5, origin, height, width)
         results.append(result)
     return results
-
-
-def encode_region(region, origin, height, width):
-    """Encodes a mask that is given inside a window only, as COCO's run lengths.
-
-    Equals `pycocotools.mask.encode` of the whole image, but the cost is that of the window: on
-    large images with hundreds of small instances this is an order of magnitude.
-
-    Args:
-        region: (h, w) bool. The mask inside its window; zero outside.
-        origin: (y, x) ints. Where the window's upper left pixel lies.
-        height, width: int. Size of the image.
-
-    Returns:
-        {"size": [height, width], "counts": str}, compressed RLE.
-    """
-    # COCO's runs go down the columns. A zero before each column ends every run at its column.
-    columns = np.zeros((region.shape[1], region.shape[0] + 1), bool)
-    columns[:, 1:] = region.T
-    steps = np.flatnonzero(np.diff(columns.ravel(), append=False))
-    column, row = np.divmod(steps, region.shape[0] + 1)
-    edges = (column + origin[1]) * height + row + origin[0]  # begin, end, begin, end, ...
-    joined = np.flatnonzero(edges[1:] == edges[:-1])  # at the image's bottom a run goes on
-    if joined.size:
-        edges = np.delete(edges, [joined, joined + 1])
-    counts = np.diff(edges, prepend=0, append=height * width).tolist()
-    if len(counts) > 1 and counts[-1] == 0:
-        counts.pop()  # as pycocotools does when the last pixel belongs to the mask
-    encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    return {"size": [int(height), int(width)], "counts": encoded["counts"].decode("ascii")}

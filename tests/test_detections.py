@@ -42,27 +42,6 @@ class FakeModel:
         return types.SimpleNamespace(class_names=self.class_names)
 
 
-@pytest.mark.parametrize(
-    "rows, columns",
-    [
-        (slice(3, 9), slice(4, 7)),  # inside
-        (slice(0, 12), slice(4, 7)),  # whole columns: runs go on from one to the next
-        (slice(0, 12), slice(0, 15)),  # the whole image
-        (slice(0, 1), slice(0, 1)),  # the first pixel
-        (slice(11, 12), slice(14, 15)),  # the last pixel
-        (slice(5, 5), slice(5, 5)),  # no window
-    ],
-)
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
-def test_encode_region_equals_pycocotools(rows, columns, share):
-    whole = np.zeros((12, 15), bool)
-    whole[rows, columns] = np.random.default_rng(0).random(whole[rows, columns].shape) < share
-    origin = (rows.start, columns.start)
-    encoded = detections.encode_region(whole[rows, columns], origin, 12, 15)
-    expected = coco_mask.encode(np.asfortranarray(whole, np.uint8))
-    assert encoded == {"size": [12, 15], "counts": expected["counts"].decode()}
-
-
 def test_coco_results_hold_the_pasted_masks():
     outputs = make_outputs()
     results = detections.coco_results(outputs, 1, 17, 40, 60, category_ids=(7, 11, 90))

@@ -72,7 +72,7 @@ def test_image_bytes_of_different_sizes_equal_predict_on_a_batch(exported, tmp_p
 
 
 def test_grey_alpha_and_jpeg_are_decoded_as_in_training(exported):
-    from keras_maskrcnn.data.coco import read_image
+    from keras_maskrcnn.data.images import read_image
 
     model, path = exported
     grey = Image.fromarray(picture(64, 90)[..., 0])

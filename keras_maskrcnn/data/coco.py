@@ -1,25 +1,17 @@
-"""Reads COCO json and image folders into plain NumPy examples. Knows no TensorFlow.
+"""Reads COCO json and image folders into plain NumPy examples. Knows no TensorFlow."""
 
-Images are read as the COCO tools read them: the stored pixels, whatever the EXIF orientation tag
-says, because annotations made with those tools are drawn on the stored pixels.
-"""
-
-import concurrent.futures
 import dataclasses
 import json
-import math
 import os
 import reprlib
 
 import numpy as np
 from absl import logging
-from PIL import Image
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.data.images import DataError, check_sizes, read_image, size_error
+from keras_maskrcnn.ops import rle
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-MAX_PIXELS = 178_956_970  # where Pillow, by default, starts to suspect a decompression bomb
 MIN_BOX_SIDE = 1e-3  # pixels; below, a box has no area to learn from
 
 CROWD = "annotation with iscrowd=1"
@@ -28,10 +20,6 @@ NO_POLYGON = "annotation without a polygon of at least 3 points"
 NO_MASK = "annotation without a mask pixel inside its box"
 FEW_POINTS = "polygon of fewer than 3 points, in an annotation that has others"
 NO_INSTANCE = "image without instances (keep_empty=False)"
-
-
-class DataError(ValueError):
-    """Input that cannot be used, in one line that names the file, the annotation and the field."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,7 +90,7 @@ class CocoDataset:
         path = os.path.join(self.images, self.file_names[index])
         image = read_image(path)
         if image.shape[:2] != self.sizes[index]:
-            raise _size_error(path, image.shape[:2], self.sizes[index])
+            raise size_error(path, image.shape[:2], self.sizes[index])
         return image
 
     def load(self, index) -> dict[str, np.ndarray]:
@@ -118,7 +106,7 @@ class CocoDataset:
         masks = np.zeros((last - first, self.mask_size, self.mask_size), np.uint8)
         for slot in range(last - first):
             box, counts = self.boxes[first + slot], self.counts[first + slot]
-            masks[slot] = _crop(counts, box, self.sizes[index], self.mask_size)
+            masks[slot] = rle.crop(counts, box, self.sizes[index], self.mask_size)
         return {
             "image": self.load_image(index),
             "boxes": self.boxes[first:last],
@@ -156,7 +144,7 @@ def coco_json(
     names, ids = _read_categories(content, annotations, category_ids)
     image_ids, file_names, sizes = _read_images(content, annotations)
     if check_images:
-        _check_headers(images, file_names, sizes)
+        check_sizes(images, file_names, sizes)
 
     dropped, examples = {}, {}
 
@@ -194,81 +182,6 @@ def coco_json(
     if dropped:
         logging.warning("%s: %s", annotations, dataset.report())
     return dataset
-
-
-def read_image(path) -> np.ndarray:
-    """Reads an image file of any `FORMATS` and colour mode as 8-bit RGB, stored pixels as they are.
-
-    16 bits are cut to the high byte, transparency is dropped and not blended, the EXIF orientation
-    is ignored; of an animation the first frame counts.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        DataError: if the file is missing, broken, of another format, or above `MAX_PIXELS`.
-    """
-    with _open_image(path) as image:
-        try:
-            image.load()
-            if image.mode.startswith("I;16"):
-                pixels = np.asarray(image).astype(np.uint16) >> 8
-                return np.repeat(pixels.astype(np.uint8)[..., None], 3, axis=-1)
-            if image.mode in ("I", "F"):
-                raise ValueError(f"pixels of 32 bits, mode {image.mode}")
-            image.info.pop("transparency", None)  # Pillow warns when it drops it itself
-            return np.array(image.convert("RGB"))
-        except Exception as error:  # Pillow's decoders raise nearly everything on broken files
-            raise DataError(f"{path}: image cannot be decoded. Received: {error}.") from error
-
-
-def _open_image(path):
-    """Opens an image file and reads no more than its header."""
-    try:
-        image = Image.open(path, formats=FORMATS)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: image file does not exist.") from error
-    except Image.UnidentifiedImageError as error:
-        formats = ", ".join(FORMATS)
-        raise DataError(f"{path}: not an image, or in none of the formats {formats}.") from error
-    except Exception as error:
-        raise DataError(f"{path}: image cannot be opened. Received: {error}.") from error
-    if image.width * image.height > MAX_PIXELS:
-        size = f"width={image.width}, height={image.height}"
-        image.close()
-        raise DataError(f"{path}: image has over {MAX_PIXELS} pixels. Received: {size}.")
-    return image
-
-
-def _size_error(path, actual, expected):
-    """Makes the error for an image that has not the (height, width) of the json."""
-    with _open_image(path) as image:
-        orientation = image.getexif().get(0x0112, 1)
-    hint = ""
-    if tuple(actual) == tuple(reversed(expected)) and orientation in (5, 6, 7, 8):
-        hint = (
-            f" Its EXIF orientation tag ({orientation}) swaps the sides; as in the COCO tools, the"
-            " stored pixels count and the tag is ignored, so store the image upright."
-        )
-    return DataError(
-        f"{path}: the json says width={expected[1]}, height={expected[0]}."
-        f" Received: width={actual[1]}, height={actual[0]}.{hint}"
-    )
-
-
-def _check_headers(folder, file_names, sizes):
-    """Compares the size in every image's header with the json's."""
-
-    def check(file_name, size):
-        path = os.path.join(folder, file_name)
-        with _open_image(path) as image:
-            actual = image.height, image.width
-        if actual != size:
-            raise _size_error(path, actual, size)
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        for _ in pool.map(check, file_names, sizes):
-            pass
 
 
 def _read_json(path):
@@ -366,7 +279,7 @@ def _read_annotations(content, path, image_ids, sizes, category_ids, drop):
             continue
         for _ in range(short):
             drop(FEW_POINTS, identity)
-        if not _touches(counts, box, *sizes[image]):
+        if not rle.touches(counts, box, *sizes[image]):
             drop(NO_MASK, identity)
             continue
         per_image[image].append((box, label_of[annotation["category_id"]], counts))
@@ -415,7 +328,7 @@ def _read_segmentation(segmentation, height, width, where):
     counts = segmentation["counts"]
     if isinstance(counts, str):
         counts = counts.encode("utf-8", "surrogatepass")
-        runs = _run_lengths(counts)
+        runs = rle.run_lengths(counts)
     else:
         runs = _numbers(counts)
     # pycocotools reads memory that is not its own when the lengths do not add up.
@@ -426,52 +339,6 @@ def _read_segmentation(segmentation, height, width, where):
     if isinstance(counts, list):
         counts = mask_api.frPyObjects(segmentation, height, width)["counts"]
     return counts, 0
-
-
-def _run_lengths(counts):
-    """Decodes COCO's compressed counts: (R,) int64 of lengths, of zeros first, or None if broken.
-
-    A number is a row of 5-bit digits, the least significant first, with 32 added to all but the
-    last; bit 16 of the last is the sign. From the fourth number on, the one two before is added.
-    """
-    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-    if not digits.size or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
-        return None
-    last = np.flatnonzero(digits & 32 == 0)
-    first = np.concatenate([[0], last[:-1] + 1])
-    if (last - first).max() > 6:  # 35 bits
-        return None
-    place = 5 * (np.arange(len(digits)) - np.repeat(first, last - first + 1))
-    runs = np.add.reduceat((digits & 31) << place, first)
-    runs -= np.where(digits[last] & 16, 32 << place[last], 0)
-    runs[1::2], runs[2::2] = np.cumsum(runs[1::2]), np.cumsum(runs[2::2])
-    return runs
-
-
-def _touches(counts, box, height, width):
-    """Whether a mask has a pixel that the box touches."""
-    x1, y1 = math.floor(box[0]), math.floor(box[1])
-    outward = np.array([[x1, y1, math.ceil(box[2]) - x1, math.ceil(box[3]) - y1]], np.float64)
-    rectangle = mask_api.frPyObjects(outward, height, width)[0]
-    mask = {"size": [height, width], "counts": counts}
-    return mask_api.area(mask_api.merge([mask, rectangle], intersect=True)) > 0
-
-
-def _crop(counts, box, size, mask_size):
-    """Samples a compressed mask inside its box, decoding only the columns that matter.
-
-    The same as decoding the whole mask for `mask_ops.crop`, but the time grows with the instance
-    and not with the image: 300 instances in 12 megapixels take 5 s the other way.
-    """
-    height, width = size
-    margin = 1 + (box[2] - box[0]) / mask_size
-    left, right = max(0, math.floor(box[0] - margin)), min(width, math.ceil(box[2] + margin))
-    ends = np.clip(np.cumsum(_run_lengths(counts)), left * height, right * height)
-    lengths = np.diff(ends, prepend=left * height)
-    values = np.arange(len(lengths), dtype=np.uint8) & 1
-    columns = np.repeat(values, lengths).reshape(right - left, height)
-    shifted = box - np.array([left, 0, left, 0], box.dtype)
-    return mask_ops.crop(columns.T, shifted, mask_size)
 
 
 def _numbers(value):

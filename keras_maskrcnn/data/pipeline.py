@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from keras_maskrcnn.data.coco import DataError
+from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.ops import images as image_ops
 
 

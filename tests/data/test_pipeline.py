@@ -10,7 +10,7 @@ from absl import logging
 from PIL import Image
 
 from keras_maskrcnn.data import batches, coco_json, pipeline
-from keras_maskrcnn.data.coco import DataError
+from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.ops import images as image_ops
 
 NUCLEI = Path(__file__).resolve().parents[3] / "shared/data/nuclei"

@@ -1,0 +1,102 @@
+"""Reads image files as the COCO tools do: the stored pixels, as 8-bit RGB.
+
+The EXIF orientation tag is ignored, because annotations made with those tools are drawn on the
+stored pixels.
+"""
+
+import concurrent.futures
+import os
+
+import numpy as np
+from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+MAX_PIXELS = 178_956_970  # where Pillow, by default, starts to suspect a decompression bomb
+
+
+class DataError(ValueError):
+    """Input that cannot be used, in one line that names the file, the annotation and the field."""
+
+
+def read_image(path) -> np.ndarray:
+    """Reads an image file of any `FORMATS` and color mode as 8-bit RGB, stored pixels as they are.
+
+    16 bits are cut to the high byte, transparency is dropped and not blended, the EXIF orientation
+    is ignored; of an animation the first frame counts.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        DataError: if the file is missing, broken, of another format, or above `MAX_PIXELS`.
+    """
+    with _open_image(path) as image:
+        try:
+            image.load()
+            if image.mode.startswith("I;16"):
+                pixels = np.asarray(image).astype(np.uint16) >> 8
+                return np.repeat(pixels.astype(np.uint8)[..., None], 3, axis=-1)
+            if image.mode in ("I", "F"):
+                raise ValueError(f"pixels of 32 bits, mode {image.mode}")
+            image.info.pop("transparency", None)  # Pillow warns when it drops it itself
+            return np.array(image.convert("RGB"))
+        except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+            raise DataError(f"{path}: image cannot be decoded. Received: {error}.") from error
+
+
+def _open_image(path):
+    """Opens an image file and reads no more than its header."""
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: image file does not exist.") from error
+    except Image.UnidentifiedImageError as error:
+        formats = ", ".join(FORMATS)
+        raise DataError(f"{path}: not an image, or in none of the formats {formats}.") from error
+    except Exception as error:
+        raise DataError(f"{path}: image cannot be opened. Received: {error}.") from error
+    if image.width * image.height > MAX_PIXELS:
+        size = f"width={image.width}, height={image.height}"
+        image.close()
+        raise DataError(f"{path}: image has over {MAX_PIXELS} pixels. Received: {size}.")
+    return image
+
+
+def size_error(path, actual, expected):
+    """Makes the error for an image that has not the (height, width) of the json."""
+    with _open_image(path) as image:
+        orientation = image.getexif().get(0x0112, 1)
+    hint = ""
+    if tuple(actual) == tuple(reversed(expected)) and orientation in (5, 6, 7, 8):
+        hint = (
+            f" Its EXIF orientation tag ({orientation}) swaps the sides; as in the COCO tools, the"
+            " stored pixels count and the tag is ignored, so store the image upright."
+        )
+    return DataError(
+        f"{path}: the json says width={expected[1]}, height={expected[0]}."
+        f" Received: width={actual[1]}, height={actual[0]}.{hint}"
+    )
+
+
+def check_sizes(folder, file_names, sizes):
+    """Compares the size in every image's header with the json's.
+
+    Args:
+        folder: str. What the file names are relative to.
+        file_names: sequence of str.
+        sizes: sequence of (height, width).
+
+    Raises:
+        DataError: as `read_image`, and if a size differs.
+    """
+
+    def check(file_name, size):
+        path = os.path.join(folder, file_name)
+        with _open_image(path) as image:
+            actual = image.height, image.width
+        if actual != size:
+            raise size_error(path, actual, size)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for _ in pool.map(check, file_names, sizes):
+            pass

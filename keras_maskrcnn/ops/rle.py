@@ -1,0 +1,84 @@
+"""COCO's compressed run lengths, read and written without a whole image in between."""
+
+import math
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from keras_maskrcnn.ops import masks as mask_ops
+
+
+def encode_region(region, origin, height, width):
+    """Encodes a mask that is given inside a window only, as COCO's run lengths.
+
+    Equals `pycocotools.mask.encode` of the whole image, but the cost is that of the window: on
+    large images with hundreds of small instances this is an order of magnitude.
+
+    Args:
+        region: (h, w) bool. The mask inside its window; zero outside.
+        origin: (y, x) ints. Where the window's upper left pixel lies.
+        height, width: int. Size of the image.
+
+    Returns:
+        {"size": [height, width], "counts": str}, compressed RLE.
+    """
+    # COCO's runs go down the columns. A zero before each column ends every run at its column.
+    columns = np.zeros((region.shape[1], region.shape[0] + 1), bool)
+    columns[:, 1:] = region.T
+    steps = np.flatnonzero(np.diff(columns.ravel(), append=False))
+    column, row = np.divmod(steps, region.shape[0] + 1)
+    edges = (column + origin[1]) * height + row + origin[0]  # begin, end, begin, end, ...
+    joined = np.flatnonzero(edges[1:] == edges[:-1])  # at the image's bottom a run goes on
+    if joined.size:
+        edges = np.delete(edges, [joined, joined + 1])
+    counts = np.diff(edges, prepend=0, append=height * width).tolist()
+    if len(counts) > 1 and counts[-1] == 0:
+        counts.pop()  # as pycocotools does when the last pixel belongs to the mask
+    encoded = mask_api.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return {"size": [int(height), int(width)], "counts": encoded["counts"].decode("ascii")}
+
+
+def run_lengths(counts):
+    """Decodes COCO's compressed counts: (R,) int64 of lengths, of zeros first, or None if broken.
+
+    A number is a row of 5-bit digits, the least significant first, with 32 added to all but the
+    last; bit 16 of the last is the sign. From the fourth number on, the one two before is added.
+    """
+    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    if not digits.size or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
+        return None
+    last = np.flatnonzero(digits & 32 == 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    if (last - first).max() > 6:  # 35 bits
+        return None
+    place = 5 * (np.arange(len(digits)) - np.repeat(first, last - first + 1))
+    runs = np.add.reduceat((digits & 31) << place, first)
+    runs -= np.where(digits[last] & 16, 32 << place[last], 0)
+    runs[1::2], runs[2::2] = np.cumsum(runs[1::2]), np.cumsum(runs[2::2])
+    return runs
+
+
+def touches(counts, box, height, width):
+    """Whether a mask has a pixel that the box touches."""
+    x1, y1 = math.floor(box[0]), math.floor(box[1])
+    outward = np.array([[x1, y1, math.ceil(box[2]) - x1, math.ceil(box[3]) - y1]], np.float64)
+    rectangle = mask_api.frPyObjects(outward, height, width)[0]
+    mask = {"size": [height, width], "counts": counts}
+    return mask_api.area(mask_api.merge([mask, rectangle], intersect=True)) > 0
+
+
+def crop(counts, box, size, mask_size):
+    """Samples a compressed mask inside its box, decoding only the columns that matter.
+
+    The same as decoding the whole mask for `mask_ops.crop`, but the time grows with the instance
+    and not with the image: 300 instances in 12 megapixels take 5 s the other way.
+    """
+    height, width = size
+    margin = 1 + (box[2] - box[0]) / mask_size
+    left, right = max(0, math.floor(box[0] - margin)), min(width, math.ceil(box[2] + margin))
+    ends = np.clip(np.cumsum(run_lengths(counts)), left * height, right * height)
+    lengths = np.diff(ends, prepend=left * height)
+    values = np.arange(len(lengths), dtype=np.uint8) & 1
+    columns = np.repeat(values, lengths).reshape(right - left, height)
+    shifted = box - np.array([left, 0, left, 0], box.dtype)
+    return mask_ops.crop(columns.T, shifted, mask_size)
