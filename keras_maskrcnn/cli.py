@@ -133,11 +133,12 @@ def predict(options):
     names, ids = model.config.names(), model.config.ids()
     os.makedirs(options.output, exist_ok=True)
     results = []
-    for path in _progress(paths, options):
+    pictures = _picture_names(paths)
+    for path, picture_name in zip(_progress(paths, options), pictures, strict=True):
         image, name = read_image(path), os.path.basename(path)
         found = predict_image(model, image)
         picture = visualize.draw(image, found, names, score_threshold=options.draw_threshold)
-        visualize.save_png(os.path.join(options.output, f"{name}.png"), picture)
+        visualize.save_png(os.path.join(options.output, picture_name), picture)
         for box, score, label, mask in zip(
             found["boxes"], found["scores"], found["labels"], found["masks"], strict=True
         ):
@@ -342,6 +343,16 @@ def _image_paths(path):
     if len(chosen) < len(names):
         logging.warning("%d files in %s are no images.", len(names) - len(chosen), path)
     return [os.path.join(path, name) for name in chosen]
+
+
+def _picture_names(paths):
+    """a.jpg -> a.png; with the whole name, a.jpg.png, where only suffixes differ."""
+    names = [os.path.basename(path) for path in paths]
+    stems = [os.path.splitext(name)[0] for name in names]
+    return [
+        f"{stem if stems.count(stem) == 1 else name}.png"
+        for name, stem in zip(names, stems, strict=True)
+    ]
 
 
 def _verbose(options):

@@ -33,6 +33,7 @@ def draw(
     alpha=0.45,
     color_by="instance",
     scale="auto",
+    max_labels=30,
 ):
     """Draws detections, or ground truth, into a copy of the image.
 
@@ -50,6 +51,8 @@ def draw(
             its own.
         scale: int, or "auto". Enlarges the picture, every pixel to a square; "auto" does so until
             the longer side has at least 512 pixels.
+        max_labels: int. With more instances than this, names and scores would hide them all, and
+            are left out.
 
     Returns:
         (scale * H, scale * W, 3) uint8.
@@ -88,6 +91,8 @@ def draw(
     pen = ImageDraw.Draw(canvas)
     for i in order:
         _draw_box(pen, boxes[i], colors[i], line)
+    if len(order) > max_labels:
+        return np.asarray(canvas)
     placed = []
     font = _font(max(pixels.shape[:2]) // 44)
     for i in order[::-1]:  # labels of small instances choose their place first

@@ -101,11 +101,16 @@ def test_predict_writes_a_picture_per_image_and_coco_results(trained, folder, tm
     flags += ["--quiet", "--score_threshold=0.0", f"--output={output}"]
     assert cli.run(["predict", *flags]) == 0
     pictures = sorted(path.name for path in output.glob("*.png"))
-    assert pictures == ["000001.png.png", "000002.png.png", "000003.png.png"]
+    assert pictures == ["000001.png", "000002.png", "000003.png"]
     results = json.loads((output / "predictions.json").read_text())
     assert {result["file_name"] for result in results} == {f"00000{i}.png" for i in (1, 2, 3)}
     assert {result["category_id"] for result in results} <= {3, 7, 8}
     assert results[0]["segmentation"]["size"] == [64, 64]
+
+
+def test_pictures_of_images_that_differ_in_the_suffix_only_have_names_of_their_own():
+    names = cli._picture_names(["in/a.jpg", "in/b.jpg", "in/b.png"])
+    assert names == ["a.png", "b.jpg.png", "b.png.png"]
 
 
 def test_export_writes_the_next_version(trained, tmp_path):

@@ -117,3 +117,12 @@ def test_save_png_is_lossless(tmp_path):
     path = tmp_path / "new" / "picture.png"
     visualize.save_png(path, picture)
     np.testing.assert_array_equal(np.asarray(Image.open(path)), picture)
+
+
+def test_crowded_pictures_have_no_labels():
+    image = np.zeros((512, 512, 3), np.uint8)
+    corner = np.arange(40, dtype=np.float32)[:, None] * [10, 0, 10, 0] + [50, 100, 60, 110]
+    crowd = {"boxes": corner, "labels": np.ones(40, np.int32)}
+    above = visualize.draw(image, crowd, ("cell",))[:90]
+    assert not above.any()
+    assert visualize.draw(image, crowd, ("cell",), max_labels=40)[:99].any()
