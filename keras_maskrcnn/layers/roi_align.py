@@ -55,6 +55,79 @@ def _atlas(features):
     return tf.concat(sides, axis=2), tf.cast(tf.stack([tf.stack(o) for o in origins]), tf.float32)
 
 
+def _reads(start, step, size, bins, ratio):
+    """What the samples of each bin read along one axis.
+
+    Args:
+        start, step: (N,) float32. The first sample and the distance between two, in cells.
+        size: () int32. Cells of the axis. A sample outside reads nothing.
+        bins, ratio: int. Bins, and samples per bin.
+
+    Returns:
+        cells: (N, bins, 2 * ratio) int32, in [0, size).
+        weights: (N, bins, 2 * ratio) float32. They add up to `ratio` per bin.
+    """
+    position = start[:, None] + step[:, None] * tf.range(bins * ratio, dtype=tf.float32)
+    position = tf.reshape(position, [-1, bins, ratio])
+    low = tf.floor(position)
+    inside = tf.cast((position >= 0) & (position <= tf.cast(size - 1, tf.float32)), tf.float32)
+    weights = tf.concat([1 - (position - low), position - low], axis=2) * tf.tile(inside, [1, 1, 2])
+    cells = tf.cast(tf.concat([low, low + 1], axis=2), tf.int32)
+    return tf.clip_by_value(cells, 0, size - 1), weights
+
+
+def _average_samples(atlas, image, start, step, bins, ratio):
+    """The mean of ratio x ratio bilinear samples in each of bins x bins bins.
+
+    Only `atlas` gets a gradient, and not by CropAndResizeGradImage: on CPUs its threads add to
+    the same cells without a lock and lose gradients (tensorflow/tensorflow#42033). Pooling is
+    linear in the map, so the gradient is a product with the transpose of a sparse matrix.
+
+    Args:
+        atlas: (B, H, W, K) float32.
+        image: (N,) int32. Where in the batch each box is.
+        start, step: (N, 2) float32. First sample and distance, [y, x] in cells.
+        bins, ratio: int.
+
+    Returns:
+        (N, bins, bins, K) float32.
+    """
+    shape = tf.shape(atlas)
+    grid = bins * ratio
+
+    @tf.custom_gradient
+    def pool(atlas):
+        extent = tf.cast(shape[1:3] - 1, tf.float32)
+        corners = tf.concat([start / extent, (start + step * (grid - 1)) / extent], axis=1)
+        samples = tf.image.crop_and_resize(atlas, corners, image, [grid, grid])
+
+        def gradient(upstream):
+            rows, row_weights = _reads(start[:, 0], step[:, 0], shape[1], bins, ratio)
+            columns, column_weights = _reads(start[:, 1], step[:, 1], shape[2], bins, ratio)
+            rows += shape[1] * image[:, None, None]
+            # Axes: box, bin row, bin column, cell row, cell column.
+            cells = rows[:, :, None, :, None] * shape[2] + columns[:, None, :, None, :]
+            weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
+            bin_of_cell = tf.range(tf.size(cells), dtype=tf.int32) // (2 * ratio) ** 2
+            transposed = tf.SparseTensor(
+                tf.cast(tf.stack([tf.reshape(cells, [-1]), bin_of_cell], axis=1), tf.int64),
+                tf.reshape(weights, [-1]) / ratio**2,
+                tf.cast([shape[0] * shape[1] * shape[2], tf.shape(image)[0] * bins**2], tf.int64),
+            )
+            # The product runs on one thread; parts of the channels run side by side.
+            parts = tf.split(tf.reshape(upstream, [-1, atlas.shape[-1]]), _split(atlas), axis=1)
+            parts = [tf.sparse.sparse_dense_matmul(transposed, part) for part in parts]
+            return tf.reshape(tf.concat(parts, axis=1), shape)
+
+        return tf.nn.avg_pool2d(samples, ratio, ratio, "VALID"), gradient
+
+    return pool(atlas)
+
+
+def _split(atlas, most=4):
+    return max(n for n in range(1, most + 1) if atlas.shape[-1] % n == 0)
+
+
 def roi_align(features, boxes, levels, *, output_size, strides, sampling_ratio=2):
     """Pools each box to a fixed grid without rounding its corners (RoIAlign, §3).
 
@@ -73,21 +146,16 @@ def roi_align(features, boxes, levels, *, output_size, strides, sampling_ratio=2
     batch, num_boxes = tf.shape(boxes)[0], boxes.shape[1]
     atlas, origins = _atlas(features)
     boxes, levels = tf.reshape(boxes, [-1, 4]), tf.reshape(levels, [-1])
-    grid = output_size * sampling_ratio
-    # TF wants [y1, x1, y2, x2], and its first and last sample on the box's corners.
     stride = tf.gather(tf.constant(strides, tf.float32), levels)[:, None]
     cells = tf.gather(boxes, [1, 0, 3, 2], axis=1) / stride
-    step = (cells[:, 2:] - cells[:, :2]) / grid
+    step = (cells[:, 2:] - cells[:, :2]) / (output_size * sampling_ratio)
     # Value i of a map sits at i + 0.5.
-    first = cells[:, :2] + step / 2 - 0.5 + tf.gather(origins, levels)
-    last = first + step * (grid - 1)
-    extent = tf.cast(tf.shape(atlas)[1:3] - 1, tf.float32)
-    corners = tf.concat([first / extent, last / extent], axis=1)
+    start = cells[:, :2] + step / 2 - 0.5 + tf.gather(origins, levels)
+    image = tf.repeat(tf.range(batch), num_boxes)
     # CropAndResize has no bfloat16 kernel.
-    samples = tf.image.crop_and_resize(
-        tf.cast(atlas, tf.float32), corners, tf.repeat(tf.range(batch), num_boxes), [grid, grid]
+    pooled = _average_samples(
+        tf.cast(atlas, tf.float32), image, start, step, output_size, sampling_ratio
     )
-    pooled = tf.nn.avg_pool2d(samples, sampling_ratio, sampling_ratio, "VALID")
     pooled = tf.reshape(pooled, [-1, num_boxes, output_size, output_size, atlas.shape[-1]])
     return tf.cast(pooled, atlas.dtype)
 

@@ -1,0 +1,172 @@
+"""Times inference and one training step of the ResNet-50-FPN, beside torchvision's if it is there.
+
+    python benchmarks/speed.py infer:800x1088:1 train:512x512:2 \\
+        --peer "TORCH_PYTHON ../shared/peerlab/tv_bench.py" --output=speed.jsonl
+
+Each case runs in a process of its own, so that peak memory is its own, ours and the peer's in
+turn, `--rounds` times. Both see images of exactly the given size and 1000 proposals; inference
+counts resizing and the pasting of masks, a training step 8 instances and 512 RoIs an image, with
+frozen batch norm and the stem and res2 frozen. Prints one JSON object a run, and the ratios.
+"""
+
+import json
+import os
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("peer", "", "Command of peerlab's tv_bench.py; empty: only ours.")
+flags.DEFINE_integer("rounds", 1, "How often each case runs, ours and the peer's in turn.")
+flags.DEFINE_integer("warmup", 2, "Calls that are not counted.")
+flags.DEFINE_integer("repeats", 7, "Calls that are counted.")
+flags.DEFINE_string("output", "", "File to append the JSON objects to.")
+flags.DEFINE_bool("inner", False, "Runs one case in this process.")
+flags.register_validator("rounds", lambda value: value > 0, "must be positive")
+
+# What peerlab's --keep-memory sets: glibc would give freed memory back after every operator, and
+# a quarter of the time would go into zeroing pages.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
+
+
+def calibrated_model(image, side, longer):
+    """A model with random weights that behaves as a trained one: moderate features, clear scores.
+
+    As initialized, scores hardly differ, and nothing would reach the second stage's NMS.
+    """
+    import numpy as np
+
+    import keras_maskrcnn as mrcnn
+
+    # Small, so that the peak of memory is not calibration's.
+    keep = dict(num_classes=90, image_min_side=side, image_max_side=longer)
+    model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", norm="batch", **keep)
+    canvas = {"images": image[None, :128, :128], "sizes": np.int32([[128, 128]])}
+    for _ in range(60):  # the statistics move by a tenth a call
+        features = model._features(canvas, training=True)
+    weights = model.get_weights()
+    model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", **keep)
+    model.set_weights(weights)
+    features = model._features(canvas, training=False)
+    rois = model._propose(features, canvas["sizes"], False, 1000, 1000)[-2]
+    logits, _ = model._box_branch(features, rois, False)
+    for layer in model.box_head.layers:
+        if layer.weights and layer.weights[0].shape[-1] == logits.shape[-1]:
+            kernel = layer.weights[0]
+            kernel.assign(kernel * 3.0 / float(logits.numpy().std()))
+    return model
+
+
+def scene(height, width, seed, instances=8):
+    """Rectangles on noise, with their boxes, labels and masks as `data.batches` gives them."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    image = rng.integers(60, 200, (height, width, 3)).astype(np.uint8)
+    side = min(height, width) * np.linspace(0.12, 0.6, instances)[:, None]
+    corner = rng.uniform(0, 1, (instances, 2)) * ([width, height] - side)
+    boxes = np.concatenate([corner, corner + side], axis=1).astype(np.float32)
+    for x1, y1, x2, y2 in boxes[::-1].astype(int):
+        image[y1:y2, x1:x2] = rng.integers(0, 255, 3)
+    labels = rng.integers(1, 90, instances).astype(np.int32)
+    return image, boxes, labels, np.full((instances, 112, 112), 255, np.uint8)
+
+
+def run(case):
+    """Runs one case, returns what tv_bench.py returns."""
+    import numpy as np
+    import tensorflow as tf
+
+    import keras_maskrcnn as mrcnn
+
+    mode, size, batch = case.split(":")
+    height, width = map(int, size.split("x"))
+    images, boxes, labels, masks = map(
+        np.stack, zip(*(scene(height, width, i) for i in range(int(batch))), strict=True)
+    )
+    model = calibrated_model(images[0], min(height, width), max(height, width))
+    result = {"case": case, "model": "keras_maskrcnn", "tensorflow": tf.__version__}
+    if mode == "infer":
+
+        def call():
+            found = [mrcnn.predict_image(model, image) for image in images]
+            result["detections"] = [len(one["scores"]) for one in found]
+    else:
+        sizes = np.tile(np.int32([[height, width]]), (int(batch), 1))
+        inputs = {"images": images.astype(np.float32), "sizes": sizes, "original_sizes": sizes}
+        gt = {"boxes": boxes, "labels": labels, "masks": masks}
+        model.compile(mrcnn.training.sgd(1e-5, warmup_steps=0))
+        model.make_train_function()
+        step = tf.function(model.train_step)
+        data = tf.nest.map_structure(tf.constant, (inputs, gt))
+
+        def call():
+            result["loss"] = float(step(data)["loss"])
+            result["instances"] = [boxes.shape[1]] * int(batch)
+
+    wall, cpu = [], []
+    for _ in range(FLAGS.warmup + FLAGS.repeats):
+        start, used = time.perf_counter(), time.process_time()
+        call()
+        wall.append((time.perf_counter() - start) * 1e3)
+        cpu.append((time.process_time() - used) * 1e3)
+    if not np.isfinite(result.get("loss", 0.0)):
+        raise SystemExit("the loss is not finite")
+    result["first_call_ms"] = round(wall[0], 1)
+    result["total_ms"] = _summary(wall[FLAGS.warmup :])
+    result["cpu_ms"] = _summary(cpu[FLAGS.warmup :])
+    result["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return result
+
+
+def _summary(values):
+    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: round(value, 1) for name, value in found.items()} | {"n": len(values)}
+
+
+def _start(command):
+    """Runs a command, returns the JSON object in its output."""
+    env = {**os.environ, **KEEP_MEMORY, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env)
+    found = [line[line.index("{") :] for line in done.stdout.splitlines() if '"case"' in line]
+    if not found:
+        raise SystemExit(f"no result from {shlex.join(command)} (exit status {done.returncode})")
+    result = json.loads(found[-1])
+    print(json.dumps(result), flush=True)
+    if FLAGS.output:
+        with open(FLAGS.output, "a") as file:
+            file.write(json.dumps(result) + "\n")
+    return result
+
+
+def main(args):
+    cases = args[1:] or ["infer:800x1088:1", "train:512x512:2"]
+    if FLAGS.inner:
+        print(json.dumps(run(cases[0])))
+        return
+    counts = [f"--warmup={FLAGS.warmup}", f"--repeats={FLAGS.repeats}"]
+    for case in cases:
+        commands = {"ours": [sys.executable, __file__, case, "--inner", *counts]}
+        if FLAGS.peer:
+            commands["peer"] = [*shlex.split(FLAGS.peer), case, "--keep-memory", *counts]
+        results = {name: [] for name in commands}
+        for _ in range(FLAGS.rounds):
+            for name, command in commands.items():
+                results[name].append(_start(command))
+        if FLAGS.peer:
+            for name, read in (
+                ("time", lambda one: one["total_ms"]["median"]),
+                ("CPU time", lambda one: one["cpu_ms"]["median"]),
+                ("peak memory", lambda one: one["peak_rss_mib"]),
+            ):
+                ours, peer = (statistics.median(map(read, results[k])) for k in ("ours", "peer"))
+                print(f"{case} {name}: {ours:.0f} / {peer:.0f} = {ours / peer:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)
