@@ -72,8 +72,10 @@ def train_model(train, val, epochs, seed, verbose):
     )  # fmt: skip
     steps = epochs * (len(train) // batch_size)
     # From random weights, AdamW learns these shapes in a third of the steps that SGD needs.
-    rate = mrcnn.training.WarmupSteps(1e-3, steps // 20, milestones=[int(steps * 0.8)])
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.05, global_clipnorm=10.0))
+    recipe = mrcnn.training.Recipe(
+        steps, batch_size, warmup_fraction=0.05, milestones=(0.8,), **mrcnn.training.ADAMW
+    )
+    model.compile(recipe.optimizer())
     batches = mrcnn.data.batches(
         train, batch_size, training=True, min_side=128, max_side=128, seed=seed
     )

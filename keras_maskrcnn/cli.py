@@ -51,7 +51,10 @@ def train(options):
     steps = options.steps or options.epochs * steps_per_epoch
     recipe = training.Recipe(
         steps=steps, batch_size=options.batch_size, learning_rate=options.learning_rate,
-        **training.PRESET_RECIPES.get(options.preset, {}),
+        **{
+            **training.PRESET_RECIPES.get(options.preset, {}),
+            **(training.ADAMW if options.optimizer == "adamw" else {}),
+        },
     )  # fmt: skip
     model = MaskRCNN(config)
     if options.weights:
@@ -181,6 +184,7 @@ def _train_flags(values):
     define.integer("epochs", 12, "passes over the images, unless --steps is given")
     define.integer("steps", None, "training steps in all")
     define.integer("batch_size", 2, "images a step")
+    define.enum("optimizer", "sgd", ["sgd", "adamw"], "the paper's SGD, or AdamW")
     define.float("learning_rate", None, "default: 0.02 for 16 images a step, or the preset's")
     define.integer("image_size", None, "shorter side in pixels; the longer side's limit follows")
     define.string("weights", None, "a .weights.h5 file to start from, of the same config")
@@ -240,6 +244,9 @@ class _Definer:
 
     def string(self, *args, **kwargs):
         self._define(flags.DEFINE_string, *args, **kwargs)
+
+    def enum(self, name, default, choices, text):
+        flags.DEFINE_enum(name, default, choices, text, flag_values=self._values)
 
     def integer(self, *args, **kwargs):
         self._define(flags.DEFINE_integer, *args, **kwargs)

@@ -91,6 +91,12 @@ class MaskRCNNConfig:
                 value = getattr(self, name)
                 raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}.")
 
+        for field in dataclasses.fields(self):
+            if field.type is int:
+                # Not bool, which is an int too; numpy's integers have __index__.
+                whole = hasattr(getattr(self, field.name), "__index__")
+                require(field.name, whole and not isinstance(getattr(self, field.name), bool),
+                        "a whole number")  # fmt: skip
         require("backbone", self.backbone in BACKBONES, f"one of {', '.join(BACKBONES)}")
         require("norm", self.norm in NORMS, f"one of {', '.join(NORMS)}")
         require("head_norm", self.head_norm in ("", "batch", "group"), "'', 'batch' or 'group'")

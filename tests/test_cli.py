@@ -59,6 +59,15 @@ def test_steps_end_training_in_the_middle_of_an_epoch(folder, tmp_path):
     assert [epoch["step"] for epoch in history] == [3, 4]
 
 
+def test_train_with_adamw(folder, tmp_path):
+    import keras
+
+    flags = [*data_flags(folder, "train"), *TINY, f"--output={tmp_path / 'run'}", "--steps=1"]
+    assert cli.run(["train", *flags, "--optimizer=adamw"]) == 0
+    model = keras.models.load_model(tmp_path / "run" / "model.keras")
+    assert isinstance(model.optimizer, keras.optimizers.AdamW)
+
+
 def test_resume_goes_on_from_the_backup(folder, tmp_path, monkeypatch):
     import keras
 
@@ -131,6 +140,7 @@ def test_export_writes_the_next_version(trained, tmp_path):
         (["export", "--output=x"], "model"),
         (["export", "--model=x", "--output=y", "z"], "unexpected 'z'"),
         (["evaluate", "--max_detections=many"], "max_detections"),
+        (["train", "--optimizer=adam"], "<sgd|adamw>"),
     ],
 )
 def test_bad_usage_has_status_2(argv, words, capsys):

@@ -10,6 +10,8 @@ from keras_maskrcnn.config import PRESETS, MaskRCNNConfig, preset_config
     ("field", "value"),
     [
         ("num_classes", 0),
+        ("num_classes", 2.5),
+        ("num_classes", True),
         ("class_names", ("a",)),
         ("category_ids", (1, 2)),
         ("image_min_side", 0),

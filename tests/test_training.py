@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_maskrcnn.training import SGD, Recipe, WarmupSteps, sgd
+from keras_maskrcnn.training import ADAMW, SGD, Recipe, WarmupSteps, sgd
 
 
 class Variables(keras.layers.Layer):
@@ -135,3 +135,20 @@ def test_recipe_takes_milestones_as_shares_of_the_run():
 def test_recipe_warms_up_for_a_tenth_but_at_most_1000_steps(steps, warmup):
     config = Recipe(steps=steps).optimizer().get_config()["learning_rate"]["config"]
     assert config["warmup_steps"] == warmup
+
+
+def test_adamw_follows_the_same_schedule():
+    recipe = Recipe(steps=100, batch_size=4, **ADAMW)
+    optimizer = recipe.optimizer()
+    assert isinstance(optimizer, keras.optimizers.AdamW)
+    assert (optimizer.weight_decay, optimizer.global_clipnorm) == (0.05, 10.0)
+    optimizer.build([])
+    optimizer.iterations.assign(74)
+    assert float(optimizer.learning_rate) == pytest.approx(1e-3)
+    optimizer.iterations.assign(75)
+    assert float(optimizer.learning_rate) == pytest.approx(1e-4)
+
+
+def test_an_unknown_algorithm_is_an_error():
+    with pytest.raises(ValueError, match="sgd, adamw. Received: algorithm='adam'"):
+        Recipe(steps=1, algorithm="adam")
