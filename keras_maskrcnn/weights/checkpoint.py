@@ -1,0 +1,295 @@
+"""Checkpoints of other frameworks as {name: array}, read with NumPy; nothing in them is executed.
+
+A pickle is a program. The one here may only build numbers, strings, lists, tuples, dicts, arrays
+and tensors; whatever else it asks for is refused by name.
+"""
+
+import io
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read; the message names the file and what was expected."""
+
+
+def read_checkpoint(path):
+    """Reads the arrays of a checkpoint.
+
+    Args:
+        path: str. A file of PyTorch (.pth or .pt, zip or legacy), detectron2 or Caffe2 (.pkl),
+            NumPy (.npz), Keras 2 or Matterport (.h5), or safetensors (.safetensors; needs the
+            package of that name, in our extra `weights`). What a file is, is found by its content.
+
+    Returns:
+        dict of str to np.ndarray. Nested dicts, as in `{"model": {...}, "optimizer": {...}}`, are
+        joined with "/"; but if there is a dict named "model", "state_dict" or "blobs", only it is
+        read. bfloat16 becomes float32. Numbers that are no arrays are left out.
+
+    Raises:
+        CheckpointError: if there is no such file, it is broken, of another kind, or its pickle
+            wants to call something.
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+            file.seek(0)
+            arrays = _flatten(_model_part(_reader(path, head)(path, file)))
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # zipfile, pickle, h5py and NumPy have a dozen between them
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is broken: {reason}") from error
+    if not arrays:
+        raise CheckpointError(f"{path} holds no arrays.")
+    return arrays
+
+
+def _reader(path, head):
+    if head.startswith(b"PK"):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        return _read_npz if any(name.endswith(".npy") for name in names) else _read_torch_zip
+    if head.startswith(b"\x89HDF"):
+        return _read_h5
+    if path.endswith(".safetensors"):
+        return _read_safetensors
+    # Python 2's and 3's pickles alike, and the legacy format of PyTorch, which is five in a row.
+    if head[:1] in (b"\x80", b"(", b"}"):
+        return _read_pickle
+    raise CheckpointError(
+        f"{path} is no checkpoint: expected a file of PyTorch, a pickle, .npz, .h5 or "
+        f".safetensors. Received: a file that begins with {head[:8]!r}."
+    )
+
+
+def _read_npz(path, file):
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _read_h5(path, file):
+    import h5py
+
+    arrays = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
+            arrays[name] = item[()]
+
+    with h5py.File(file, "r") as group:
+        group.visititems(visit)
+    return arrays
+
+
+def _read_safetensors(path, file):
+    try:
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise CheckpointError(
+            f"{path} needs the package safetensors: pip install 'keras3-maskrcnn[weights]'."
+        ) from error
+    return load_file(path)
+
+
+# Pickles
+
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+_STORAGES = {
+    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
+    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1",
+    "ByteStorage": "<u1", "BoolStorage": "?",
+}  # fmt: skip
+
+
+class _Storage:
+    """The flat memory that tensors are views of; filled when its bytes have been read."""
+
+    def __init__(self, kind, size):
+        self.kind, self.size, self.values = kind, size, None
+
+    def fill(self, data, order="<"):
+        dtype = np.dtype(_STORAGES[self.kind]).newbyteorder(order)
+        if len(data) < self.size * dtype.itemsize:
+            raise ValueError(f"a tensor has {len(data)} bytes of {self.size * dtype.itemsize}")
+        self.values = np.frombuffer(data, dtype, self.size)
+        if self.kind == "BFloat16Storage":  # the upper half of a float32
+            self.values = (self.values.astype(np.uint32) << 16).view(np.float32)
+
+
+class _Tensor:
+    """A view of a storage."""
+
+    def __init__(self, storage, offset, shape, strides, *_):
+        self.storage, self.offset = storage, offset
+        self.shape, self.strides = tuple(shape), tuple(strides)
+
+    def array(self):
+        shape, strides = self.shape, self.strides
+        if 0 in shape:
+            return np.zeros(shape, self.storage.values.dtype)
+        last = self.offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        if min((self.offset, *shape, *strides)) < 0 or last >= self.storage.size:
+            raise ValueError(f"a tensor of shape {shape} lies outside of its storage")
+        values = self.storage.values
+        view = np.lib.stride_tricks.as_strided(
+            values[self.offset :], shape, [s * values.itemsize for s in strides]
+        )
+        return np.ascontiguousarray(view).reshape(shape)
+
+
+class _Array:
+    """What NumPy's pickles call `_reconstruct` for, and then give a state."""
+
+    def __init__(self, *_):
+        self.state = None
+
+    def __setstate__(self, state):
+        self.state = state
+
+    def array(self):
+        _, shape, dtype, fortran, data = self.state
+        if isinstance(data, str):  # Python 2's bytes
+            data = data.encode("latin1")
+        return np.frombuffer(data, dtype.dtype()).reshape(shape, order="F" if fortran else "C")
+
+
+def _array_of_buffer(data, dtype, shape, order):
+    """What NumPy's pickles of protocol 5 call."""
+    array = _Array()
+    array.state = 1, shape, dtype, order == "F", data
+    return array
+
+
+class _DType:
+    """`numpy.dtype` of numbers; never of objects or records."""
+
+    def __init__(self, code, *_):
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state):
+        self.order = state[1]
+
+    def dtype(self):
+        dtype = np.dtype(self.code)
+        if dtype.kind not in "fiub":
+            raise ValueError(f"an array holds {dtype}, not numbers")
+        return dtype.newbyteorder(self.order)
+
+
+class _Scalar:
+    """A NumPy number."""
+
+    def __init__(self, dtype, data=b""):
+        self.dtype, self.data = dtype, data
+
+
+class _Plain:
+    """An object of which only the attributes matter, such as `argparse.Namespace`."""
+
+
+def _encode(text, encoding="latin1"):
+    if encoding != "latin1":
+        raise ValueError(f"a pickle encodes bytes as {encoding!r}")
+    return text.encode("latin1")
+
+
+def _parameter(tensor, *_):
+    return tensor
+
+
+_ALLOWED = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("argparse", "Namespace"): _Plain,
+    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch", "Size"): tuple,
+    ("_codecs", "encode"): _encode,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _DType,
+}
+for _core in ("numpy.core", "numpy._core"):
+    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _Array
+    _ALLOWED[f"{_core}.multiarray", "scalar"] = _Scalar
+    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _array_of_buffer
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds what `_ALLOWED` lists, and refuses the rest by name."""
+
+    def __init__(self, path, file, storages):
+        super().__init__(file, encoding="latin1")
+        self._path, self._storages = path, storages
+
+    def find_class(self, module, name):
+        if module == "torch" and name in _STORAGES:
+            return name
+        if (module, name) not in _ALLOWED:
+            raise CheckpointError(
+                f"{self._path} is refused: its pickle wants to call {module}.{name}, which a file "
+                "of weights has no need of."
+            )
+        return _ALLOWED[module, name]
+
+    def persistent_load(self, pid):
+        kind, storage, key, _, size = pid[:5]
+        if kind != "storage" or storage not in _STORAGES or any(pid[5:]):
+            raise ValueError(f"a tensor has the unknown storage {storage!r}")
+        return self._storages.setdefault(key, _Storage(storage, size))
+
+
+def _read_torch_zip(path, file):
+    storages = {}
+    with zipfile.ZipFile(file) as archive:
+        found = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(found) != 1:
+            raise CheckpointError(f"{path} is a zip file without PyTorch's data.pkl.")
+        root = found[0].removesuffix("data.pkl")
+        tree = _Unpickler(path, io.BytesIO(archive.read(found[0])), storages).load()
+        big = f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder")
+        for key, storage in storages.items():
+            storage.fill(archive.read(f"{root}data/{key}"), ">" if big == b"big" else "<")
+    return tree
+
+
+def _read_pickle(path, file):
+    storages = {}
+    tree = _Unpickler(path, file, storages).load()
+    if tree != _TORCH_MAGIC:
+        return tree
+    for _ in ("protocol version", "system"):
+        _Unpickler(path, file, {}).load()
+    tree = _Unpickler(path, file, storages).load()
+    for key in _Unpickler(path, file, {}).load():
+        size = int.from_bytes(file.read(8), "little")
+        storage = storages[key]
+        if size != storage.size:
+            raise ValueError(f"a tensor has {size} numbers of {storage.size}")
+        storage.fill(file.read(size * np.dtype(_STORAGES[storage.kind]).itemsize))
+    return tree
+
+
+def _model_part(tree):
+    for name in ("model", "state_dict", "blobs"):
+        if isinstance(tree, dict) and isinstance(tree.get(name), dict):
+            return tree[name]
+    return tree
+
+
+def _flatten(tree, prefix=""):
+    if isinstance(tree, _Tensor | _Array):
+        tree = tree.array()
+    if isinstance(tree, np.ndarray):
+        return {prefix: tree}
+    arrays = {}
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            arrays |= _flatten(value, f"{prefix}/{name}" if prefix else str(name))
+    return arrays

@@ -1,0 +1,160 @@
+import os
+import pathlib
+import pickle
+
+import numpy as np
+import pytest
+
+from keras_maskrcnn.weights import CheckpointError, read_checkpoint
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+
+
+@pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
+def test_both_formats_of_pytorch(name):
+    arrays = read_checkpoint(GOLDEN / name)
+    expected = {
+        "contiguous": np.arange(24).reshape(2, 3, 4),
+        "transposed": np.arange(24).reshape(4, 6).T,
+        "window": [5, 6, 7, 8],
+        "scalar": 7,
+        "empty": np.zeros((0, 3)),
+        "half": [0.5, -2.0],
+        "bfloat16": [1.5, -3.0],
+        "flags": [True, False],
+        "parameter": [1.0, 1.0],
+        "weight": [[3.0, 3.0]],
+        "bias": [-1.0],
+    }
+    assert set(arrays) == set(expected)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(arrays[key], value, err_msg=key)
+        assert arrays[key].shape == np.shape(value)
+    assert arrays["contiguous"].dtype == np.float32
+    assert arrays["scalar"].dtype == np.int64
+    assert arrays["half"].dtype == np.float16
+
+
+def test_a_bare_state_dict():
+    assert set(read_checkpoint(GOLDEN / "torch_state_dict.pth")) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_pickles_of_numpy_as_detectron2_writes_them(protocol, tmp_path):
+    weights = {
+        "backbone.stem": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "swapped": np.arange(3, dtype=">i4"),
+    }
+    path = tmp_path / "model.pkl"
+    tree = {"model": weights, "__author__": "x", "matching_heuristics": True, "n": np.float32(2)}
+    path.write_bytes(pickle.dumps(tree, protocol=protocol))
+    arrays = read_checkpoint(path)
+    assert set(arrays) == set(weights)
+    for name, value in weights.items():
+        np.testing.assert_array_equal(arrays[name], value)
+
+
+def test_pickles_of_python_2(tmp_path):
+    # cPickle.dumps({"blobs": {"w": np.array([1, 2], "<f4")}}, 2), written out.
+    data = (
+        b"\x80\x02}q\x01U\x05blobsq\x02}q\x03U\x01wcnumpy.core.multiarray\n_reconstruct\nq\x04"
+        b"cnumpy\nndarray\nq\x05K\x00\x85U\x01b\x87Rq\x06(K\x01K\x02\x85cnumpy\ndtype\nq\x07"
+        b"U\x02f4K\x00K\x01\x87Rq\x08(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89U\x08\x00\x00\x80?\x00\x00\x00@tbss."
+    )
+    path = tmp_path / "caffe2.pkl"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_checkpoint(path)["w"], [1.0, 2.0])
+
+
+def test_npz_and_h5(tmp_path):
+    import h5py
+
+    np.savez(tmp_path / "a.npz", x=np.ones(3), **{"y/z": np.zeros(2)})
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["layer/layer/kernel:0"] = np.ones((2, 2))
+        file["layer/name"] = "text is left out"
+    assert set(read_checkpoint(tmp_path / "a.npz")) == {"x", "y/z"}
+    assert set(read_checkpoint(tmp_path / "a.h5")) == {"layer/layer/kernel:0"}
+
+
+def test_safetensors(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    safetensors.save_file({"x": np.ones(3)}, tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(read_checkpoint(tmp_path / "a.safetensors")["x"], np.ones(3))
+
+
+class Malicious:
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (Malicious(os.system, "touch was_here"), "system"),
+        (Malicious(eval, "1"), "eval"),
+        (Malicious(getattr, {}, "clear"), "getattr"),
+        (Malicious(np.load, "x"), "load"),
+        (pathlib.Path, "pathlib"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_that_calls_something_is_refused_by_name(
+    value, name, protocol, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps({"model": {"w": value}}, protocol=protocol))
+    with pytest.raises(CheckpointError, match=rf"evil.pth is refused: .* call \S*{name}"):
+        read_checkpoint(path)
+    assert not (tmp_path / "was_here").exists()
+
+
+def test_an_array_of_objects_is_an_error(tmp_path):
+    path = tmp_path / "objects.pkl"
+    path.write_bytes(pickle.dumps({"w": np.array([{}, {}], dtype=object)}))
+    with pytest.raises(CheckpointError, match="objects.pkl is broken: an array holds object"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
+def test_a_truncated_file_is_an_error(name, share, tmp_path):
+    data = (GOLDEN / name).read_bytes()
+    path = tmp_path / "short.pth"
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(CheckpointError, match="short.pth (is broken|is no checkpoint)"):
+        read_checkpoint(path)
+
+
+def test_a_tensor_outside_of_its_storage_is_an_error():
+    from keras_maskrcnn.weights.checkpoint import _Storage, _Tensor
+
+    storage = _Storage("FloatStorage", 4)
+    storage.fill(np.arange(4, dtype="<f4").tobytes())
+    np.testing.assert_array_equal(_Tensor(storage, 1, (3,), (1,)).array(), [1, 2, 3])
+    for bad in [(1, (4,), (1,)), (-1, (1,), (1,)), (3, (2,), (-1,)), (0, (2,), (4,))]:
+        with pytest.raises(ValueError, match="outside of its storage"):
+            _Tensor(storage, *bad).array()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"hello, world", "is no checkpoint: expected .* begins with b'hello, w'"),
+        (pickle.dumps({"epoch": 3}), "holds no arrays"),
+        (b"PK\x03\x04 and nothing more", "is broken"),
+    ],
+)
+def test_other_files_are_errors_that_name_the_file(content, words, tmp_path):
+    path = tmp_path / "a.pth"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"a.pth {words}"):
+        read_checkpoint(path)
