@@ -1,6 +1,6 @@
 """Mask R-CNN for Keras 3 on TensorFlow."""
 
-from keras_maskrcnn import data, ops, training, visualize
+from keras_maskrcnn import data, ops, training, visualize, weights
 from keras_maskrcnn.config import PRESETS, MaskRCNNConfig
 from keras_maskrcnn.data import DataError
 from keras_maskrcnn.detections import predict_image
@@ -21,4 +21,5 @@ __all__ = [
     "predict_image",
     "training",
     "visualize",
+    "weights",
 ]

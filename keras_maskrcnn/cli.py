@@ -81,7 +81,8 @@ def train(options):
     ]
     batches = data.batches(
         dataset, options.batch_size, training=True, min_side=config.image_min_side,
-        max_side=config.image_max_side, seed=options.seed, repeat=True,
+        max_side=config.image_max_side, resize_rule=config.resize_rule, seed=options.seed,
+        repeat=True,
     )  # fmt: skip
     model.fit(
         batches, epochs=-(-steps // steps_per_epoch), steps_per_epoch=steps_per_epoch,
@@ -170,6 +171,29 @@ def export(options):
     )
 
 
+def import_weights(options):
+    """Writes a .keras file from the checkpoint of another framework, and says what became of it."""
+    from keras_maskrcnn import weights
+    from keras_maskrcnn.model import MaskRCNN
+
+    _require_file("checkpoint", options.checkpoint)
+    _refuse_existing(options.output, options.overwrite)
+    if not options.output.endswith(".keras"):
+        raise ValueError(f"a model file ends in .keras. Received: output={options.output!r}.")
+    overrides = _config_overrides(options)
+    if options.num_classes:
+        overrides["num_classes"] = options.num_classes
+    model = MaskRCNN(preset_config(options.preset, **overrides))
+    load = {"torchvision": weights.load_torchvision, "detectron2": weights.load_detectron2}
+    load[options.source](
+        model, options.checkpoint, skip_predictors=options.skip_predictors,
+        verbose=not options.quiet,
+    )  # fmt: skip
+    model.save(options.output)
+    if not options.quiet:
+        print(f"Wrote {options.output}.")
+
+
 # Flags
 
 
@@ -224,11 +248,24 @@ def _export_flags(values):
     _define_inference_config(define)
 
 
+def _import_flags(values):
+    define = _Definer(values)
+    define.enum("source", None, ["torchvision", "detectron2"], "whose checkpoint it is", True)
+    define.string("preset", None, f"one of {', '.join(PRESETS)}", required=True)
+    define.string("checkpoint", None, "a .pth, .pkl, .npz or .safetensors file", required=True)
+    define.string("output", None, "the .keras file to write", required=True)
+    define.integer("num_classes", None, "classes without background; default: the preset's")
+    define.boolean("skip_predictors", False, "leave out the layers that depend on the classes")
+    define.boolean("overwrite", False, "replace an existing --output")
+    _define_config(define, _DATA_FIELDS)
+
+
 COMMANDS = {
     "train": (train, _train_flags),
     "evaluate": (evaluate, _evaluate_flags),
     "predict": (predict, _predict_flags),
     "export": (export, _export_flags),
+    "import-weights": (import_weights, _import_flags),
 }
 
 
@@ -245,8 +282,8 @@ class _Definer:
     def string(self, *args, **kwargs):
         self._define(flags.DEFINE_string, *args, **kwargs)
 
-    def enum(self, name, default, choices, text):
-        flags.DEFINE_enum(name, default, choices, text, flag_values=self._values)
+    def enum(self, name, default, choices, text, required=False):
+        flags.DEFINE_enum(name, default, choices, text, flag_values=self._values, required=required)
 
     def integer(self, *args, **kwargs):
         self._define(flags.DEFINE_integer, *args, **kwargs)
@@ -263,7 +300,7 @@ class _Definer:
 
 def _define_config(define, leave_out):
     """Makes a flag of every config field; those that are not given keep the preset's value."""
-    kinds = {int: define.integer, float: define.float, str: define.string}
+    kinds = {int: define.integer, float: define.float, str: define.string, bool: define.boolean}
     for field in dataclasses.fields(MaskRCNNConfig):
         if field.name not in leave_out:
             kind = kinds.get(field.type, define.list)
@@ -275,7 +312,7 @@ def _define_inference_config(define):
     fields = {field.name for field in dataclasses.fields(MaskRCNNConfig)}
     kept = {
         "image_min_side", "image_max_side", "test_pre_nms", "test_proposals", "score_threshold",
-        "nms_iou", "detections_per_image",
+        "nms_iou", "detections_per_image", "mask_paste",
     }  # fmt: skip
     _define_config(define, fields - kept)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 NORMS = ("frozen_batch", "batch", "group")
+PEERS = ("detectron2", "torchvision")  # whose rule, where they differ; see docs/parity.md
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ class MaskRCNNConfig:
     image_max_side: int = 1333
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    resize_rule: str = "detectron2"  # torchvision rounds sizes down and does not antialias
 
     # Backbone (§3, Network Architecture)
     backbone: str = "resnet50"
+    backbone_width: int = 64  # channels of the stem; the stages are multiples of it
+    stride_in_1x1: bool = False  # of a bottleneck that halves; else in its 3x3 convolution
     norm: str = "frozen_batch"  # §3.1 follows Faster R-CNN: batch norm is a fixed affine layer
+    norm_epsilon: float = 1e-5  # of the backbone; torchvision's COCO weights of v1 have 0
     frozen_stages: int = 2  # the stem counts as stage 1 and res2 as stage 2; 0 trains all
     fpn_channels: int = 256
     head_norm: str = ""  # norm in FPN and heads: none in the paper; "batch" or "group"
@@ -42,13 +47,17 @@ class MaskRCNNConfig:
     # Anchors (§3.1: 5 scales x 3 ratios, as FPN: one scale a level), sides in pixels, ratio = h/w
     anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_rule: str = "detectron2"  # torchvision rounds corners, and has strides of its own
 
     # RPN (Faster R-CNN §3.1.2; FPN §4.1)
+    rpn_head_convs: int = 1
     rpn_positive_iou: float = 0.7
     rpn_negative_iou: float = 0.3
     rpn_batch: int = 256  # anchors an image that have a loss
     rpn_positive_fraction: float = 0.5
+    rpn_loss_divisor: str = "slots"  # rpn_batch; or the number that was "sampled"
     rpn_nms_iou: float = 0.7
+    rpn_min_size: float = 0.0  # proposals have longer sides, in pixels
     train_pre_nms: int = 2000  # proposals a level before NMS
     train_proposals: int = 2000  # proposals an image after NMS
     test_pre_nms: int = 1000
@@ -58,13 +67,18 @@ class MaskRCNNConfig:
     roi_batch: int = 512
     roi_positive_fraction: float = 0.25
     roi_positive_iou: float = 0.5
+    roi_loss_divisor: str = "slots"  # roi_batch; or the number that was "sampled"
     canonical_roi_size: float = 224.0  # FPN Eq. 1: a RoI of this size is pooled from P4
+    roi_level_rule: str = "detectron2"  # torchvision's moves borders by a millionth
     box_pool_size: int = 7  # Figure 4
     mask_pool_size: int = 14  # Figure 4; masks are twice as large
-    sampling_ratio: int = 2  # §3: "four regularly sampled locations" in each bin
+    sampling_ratio: int = 2  # §3: "four regularly sampled locations" in each bin; 0: adaptive
+    roi_aligned: bool = True  # value i of a map sits at i + 0.5; False: at i
     box_delta_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
 
     # Heads (Figure 4, right)
+    box_head_convs: int = 0
+    box_head_layers: int = 2  # fully connected ones
     box_head_units: int = 1024
     mask_head_convs: int = 4
     mask_head_channels: int = 256
@@ -72,11 +86,14 @@ class MaskRCNNConfig:
     # Losses: smooth L1 is quadratic below beta
     rpn_box_beta: float = 1 / 9
     box_beta: float = 1.0
+    soft_mask_targets: bool = False  # the covered share of a cell, instead of 0 or 1
 
     # Inference (§3.1)
     score_threshold: float = 0.05
     nms_iou: float = 0.5
+    box_min_size: float = 0.0  # detections have longer sides before NMS, in pixels
     detections_per_image: int = 100
+    mask_paste: str = "detectron2"  # torchvision rounds boxes to whole pixels
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -112,7 +129,8 @@ class MaskRCNNConfig:
         positive = (
             "num_classes image_min_side image_max_side fpn_channels rpn_batch train_pre_nms "
             "train_proposals test_pre_nms test_proposals roi_batch canonical_roi_size "
-            "box_pool_size mask_pool_size sampling_ratio box_head_units mask_head_convs "
+            "box_pool_size mask_pool_size backbone_width rpn_head_convs box_head_layers "
+            "box_head_units mask_head_convs "
             "mask_head_channels detections_per_image anchor_sizes anchor_ratios pixel_std "
             "box_delta_weights"
         )
@@ -129,8 +147,18 @@ class MaskRCNNConfig:
             require(name, 0 <= getattr(self, name) <= 1, "in 0..1")
         require("rpn_negative_iou", self.rpn_negative_iou <= self.rpn_positive_iou,
                 "at most rpn_positive_iou")  # fmt: skip
-        for name in ("rpn_box_beta", "box_beta"):
+        at_least_0 = (
+            "rpn_box_beta box_beta sampling_ratio box_head_convs norm_epsilon rpn_min_size "
+            "box_min_size"
+        )
+        for name in at_least_0.split():
             require(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("resize_rule", "anchor_rule", "roi_level_rule", "mask_paste"):
+            require(name, getattr(self, name) in PEERS, f"one of {', '.join(PEERS)}")
+        for name in ("rpn_loss_divisor", "roi_loss_divisor"):
+            require(name, getattr(self, name) in ("slots", "sampled"), "slots or sampled")
+        for name in ("stride_in_1x1", "roi_aligned", "soft_mask_targets"):
+            require(name, isinstance(getattr(self, name), bool), "true or false")
 
     def names(self):
         """Returns a tuple of `num_classes` class names, `class 1`, ... where none were given."""
@@ -147,9 +175,32 @@ _SMALL = dict(
     mask_head_channels=128, box_beta=1 / 9,
 )  # fmt: skip
 
+# What torchvision does differently from the paper or from detectron2; docs/parity.md says where.
+_TORCHVISION = dict(
+    num_classes=90, resize_rule="torchvision", anchor_rule="torchvision",
+    roi_level_rule="torchvision", roi_aligned=False, mask_paste="torchvision",
+    rpn_loss_divisor="sampled", roi_loss_divisor="sampled", rpn_min_size=1e-3, box_min_size=1e-2,
+    box_beta=1 / 9, soft_mask_targets=True,
+)  # fmt: skip
+_TORCHVISION_V2 = dict(
+    _TORCHVISION, norm="batch", head_norm="batch", rpn_head_convs=2, box_head_convs=4,
+    box_head_layers=1,
+)  # fmt: skip
+# The importer turns BGR into RGB; detectron2 subtracts means and does not divide.
+_DETECTRON2 = dict(
+    pixel_mean=(123.675, 116.28, 103.53), pixel_std=(1.0, 1.0, 1.0), stride_in_1x1=True,
+    sampling_ratio=0, roi_loss_divisor="sampled", train_proposals=1000, rpn_box_beta=0.0,
+    box_beta=0.0,
+)  # fmt: skip
+
 PRESETS = {
     "mask_rcnn_resnet50_fpn": dict(backbone="resnet50"),
     "mask_rcnn_resnet101_fpn": dict(backbone="resnet101"),
+    # norm_epsilon: torchvision sets it for its own COCO weights; checkpoints of your own have 1e-5.
+    "mask_rcnn_resnet50_fpn_torchvision": dict(_TORCHVISION, norm_epsilon=0.0),
+    "mask_rcnn_resnet50_fpn_torchvision_v2": _TORCHVISION_V2,
+    "mask_rcnn_resnet50_fpn_detectron2": _DETECTRON2,
+    "mask_rcnn_resnet101_fpn_detectron2": dict(_DETECTRON2, backbone="resnet101"),
     # Not in the paper: for machines without a GPU, and for training from scratch.
     "mask_rcnn_resnet18_fpn": dict(backbone="resnet18"),
     "mask_rcnn_resnet34_fpn": dict(backbone="resnet34"),

@@ -17,7 +17,7 @@ def _logits(ranks):
     return tf.math.log(ranks) * 4
 
 
-def proposals(logits, deltas, anchors, sizes, *, pre_nms, count, nms_iou=0.7):
+def proposals(logits, deltas, anchors, sizes, *, pre_nms, count, nms_iou=0.7, min_size=0.0):
     """The RPN's best boxes: top-k and NMS level by level, then the best of all (FPN §4.1).
 
     Args:
@@ -28,6 +28,7 @@ def proposals(logits, deltas, anchors, sizes, *, pre_nms, count, nms_iou=0.7):
         pre_nms: int. Boxes a level before NMS.
         count: int P. Boxes an image after NMS.
         nms_iou: float. Of two boxes of a level above this IoU the lower-scored is dropped.
+        min_size: float. Boxes with a side of this many pixels or less are dropped.
 
     Returns:
         boxes: (B, P, 4) float32 inside the images, by falling score; zeros where there are fewer.
@@ -40,7 +41,7 @@ def proposals(logits, deltas, anchors, sizes, *, pre_nms, count, nms_iou=0.7):
         chosen = tf.gather(level_deltas, indices, batch_dims=1)
         boxes = box_ops.decode(chosen, tf.gather(level_anchors, indices))
         boxes = box_ops.clip(boxes, sizes)
-        ranks = tf.where(box_ops.area(boxes) > 0, _rank(best), 0.0)
+        ranks = tf.where(box_ops.shorter_side(boxes) > min_size, _rank(best), 0.0)
         missing = pre_nms - size
         level_boxes.append(tf.pad(boxes, [[0, 0], [0, missing], [0, 0]]))
         level_ranks.append(tf.pad(ranks, [[0, 0], [0, missing]]))
@@ -55,7 +56,16 @@ def proposals(logits, deltas, anchors, sizes, *, pre_nms, count, nms_iou=0.7):
 
 
 def detections(
-    class_logits, deltas, rois, sizes, *, delta_weights, score_threshold, nms_iou, count
+    class_logits,
+    deltas,
+    rois,
+    sizes,
+    *,
+    delta_weights,
+    score_threshold,
+    nms_iou,
+    count,
+    min_size=0.0,
 ):
     """Final boxes: decode for each class, NMS within classes, the best of all (§3.1, Inference).
 
@@ -68,6 +78,7 @@ def detections(
         score_threshold: float. Only scores above it are kept.
         nms_iou: float. Of two boxes of a class above this IoU the lower-scored is dropped.
         count: int D. Detections an image.
+        min_size: float. Boxes with a side of this many pixels or less are dropped before NMS.
 
     Returns:
         boxes: (B, D, 4) float32 inside the images, by falling score; zeros in empty slots.
@@ -77,7 +88,7 @@ def detections(
     """
     scores = tf.nn.softmax(tf.cast(class_logits, tf.float32))[..., 1:]
     boxes = box_ops.clip(box_ops.decode(deltas, rois[:, :, None], delta_weights), sizes)
-    scores = tf.where(box_ops.area(boxes) > 0, scores, 0.0)
+    scores = tf.where(box_ops.shorter_side(boxes) > min_size, scores, 0.0)
     kept = tf.image.combined_non_max_suppression(
         boxes, scores, count, count, nms_iou, score_threshold, clip_boxes=False
     )

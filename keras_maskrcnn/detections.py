@@ -47,13 +47,15 @@ def predict_image(model, image, *, score_threshold=0.0):
         small_masks = np.asarray(outputs["masks"][0])[kept]
         found["masks"] = np.zeros((len(kept), *image.shape[:2]), bool)
         for pasted, mask, box in zip(found["masks"], small_masks, found["boxes"], strict=True):
-            pasted[:] = mask_ops.paste_binary(mask, box, *image.shape[:2])
+            pasted[:] = mask_ops.paste_binary(
+                mask, box, *image.shape[:2], rule=model.config.mask_paste
+            )
     if model.config.class_names:
         found["class_names"] = tuple(model.config.class_names)
     return found
 
 
-def coco_results(outputs, index, image_id, height, width, category_ids=()):
+def coco_results(outputs, index, image_id, height, width, category_ids=(), mask_paste="detectron2"):
     """Writes the detections of one image as COCO results.
 
     Args:
@@ -65,6 +67,7 @@ def coco_results(outputs, index, image_id, height, width, category_ids=()):
         height, width: int. The original image's size, in whose pixels the boxes are.
         category_ids: sequence of ints. `category_ids[label - 1]` is written for a label; empty
             writes the label itself.
+        mask_paste: str. The rule of `ops.masks.paste`.
 
     Returns:
         list of {"image_id", "category_id", "bbox" [x, y, w, h], "score", "segmentation"}, plain
@@ -88,7 +91,7 @@ def coco_results(outputs, index, image_id, height, width, category_ids=()):
             "score": float(scores[i]),
         }
         if masks is not None:
-            region, origin = mask_ops.paste(masks[i], boxes[i], height, width)
+            region, origin = mask_ops.paste(masks[i], boxes[i], height, width, mask_paste)
             result["segmentation"] = rle.encode_region(region >= 0.5, origin, height, width)
         results.append(result)
     return results

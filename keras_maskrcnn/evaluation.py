@@ -78,6 +78,7 @@ def predict_dataset(model, dataset, *, batch_size=1, verbose=1):
         min_side=config.image_min_side,
         max_side=config.image_max_side,
         targets=False,
+        resize_rule=config.resize_rule,
     )
     model.make_predict_function()
     num_images = len(dataset.image_ids)
@@ -91,7 +92,9 @@ def predict_dataset(model, dataset, *, batch_size=1, verbose=1):
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
         for i in range(count):
             image_id, (height, width) = dataset.image_ids[done + i], dataset.sizes[done + i]
-            results += coco_results(outputs, i, image_id, int(height), int(width), category_ids)
+            results += coco_results(
+                outputs, i, image_id, int(height), int(width), category_ids, config.mask_paste
+            )
         done += count
         progress.update(done)
     if done != num_images:

@@ -35,7 +35,9 @@ def export_saved_model(model, filepath, *, verbose=True):
         return model(images, training=False)
 
     def serve_image_bytes(image_bytes):
-        inputs = _decode_batch(image_bytes, config.image_min_side, config.image_max_side)
+        inputs = _decode_batch(
+            image_bytes, config.image_min_side, config.image_max_side, config.resize_rule
+        )
         return model(inputs, training=False)
 
     archive = keras.export.ExportArchive()
@@ -53,7 +55,7 @@ def export_saved_model(model, filepath, *, verbose=True):
         print(f"Wrote a SavedModel to {filepath} (serving_default, serve_image_bytes).")
 
 
-def _decode_batch(image_bytes, min_side, max_side):
+def _decode_batch(image_bytes, min_side, max_side, rule):
     """Strings (B,) -> the inputs of a model, padded to the largest of the resized images."""
 
     def decode(data):
@@ -64,7 +66,7 @@ def _decode_batch(image_bytes, min_side, max_side):
             lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
         )
         image = tf.ensure_shape(image, [None, None, 3])
-        resized = image_ops.resize(image, min_side, max_side)
+        resized = image_ops.resize(image, min_side, max_side, rule)
         ragged = tf.RaggedTensor.from_tensor(resized)
         return ragged, tf.shape(resized)[:2], tf.shape(image)[:2]
 

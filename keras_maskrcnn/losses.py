@@ -15,51 +15,62 @@ def smooth_l1(differences, beta):
     return tf.where(size < beta, 0.5 * size**2 / beta, size - 0.5 * beta)
 
 
-def objectness_loss(logits, labels):
+def _mean(losses, labels, divisor):
+    """Averages over the slots, or over those with a label ("sampled")."""
+    if divisor == "slots":
+        return tf.reduce_mean(losses)
+    sampled = tf.reduce_sum(tf.cast(labels >= 0, tf.float32))
+    return tf.math.divide_no_nan(tf.reduce_sum(losses), sampled)
+
+
+def objectness_loss(logits, labels, divisor="slots"):
     """Binary cross-entropy of the sampled anchors (Faster R-CNN Eq. 1, first term).
 
     Args:
         logits: (B, N) float.
         labels: (B, N) int32. 1 object, 0 background, -1 no loss.
+        divisor: "slots", B * N; or "sampled", the number of labels that are not -1.
 
     Returns:
-        () float32: the sum divided by B * N.
+        () float32: the sum divided by `divisor`.
     """
     targets = tf.cast(labels == 1, tf.float32)
     losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32))
-    return tf.reduce_mean(tf.where(labels >= 0, losses, 0.0))
+    return _mean(tf.where(labels >= 0, losses, 0.0), labels, divisor)
 
 
-def box_loss(deltas, targets, positive, beta):
+def box_loss(deltas, targets, labels, beta, divisor="slots"):
     """Smooth L1 of the positives' deltas (L_box; Faster R-CNN Eq. 1, second term).
 
     Args:
         deltas: (B, N, 4) float.
         targets: (B, N, 4) float32. Finite also where not positive.
-        positive: (B, N) bool.
+        labels: (B, N) int32. Above 0 positive, 0 background, -1 an empty slot.
         beta: float. As in `smooth_l1`.
+        divisor: as in `objectness_loss`; background counts in both.
 
     Returns:
-        () float32: the sum over positives divided by B * N, sampled negatives included.
+        () float32: the sum over positives divided by `divisor`.
     """
     losses = tf.reduce_sum(smooth_l1(tf.cast(deltas, tf.float32) - targets, beta), axis=2)
-    return tf.reduce_mean(tf.where(positive, losses, 0.0))
+    return _mean(tf.where(labels > 0, losses, 0.0), labels, divisor)
 
 
-def classifier_loss(logits, labels):
+def classifier_loss(logits, labels, divisor="slots"):
     """Softmax cross-entropy of the RoIs' classes (L_cls).
 
     Args:
         logits: (B, S, C + 1) float, background first.
         labels: (B, S) int32 in 0..C; -1 no loss.
+        divisor: as in `objectness_loss`.
 
     Returns:
-        () float32: the sum divided by B * S.
+        () float32: the sum divided by `divisor`.
     """
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         tf.maximum(labels, 0), tf.cast(logits, tf.float32)
     )
-    return tf.reduce_mean(tf.where(labels >= 0, losses, 0.0))
+    return _mean(tf.where(labels >= 0, losses, 0.0), labels, divisor)
 
 
 def mask_loss(logits, targets, labels):

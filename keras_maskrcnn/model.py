@@ -59,14 +59,26 @@ class MaskRCNN(keras.Model):
 
     def _make_networks(self, config):
         self.backbone = resnet(
-            config.backbone, norm=config.norm, frozen_stages=config.frozen_stages
-        )
+            config.backbone, norm=config.norm, frozen_stages=config.frozen_stages,
+            width=config.backbone_width, stride_in_1x1=config.stride_in_1x1,
+            epsilon=config.norm_epsilon,
+        )  # fmt: skip
         channels = {name: x.shape[-1] for name, x in self.backbone.output.items()}
         width = config.fpn_channels
         self.fpn = fpn(channels, channels=width, norm=config.head_norm)
-        self.rpn_head = heads.rpn_head(width, num_anchors=len(config.anchor_ratios))
+        self.rpn_head = heads.rpn_head(
+            width, num_anchors=len(config.anchor_ratios), convs=config.rpn_head_convs
+        )
         self.box_align, self.mask_align = (
-            RoIAlign(size, STRIDES[:4], config.sampling_ratio, config.canonical_roi_size, name=name)
+            RoIAlign(
+                size,
+                STRIDES[:4],
+                config.sampling_ratio,
+                config.canonical_roi_size,
+                config.roi_aligned,
+                config.roi_level_rule,
+                name=name,
+            )  # fmt: skip
             for size, name in (
                 (config.box_pool_size, "box_align"),
                 (config.mask_pool_size, "mask_align"),
@@ -74,7 +86,8 @@ class MaskRCNN(keras.Model):
         )
         self.box_head = heads.box_head(
             width, pool_size=config.box_pool_size, units=config.box_head_units,
-            num_classes=config.num_classes,
+            num_classes=config.num_classes, convs=config.box_head_convs,
+            layers=config.box_head_layers, norm=config.head_norm,
         )  # fmt: skip
         self.mask_head = heads.mask_head(
             width, pool_size=config.mask_pool_size, convs=config.mask_head_convs,
@@ -120,7 +133,7 @@ class MaskRCNN(keras.Model):
         boxes, scores, labels, count = decode.detections(
             class_logits, deltas, rois, sizes, delta_weights=config.box_delta_weights,
             score_threshold=config.score_threshold, nms_iou=config.nms_iou,
-            count=config.detections_per_image,
+            count=config.detections_per_image, min_size=config.box_min_size,
         )  # fmt: skip
         mask_logits = self._mask_branch(features, boxes, training)
         masks = tf.sigmoid(tf.cast(losses.mask_of_class(mask_logits, labels), tf.float32))
@@ -169,9 +182,9 @@ class MaskRCNN(keras.Model):
         rpn_logits = tf.gather(logits, chosen, batch_dims=1)
         rpn_deltas = tf.gather(deltas, chosen, batch_dims=1)
         terms = {
-            "rpn_objectness": losses.objectness_loss(rpn_logits, labels),
+            "rpn_objectness": losses.objectness_loss(rpn_logits, labels, config.rpn_loss_divisor),
             "rpn_box": losses.box_loss(
-                rpn_deltas, anchor_targets, labels == 1, config.rpn_box_beta
+                rpn_deltas, anchor_targets, labels, config.rpn_box_beta, config.rpn_loss_divisor
             ),
         }
 
@@ -185,15 +198,17 @@ class MaskRCNN(keras.Model):
         )
         own_class = tf.one_hot(tf.maximum(labels - 1, 0), config.num_classes, dtype=deltas.dtype)
         deltas = tf.einsum("bscd,bsc->bsd", deltas, own_class)
-        terms["classifier"] = losses.classifier_loss(class_logits, labels)
-        terms["box"] = losses.box_loss(deltas, box_targets, labels > 0, config.box_beta)
+        divisor = config.roi_loss_divisor
+        terms["classifier"] = losses.classifier_loss(class_logits, labels, divisor)
+        terms["box"] = losses.box_loss(deltas, box_targets, labels, config.box_beta, divisor)
 
         count = max(1, int(config.roi_batch * config.roi_positive_fraction))
         rois, labels, matched = rois[:, :count], labels[:, :count], matched[:, :count]
         mask_logits = self._mask_branch(features, rois, training)
         mask_targets = targets.mask_targets(
-            rois, gt_boxes, gt["masks"], matched, mask_logits.shape[2]
-        )
+            rois, gt_boxes, gt["masks"], matched, mask_logits.shape[2],
+            soft=config.soft_mask_targets,
+        )  # fmt: skip
         terms["mask"] = losses.mask_loss(mask_logits, mask_targets, labels)
         return terms
 
@@ -208,7 +223,9 @@ class MaskRCNN(keras.Model):
         if images.shape.rank != 4 or images.shape[-1] != 3:
             raise ValueError(f"images are (B, H, W, 3). Received: shape={images.shape}.")
         original = tf.shape(images)[1:3]
-        images = image_ops.resize(images, self.config.image_min_side, self.config.image_max_side)
+        images = image_ops.resize(
+            images, self.config.image_min_side, self.config.image_max_side, self.config.resize_rule
+        )
         rows = [tf.shape(images)[0], 1]
         return {
             "sizes": tf.tile(tf.shape(images)[None, 1:3], rows),
@@ -231,6 +248,7 @@ class MaskRCNN(keras.Model):
     def _propose(self, features, sizes, training, pre_nms, count):
         """Features -> logits, deltas and anchors of each level; proposals and their scores."""
         config = self.config
+        canvas = tf.shape(features["p2"])[1:3] * STRIDES[0]
         logits, deltas, anchors = [], [], []
         for level, stride, size in zip(
             ("p2", "p3", "p4", "p5", "p6"), STRIDES, config.anchor_sizes, strict=True
@@ -240,12 +258,17 @@ class MaskRCNN(keras.Model):
             batch, height, width = tf.unstack(tf.shape(feature)[:3])
             logits.append(tf.cast(tf.reshape(level_logits, [batch, -1]), tf.float32))
             deltas.append(tf.cast(tf.reshape(level_deltas, [batch, -1, 4]), tf.float32))
+            torchvision = config.anchor_rule == "torchvision"
+            if torchvision:  # its strides are of whole pixels, and fit the padded size
+                stride = canvas // tf.stack([height, width])
             anchors.append(
-                anchor_ops.level_anchors(height, width, stride, [size], config.anchor_ratios)
+                anchor_ops.level_anchors(
+                    height, width, stride, [size], config.anchor_ratios, torchvision
+                )
             )
         proposals, scores = decode.proposals(
             logits, deltas, anchors, sizes, pre_nms=pre_nms, count=count,
-            nms_iou=config.rpn_nms_iou,
+            nms_iou=config.rpn_nms_iou, min_size=config.rpn_min_size,
         )  # fmt: skip
         return logits, deltas, anchors, proposals, scores
 

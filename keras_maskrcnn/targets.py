@@ -89,7 +89,7 @@ def sample_rois(
     return tf.gather(boxes, indices, batch_dims=1), labels, matched
 
 
-def mask_targets(rois, gt_boxes, gt_masks, matched, size, samples=2):
+def mask_targets(rois, gt_boxes, gt_masks, matched, size, samples=2, soft=False):
     """The part of the matched mask that lies in each RoI (§3: the intersection of both).
 
     Args:
@@ -99,9 +99,10 @@ def mask_targets(rois, gt_boxes, gt_masks, matched, size, samples=2):
         matched: (B, F) int32 in [0, G).
         size: int m. Cells per side of the targets.
         samples: int. samples x samples points are averaged per cell.
+        soft: bool. Whether the averages stay, as in torchvision, or are cut at 0.5.
 
     Returns:
-        (B, F, m, m) float32 of 0 and 1; 0 outside the ground-truth box.
+        (B, F, m, m) float32 of 0 and 1, or in [0, 1] if soft; 0 outside the ground-truth box.
     """
     side, count = gt_masks.shape[2], rois.shape[1]
     # A border of zeros: half a cell of the stored mask lies beyond its outermost centres.
@@ -119,4 +120,5 @@ def mask_targets(rois, gt_boxes, gt_masks, matched, size, samples=2):
     grid = [size * samples] * 2
     targets = tf.image.crop_and_resize(masks, corners, tf.range(tf.shape(corners)[0]), grid)
     targets = tf.nn.avg_pool2d(targets, samples, samples, "VALID")
-    return tf.cast(tf.reshape(targets, [-1, count, size, size]) >= 0.5, tf.float32)
+    targets = tf.reshape(targets, [-1, count, size, size])
+    return targets if soft else tf.cast(targets >= 0.5, tf.float32)

@@ -56,12 +56,25 @@ def test_objectness_loss_knows_object_from_background():
 
 def test_box_loss_sums_coordinates_and_divides_by_all_slots():
     deltas = tf.constant([[[1.0, 2, 3, 4], [9, 9, 9, 9]]])
-    loss = losses.box_loss(deltas, tf.zeros([1, 2, 4]), tf.constant([[True, False]]), 0)
+    loss = losses.box_loss(deltas, tf.zeros([1, 2, 4]), tf.constant([[1, 0]]), 0)
     assert float(loss) == (1 + 2 + 3 + 4) / 2
 
 
+def test_losses_may_be_divided_by_what_was_sampled():
+    # Three of four slots are filled; one is positive.
+    labels = tf.constant([[1, 0, 0, -1]])
+    box = losses.box_loss(tf.ones([1, 4, 4]), tf.zeros([1, 4, 4]), labels, 0, "sampled")
+    assert float(box) == pytest.approx(4 / 3)
+    objectness = losses.objectness_loss(tf.zeros([1, 4]), labels, "sampled")
+    assert float(objectness) == pytest.approx(np.log(2))
+    classifier = losses.classifier_loss(tf.zeros([1, 4, 5]), labels, "sampled")
+    assert float(classifier) == pytest.approx(np.log(5))
+    nothing = tf.constant([[-1, -1, -1, -1]])
+    assert float(losses.objectness_loss(tf.zeros([1, 4]), nothing, "sampled")) == 0.0
+
+
 def test_box_loss_without_positives_is_zero():
-    loss = losses.box_loss(tf.ones([2, 3, 4]), tf.zeros([2, 3, 4]), tf.zeros([2, 3], tf.bool), 1)
+    loss = losses.box_loss(tf.ones([2, 3, 4]), tf.zeros([2, 3, 4]), tf.zeros([2, 3], tf.int32), 1)
     assert float(loss) == 0.0
 
 
@@ -69,7 +82,7 @@ def test_box_loss_equals_torchvision(golden):
     data = golden("losses")
     labels = data["labels"]
     deltas = data["box_regression"].reshape(24, 5, 4)[np.arange(24), labels]
-    loss = losses.box_loss(deltas[None], data["targets"][None], (labels > 0)[None], 1 / 9)
+    loss = losses.box_loss(deltas[None], data["targets"][None], labels[None], 1 / 9)
     assert float(loss) == pytest.approx(float(data["loss_box_reg"]), rel=1e-5)
 
 
@@ -129,7 +142,7 @@ def test_losses_of_bfloat16_logits_are_float32():
     labels = tf.constant([[1, 0]])
     values = (
         losses.objectness_loss(tf.zeros([1, 2], half), labels),
-        losses.box_loss(tf.zeros([1, 2, 4], half), tf.zeros([1, 2, 4]), labels > 0, 1.0),
+        losses.box_loss(tf.zeros([1, 2, 4], half), tf.zeros([1, 2, 4]), labels, 1.0),
         losses.classifier_loss(tf.zeros([1, 2, 3], half), labels),
         losses.mask_loss(tf.zeros([1, 2, 2, 2, 3], half), tf.zeros([1, 2, 2, 2]), labels),
     )

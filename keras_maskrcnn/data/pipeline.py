@@ -34,6 +34,7 @@ def batches(
     repeat=False,
     shuffle=None,
     padding_multiple=32,
+    resize_rule="detectron2",
 ) -> tf.data.Dataset:
     """Batches a data set for `fit`, `evaluate` or `predict`; the module says what a batch is.
 
@@ -53,6 +54,7 @@ def batches(
         repeat: whether to go on forever, for training that counts steps.
         shuffle: whether to draw a new order each epoch; by default as `training`.
         padding_multiple: int. Sides of the padded images are multiples of it.
+        resize_rule: "detectron2" or "torchvision", as in `ops.images.resize`.
 
     Raises:
         DataError: if there is not one full batch to train on.
@@ -77,7 +79,7 @@ def batches(
             example = _load_example(dataset, index, draw if training else None, limit)
         else:
             example = {"image": _load_image(dataset, index)}
-        example = _resize(example, min_side, max_side)
+        example = _resize(example, min_side, max_side, resize_rule)
         if flip:
             example = tf.cond(draw % 2 == 1, lambda: flip_horizontal(example), lambda: example)
         return _inputs_and_targets(example) if targets else _inputs(example)
@@ -164,10 +166,10 @@ def _load_example(dataset, index, draw, limit):
     }
 
 
-def _resize(example, min_side, max_side):
+def _resize(example, min_side, max_side, rule):
     """Resizes the image and scales the boxes; masks lie in their boxes and stay as they are."""
     original_size = tf.shape(example["image"])[:2]
-    image = image_ops.resize(example["image"], min_side, max_side)
+    image = image_ops.resize(example["image"], min_side, max_side, rule)
     resized = {**example, "image": image, "original_size": original_size}
     if "boxes" in example:
         scale = tf.cast(tf.shape(image)[:2], tf.float32) / tf.cast(original_size, tf.float32)

@@ -22,6 +22,7 @@ class ConvNorm(keras.layers.Layer):
             a bias instead.
         relu: bool. Whether ReLU follows.
         kernel_initializer: a Keras initializer, or its name.
+        epsilon: float. Of the norm.
 
     Call: (B, H, W, K) float -> (B, ceil(H / strides), ceil(W / strides), filters).
     """
@@ -34,22 +35,23 @@ class ConvNorm(keras.layers.Layer):
         norm="",
         relu=False,
         kernel_initializer=None,
+        epsilon=1e-5,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
-        self.norm_name, self.relu = norm, relu
+        self.norm_name, self.relu, self.epsilon = norm, relu, epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer or HE_NORMAL.clone())
         self.norm = None
         if norm in ("frozen_batch", "batch"):
             # PyTorch's momentum 0.1; Keras' default of 0.99 needs ten times more steps to settle.
             self.norm = keras.layers.BatchNormalization(
-                momentum=0.9, epsilon=1e-5, synchronized=norm == "batch", name="norm",
+                momentum=0.9, epsilon=epsilon, synchronized=norm == "batch", name="norm",
                 dtype=self.dtype_policy,
             )  # fmt: skip
         elif norm == "group":
             self.norm = keras.layers.GroupNormalization(
-                32, epsilon=1e-5, name="norm", dtype=self.dtype_policy
+                32, epsilon=epsilon, name="norm", dtype=self.dtype_policy
             )
         elif norm:
             raise ValueError(f"norm is frozen_batch, batch, group or ''. Received: norm={norm!r}.")
@@ -112,4 +114,5 @@ class ConvNorm(keras.layers.Layer):
             "norm": self.norm_name,
             "relu": self.relu,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "epsilon": self.epsilon,
         }

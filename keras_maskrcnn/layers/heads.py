@@ -9,40 +9,50 @@ def _normal(stddev):
     return keras.initializers.RandomNormal(stddev=stddev)
 
 
-def rpn_head(channels, *, num_anchors):
+def rpn_head(channels, *, num_anchors, convs=1):
     """Builds the RPN head, shared by all levels.
 
     Args:
         channels: int. Channels of the feature maps.
         num_anchors: int A. Anchors a cell.
+        convs: int. 3x3 convolutions: 1 in the paper, 2 in torchvision's v2.
 
     Returns:
         A Keras model: (B, H, W, channels) -> logits (B, H, W, A), deltas (B, H, W, 4 A), the four
         deltas of an anchor side by side.
     """
     features = keras.Input((None, None, channels), name="features")
-    x = ConvNorm(channels, 3, relu=True, kernel_initializer=_normal(0.01), name="conv")(features)
+    x = features
+    for i in range(1, convs + 1):
+        x = ConvNorm(
+            channels, 3, relu=True, kernel_initializer=_normal(0.01), name=f"conv{i}"
+        )(x)  # fmt: skip
     logits = ConvNorm(num_anchors, 1, kernel_initializer=_normal(0.01), name="logits")(x)
     deltas = ConvNorm(num_anchors * 4, 1, kernel_initializer=_normal(0.01), name="deltas")(x)
     return keras.Model(features, [logits, deltas], name="rpn_head")
 
 
-def box_head(channels, *, pool_size, units, num_classes):
-    """Builds the head of two fully connected layers (FPN §4.2; Figure 4, right).
+def box_head(channels, *, pool_size, units, num_classes, convs=0, layers=2, norm=""):
+    """Builds the head of fully connected layers, two in the paper (FPN §4.2; Figure 4, right).
 
     Args:
         channels: int. Channels of a RoI.
         pool_size: int m. Bins a side of a RoI.
-        units: int. Width of both layers.
+        units: int. Width of the fully connected layers.
         num_classes: int C, without background.
+        convs: int. 3x3 convolutions before them: 4 in torchvision's v2.
+        layers: int. Fully connected ones.
+        norm: str. Of the convolutions, as in `ConvNorm`.
 
     Returns:
         A Keras model: (R, m, m, channels) -> class logits (R, C + 1) with background first, deltas
         (R, C, 4).
     """
-    rois = keras.Input((pool_size, pool_size, channels), name="rois")
-    x = keras.layers.Flatten(name="flatten")(rois)
-    for i in (1, 2):
+    rois = x = keras.Input((pool_size, pool_size, channels), name="rois")
+    for i in range(1, convs + 1):
+        x = ConvNorm(channels, 3, norm=norm, relu=True, name=f"conv{i}")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    for i in range(1, layers + 1):
         x = keras.layers.Dense(
             units, activation="relu", kernel_initializer=XAVIER.clone(), name=f"fc{i}"
         )(x)

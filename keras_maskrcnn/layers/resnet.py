@@ -13,13 +13,19 @@ DEPTHS = {
 }
 
 
-def resnet(name, *, norm="frozen_batch", frozen_stages=2):
+def resnet(
+    name, *, norm="frozen_batch", frozen_stages=2, width=64, stride_in_1x1=False, epsilon=1e-5
+):
     """Builds a ResNet without its classifier.
 
     Args:
         name: str. One of `DEPTHS`.
         norm: str. As in `ConvNorm`.
         frozen_stages: int in 0..5. Stages that are not trained: the stem is 1, res2 is 2, ...
+        width: int. Channels of the stem; res2 to res5 have 1, 2, 4 and 8 times as many inside.
+        stride_in_1x1: bool. A bottleneck that halves does so in its first convolution (He et al.'s
+            own weights, detectron2's), not in the 3x3 one (torchvision's).
+        epsilon: float. Of the norms.
 
     Returns:
         A Keras model: (B, H, W, 3) float, normalized RGB -> {"c2": (B, H/4, W/4, ·), "c3", "c4",
@@ -27,7 +33,11 @@ def resnet(name, *, norm="frozen_batch", frozen_stages=2):
     """
     blocks, bottleneck = DEPTHS[name]
     images = keras.Input((None, None, 3), name="images")
-    x = ConvNorm(64, 7, 2, norm, relu=True, name="stem", trainable=frozen_stages < 1)(images)
+
+    def conv(filters, size, stride, relu, **kwargs):
+        return ConvNorm(filters, size, stride, norm, relu, epsilon=epsilon, **kwargs)
+
+    x = conv(width, 7, 2, True, name="stem", trainable=frozen_stages < 1)(images)
     # Zeros cannot win after ReLU, so this is PyTorch's padding with -inf.
     x = keras.layers.ZeroPadding2D(1, name="pool_pad")(x)
     x = keras.layers.MaxPooling2D(3, 2, name="pool")(x)
@@ -35,31 +45,30 @@ def resnet(name, *, norm="frozen_batch", frozen_stages=2):
     for stage, count in enumerate(blocks, start=2):
         for i in range(count):
             x = _block(
-                x, 32 * 2 ** (stage - 1), 2 if i == 0 and stage > 2 else 1, bottleneck, norm,
-                trainable=frozen_stages < stage, name=f"res{stage}_{i}",
+                x, width * 2 ** (stage - 2), 2 if i == 0 and stage > 2 else 1, bottleneck,
+                stride_in_1x1, conv, trainable=frozen_stages < stage, name=f"res{stage}_{i}",
             )  # fmt: skip
         outputs[f"c{stage}"] = x
     return keras.Model(images, outputs, name=name)
 
 
-def _block(x, width, stride, bottleneck, norm, trainable, name):
-    """One residual block; the stride is in the 3x3 convolution, as in torchvision."""
+def _block(x, width, stride, bottleneck, stride_in_1x1, conv, trainable, name):
+    """One residual block."""
 
-    def conv(filters, size, stride=1, relu=True, suffix=""):
-        return ConvNorm(
-            filters, size, stride, norm, relu, trainable=trainable, name=f"{name}_{suffix}"
-        )
+    def layer(filters, size, stride=1, relu=True, suffix=""):
+        return conv(filters, size, stride, relu, trainable=trainable, name=f"{name}_{suffix}")
 
     channels = width * (4 if bottleneck else 1)
     shortcut = x
     if stride > 1 or x.shape[-1] != channels:
-        shortcut = conv(channels, 1, stride, relu=False, suffix="shortcut")(x)
+        shortcut = layer(channels, 1, stride, relu=False, suffix="shortcut")(x)
     if bottleneck:
-        x = conv(width, 1, suffix="conv1")(x)
-        x = conv(width, 3, stride, suffix="conv2")(x)
-        x = conv(channels, 1, relu=False, suffix="conv3")(x)
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        x = layer(width, 1, first, suffix="conv1")(x)
+        x = layer(width, 3, second, suffix="conv2")(x)
+        x = layer(channels, 1, relu=False, suffix="conv3")(x)
     else:
-        x = conv(width, 3, stride, suffix="conv1")(x)
-        x = conv(width, 3, relu=False, suffix="conv2")(x)
+        x = layer(width, 3, stride, suffix="conv1")(x)
+        x = layer(width, 3, relu=False, suffix="conv2")(x)
     x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
     return keras.layers.ReLU(name=f"{name}_relu")(x)

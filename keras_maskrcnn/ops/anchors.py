@@ -4,36 +4,38 @@ import numpy as np
 import tensorflow as tf
 
 
-def cell_anchors(sizes, ratios):
+def cell_anchors(sizes, ratios, rounded=False):
     """Anchors around the origin.
 
     Args:
         sizes: sequence of A float. Square roots of the anchors' areas, in pixels.
         ratios: sequence of R float. Height over width.
+        rounded: bool. Whether corners are whole numbers, as torchvision's, rounded half to even.
 
     Returns:
         (A * R, 4) float32 NumPy array, size outermost (detectron2's order).
     """
     sizes, ratios = np.asarray(sizes, np.float64)[:, None], np.sqrt(ratios)[None]
     half_width, half_height = (sizes / ratios).ravel() / 2, (sizes * ratios).ravel() / 2
-    corners = [-half_width, -half_height, half_width, half_height]
-    return np.stack(corners, axis=1).astype(np.float32)
+    corners = np.stack([-half_width, -half_height, half_width, half_height], axis=1)
+    return (np.round(corners) if rounded else corners).astype(np.float32)
 
 
-def level_anchors(height, width, stride, sizes, ratios):
+def level_anchors(height, width, stride, sizes, ratios, rounded=False):
     """Anchors of one feature map, centred on `stride` times the cell's index.
 
     Args:
         height, width: int or () int32. Cells of the map.
-        stride: int. Image pixels per cell.
-        sizes, ratios: as in `cell_anchors`.
+        stride: int, or (2,) int32. Image pixels per cell, in y and x.
+        sizes, ratios, rounded: as in `cell_anchors`.
 
     Returns:
         (height * width * A * R, 4) float32: row by row, cell by cell, then the cell's anchors.
     """
-    ys = tf.cast(tf.range(height) * stride, tf.float32)
-    xs = tf.cast(tf.range(width) * stride, tf.float32)
+    stride_y, stride_x = tf.unstack(tf.broadcast_to(stride, [2]))
+    ys = tf.cast(tf.range(height) * stride_y, tf.float32)
+    xs = tf.cast(tf.range(width) * stride_x, tf.float32)
     ys, xs = tf.meshgrid(ys, xs, indexing="ij")
     shifts = tf.stack([xs, ys, xs, ys], axis=-1)
-    anchors = shifts[:, :, None] + cell_anchors(sizes, ratios)
+    anchors = shifts[:, :, None] + cell_anchors(sizes, ratios, rounded)
     return tf.reshape(anchors, [-1, 4])

@@ -14,6 +14,11 @@ def area(boxes):
     return sides[..., 0] * sides[..., 1]
 
 
+def shorter_side(boxes):
+    """Returns the shorter sides of (..., 4) boxes as (...); negative where corners are swapped."""
+    return tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=-1)
+
+
 def iou(boxes_a, boxes_b):
     """Intersection over union of every pair.
 

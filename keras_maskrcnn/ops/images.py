@@ -3,14 +3,15 @@
 import tensorflow as tf
 
 
-def resized_size(height, width, min_side, max_side):
+def resized_size(height, width, min_side, max_side, rule="detectron2"):
     """Scales a size so that its shorter side is `min_side`, or its longer side `max_side` if less.
 
-    The rule of detectron2: one scale, each side rounded half up, never to zero.
+    One scale; each side is rounded half up by detectron2, down by torchvision; never to zero.
 
     Args:
         height, width: () or (B,) int. Size of the image.
         min_side, max_side: int. Wanted shorter side; limit of the longer side.
+        rule: "detectron2" or "torchvision".
 
     Returns:
         The new height and width, int32, shaped as given.
@@ -21,28 +22,75 @@ def resized_size(height, width, min_side, max_side):
     scale = tf.minimum(
         tf.cast(min_side, tf.float64) / shorter, tf.cast(max_side, tf.float64) / longer
     )
-    new_height = tf.cast(tf.floor(scale * height + 0.5), tf.int32)
-    new_width = tf.cast(tf.floor(scale * width + 0.5), tf.int32)
+    half = 0.0 if rule == "torchvision" else 0.5
+    new_height = tf.cast(tf.floor(scale * height + half), tf.int32)
+    new_width = tf.cast(tf.floor(scale * width + half), tf.int32)
     return tf.maximum(new_height, 1), tf.maximum(new_width, 1)
 
 
-def resize(image, min_side, max_side):
-    """Resizes an image as `resized_size` says, antialiased where it shrinks.
+def resize(image, min_side, max_side, rule="detectron2"):
+    """Resizes an image as `resized_size` says.
 
-    Within one grey level of Pillow's bilinear resize of 8-bit images, which detectron2 uses.
+    detectron2's rule is Pillow's bilinear resize of 8-bit images, which antialiases where the
+    image shrinks, to the last bit. torchvision's does not antialias, and keeps fractions.
 
     Args:
-        image: (H, W, 3) or (B, H, W, 3) uint8 or float in 0..255.
-        min_side, max_side: int. As in `resized_size`.
+        image: (H, W, 3) or (B, H, W, 3) of whole numbers in 0..255, any dtype.
+        min_side, max_side, rule: as in `resized_size`.
 
     Returns:
-        (H', W', 3) or (B, H', W', 3) float32 of whole numbers in 0..255.
+        (H', W', 3) or (B, H', W', 3) float32 in 0..255; whole numbers by detectron2's rule.
     """
+    image = tf.convert_to_tensor(image)
     shape = tf.shape(image)
-    size = resized_size(shape[-3], shape[-2], min_side, max_side)
-    # No XLA kernel with antialias=True: keep this outside compiled functions.
-    resized = tf.image.resize(tf.cast(image, tf.float32), tf.stack(size), antialias=True)
-    return tf.round(resized)
+    size = resized_size(shape[-3], shape[-2], min_side, max_side, rule)
+    if rule == "torchvision":
+        return tf.image.resize(tf.cast(image, tf.float32), tf.stack(size))
+    # As Pillow: along rows first, to whole grey levels, then along columns.
+    return _resample(_resample(image, -2, size[1]), -3, size[0])
+
+
+def _resample(image, axis, size):
+    """Resizes one axis as Pillow's bilinear filter does, to the last bit (libImaging/Resample.c).
+
+    Args:
+        image: (..., H, W, 3) of whole numbers in 0..255.
+        axis: -3 or -2.
+        size: () int32.
+
+    Returns:
+        float32 of whole numbers in 0..255, `size` long along `axis`.
+    """
+    length = tf.shape(image)[axis]
+    scale = tf.cast(length, tf.float64) / tf.cast(size, tf.float64)
+    # A triangle as wide as two pixels of the result or of the image, whichever are larger.
+    support = tf.maximum(scale, 1.0)
+    center = (tf.range(tf.cast(size, tf.float64), dtype=tf.float64)[:, None] + 0.5) * scale
+    first = tf.maximum(tf.floor(center - support + 0.5), 0.0)
+    last = tf.minimum(tf.floor(center + support + 0.5), tf.cast(length, tf.float64))
+    taps = tf.range(2 * tf.math.ceil(support) + 1, dtype=tf.float64)
+    weights = tf.nn.relu(1 - tf.abs((taps + first - center + 0.5) / support))
+    weights *= tf.cast(first + taps < last, tf.float64)
+    weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
+    # 22 bits a weight and 8 a pixel: float64 holds every product and sum exactly, in any order.
+    weights = tf.floor(weights * 2**22 + 0.5)
+    read = tf.where(weights > 0)
+    columns = read[:, 1] + tf.gather(tf.cast(first[:, 0], tf.int64), read[:, 0])
+    matrix = tf.SparseTensor(
+        tf.stack([read[:, 0], columns], axis=1), tf.gather_nd(weights, read),
+        tf.cast([size, length], tf.int64),
+    )  # fmt: skip
+    rank = image.shape.rank
+    order = [rank + axis, *(i for i in range(rank) if i != rank + axis)]
+    back = [order.index(i) for i in range(rank)]
+    lines = tf.transpose(tf.cast(image, tf.float64), order)
+    rest = tf.shape(lines)[1:]
+    lines = tf.sparse.sparse_dense_matmul(matrix, tf.reshape(lines, [length, -1]))
+    lines = tf.cast(tf.floor((lines + 2**21) / 2**22), tf.float32)
+    resized = tf.transpose(tf.reshape(lines, tf.concat([[size], rest], axis=0)), back)
+    shape = image.shape.as_list()
+    shape[axis] = tf.get_static_value(size)
+    return tf.ensure_shape(resized, shape)
 
 
 def pad_to_multiple(images, multiple):

@@ -12,22 +12,25 @@ def _tent(positions, size):
     return np.maximum(0.0, 1.0 - distance).astype(np.float32)
 
 
-def paste(mask, box, height, width):
+def paste(mask, box, height, width, rule="detectron2"):
     """Resizes a mask to its box and places it in the image (§3.1, Inference).
 
-    Every pixel takes the bilinear value at its centre, zero outside the mask's grid: the rule of
-    detectron2 (layers/mask_ops.py), without rounding the box.
+    Every pixel takes the bilinear value at its centre, zero outside the mask's grid. detectron2
+    does not round the box (layers/mask_ops.py); torchvision does (`paste_masks_in_image`).
 
     Args:
         mask: (m, m) float in [0, 1]. Probabilities on the box's grid.
         box: (4,) float [x1, y1, x2, y2] in pixels of the image.
         height, width: int. Size of the image.
+        rule: "detectron2" or "torchvision".
 
     Returns:
         region: (h, w) float32 in [0, 1]. The part of the image that the box touches.
         origin: (y, x) ints, where the region's upper left pixel lies. Outside the region the mask
             is zero. A box without area, or outside the image, gives a region of size 0.
     """
+    if rule == "torchvision":
+        mask, box = _on_whole_pixels(mask, box)
     x1, y1, x2, y2 = (float(v) for v in box)
     # The tents of the outermost cells reach half a cell beyond the box.
     reach_x, reach_y = (x2 - x1) / mask.shape[1] / 2, (y2 - y1) / mask.shape[0] / 2
@@ -44,13 +47,24 @@ def paste(mask, box, height, width):
     return rows @ mask.astype(np.float32) @ columns.T, (top, left)
 
 
-def paste_binary(mask, box, height, width, threshold=0.5):
+def _on_whole_pixels(mask, box):
+    """torchvision's rule as a preparation for detectron2's: the mask gets a border of zeros, and
+    the box as much, its corners cut to whole numbers, its last pixel included."""
+    corner, opposite = np.split(np.asarray(box, np.float32), 2)
+    half = (opposite - corner) * np.float32(0.5)
+    half *= np.float32((mask.shape[0] + 2) / mask.shape[0])
+    center = (opposite + corner) * np.float32(0.5)
+    first, last = np.trunc(center - half), np.trunc(center + half)
+    return np.pad(mask, 1), np.concatenate([first, np.maximum(last + 1, first + 1)])
+
+
+def paste_binary(mask, box, height, width, threshold=0.5, rule="detectron2"):
     """Pastes one mask and cuts it at `threshold` (§3.1: 0.5).
 
     Returns:
         (height, width) uint8 of 0 and 1, in Fortran order, as `pycocotools.mask.encode` wants it.
     """
-    region, (top, left) = paste(mask, box, height, width)
+    region, (top, left) = paste(mask, box, height, width, rule)
     pasted = np.zeros((height, width), np.uint8, order="F")
     pasted[top : top + region.shape[0], left : left + region.shape[1]] = region >= threshold
     return pasted

@@ -1,5 +1,6 @@
 """Weights of other frameworks."""
 
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint
+from keras_maskrcnn.weights.load import Report, load_detectron2, load_torchvision
 
-__all__ = ["CheckpointError", "read_checkpoint"]
+__all__ = ["CheckpointError", "Report", "load_detectron2", "load_torchvision", "read_checkpoint"]

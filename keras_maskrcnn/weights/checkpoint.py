@@ -62,7 +62,7 @@ def _reader(path, head):
     if path.endswith(".safetensors"):
         return _read_safetensors
     # Python 2's and 3's pickles alike, and the legacy format of PyTorch, which is five in a row.
-    if head[:1] in (b"\x80", b"(", b"}"):
+    if head[:1] in (b"\x80", b"(", b"}", b"c"):
         return _read_pickle
     raise CheckpointError(
         f"{path} is no checkpoint: expected a file of PyTorch, a pickle, .npz, .h5 or "

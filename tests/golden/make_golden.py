@@ -18,6 +18,12 @@ GOLDEN = {
         "ops_paste.npz": ("masks", "boxes", "image_size"),
         "ops_detectron2.npz": ("pasted", "pasted_bool"),
     },
+    "paste_torchvision.npz": {
+        "ops_paste.npz": ("pasted",),
+    },
+    "anchors_torchvision.npz": {
+        "ops_anchors.npz": ("fpn.anchors", "uneven.anchors"),
+    },
     "anchors.npz": {
         "ops_detectron2.npz": ("fpn.anchors", "c4.anchors"),
     },
@@ -30,7 +36,7 @@ GOLDEN = {
         ),
     },
     "levels.npz": {
-        "ops_levels.npz": ("boxes", "level_detectron2_formula"),
+        "ops_levels.npz": ("boxes", "level_detectron2_formula", "level_torchvision"),
     },
     "losses.npz": {
         "ops_losses.npz": (
@@ -45,7 +51,13 @@ GOLDEN = {
     "multiscale.npz": {
         "ops_multiscale.npz": (
             *("features.p2", "features.p3", "features.p4", "features.p5", "boxes.0", "boxes.1"),
-            *("canonical56_ratio2_7x7", "levels_canonical56"),
+            *("canonical56_ratio2_7x7", "canonical56_ratio0_7x7", "levels_canonical56"),
+        ),
+    },
+    "transform_torchvision.npz": {
+        "ops_transform.npz": (
+            *("image.0", "image.1", "batch", "image_sizes"),
+            *("shapes_in", "shapes_out_800_1333"),
         ),
     },
     "nms.npz": {
@@ -57,11 +69,39 @@ GOLDEN = {
     },
     "roi_align.npz": {
         "ops_roi_align.npz": (
-            *("features", "rois", "aligned1_ratio1_7x7", "aligned1_ratio2_7x7"),
-            *("grad_weight", "grad_aligned1_ratio2"),
+            *("features", "rois", "grad_weight"),
+            *(f"aligned{a}_ratio{n}_7x7" for a in (0, 1) for n in (0, 1, 2)),
+            *(f"grad_aligned{a}_ratio{n}" for a in (0, 1) for n in (0, 2)),
         ),
     },
 }
+
+# Output file → folder of a whole tiny network: its weights and what it makes of one image.
+NETWORKS = {
+    "tiny_torchvision.npz": "tv_tiny_v1",
+    "tiny_torchvision_v2.npz": "tv_tiny_v2",
+    "tiny_detectron2.npz": "d2_tiny_fpn",
+}
+LEVELS = ("p2", "p3", "p4", "p5", "p6")
+NETWORK_ARRAYS = (
+    *("image.0", "image_sizes", *LEVELS, *(f"rpn_logits.{level}" for level in LEVELS)),
+    *(f"rpn_deltas.{level}" for level in LEVELS),
+    *("proposals.0", "class_logits", "box_deltas", "mask_logits", "boxes.0", "scores.0"),
+    *("labels.0", "masks_28.0", "masks.0"),
+)
+
+
+def make_networks(source, target, only=None):
+    """Writes the golden files of whole networks; weights are named "weights.KEY"."""
+    for output, folder in NETWORKS.items():
+        if only and output not in only:
+            continue
+        with np.load(pathlib.Path(source) / folder / "weights.npz") as stored:
+            arrays = {f"weights.{key}": stored[key] for key in stored.files}
+        with np.load(pathlib.Path(source) / folder / "single.npz") as stored:
+            arrays |= {name: stored[name] for name in NETWORK_ARRAYS}
+        arrays["masks.0"] = arrays["masks.0"] >= 0.5
+        np.savez_compressed(pathlib.Path(target) / output, **arrays)
 
 
 def make_golden(source, target, only=None):
@@ -95,3 +135,4 @@ if __name__ == "__main__":
     parser.add_argument("only", nargs="*", help="output files; all without")
     arguments = parser.parse_args()
     make_golden(arguments.source, here, arguments.only)
+    make_networks(arguments.source, here, arguments.only)

@@ -19,7 +19,7 @@ def align_one(features, box, output_size, sampling_ratio, stride=1):
     return out[0, 0, :, :, 0].numpy()
 
 
-def align_golden(data, sampling_ratio):
+def align_golden(data, sampling_ratio, aligned):
     """The golden RoIs, of which each names its image, as a padded batch and back."""
     features = tf.constant(data["features"].transpose(0, 2, 3, 1))
     rois = data["rois"]
@@ -28,7 +28,7 @@ def align_golden(data, sampling_ratio):
         tape.watch(features)
         out = roi_align(
             [features], boxes, tf.zeros([2, len(rois)], tf.int32), output_size=7, strides=[4],
-            sampling_ratio=sampling_ratio,
+            sampling_ratio=sampling_ratio, aligned=aligned,
         )  # fmt: skip
         index = np.stack([rois[:, 0], np.arange(len(rois))], axis=1).astype(np.int32)
         out = tf.gather_nd(out, index)
@@ -119,19 +119,22 @@ def test_roi_align_of_a_flipped_image_is_flipped():
     np.testing.assert_allclose(mirrored[..., ::-1, :], out, atol=1e-5)
 
 
-@pytest.mark.parametrize("sampling_ratio", [1, 2])
-def test_roi_align_equals_torchvision(golden, sampling_ratio):
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("sampling_ratio", [0, 1, 2])
+def test_roi_align_equals_torchvision(golden, sampling_ratio, aligned):
     # 24 RoIs: inside, partly and wholly outside the map, empty and reversed.
     data = golden("roi_align")
-    out, _ = align_golden(data, sampling_ratio)
-    expected = data[f"aligned1_ratio{sampling_ratio}_7x7"].transpose(0, 2, 3, 1)
+    out, _ = align_golden(data, sampling_ratio, aligned)
+    expected = data[f"aligned{int(aligned)}_ratio{sampling_ratio}_7x7"].transpose(0, 2, 3, 1)
     np.testing.assert_allclose(out, expected, atol=5e-5)
 
 
-def test_roi_align_gradient_equals_torchvision(golden):
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("sampling_ratio", [0, 2])
+def test_roi_align_gradient_equals_torchvision(golden, sampling_ratio, aligned):
     data = golden("roi_align")
-    _, gradient = align_golden(data, 2)
-    expected = data["grad_aligned1_ratio2"].transpose(0, 2, 3, 1)
+    _, gradient = align_golden(data, sampling_ratio, aligned)
+    expected = data[f"grad_aligned{int(aligned)}_ratio{sampling_ratio}"].transpose(0, 2, 3, 1)
     np.testing.assert_allclose(gradient, expected, atol=1e-4)
 
 
@@ -158,22 +161,31 @@ def test_roi_align_gradient_is_the_adjoint(channels):
     assert abs(expected) > 10
 
 
-def test_roi_align_on_a_pyramid_equals_torchvision(golden):
+@pytest.mark.parametrize("sampling_ratio", [0, 2])
+def test_roi_align_on_a_pyramid_equals_torchvision(golden, sampling_ratio):
     data = golden("multiscale")
     features = [tf.constant(data[f"features.p{i}"].transpose(0, 2, 3, 1)) for i in (2, 3, 4, 5)]
     counts = [len(data["boxes.0"]), len(data["boxes.1"])]
     stored = np.split(data["levels_canonical56"], counts[:1])
-    expected = np.split(data["canonical56_ratio2_7x7"].transpose(0, 2, 3, 1), counts[:1])
+    pooled = data[f"canonical56_ratio{sampling_ratio}_7x7"].transpose(0, 2, 3, 1)
+    expected = np.split(pooled, counts[:1])
     boxes, levels = np.zeros((2, 14, 4), np.float32), np.zeros((2, 14), np.int32)
     for i in range(2):
         boxes[i, : counts[i]], levels[i, : counts[i]] = data[f"boxes.{i}"], stored[i]
-    strides = np.array(STRIDES)[levels][..., None]
-    assert ((boxes[..., 2:] - boxes[..., :2] >= strides)[boxes[..., 2] > 0]).all()
-    # The golden is unaligned: it takes value i of a map to sit at i, half a cell further left.
-    out = roi_align(features, tf.constant(boxes + strides / 2, tf.float32), tf.constant(levels),
-                    output_size=7, strides=STRIDES)  # fmt: skip
+    out = roi_align(features, tf.constant(boxes), tf.constant(levels), output_size=7,
+                    strides=STRIDES, sampling_ratio=sampling_ratio, aligned=False)  # fmt: skip
     for i in range(2):
         np.testing.assert_allclose(out[i, : counts[i]], expected[i], atol=5e-5)
+
+
+@pytest.mark.parametrize("sampling_ratio", [0, 1, 2])
+def test_a_box_a_cell_wide_at_the_end_of_its_map_does_not_read_the_next_one(sampling_ratio):
+    # Not aligned, it grows to a cell and reaches out of the image, where there is nothing.
+    features = [tf.ones([1, 8, 8, 1]), tf.fill([1, 4, 4, 1], 1000.0)]
+    out = roi_align(features, tf.constant([[[31.9, 0.0, 32.0, 32.0]]]), tf.zeros([1, 1], tf.int32),
+                    output_size=1, strides=(4, 8), sampling_ratio=sampling_ratio,
+                    aligned=False)  # fmt: skip
+    assert float(out[0, 0, 0, 0, 0]) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -200,6 +212,12 @@ def test_roi_levels_equal_detectron2(golden):
     np.testing.assert_array_equal(levels[clear], (data["level_detectron2_formula"] - 2)[clear])
 
 
+def test_roi_levels_equal_torchvision(golden):
+    data = golden("levels")
+    levels = roi_levels(tf.constant(data["boxes"]), 4, rule="torchvision").numpy()
+    np.testing.assert_array_equal(levels, data["level_torchvision"] - 2)
+
+
 def test_roi_levels_of_a_pyramid_equal_torchvision(golden):
     data = golden("multiscale")
     boxes = np.concatenate([data["boxes.0"], data["boxes.1"]])
@@ -218,7 +236,8 @@ def test_layer_pools_each_box_from_its_level():
 def test_layer_fulfils_the_layer_contract():
     features = [tf.random.normal([2, 32 // 2**i, 64 // 2**i, 3]) for i in range(4)]
     boxes = tf.constant([[[3.0, 5, 120, 90], [100, 30, 256, 128]]] * 2)
-    check_layer(RoIAlign(3, STRIDES, sampling_ratio=1, canonical_size=56.0), features, boxes)
+    layer = RoIAlign(3, STRIDES, 1, canonical_size=56.0, aligned=False, level_rule="torchvision")
+    check_layer(layer, features, boxes)
 
 
 def test_layer_does_not_round_boxes_to_bfloat16():
@@ -238,11 +257,10 @@ def test_layer_is_not_compiled_with_xla():
     assert not RoIAlign(7, STRIDES).supports_jit
 
 
-@pytest.mark.parametrize("name", ["output_size", "sampling_ratio"])
-def test_layer_names_a_value_below_1(name):
-    arguments = {"output_size": 7, "strides": STRIDES, name: 0}
-    with pytest.raises(ValueError, match=f"{name}=0"):
-        RoIAlign(**arguments)
+@pytest.mark.parametrize(("name", "value"), [("output_size", 0), ("sampling_ratio", -1)])
+def test_layer_names_a_bad_value(name, value):
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        RoIAlign(**{"output_size": 7, "strides": STRIDES, name: value})
 
 
 def test_layer_inside_a_model_is_restored_from_its_config():

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from keras_maskrcnn.ops import anchors as anchor_ops
@@ -42,6 +43,20 @@ def test_pyramid_anchors_equal_detectron2(golden):
         for stride, size in zip(STRIDES, SIZES, strict=True)
     ]
     np.testing.assert_allclose(np.concatenate(levels), golden("anchors")["fpn.anchors"], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fpn", "uneven"])
+def test_rounded_anchors_equal_torchvision(golden, name):
+    # Strides fit the padded image: 100 x 75 pixels over 13 x 10 cells are 7 x 7 pixels a cell.
+    expected = golden("anchors_torchvision")[f"{name}.anchors"]
+    if name == "fpn":
+        grids = [(-(-128 // s), -(-192 // s), [128 // -(-128 // s), 192 // -(-192 // s)], [size])
+                 for s, size in zip(STRIDES, SIZES, strict=True)]  # fmt: skip
+    else:
+        grids = [(13, 10, [100 // 13, 75 // 10], [16])]
+    ratios = RATIOS if name == "fpn" else [1]
+    levels = [anchor_ops.level_anchors(*grid, ratios, rounded=True) for grid in grids]
+    np.testing.assert_array_equal(np.concatenate(levels), expected)
 
 
 def test_single_map_anchors_equal_detectron2(golden):

@@ -90,6 +90,16 @@ def test_paste_agrees_with_detectron2():
         np.testing.assert_array_equal(binary, golden["pasted_bool"][i])
 
 
+def test_torchvisions_paste_equals_torchvision():
+    golden, expected = np.load(GOLDEN), np.load(GOLDEN.with_name("paste_torchvision.npz"))
+    height, width = (int(v) for v in golden["image_size"])
+    for mask, box, pasted in zip(golden["masks"], golden["boxes"], expected["pasted"], strict=True):
+        region, (top, left) = masks.paste(mask, box, height, width, "torchvision")
+        whole = np.zeros((height, width), np.float32)
+        whole[top : top + region.shape[0], left : left + region.shape[1]] = region
+        np.testing.assert_allclose(whole, pasted, atol=1e-5)
+
+
 def test_crop_of_a_cell_per_pixel_copies_the_pixels():
     image = np.zeros((8, 9), np.uint8)
     image[2:5, 3:6] = [[1, 0, 1], [0, 1, 0], [1, 1, 0]]

@@ -1,0 +1,175 @@
+"""Puts the arrays of a peer's checkpoint into a model, and accounts for every one of them."""
+
+import dataclasses
+import re
+
+import numpy as np
+
+from keras_maskrcnn.weights import names
+from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint
+
+NETWORKS = ("backbone", "fpn", "rpn_head", "box_head", "mask_head")
+PREDICTORS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
+_VARIABLES = {
+    "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
+    "moving_mean": "running_mean", "moving_variance": "running_var",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a checkpoint's keys became.
+
+    Attributes:
+        matched: dict of our variables to the file's keys.
+        skipped: dict of the file's keys to the reason.
+        missing: tuple of our variables that keep the values they had.
+    """
+
+    matched: dict
+    skipped: dict
+    missing: tuple
+
+    def __str__(self):
+        lines = [f"matched {len(self.matched)} arrays"]
+        by_reason = {}
+        for key, reason in self.skipped.items():
+            by_reason.setdefault(reason, []).append(key)
+        for reason, keys in by_reason.items():
+            lines.append(f"skipped {len(keys)} ({reason}): {_some(keys)}")
+        if self.missing:
+            lines.append(f"left as they were {len(self.missing)}: {_some(self.missing)}")
+        return "\n".join(lines)
+
+
+def load_torchvision(model, path, *, skip_predictors=False, verbose=True):
+    """Loads a torchvision detector, or a torchvision or timm ResNet as the backbone.
+
+    The model needs torchvision's conventions to give torchvision's detections: the presets whose
+    names end in `_torchvision` or `_torchvision_v2`.
+
+    Args:
+        model: MaskRCNN.
+        path: str. A file that `read_checkpoint` reads.
+        skip_predictors: bool. Leaves out the layers that depend on the classes.
+        verbose: bool. Whether to print the report.
+
+    Returns:
+        Report.
+
+    Raises:
+        CheckpointError: if the file cannot be read, an array has another shape than our variable,
+            or a key or variable is left over. The model is not changed then.
+    """
+    return _load(model, path, "torchvision", skip_predictors, verbose)
+
+
+def load_detectron2(model, path, *, skip_predictors=False, verbose=True):
+    """Loads a detectron2 detector, or one of its ImageNet ResNets (also Caffe2's) as the backbone.
+
+    The model needs detectron2's conventions to give its detections: the presets whose names end
+    in `_detectron2`. Channels of the first convolution go from BGR to RGB, and background from
+    last to first.
+
+    Args, returns and raises as `load_torchvision`.
+    """
+    return _load(model, path, "detectron2", skip_predictors, verbose)
+
+
+def _load(model, path, source, skip_predictors, verbose):
+    arrays = read_checkpoint(path)
+    backbone = names.rename_backbone(arrays, source)
+    arrays = arrays if backbone is None else backbone
+    translate = {
+        "torchvision": names.torchvision_names, "detectron2": names.detectron2_names,
+    }[source]  # fmt: skip
+    values, matched, missing, skipped = {}, {}, [], {}
+    for network in NETWORKS if backbone is None else NETWORKS[:1]:
+        for variable in getattr(model, network).weights:
+            layer, *_, name = variable.path.split("/")
+            layer, full_name = f"{network}/{layer}", f"{network}/{variable.path}"
+            own, norm = translate(layer, arrays)
+            key = f"{norm if '/norm/' in variable.path else own}.{_VARIABLES[name]}"
+            if key not in arrays:
+                missing.append((full_name, key))
+            elif skip_predictors and layer in PREDICTORS:
+                skipped[key] = "predictors, as asked"
+            else:
+                value = _convert(
+                    arrays[key], layer, name, variable.shape, source, model.config.box_pool_size**2
+                )
+                if value is None:
+                    raise _wrong_shape(path, key, arrays[key], full_name, variable, layer)
+                values[full_name], matched[full_name] = (variable, value), key
+    if missing:
+        wanted = [key for _, key in missing]
+        raise CheckpointError(
+            f"{path} has no {_some(wanted)} for the model's {_some([n for n, _ in missing])}. Is "
+            f"it a checkpoint of {source}, of the preset's architecture?"
+        )
+    for key in set(arrays) - set(matched.values()) - set(skipped):
+        reasons = [text for pattern, text in names.IGNORED.items() if re.fullmatch(pattern, key)]
+        if reasons:
+            skipped[key] = reasons[0]
+    left = sorted(set(arrays) - set(matched.values()) - set(skipped))
+    if left:
+        raise CheckpointError(
+            f"{path} holds {_some(left)}, which the model has no place for. Is the preset's "
+            "architecture that of the checkpoint?"
+        )
+    for variable, value in values.values():
+        variable.assign(value)
+    every = [f"{n}/{v.path}" for n in NETWORKS for v in getattr(model, n).weights]
+    report = Report(matched, skipped, tuple(name for name in every if name not in matched))
+    if verbose:
+        print(f"{path}\n{report}")
+    return report
+
+
+def _convert(array, layer, name, shape, source, cells):
+    """The peer's array in our layout; None if it does not fit. `cells` are those of a box RoI."""
+    array = np.asarray(array, np.float32)
+    if layer in PREDICTORS:
+        array = _classes(array, layer, source)
+    if name == "kernel" and array.ndim == 4:
+        # Also of a transposed convolution, where torch has (in, out, ...) and Keras (..., out, in).
+        array = array.transpose(2, 3, 1, 0)
+        if layer == "backbone/stem" and source == "detectron2":
+            array = array[:, :, ::-1]  # BGR
+    elif name == "kernel" and array.ndim == 2:
+        units, count = array.shape
+        if layer == "box_head/fc1":  # torch flattens channels first
+            if count % cells:
+                return None
+            array = array.reshape(units, count // cells, cells).transpose(2, 1, 0)
+            array = array.reshape(count, units)
+        else:
+            array = array.T
+    return array if array.shape == tuple(shape) else None
+
+
+def _classes(array, layer, source):
+    """Brings the rows of a predictor into our order: background first, and only in the logits."""
+    if source == "torchvision" and layer == "box_head/box_deltas":
+        return array[4:]
+    if source == "torchvision" and layer == "mask_head/logits":
+        return array[1:]
+    if source == "detectron2" and layer == "box_head/class_logits":
+        return np.roll(array, 1, axis=0)
+    return array
+
+
+def _wrong_shape(path, key, array, name, variable, layer):
+    hint = ""
+    if layer in PREDICTORS:
+        hint = " For another number of classes, leave the predictors out (skip_predictors)."
+    return CheckpointError(
+        f"{path}: {key} has the shape {tuple(array.shape)}, which does not fit the model's {name} "
+        f"of shape {tuple(variable.shape)}.{hint}"
+    )
+
+
+def _some(items, most=3):
+    items = list(items)
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more

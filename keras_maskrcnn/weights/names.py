@@ -1,0 +1,145 @@
+"""What our layers are called in the checkpoints of torchvision and detectron2.
+
+A map takes the name of one of our layers, "network/layer", to a pair: the peer's layer, and the
+peer's norm behind it ("" where there can be none).
+"""
+
+import re
+
+import numpy as np
+
+_TORCHVISION = {
+    r"backbone/stem": ("backbone.body.conv1", "backbone.body.bn1"),
+    r"backbone/res(\d)_(\d+)_conv(\d)": (
+        "backbone.body.layer{0-1}.{1}.conv{2}", "backbone.body.layer{0-1}.{1}.bn{2}",
+    ),
+    r"backbone/res(\d)_(\d+)_shortcut": (
+        "backbone.body.layer{0-1}.{1}.downsample.0", "backbone.body.layer{0-1}.{1}.downsample.1",
+    ),
+    r"fpn/lateral(\d)": (
+        "backbone.fpn.inner_blocks.{0-2}.0", "backbone.fpn.inner_blocks.{0-2}.1",
+    ),
+    r"fpn/output(\d)": (
+        "backbone.fpn.layer_blocks.{0-2}.0", "backbone.fpn.layer_blocks.{0-2}.1",
+    ),
+    r"rpn_head/conv(\d)": ("rpn.head.conv.{0-1}.0", ""),
+    r"rpn_head/logits": ("rpn.head.cls_logits", ""),
+    r"rpn_head/deltas": ("rpn.head.bbox_pred", ""),
+    r"box_head/conv(\d)": ("roi_heads.box_head.{0-1}.0", "roi_heads.box_head.{0-1}.1"),
+    r"box_head/fc1": ("roi_heads.box_head.fc6", ""),
+    r"box_head/fc2": ("roi_heads.box_head.fc7", ""),
+    r"box_head/class_logits": ("roi_heads.box_predictor.cls_score", ""),
+    r"box_head/box_deltas": ("roi_heads.box_predictor.bbox_pred", ""),
+    r"mask_head/conv(\d)": ("roi_heads.mask_head.{0-1}.0", "roi_heads.mask_head.{0-1}.1"),
+    r"mask_head/deconv": ("roi_heads.mask_predictor.conv5_mask", ""),
+    r"mask_head/logits": ("roi_heads.mask_predictor.mask_fcn_logits", ""),
+}  # fmt: skip
+# v2: the fully connected layer follows four convolutions and a Flatten in one Sequential.
+_TORCHVISION_V2 = {r"box_head/fc1": ("roi_heads.box_head.5", "")}
+
+_DETECTRON2 = {
+    r"backbone/stem": ("backbone.bottom_up.stem.conv1", "backbone.bottom_up.stem.conv1.norm"),
+    r"backbone/res(\d)_(\d+)_(conv\d|shortcut)": (
+        "backbone.bottom_up.res{0}.{1}.{2}", "backbone.bottom_up.res{0}.{1}.{2}.norm",
+    ),
+    r"fpn/(lateral|output)(\d)": ("backbone.fpn_{0}{1}", "backbone.fpn_{0}{1}.norm"),
+    r"rpn_head/conv1": ("proposal_generator.rpn_head.conv", ""),
+    r"rpn_head/logits": ("proposal_generator.rpn_head.objectness_logits", ""),
+    r"rpn_head/deltas": ("proposal_generator.rpn_head.anchor_deltas", ""),
+    r"box_head/conv(\d)": ("roi_heads.box_head.conv{0}", "roi_heads.box_head.conv{0}.norm"),
+    r"box_head/(fc\d)": ("roi_heads.box_head.{0}", ""),
+    r"box_head/class_logits": ("roi_heads.box_predictor.cls_score", ""),
+    r"box_head/box_deltas": ("roi_heads.box_predictor.bbox_pred", ""),
+    r"mask_head/conv(\d)": (
+        "roi_heads.mask_head.mask_fcn{0}", "roi_heads.mask_head.mask_fcn{0}.norm",
+    ),
+    r"mask_head/deconv": ("roi_heads.mask_head.deconv", ""),
+    r"mask_head/logits": ("roi_heads.mask_head.predictor", ""),
+}  # fmt: skip
+
+# Keys that no model of ours has a place for, and why that is no loss.
+IGNORED = {
+    r".*\.num_batches_tracked": "a counter of training steps",
+    r"pixel_(mean|std)": "our config has them",
+    r".*\.?cell_anchors\.\d": "our config has them",
+    r"(fc|classifier)\.(weight|bias)": "ImageNet's classifier",
+    r"(fc1000|pred|linear)[._](weight|bias|w|b)": "ImageNet's classifier",
+}
+
+
+def torchvision_names(layer, keys):
+    """Returns torchvision's names of one of our layers: (layer, norm)."""
+    version_2 = "roi_heads.box_head.5.weight" in keys
+    return _translate(layer, {**_TORCHVISION, **(_TORCHVISION_V2 if version_2 else {})})
+
+
+def detectron2_names(layer, keys):
+    """Returns detectron2's names of one of our layers: (layer, norm)."""
+    return _translate(layer, _DETECTRON2)
+
+
+def _translate(layer, table):
+    for pattern, names in table.items():
+        found = re.fullmatch(pattern, layer)
+        if found:
+            return tuple(_fill(name, found.groups()) for name in names)
+    raise ValueError(f"the layer {layer} has no counterpart in these checkpoints.")
+
+
+def _fill(name, groups):
+    """ "a{0}.b{1-2}" with ("3", "4") is "a3.b2"."""
+
+    def value(found):
+        index, less = found.groups()
+        return groups[int(index)] if less is None else str(int(groups[int(index)]) - int(less))
+
+    return re.sub(r"\{(\d)(?:-(\d))?\}", value, name)
+
+
+def rename_backbone(arrays, source):
+    """Gives the keys of a classifier's checkpoint the names they have inside a detector.
+
+    Args:
+        arrays: dict of str to array. torchvision's or timm's ("conv1.weight", "layer1.0..."),
+            detectron2's ("stem.conv1.weight", "res2.0...") or Caffe2's ("conv1_w",
+            "res2_0_branch2a_bn_s") ResNet.
+        source: "torchvision" or "detectron2".
+
+    Returns:
+        dict of str to array; None if this is no classifier's checkpoint.
+    """
+    if source == "torchvision" and "layer1.0.conv1.weight" in arrays:
+        body = re.compile(r"(conv1|bn1|layer\d)\..*")
+        return {f"backbone.body.{k}" if body.match(k) else k: v for k, v in arrays.items()}
+    if source == "detectron2":
+        if "res2_0_branch2a_w" in arrays:
+            arrays = _from_caffe2(arrays)
+        if "res2.0.conv1.weight" in arrays:
+            body = re.compile(r"(stem|res\d)\..*")
+            return {f"backbone.bottom_up.{k}" if body.match(k) else k: v for k, v in arrays.items()}
+    return None
+
+
+def _from_caffe2(arrays):
+    """Caffe2's names -> detectron2's. Its norms are affine maps without statistics."""
+    renamed = {}
+    for key, value in arrays.items():
+        name = key.replace("res_conv1_bn", "conv1_bn")
+        name = re.sub(r"^conv1(?=_)", "stem.conv1", name)
+        name = re.sub(r"^res(\d)_(\d+)_branch1(?=_)", r"res\1.\2.shortcut", name)
+        name = re.sub(
+            r"^res(\d)_(\d+)_branch2([abc])(?=_)",
+            lambda m: f"res{m[1]}.{m[2]}.conv{'abc'.index(m[3]) + 1}",
+            name,
+        )
+        for end, other in (("_bn_s", ".norm.weight"), ("_bn_b", ".norm.bias"), ("_w", ".weight")):
+            if name.endswith(end) and name.startswith(("stem", "res")):
+                name = name.removesuffix(end) + other
+                if end == "_bn_s":
+                    prefix = name.removesuffix("weight")
+                    renamed[f"{prefix}running_mean"] = np.zeros_like(value)
+                    # detectron2's frozen norm adds 1e-5 again.
+                    renamed[f"{prefix}running_var"] = np.full_like(value, 1 - 1e-5)
+                break
+        renamed[name] = value
+    return renamed

@@ -1,0 +1,256 @@
+"""The same weights give the same detections as torchvision and detectron2, stage by stage.
+
+The tiny networks of `golden/` are whole ResNet-50-FPN detectors at an eighth of the width; with
+../shared/golden there are more images and a training step.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_maskrcnn as mrcnn
+from keras_maskrcnn import losses
+from keras_maskrcnn.config import preset_config
+from keras_maskrcnn.layers.roi_align import roi_align
+from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.ops import masks as mask_ops
+
+SHARED = pathlib.Path(__file__).parents[2] / "shared" / "golden"
+TINY = dict(
+    num_classes=4, backbone_width=8, norm_epsilon=1e-5, fpn_channels=32, box_head_units=64,
+    mask_head_channels=32, image_min_side=128, image_max_side=200, canonical_roi_size=56.0,
+    anchor_sizes=(16.0, 32.0, 64.0, 128.0, 256.0), train_pre_nms=150, train_proposals=100,
+    test_pre_nms=150, test_proposals=100, detections_per_image=20,
+)  # fmt: skip
+PEERS = {"torchvision": "tv_tiny_v1", "torchvision_v2": "tv_tiny_v2", "detectron2": "d2_tiny_fpn"}
+
+
+@dataclasses.dataclass
+class Network:
+    peer: str
+    model: mrcnn.MaskRCNN
+
+    @property
+    def background_last(self):
+        return self.peer == "detectron2"
+
+
+@pytest.fixture(scope="module", params=PEERS)
+def network(request, golden, tmp_path_factory):
+    """A peer's tiny model, imported from its weights."""
+    data = golden(f"tiny_{request.param}")
+    weights = {k.removeprefix("weights."): v for k, v in data.items() if k.startswith("weights.")}
+    path = tmp_path_factory.mktemp("weights") / "weights.npz"
+    np.savez(path, **weights)
+    model = mrcnn.MaskRCNN(preset_config(f"mask_rcnn_resnet50_fpn_{request.param}", **TINY))
+    source = request.param.removesuffix("_v2")
+    report = getattr(mrcnn.weights, f"load_{source}")(model, path, verbose=False)
+    assert not report.missing
+    return Network(request.param, model)
+
+
+def channels_last(array):
+    return np.moveaxis(array, 1, -1)
+
+
+def assert_close(actual, expected, within):
+    """Equal within a share of the spread of the expected values."""
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=within * np.std(expected))
+
+
+def inputs_of(network, data, resize=True):
+    """What `data.batches` makes of the peer's images."""
+    images = [data[f"image.{i}"] for i in (0, 1) if f"image.{i}" in data]
+    originals = np.array([image.shape[:2] for image in images], np.int32)
+    if resize:
+        rule = network.model.config.resize_rule
+        images = [image_ops.resize(image, 128, 200, rule) for image in images]
+    sizes = np.array([image.shape[:2] for image in images], np.int32)
+    np.testing.assert_array_equal(sizes, data.get("image_sizes", sizes))
+    canvas = np.zeros((len(sizes), *(-(-sizes.max(axis=0) // 32) * 32), 3), np.float32)
+    for row, image, (height, width) in zip(canvas, images, sizes, strict=True):
+        row[:height, :width] = image
+    return {"images": canvas, "sizes": sizes, "original_sizes": originals}
+
+
+def check_forward(network, data):
+    """Every stage, from pixels to pasted masks."""
+    model, config, inputs = network.model, network.model.config, inputs_of(network, data)
+    count = len(inputs["sizes"])
+    features = model._features(inputs, False)
+    for level in ("p2", "p3", "p4", "p5", "p6"):
+        assert_close(features[level], channels_last(data[level]), 1e-4)
+    logits, deltas, _, proposals, _ = model._propose(
+        features, inputs["sizes"], False, config.test_pre_nms, config.test_proposals
+    )
+    for i, level in enumerate(("p2", "p3", "p4", "p5", "p6")):
+        expected = channels_last(data[f"rpn_logits.{level}"])
+        assert_close(logits[i], expected.reshape(count, -1), 1e-4)
+        expected = channels_last(data[f"rpn_deltas.{level}"])
+        assert_close(deltas[i], expected.reshape(count, -1, 4), 1e-4)
+    stored = np.stack([data[f"proposals.{i}"] for i in range(count)])
+    np.testing.assert_allclose(proposals, stored, atol=5e-3)  # pixels
+    logits, deltas = model._box_branch(features, tf.constant(stored), False)
+    expected = data["class_logits"].reshape(logits.shape)
+    assert_close(logits, np.roll(expected, 1, 2) if network.background_last else expected, 1e-4)
+    expected = data["box_deltas"].reshape(count, len(stored[0]), -1, 4)
+    assert_close(deltas, expected[:, :, -config.num_classes :], 1e-4)
+    outputs = model.predict_on_batch(inputs)
+    for i in range(count):
+        found = outputs["num_detections"][i]
+        assert found == len(data[f"scores.{i}"])
+        np.testing.assert_allclose(outputs["boxes"][i, :found], data[f"boxes.{i}"], atol=5e-3)
+        np.testing.assert_allclose(outputs["scores"][i, :found], data[f"scores.{i}"], atol=1e-4)
+        labels = data[f"labels.{i}"] + int(network.background_last)
+        np.testing.assert_array_equal(outputs["labels"][i, :found], labels)
+        masks = outputs["masks"][i, :found]
+        np.testing.assert_allclose(masks, data[f"masks_28.{i}"], atol=1e-3)
+        for mask, box, expected in zip(
+            masks, outputs["boxes"][i], data[f"masks.{i}"], strict=False
+        ):
+            size = expected.shape
+            pasted = mask_ops.paste_binary(mask, box, *size, rule=config.mask_paste) > 0
+            expected = expected >= 0.5
+            assert np.sum(pasted & expected) > 0.995 * np.sum(pasted | expected)
+
+
+def test_one_image(network, golden):
+    check_forward(network, golden(f"tiny_{network.peer}"))
+
+
+def shared(network, name):
+    path = SHARED / PEERS[network.peer] / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    with np.load(path) as stored:
+        return dict(stored)
+
+
+def test_a_padded_batch_of_two(network):
+    check_forward(network, shared(network, "batch.npz"))
+
+
+def padded(arrays, count, fill):
+    """Arrays of different lengths as one, for the second dimension of a batch."""
+    out = np.full((len(arrays), count, *arrays[0].shape[1:]), fill, np.asarray(arrays[0]).dtype)
+    for row, array in zip(out, arrays, strict=True):
+        row[: len(array)] = array
+    return out
+
+
+def torchvision_targets(data):
+    """What torchvision's step compared its outputs with; positives first, as we sample them."""
+    chosen = [np.argsort(data[f"roi_labels.{i}"] == 0, kind="stable") for i in (0, 1)]
+    rois, labels, deltas = (
+        np.stack([data[f"{name}.{i}"][chosen[i]] for i in (0, 1)])
+        for name in ("rois", "roi_labels", "roi_targets")
+    )
+    masks = padded([data[f"mask_targets.{i}"] for i in (0, 1)], 20, 0.0)
+    anchors = np.stack([data[f"rpn_targets.{i}"] for i in (0, 1)])
+    return rois, labels.astype(np.int32), deltas, masks, anchors
+
+
+def detectron2_targets(data, anchors):
+    """The same by detectron2's rules: nearest boxes, masks cut out by RoIAlign at 0.5."""
+    rois = np.stack([data[f"rois_sorted.{i}"] for i in (0, 1)])
+    labels = np.stack([data[f"roi_classes_sorted.{i}"] for i in (0, 1)]) + 1
+    labels = np.where(labels == 5, 0, labels).astype(np.int32)
+    order = np.argsort(labels == 0, axis=1, kind="stable")
+    rois, labels = (
+        np.take_along_axis(rois, order[..., None], 1),
+        np.take_along_axis(labels, order, 1),
+    )
+    deltas, masks, anchor_deltas = [], [], []
+    for i in (0, 1):
+        boxes = data[f"gt_boxes.{i}"]
+        matched = np.argmax(box_ops.iou(rois[i], boxes), axis=1)
+        deltas.append(box_ops.encode(boxes[matched], rois[i], (10.0, 10.0, 5.0, 5.0)).numpy())
+        nearest = np.argmax(box_ops.iou(anchors, boxes), axis=1)
+        anchor_deltas.append(box_ops.encode(boxes[nearest], anchors).numpy())
+        positive = labels[i] > 0
+        bitmasks = data[f"gt_masks.{i}"][matched[positive]].astype(np.float32)[..., None]
+        zeros = tf.zeros([len(bitmasks), 1], tf.int32)
+        cut = roi_align([tf.constant(bitmasks)], tf.constant(rois[i][positive][:, None]), zeros,
+                        output_size=28, strides=[1], sampling_ratio=0)  # fmt: skip
+        masks.append((cut[:, 0, ..., 0].numpy() >= 0.5).astype(np.float32))
+    return rois, labels, np.stack(deltas), padded(masks, 20, 0.0), np.stack(anchor_deltas)
+
+
+LOSSES = {
+    "torchvision": dict(
+        rpn_objectness="loss_objectness", rpn_box="loss_rpn_box_reg",
+        classifier="loss_classifier", box="loss_box_reg", mask="loss_mask",
+    ),
+    "detectron2": dict(
+        rpn_objectness="loss_rpn_cls", rpn_box="loss_rpn_loc", classifier="loss_cls",
+        box="loss_box_reg", mask="loss_mask",
+    ),
+}  # fmt: skip
+KERNELS = {
+    "torchvision": ("backbone.body.conv1", "roi_heads.box_predictor.cls_score",
+                    "roi_heads.box_predictor.bbox_pred",
+                    "roi_heads.mask_predictor.mask_fcn_logits", "rpn.head.bbox_pred"),
+    "detectron2": ("backbone.bottom_up.stem.conv1", "roi_heads.box_predictor.cls_score",
+                   "roi_heads.box_predictor.bbox_pred", "roi_heads.mask_head.predictor",
+                   "proposal_generator.rpn_head.anchor_deltas"),
+}  # fmt: skip
+
+
+def test_losses_and_gradients(network):
+    if network.peer not in LOSSES:
+        pytest.skip("the golden training steps are of v1 and detectron2")
+    data, model, peer = shared(network, "train.npz"), network.model, network.peer
+    config = model.config
+    model.backbone.trainable = True  # the peer's step has a gradient down to the first convolution
+    inputs = inputs_of(network, data, resize=peer == "torchvision")
+    rpn_labels = np.stack([data[f"rpn_labels.{i}"] for i in (0, 1)]).astype(np.int32)
+    kernels = [
+        model.backbone.get_layer("stem").kernel, model.box_head.get_layer("class_logits").kernel,
+        model.box_head.get_layer("box_deltas").kernel, model.mask_head.get_layer("logits").kernel,
+        model.rpn_head.get_layer("deltas").kernel,
+    ]  # fmt: skip
+    with tf.GradientTape() as tape:
+        tape.watch([kernel.value for kernel in kernels])
+        features = model._features(inputs, True)
+        logits, deltas, anchors, *_ = model._propose(features, inputs["sizes"], True, 150, 100)
+        logits, deltas = tf.concat(logits, axis=1), tf.concat(deltas, axis=1)
+        rois, labels, box_targets, mask_targets, anchor_targets = (
+            torchvision_targets(data) if peer == "torchvision"
+            else detectron2_targets(data, tf.concat(anchors, axis=0))
+        )  # fmt: skip
+        class_logits, box_deltas = model._box_branch(features, tf.constant(rois), True)
+        own = tf.one_hot(np.maximum(labels - 1, 0), 4)
+        box_deltas = tf.einsum("bscd,bsc->bsd", box_deltas, own)
+        mask_logits = model._mask_branch(features, tf.constant(rois[:, :20]), True)
+        # detectron2 divides by a constant, here 40,000 anchors an image.
+        share = 1.0 if peer == "torchvision" else rpn_labels.shape[1] / 40_000
+        rpn = config.rpn_loss_divisor
+        terms = {
+            "rpn_objectness": share * losses.objectness_loss(logits, rpn_labels, rpn),
+            "rpn_box": share * losses.box_loss(
+                deltas, anchor_targets, rpn_labels, config.rpn_box_beta, rpn),
+            "classifier": losses.classifier_loss(class_logits, labels, config.roi_loss_divisor),
+            "box": losses.box_loss(
+                box_deltas, box_targets, labels, config.box_beta, config.roi_loss_divisor),
+            "mask": losses.mask_loss(mask_logits, mask_targets, labels[:, :20]),
+        }  # fmt: skip
+        total = tf.add_n(list(terms.values()))
+    for name, golden_name in LOSSES[peer].items():
+        assert float(terms[name]) == pytest.approx(float(data[golden_name]), rel=1e-4), name
+    gradients = tape.gradient(total, [kernel.value for kernel in kernels])
+    for key, gradient in zip(KERNELS[peer], gradients, strict=True):
+        expected = data[f"grad.{key}.weight"]
+        gradient = np.transpose(gradient)
+        if gradient.ndim == 4:
+            gradient = np.swapaxes(gradient, 2, 3)
+        if "cls_score" in key and network.background_last:
+            gradient = np.roll(gradient, -1, axis=0)
+        if gradient.shape[1] == 3 and network.background_last:
+            gradient = gradient[:, ::-1]  # BGR
+        expected = expected[-len(gradient) :]  # torchvision has deltas and masks of background too
+        error = np.linalg.norm(gradient - expected) / np.linalg.norm(expected)
+        assert error < 1e-3, f"{key}: {error}"

@@ -1,0 +1,170 @@
+import pathlib
+
+import numpy as np
+import pytest
+
+import keras_maskrcnn as mrcnn
+from keras_maskrcnn import cli
+from keras_maskrcnn.weights import CheckpointError, load_detectron2, load_torchvision
+from keras_maskrcnn.weights.names import detectron2_names, rename_backbone, torchvision_names
+
+TINY = dict(
+    num_classes=4, backbone_width=8, fpn_channels=32, box_head_units=64, mask_head_channels=32
+)
+
+
+@pytest.fixture(scope="module")
+def arrays(golden):
+    """A torchvision state dict of an eighth of the width, with 4 classes and background."""
+    data = golden("tiny_torchvision")
+    return {k.removeprefix("weights."): v for k, v in data.items() if k.startswith("weights.")}
+
+
+def new_model(**overrides):
+    preset = "mask_rcnn_resnet50_fpn_torchvision"
+    return mrcnn.MaskRCNN.from_preset(preset, **{**TINY, **overrides})
+
+
+def write(arrays, tmp_path):
+    path = tmp_path / "model.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def test_every_array_is_accounted_for(arrays, tmp_path, capsys):
+    report = load_torchvision(new_model(), write(arrays, tmp_path))
+    assert set(report.matched.values()) == set(arrays)
+    assert not report.missing and not report.skipped
+    assert f"matched {len(arrays)} arrays" in capsys.readouterr().out
+
+
+def test_a_key_too_many_is_an_error_and_changes_nothing(arrays, tmp_path):
+    model = new_model()
+    before = model.get_weights()
+    path = write({**arrays, "roi_heads.keypoint_head.0.weight": np.zeros(3)}, tmp_path)
+    with pytest.raises(CheckpointError, match="model.npz holds roi_heads.keypoint_head.0.weight"):
+        load_torchvision(model, path)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_key_too_few_is_an_error(arrays, tmp_path):
+    short = {k: v for k, v in arrays.items() if k != "rpn.head.bbox_pred.bias"}
+    with pytest.raises(CheckpointError, match="has no rpn.head.bbox_pred.bias .* rpn_head/deltas"):
+        load_torchvision(new_model(), write(short, tmp_path))
+
+
+def test_another_depth_is_an_error(arrays, tmp_path):
+    with pytest.raises(CheckpointError, match=r"has no backbone.body.layer3.6\.\S+.*preset"):
+        load_torchvision(new_model(backbone="resnet101"), write(arrays, tmp_path))
+
+
+def test_another_class_count_is_an_error_that_names_the_way_out(arrays, tmp_path):
+    with pytest.raises(CheckpointError, match=r"bbox_pred.*\(20, 64\).*skip_predictors"):
+        load_torchvision(new_model(num_classes=7), write(arrays, tmp_path))
+
+
+def test_skipped_predictors_stay_as_they_were_and_are_named(arrays, tmp_path):
+    model = new_model(num_classes=7)
+    before = model.box_head.get_layer("class_logits").kernel.numpy()
+    report = load_torchvision(model, write(arrays, tmp_path), skip_predictors=True)
+    np.testing.assert_array_equal(model.box_head.get_layer("class_logits").kernel, before)
+    assert len(report.skipped) == len(report.missing) == 6
+    assert "box_head/class_logits/kernel" in report.missing
+    assert "left as they were 6" in str(report)
+
+
+def test_an_imagenet_resnet_is_loaded_as_the_backbone(arrays, tmp_path):
+    body = "backbone.body."
+    resnet = {k.removeprefix(body): v for k, v in arrays.items() if k.startswith(body)}
+    resnet |= {"fc.weight": np.zeros((1000, 256)), "bn1.num_batches_tracked": np.array(3)}
+    model = new_model()
+    report = load_torchvision(model, write(resnet, tmp_path))
+    expected = arrays["backbone.body.conv1.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(model.backbone.get_layer("stem").kernel, expected)
+    assert set(report.skipped.values()) == {"ImageNet's classifier", "a counter of training steps"}
+    assert {name.split("/")[0] for name in report.missing} == {
+        "fpn", "rpn_head", "box_head", "mask_head",
+    }  # fmt: skip
+
+
+def test_caffe2s_resnet_gets_detectron2s_names():
+    renamed = rename_backbone(
+        {
+            "conv1_w": np.zeros(1), "res_conv1_bn_s": np.zeros(8), "res_conv1_bn_b": np.zeros(8),
+            "res2_0_branch2a_w": np.zeros(2), "res2_0_branch2c_bn_b": np.zeros(3),
+            "res2_0_branch1_w": np.zeros(4), "fc1000_w": np.zeros(5),
+        },
+        "detectron2",
+    )  # fmt: skip
+    top = "backbone.bottom_up."
+    assert set(renamed) == {
+        f"{top}stem.conv1.weight", f"{top}stem.conv1.norm.weight", f"{top}stem.conv1.norm.bias",
+        f"{top}stem.conv1.norm.running_mean", f"{top}stem.conv1.norm.running_var",
+        f"{top}res2.0.conv1.weight", f"{top}res2.0.conv3.norm.bias",
+        f"{top}res2.0.shortcut.weight", "fc1000_w",
+    }  # fmt: skip
+    np.testing.assert_allclose(renamed[f"{top}stem.conv1.norm.running_var"] + 1e-5, 1.0)
+
+
+def test_names_of_a_layer():
+    assert torchvision_names("backbone/res4_2_conv3", ()) == (
+        "backbone.body.layer3.2.conv3",
+        "backbone.body.layer3.2.bn3",
+    )
+    assert torchvision_names("fpn/lateral5", ())[0] == "backbone.fpn.inner_blocks.3.0"
+    assert torchvision_names("box_head/fc1", ())[0] == "roi_heads.box_head.fc6"
+    assert detectron2_names("fpn/output3", ())[0] == "backbone.fpn_output3"
+    with pytest.raises(ValueError, match="box_head/fc9"):
+        torchvision_names("box_head/fc9", ())
+
+
+def test_background_moves_from_last_to_first(golden, tmp_path):
+    data = golden("tiny_detectron2")
+    arrays = {k.removeprefix("weights."): v for k, v in data.items() if k.startswith("weights.")}
+    model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn_detectron2", **TINY)
+    load_detectron2(model, write(arrays, tmp_path), verbose=False)
+    bias = model.box_head.get_layer("class_logits").bias.numpy()
+    stored = arrays["roi_heads.box_predictor.cls_score.bias"]
+    np.testing.assert_array_equal(bias, [stored[4], *stored[:4]])
+    stem = model.backbone.get_layer("stem").kernel.numpy()
+    stored = arrays["backbone.bottom_up.stem.conv1.weight"]
+    np.testing.assert_array_equal(stem[:, :, 0], stored[:, 2].transpose(1, 2, 0))
+
+
+def flags(path, output):
+    return [
+        "import-weights", "--source=torchvision", "--preset=mask_rcnn_resnet50_fpn_torchvision",
+        f"--checkpoint={path}", f"--output={output}", "--num_classes=4", "--backbone_width=8",
+        "--fpn_channels=32", "--box_head_units=64", "--mask_head_channels=32",
+    ]  # fmt: skip
+
+
+def test_command_writes_a_model(arrays, tmp_path, capsys):
+    import keras
+
+    argv = flags(write(arrays, tmp_path), tmp_path / "model.keras")
+    assert cli.run(argv) == 0
+    assert "matched 307 arrays" in capsys.readouterr().out
+    model = keras.models.load_model(tmp_path / "model.keras")
+    assert model.config.mask_paste == "torchvision"
+    assert cli.run(argv) == 1  # nothing is overwritten without being asked
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "no such file"),
+        (b"cos\nsystem\n(S'touch was_here'\ntR.", "is refused: its pickle wants to call os.system"),
+        (b"\x80\x02}q\x00(X\x01\x00", "is broken"),
+    ],
+)
+def test_command_answers_a_bad_file_with_one_line(content, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = pathlib.Path("model.pth")
+    if content is not None:
+        path.write_bytes(content)
+    assert cli.run(flags(path, "model.keras")) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert words in line and "model.pth" in line
+    assert not pathlib.Path("was_here").exists()
