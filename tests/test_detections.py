@@ -1,12 +1,11 @@
 import dataclasses
-import types
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn import detections
+from keras_maskrcnn import MaskRCNNConfig, detections
 from keras_maskrcnn.ops import masks as mask_ops
 
 
@@ -39,7 +38,7 @@ class FakeModel:
 
     @property
     def config(self):
-        return types.SimpleNamespace(class_names=self.class_names)
+        return MaskRCNNConfig(num_classes=3, class_names=self.class_names)
 
 
 def test_coco_results_hold_the_pasted_masks():

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from keras_maskrcnn import data, evaluation
+from keras_maskrcnn import MaskRCNNConfig, data, evaluation
 from keras_maskrcnn.ops import masks as mask_ops
 
 NUM_IMAGES, SLOTS, CATEGORY_IDS = 5, 12, (3, 7, 15)
@@ -88,11 +88,8 @@ class Oracle(keras.Model):
 
     def __init__(self, dataset, detections_per_image=100, noise=0.0, empty=False):
         super().__init__()
-        self.config = types.SimpleNamespace(
-            image_min_side=64,
-            image_max_side=96,
-            category_ids=(),
-            detections_per_image=detections_per_image,
+        self.config = MaskRCNNConfig(
+            image_min_side=64, image_max_side=96, detections_per_image=detections_per_image
         )
         rng = np.random.default_rng(1)
         stored = {
