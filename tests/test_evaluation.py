@@ -73,7 +73,7 @@ def dataset(tmp_path):
 def fake_batches(monkeypatch):
     """Stands in for data.batches: black images; the original height tells which one it is."""
 
-    def batches(dataset, batch_size, *, training, min_side, max_side, targets):
+    def batches(dataset, batch_size, *, training, min_side, max_side, targets, resize_rule):
         assert not training and not targets and (min_side, max_side) == (64, 96)
         sizes = np.array(dataset.sizes, np.int32)
         images = np.zeros((len(sizes), 64, 96, 3), np.float32)
