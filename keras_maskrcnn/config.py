@@ -82,6 +82,7 @@ class MaskRCNNConfig:
     box_head_units: int = 1024
     mask_head_convs: int = 4
     mask_head_channels: int = 256
+    head_init: str = "detectron2"  # torchvision's predictors begin with larger weights
 
     # Losses: smooth L1 is quadratic below beta
     rpn_box_beta: float = 1 / 9
@@ -153,7 +154,7 @@ class MaskRCNNConfig:
         )
         for name in at_least_0.split():
             require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("resize_rule", "anchor_rule", "roi_level_rule", "mask_paste"):
+        for name in ("resize_rule", "anchor_rule", "roi_level_rule", "head_init", "mask_paste"):
             require(name, getattr(self, name) in PEERS, f"one of {', '.join(PEERS)}")
         for name in ("rpn_loss_divisor", "roi_loss_divisor"):
             require(name, getattr(self, name) in ("slots", "sampled"), "slots or sampled")
@@ -180,7 +181,7 @@ _TORCHVISION = dict(
     num_classes=90, resize_rule="torchvision", anchor_rule="torchvision",
     roi_level_rule="torchvision", roi_aligned=False, mask_paste="torchvision",
     rpn_loss_divisor="sampled", roi_loss_divisor="sampled", rpn_min_size=1e-3, box_min_size=1e-2,
-    box_beta=1 / 9, soft_mask_targets=True,
+    head_init="torchvision", box_beta=1 / 9, soft_mask_targets=True,
 )  # fmt: skip
 _TORCHVISION_V2 = dict(
     _TORCHVISION, norm="batch", head_norm="batch", rpn_head_convs=2, box_head_convs=4,

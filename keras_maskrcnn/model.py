@@ -87,11 +87,12 @@ class MaskRCNN(keras.Model):
         self.box_head = heads.box_head(
             width, pool_size=config.box_pool_size, units=config.box_head_units,
             num_classes=config.num_classes, convs=config.box_head_convs,
-            layers=config.box_head_layers, norm=config.head_norm,
+            layers=config.box_head_layers, norm=config.head_norm, init=config.head_init,
         )  # fmt: skip
         self.mask_head = heads.mask_head(
             width, pool_size=config.mask_pool_size, convs=config.mask_head_convs,
             width=config.mask_head_channels, num_classes=config.num_classes, norm=config.head_norm,
+            init=config.head_init,
         )  # fmt: skip
 
     @classmethod

@@ -64,6 +64,7 @@ from keras_maskrcnn.config import PRESETS, MaskRCNNConfig, preset_config
         ("box_head_units", 0),
         ("mask_head_convs", 0),
         ("mask_head_channels", 0),
+        ("head_init", "zeros"),
         ("rpn_box_beta", -1.0),
         ("box_beta", -1.0),
         ("score_threshold", 1.5),

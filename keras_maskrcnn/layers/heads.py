@@ -2,11 +2,18 @@
 
 import keras
 
-from keras_maskrcnn.layers.conv import XAVIER, ConvNorm
+from keras_maskrcnn.layers.conv import HE_NORMAL, XAVIER, ConvNorm
 
 
 def _normal(stddev):
     return keras.initializers.RandomNormal(stddev=stddev)
+
+
+def _dense(init, stddev=None):
+    """Initializer of a fully connected layer; stddev: detectron2's, for a predictor."""
+    if init == "torchvision":  # PyTorch's default, uniform within 1 / sqrt(fan in)
+        return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+    return XAVIER.clone() if stddev is None else _normal(stddev)
 
 
 def rpn_head(channels, *, num_anchors, convs=1):
@@ -32,7 +39,9 @@ def rpn_head(channels, *, num_anchors, convs=1):
     return keras.Model(features, [logits, deltas], name="rpn_head")
 
 
-def box_head(channels, *, pool_size, units, num_classes, convs=0, layers=2, norm=""):
+def box_head(
+    channels, *, pool_size, units, num_classes, convs=0, layers=2, norm="", init="detectron2"
+):
     """Builds the head of fully connected layers, two in the paper (FPN §4.2; Figure 4, right).
 
     Args:
@@ -43,6 +52,7 @@ def box_head(channels, *, pool_size, units, num_classes, convs=0, layers=2, norm
         convs: int. 3x3 convolutions before them: 4 in torchvision's v2.
         layers: int. Fully connected ones.
         norm: str. Of the convolutions, as in `ConvNorm`.
+        init: "detectron2" or "torchvision". Whose initial weights the Dense layers have.
 
     Returns:
         A Keras model: (R, m, m, channels) -> class logits (R, C + 1) with background first, deltas
@@ -54,19 +64,19 @@ def box_head(channels, *, pool_size, units, num_classes, convs=0, layers=2, norm
     x = keras.layers.Flatten(name="flatten")(x)
     for i in range(1, layers + 1):
         x = keras.layers.Dense(
-            units, activation="relu", kernel_initializer=XAVIER.clone(), name=f"fc{i}"
+            units, activation="relu", kernel_initializer=_dense(init), name=f"fc{i}"
         )(x)
     logits = keras.layers.Dense(
-        num_classes + 1, kernel_initializer=_normal(0.01), name="class_logits"
+        num_classes + 1, kernel_initializer=_dense(init, 0.01), name="class_logits"
     )(x)
     deltas = keras.layers.Dense(
-        num_classes * 4, kernel_initializer=_normal(0.001), name="box_deltas"
+        num_classes * 4, kernel_initializer=_dense(init, 0.001), name="box_deltas"
     )(x)
     deltas = keras.layers.Reshape((num_classes, 4), name="deltas")(deltas)
     return keras.Model(rois, [logits, deltas], name="box_head")
 
 
-def mask_head(channels, *, pool_size, convs, width, num_classes, norm=""):
+def mask_head(channels, *, pool_size, convs, width, num_classes, norm="", init="detectron2"):
     """Builds the fully convolutional mask head (Figure 4, right): convolutions, x2, 1x1.
 
     Args:
@@ -76,6 +86,7 @@ def mask_head(channels, *, pool_size, convs, width, num_classes, norm=""):
         width: int. Their channels.
         num_classes: int C. One mask a class.
         norm: str. As in `ConvNorm`.
+        init: "detectron2" or "torchvision". Whose initial weights the last layer has.
 
     Returns:
         A Keras model: (R, pool_size, pool_size, channels) -> logits (R, 2 pool_size, 2 pool_size,
@@ -88,5 +99,6 @@ def mask_head(channels, *, pool_size, convs, width, num_classes, norm=""):
         width, 2, 2, activation="relu", name="deconv",
         kernel_initializer=keras.initializers.HeNormal(),
     )(x)  # fmt: skip
-    logits = ConvNorm(num_classes, 1, kernel_initializer=_normal(0.001), name="logits")(x)
+    last = _normal(0.001) if init == "detectron2" else HE_NORMAL.clone()
+    logits = ConvNorm(num_classes, 1, kernel_initializer=last, name="logits")(x)
     return keras.Model(rois, logits, name="mask_head")

@@ -70,3 +70,15 @@ def test_rpn_head_outputs_are_drawn_with_deviation_001(layer):
 def test_box_head_outputs_are_drawn_small(layer, deviation):
     model = heads.box_head(4, pool_size=1, units=256, num_classes=20)
     assert np.std(model.get_layer(layer).kernel) == pytest.approx(deviation, rel=0.1)
+
+
+@pytest.mark.parametrize("layer", ["fc1", "class_logits", "box_deltas"])
+def test_torchvisions_box_head_is_drawn_within_the_root_of_the_fan_in(layer):
+    model = heads.box_head(4, pool_size=8, units=256, num_classes=20, init="torchvision")
+    kernel = model.get_layer(layer).kernel.numpy()
+    assert np.abs(kernel).max() == pytest.approx(256**-0.5, rel=0.01)
+
+
+def test_torchvisions_mask_logits_are_drawn_by_their_fan_out():
+    model = heads.mask_head(4, pool_size=2, convs=0, width=512, num_classes=8, init="torchvision")
+    assert np.std(model.get_layer("logits").kernel) == pytest.approx(0.5, rel=0.1)
