@@ -9,6 +9,7 @@ counts resizing and the pasting of masks, a training step 8 instances and 512 Ro
 frozen batch norm and the stem and res2 frozen. Prints one JSON object a run, and the ratios.
 """
 
+import gc
 import json
 import os
 import resource
@@ -50,8 +51,11 @@ def calibrated_model(image, side, longer):
     for _ in range(60):  # the statistics move by a tenth a call
         features = model._features(canvas, training=True)
     weights = model.get_weights()
+    del model, features
+    gc.collect()  # a Keras model refers to itself
     model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", **keep)
     model.set_weights(weights)
+    del weights
     features = model._features(canvas, training=False)
     rois = model._propose(features, canvas["sizes"], False, 1000, 1000)[-2]
     logits, _ = model._box_branch(features, rois, False)

@@ -1,6 +1,7 @@
 """RoIAlign (§3) on one feature map or on a pyramid, with one CropAndResize operation."""
 
 import math
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -57,48 +58,102 @@ def _atlas(features):
     return tf.concat(sides, axis=2), tf.cast(tf.stack([tf.stack(o) for o in origins]), tf.float32)
 
 
-def _reads(position, sampled, lowest, highest):
-    """Which cells the samples of a bin read along one axis, and with what share.
+class _Placed(NamedTuple):
+    """N boxes on an atlas; positions are [y, x] in its cells."""
+
+    image: tf.Tensor  # (N,) int32, where in the batch
+    corner: tf.Tensor  # (N, 2) float32, upper left
+    bin_size: tf.Tensor  # (N, 2) float32
+    lowest: tf.Tensor  # (N, 2) float32. Points beyond `lowest` and `highest` read 0
+    highest: tf.Tensor  # (N, 2) float32
+
+
+def _place(boxes, levels, features, origins, strides, bins, aligned):
+    """Image pixels -> `_Placed`; arguments as those of `roi_align`."""
+    image = tf.repeat(tf.range(tf.shape(boxes)[0]), boxes.shape[1])
+    boxes, levels = tf.reshape(boxes, [-1, 4]), tf.reshape(levels, [-1])
+    cells = tf.gather(boxes, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
+    cells /= tf.gather(tf.constant(strides, tf.float32), levels)[:, None]
+    bin_size = (cells[:, 2:] - cells[:, :2]) / bins
+    if not aligned:
+        bin_size = tf.maximum(bin_size, 1 / bins)
+    origin = tf.gather(origins, levels)
+    sizes = tf.gather(tf.stack([tf.shape(f)[1:3] for f in features]), levels)
+    corner = cells[:, :2] - (0.5 if aligned else 0.0) + origin
+    return _Placed(image, corner, bin_size, origin - 1, origin + tf.cast(sizes, tf.float32))
+
+
+def _crop_and_average(atlas, placed, bins, ratio, bounded):
+    """Pools ratio x ratio points a bin, through CropAndResize.
 
     Args:
-        position: (N, m, n) float32. Samples of each bin, in cells.
-        sampled: (N, 1, n) float32. 0 where a bin has fewer than n samples.
-        lowest, highest: (N, 1, 1) float32. Samples beyond these cells count, and read nothing.
+        atlas: (B, H, W, K) float32.
+        placed: `_Placed`, N boxes.
+        bins, ratio: int.
+        bounded: bool. Whether points may lie beyond `placed.lowest` and `placed.highest`.
+
+    Returns:
+        (N, bins, bins, K) float32.
+    """
+    grid, step = bins * ratio, placed.bin_size / ratio
+    first, extent = placed.corner + step / 2, tf.cast(tf.shape(atlas)[1:3] - 1, tf.float32)
+    corners = tf.concat([first / extent, (first + step * (grid - 1)) / extent], axis=1)
+    samples = tf.image.crop_and_resize(atlas, corners, placed.image, [grid, grid])
+    if bounded:
+        at = first[..., None] + step[..., None] * tf.range(grid, dtype=tf.float32)  # (N, 2, grid)
+        inside = (at >= placed.lowest[..., None]) & (at <= placed.highest[..., None])
+        inside = tf.cast(inside, tf.float32)
+        samples *= (inside[:, 0, :, None] * inside[:, 1, None, :])[..., None]
+    return tf.nn.avg_pool2d(samples, ratio, ratio, "VALID")
+
+
+def _axis_reads(placed, axis, bins, ratio):
+    """Which cells the points of a bin read along one axis, and with what share.
+
+    Args:
+        placed: `_Placed`, N boxes.
+        axis: 0 for y, 1 for x.
+        bins: int m.
+        ratio: int. Points a bin, or 0: as many as it has cells, rounded up.
 
     Returns:
         cells: (N, m, w) int32. The w cells of each bin's window.
-        weights: (N, m, w) float32. They add up to 1, or to less if a sample reads nothing.
+        weights: (N, m, w) float32. They add up to 1, or to less if a point reads nothing.
     """
-    inside = tf.cast((position >= lowest) & (position <= highest), tf.float32) * sampled
-    position = tf.where(inside > 0, position, lowest)
-    first = tf.reduce_min(tf.where(inside > 0, tf.floor(position), highest), axis=2, keepdims=True)
-    width = tf.reduce_max(tf.where(inside > 0, tf.floor(position) - first, 0.0)) + 2.0
-    cells = tf.minimum(first + tf.range(width), highest)
-    # Bilinear interpolation is a tent of a cell's width on both sides. The last cell of a window
-    # may be its neighbour again, where the map ends; it gets no weight then.
-    repeated = first + tf.range(width) > highest
-    tents = tf.maximum(0.0, 1.0 - tf.abs(position[..., None] - cells[:, :, None]))
-    weights = tf.reduce_sum(tents * inside[..., None], axis=2)
-    weights = tf.where(repeated, 0.0, weights)
-    count = tf.reduce_sum(sampled, axis=2, keepdims=True)
-    return tf.cast(cells, tf.int32), tf.math.divide_no_nan(weights, count)
+    corner, bin_size, lowest, highest = (x[:, axis, None, None] for x in placed[1:])
+    count = tf.fill(tf.shape(bin_size), float(ratio))
+    if not ratio:
+        count = tf.maximum(tf.math.ceil(bin_size), 0.0)
+    i = tf.range(tf.reduce_max(count))
+    within = tf.math.divide_no_nan(i + 0.5, count)
+    position = corner + (tf.range(bins, dtype=tf.float32)[:, None] + within) * bin_size  # (N, m, n)
+    inside = (position >= lowest) & (position <= highest) & (i < count)
+    position = tf.where(inside, position, lowest)
+    first = tf.reduce_min(tf.where(inside, tf.floor(position), highest), axis=2, keepdims=True)
+    width = tf.reduce_max(tf.where(inside, tf.floor(position) - first, 0.0)) + 2.0
+    window = first + tf.range(width)
+    # Bilinear interpolation is a tent that reaches one cell to both sides.
+    tents = tf.maximum(0.0, 1.0 - tf.abs(position[..., None] - window[:, :, None]))
+    weights = tf.reduce_sum(tents * tf.cast(inside, tf.float32)[..., None], axis=2)
+    weights = tf.where(window <= highest, tf.math.divide_no_nan(weights, count), 0.0)
+    return tf.cast(tf.minimum(window, highest), tf.int32), weights
 
 
-def _pooling_matrix(shape, image, y_reads, x_reads):
-    """The matrix of a pooling that is linear in the map, as RoIAlign is.
+def _pooling_matrix(shape, placed, bins, ratio):
+    """Pooling is linear in the map, and its bins are separable: the matrix of it.
 
     Args:
-        shape: (4,) int32. Of the map, (B, H, W, K).
-        image: (N,) int32. Where in the batch each box is.
-        y_reads, x_reads: pairs of (N, m, w), from `_reads`.
+        shape: (4,) int32. Of the atlas, (B, H, W, K).
+        placed: `_Placed`, N boxes.
+        bins, ratio: as in `_axis_reads`.
 
     Returns:
-        indices: (Z, 2) int64. Bin of N * m * m, cell of B * H * W.
+        indices: (Z, 2) int64. Bin of N * bins * bins, cell of B * H * W.
         values: (Z,) float32, not 0.
     """
-    rows, row_weights = y_reads
-    columns, column_weights = x_reads
-    rows = rows + shape[1] * image[:, None, None]
+    rows, row_weights = _axis_reads(placed, 0, bins, ratio)
+    columns, column_weights = _axis_reads(placed, 1, bins, ratio)
+    rows += shape[1] * placed.image[:, None, None]
     # Axes: box, bin row, bin column, cell row, cell column.
     cells = rows[:, :, None, :, None] * shape[2] + columns[:, None, :, None, :]
     weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
@@ -143,66 +198,26 @@ def roi_align(
     Returns:
         (B, R, m, m, K) in the dtype of `features`.
     """
-    batch, num_boxes, bins = tf.shape(boxes)[0], boxes.shape[1], output_size
+    num_boxes, bins = boxes.shape[1], output_size
     atlas, origins = _atlas(features)
+    placed = _place(boxes, levels, features, origins, strides, bins, aligned)
     dtype, depth, shape = atlas.dtype, atlas.shape[-1], tf.shape(atlas)
-    boxes, levels = tf.reshape(boxes, [-1, 4]), tf.reshape(levels, [-1])
-    image = tf.repeat(tf.range(batch), num_boxes)
-    cells = tf.gather(boxes, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
-    cells /= tf.gather(tf.constant(strides, tf.float32), levels)[:, None]
-    bin_size = (cells[:, 2:] - cells[:, :2]) / bins
-    if not aligned:
-        bin_size = tf.maximum(bin_size, 1 / bins)
-    origin = tf.gather(origins, levels)
-    corner = cells[:, :2] - (0.5 if aligned else 0.0) + origin
-    ends = tf.gather(tf.stack([tf.shape(f)[1:3] for f in features]), levels)
-    lowest, highest = origin - 1, origin + tf.cast(ends, tf.float32)
-    if sampling_ratio:
-        ratio, counts = sampling_ratio, tf.fill(tf.shape(bin_size), float(sampling_ratio))
-    else:
-        counts = tf.maximum(tf.math.ceil(bin_size), 0.0)
-        ratio = tf.cast(tf.reduce_max(counts), tf.int32)
-
-    def axis_reads(axis):
-        def column(x):
-            return x[:, axis, None, None]
-
-        i = tf.range(ratio, dtype=tf.float32)
-        within = tf.math.divide_no_nan(i + 0.5, column(counts))
-        at = tf.range(bins, dtype=tf.float32)[:, None] + within
-        sampled = tf.cast(i < column(counts), tf.float32)
-        position = column(corner) + at * column(bin_size)
-        return _reads(position, sampled, column(lowest), column(highest))
-
-    def matrix():
-        return _pooling_matrix(shape, image, axis_reads(0), axis_reads(1))
-
-    def crop(atlas):
-        step = bin_size / ratio
-        start, extent = corner + step / 2, tf.cast(shape[1:3] - 1, tf.float32)
-        last = start + step * (bins * ratio - 1)
-        corners = tf.concat([start / extent, last / extent], axis=1)
-        samples = tf.image.crop_and_resize(atlas, corners, image, [bins * ratio] * 2)
-        if not aligned:  # a box of one cell at the right end reaches out of its map
-            at = start[:, :, None] + step[:, :, None] * tf.range(bins * ratio, dtype=tf.float32)
-            inside = tf.cast((at >= lowest[..., None]) & (at <= highest[..., None]), tf.float32)
-            samples *= (inside[:, 0, :, None] * inside[:, 1, None, :])[..., None]
-        return tf.nn.avg_pool2d(samples, ratio, ratio, "VALID")
 
     @tf.custom_gradient
     def pool(atlas):
-        rows = tf.size(image) * bins**2
-        if sampling_ratio:  # several times faster, but only for the same number of samples in each
-            pooled = crop(atlas)
+        if sampling_ratio:  # several times faster, but only for as many points in every bin
+            pooled = _crop_and_average(atlas, placed, bins, sampling_ratio, bounded=not aligned)
         else:
-            pooled = _multiply(*matrix(), rows, tf.reshape(atlas, [-1, depth]))
+            matrix = _pooling_matrix(shape, placed, bins, sampling_ratio)
+            rows = tf.size(placed.image) * bins**2
+            pooled = _multiply(*matrix, rows, tf.reshape(atlas, [-1, depth]))
 
         def gradient(upstream):
-            indices, values = matrix()
+            indices, values = _pooling_matrix(shape, placed, bins, sampling_ratio)
+            cells = shape[0] * shape[1] * shape[2]
             upstream = tf.reshape(upstream, [-1, depth])
             transposed = tf.reverse(indices, [1])
-            return tf.reshape(_multiply(transposed, values, shape[0] * shape[1] * shape[2],
-                                        upstream), shape)  # fmt: skip
+            return tf.reshape(_multiply(transposed, values, cells, upstream), shape)
 
         return tf.reshape(pooled, [-1, num_boxes, bins, bins, depth]), gradient
 
