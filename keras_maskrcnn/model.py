@@ -96,17 +96,26 @@ class MaskRCNN(keras.Model):
         )  # fmt: skip
 
     @classmethod
-    def from_preset(cls, preset, **overrides):
+    def from_preset(cls, preset, weights=None, **overrides):
         """Builds a model from a preset of `config.PRESETS`, with config fields replaced.
 
         Args:
             preset: str, for instance "mask_rcnn_resnet50_fpn".
+            weights: for presets of torchvision's or detectron2's conventions, "coco", which
+                downloads what they published, or the path of a checkpoint of theirs. With another
+                `num_classes` than the preset's the predictors are left out.
             **overrides: fields of `MaskRCNNConfig`, for instance `num_classes=3`.
 
         Raises:
-            ValueError: if there is no such preset or field, or a value is out of its range.
+            ValueError: if there is no such preset or field, a value is out of its range, or the
+                weights (CheckpointError) cannot be had or do not fit.
         """
-        return cls(preset_config(preset, **overrides))
+        from keras_maskrcnn.weights import load_for_preset
+
+        config = preset_config(preset, **overrides)
+        if weights is None:
+            return cls(config)
+        return load_for_preset(cls, preset, config, weights)
 
     def with_config(self, **overrides):
         """Returns a copy with the same weights and other numbers.

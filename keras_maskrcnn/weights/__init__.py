@@ -1,6 +1,18 @@
 """Weights of other frameworks."""
 
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint
-from keras_maskrcnn.weights.load import Report, load_detectron2, load_torchvision
+from keras_maskrcnn.weights.load import (
+    Report,
+    load_detectron2,
+    load_for_preset,
+    load_torchvision,
+)
 
-__all__ = ["CheckpointError", "Report", "load_detectron2", "load_torchvision", "read_checkpoint"]
+__all__ = [
+    "CheckpointError",
+    "Report",
+    "load_detectron2",
+    "load_for_preset",
+    "load_torchvision",
+    "read_checkpoint",
+]

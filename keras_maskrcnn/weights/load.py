@@ -5,8 +5,10 @@ import re
 
 import numpy as np
 
+from keras_maskrcnn.config import preset_config
 from keras_maskrcnn.weights import names
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint
+from keras_maskrcnn.weights.public import coco_classes, download
 
 NETWORKS = ("backbone", "fpn", "rpn_head", "box_head", "mask_head")
 PREDICTORS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
@@ -74,6 +76,35 @@ def load_detectron2(model, path, *, skip_predictors=False, verbose=True):
     Args, returns and raises as `load_torchvision`.
     """
     return _load(model, path, "detectron2", skip_predictors, verbose)
+
+
+def load_for_preset(make, preset, config, weights):
+    """Builds a model and loads weights into it, see `MaskRCNN.from_preset`.
+
+    Args:
+        make: function from a config to a model.
+        preset: str. Its name says whose weights fit.
+        config: `MaskRCNNConfig` of the preset, perhaps with fields replaced.
+        weights: "coco" or a path.
+    """
+    source = next((peer for peer in _LOADERS if f"_{peer}" in preset), None)
+    if source is None:
+        raise ValueError(
+            "weights are for presets that end in _torchvision, _torchvision_v2 or _detectron2. "
+            f"Received: preset={preset!r}, weights={weights!r}."
+        )
+    other_classes = config.num_classes != preset_config(preset).num_classes
+    path = weights
+    if weights == "coco":
+        path = download(preset)
+        if not other_classes and not config.class_names:
+            config = dataclasses.replace(config, **coco_classes(config.num_classes))
+    model = make(config)
+    _LOADERS[source](model, path, skip_predictors=other_classes)
+    return model
+
+
+_LOADERS = {"torchvision": load_torchvision, "detectron2": load_detectron2}
 
 
 def _load(model, path, source, skip_predictors, verbose):

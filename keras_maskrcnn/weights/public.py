@@ -1,0 +1,73 @@
+"""Where the peers publish their weights for COCO."""
+
+import hashlib
+import os
+
+import keras
+
+from keras_maskrcnn.data.coco_classes import COCO_CLASSES
+from keras_maskrcnn.weights.checkpoint import CheckpointError
+
+_TORCHVISION = "https://download.pytorch.org/models/"
+_DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2/COCO-InstanceSegmentation/"
+# torchvision's names end in the first digits of the file's SHA-256. Those of detectron2 end in
+# digits too, but of what its documentation does not say, so they are not checked.
+URLS = {
+    "mask_rcnn_resnet50_fpn_torchvision": f"{_TORCHVISION}maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
+    "mask_rcnn_resnet50_fpn_torchvision_v2": (
+        f"{_TORCHVISION}maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth"
+    ),
+    "mask_rcnn_resnet50_fpn_detectron2": (
+        f"{_DETECTRON2}mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl"
+    ),
+    "mask_rcnn_resnet101_fpn_detectron2": (
+        f"{_DETECTRON2}mask_rcnn_R_101_FPN_3x/138205316/model_final_a3ec72.pkl"
+    ),
+}
+
+
+def download(preset):
+    """Returns the path of the COCO weights of a preset, downloaded once into Keras' cache.
+
+    Raises:
+        ValueError: if the preset has none.
+        CheckpointError: if they cannot be downloaded, or are not the file they should be.
+    """
+    if preset not in URLS:
+        raise ValueError(
+            f"COCO weights are published for {', '.join(URLS)}. Received: preset={preset!r}."
+        )
+    url = URLS[preset]
+    name = url.rsplit("/", 1)[1]
+    folder = os.path.join("keras_maskrcnn", preset)
+    try:
+        path = keras.utils.get_file(name, origin=url, cache_subdir=folder)
+    except Exception as error:  # Keras raises a bare Exception for whatever urllib says
+        raise CheckpointError(
+            f"{url} cannot be downloaded ({error}). Without a network, get the file elsewhere and "
+            "pass its path as `weights`."
+        ) from error
+    if url.startswith(_TORCHVISION):
+        expected = name.removesuffix(".pth").rsplit("-", 1)[1]
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if not found.startswith(expected):
+            raise CheckpointError(
+                f"{path} is not what was published: its SHA-256 begins with {found[:8]}, not "
+                f"{expected}. Delete it, and it will be downloaded again."
+            )
+    return path
+
+
+def coco_classes(num_classes):
+    """The names and category ids of the peers' labels.
+
+    Args:
+        num_classes: 80, or 90 where labels are the category ids themselves, gaps included.
+
+    Returns:
+        dict of class_names and category_ids, as `MaskRCNNConfig` takes them.
+    """
+    ids = tuple(COCO_CLASSES) if num_classes == len(COCO_CLASSES) else range(1, num_classes + 1)
+    names = tuple(COCO_CLASSES.get(i, f"unused {i}") for i in ids)
+    return {"class_names": names, "category_ids": tuple(ids)}
