@@ -70,8 +70,8 @@ def train(options):
         callbacks += [
             CocoEvaluation(val, max_detections=options.max_detections, every=options.eval_every),
             keras.callbacks.ModelCheckpoint(
-                os.path.join(output, "best.keras"), monitor="val_segm/AP", mode="max",
-                save_best_only=True,
+                os.path.join(output, "best.keras"), mode="max", save_best_only=True,
+                monitor="val_segm/AP" if config.task == "masks" else "val_bbox/AP",
             ),
         ]  # fmt: skip
     callbacks += [
@@ -143,17 +143,16 @@ def predict(options):
         found = predict_image(model, image)
         picture = visualize.draw(image, found, names, score_threshold=options.draw_threshold)
         visualize.save_png(os.path.join(options.output, picture_name), picture)
-        for box, score, label, mask in zip(
-            found["boxes"], found["scores"], found["labels"], found["masks"], strict=True
-        ):
-            x1, y1, x2, y2 = box.tolist()
+        for i, (x1, y1, x2, y2) in enumerate(found["boxes"].tolist()):
             results.append({
                 "file_name": name,
-                "category_id": int(ids[label - 1]),
+                "category_id": int(ids[found["labels"][i] - 1]),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "score": float(score),
-                "segmentation": rle.encode_region(mask, (0, 0), *mask.shape),
+                "score": float(found["scores"][i]),
             })  # fmt: skip
+            if "masks" in found:
+                mask = found["masks"][i]
+                results[-1]["segmentation"] = rle.encode_region(mask, (0, 0), *mask.shape)
     with open(os.path.join(options.output, "predictions.json"), "w", encoding="utf-8") as file:
         json.dump(results, file)
     if not options.quiet:

@@ -22,6 +22,8 @@ class MaskRCNNConfig:
         ValueError: if a value is out of its range, or two values contradict each other.
     """
 
+    task: str = "masks"  # "boxes" is Faster R-CNN: no mask branch, all else the same (Table 3)
+
     # What is detected. Label i (1..num_classes) is class_names[i - 1]; 0 is background.
     num_classes: int = 80
     class_names: tuple[str, ...] = ()
@@ -115,6 +117,7 @@ class MaskRCNNConfig:
                 whole = hasattr(getattr(self, field.name), "__index__")
                 require(field.name, whole and not isinstance(getattr(self, field.name), bool),
                         "a whole number")  # fmt: skip
+        require("task", self.task in ("masks", "boxes"), "masks or boxes")
         require("backbone", self.backbone in BACKBONES, f"one of {', '.join(BACKBONES)}")
         require("norm", self.norm in NORMS, f"one of {', '.join(NORMS)}")
         require("head_norm", self.head_norm in ("", "batch", "group"), "'', 'batch' or 'group'")
@@ -194,18 +197,22 @@ _DETECTRON2 = dict(
     box_beta=0.0,
 )  # fmt: skip
 
-PRESETS = {
-    "mask_rcnn_resnet50_fpn": dict(backbone="resnet50"),
-    "mask_rcnn_resnet101_fpn": dict(backbone="resnet101"),
+_MASK_RCNN = {
+    "resnet50_fpn": dict(backbone="resnet50"),
+    "resnet101_fpn": dict(backbone="resnet101"),
     # norm_epsilon: torchvision sets it for its own COCO weights; checkpoints of your own have 1e-5.
-    "mask_rcnn_resnet50_fpn_torchvision": dict(_TORCHVISION, norm_epsilon=0.0),
-    "mask_rcnn_resnet50_fpn_torchvision_v2": _TORCHVISION_V2,
-    "mask_rcnn_resnet50_fpn_detectron2": _DETECTRON2,
-    "mask_rcnn_resnet101_fpn_detectron2": dict(_DETECTRON2, backbone="resnet101"),
+    "resnet50_fpn_torchvision": dict(_TORCHVISION, norm_epsilon=0.0),
+    "resnet50_fpn_torchvision_v2": _TORCHVISION_V2,
+    "resnet50_fpn_detectron2": _DETECTRON2,
+    "resnet101_fpn_detectron2": dict(_DETECTRON2, backbone="resnet101"),
     # Not in the paper: for machines without a GPU, and for training from scratch.
-    "mask_rcnn_resnet18_fpn": dict(backbone="resnet18"),
-    "mask_rcnn_resnet34_fpn": dict(backbone="resnet34"),
-    "mask_rcnn_resnet18_fpn_small": dict(backbone="resnet18", **_SMALL),
+    "resnet18_fpn": dict(backbone="resnet18"),
+    "resnet34_fpn": dict(backbone="resnet34"),
+    "resnet18_fpn_small": dict(backbone="resnet18", **_SMALL),
+}
+PRESETS = {
+    **{f"mask_rcnn_{name}": fields for name, fields in _MASK_RCNN.items()},
+    **{f"faster_rcnn_{name}": dict(fields, task="boxes") for name, fields in _MASK_RCNN.items()},
 }
 
 

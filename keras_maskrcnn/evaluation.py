@@ -34,7 +34,8 @@ def evaluate(model, dataset, *, batch_size=1, max_detections=100, per_class=Fals
         verbose: 0 is silent, 1 shows a progress bar.
 
     Returns:
-        dict name → float, see the module's docstring. `AR100` is named after `max_detections`.
+        dict name → float, see the module's docstring; only `bbox/` if the model has no mask
+        branch. `AR100` is named after `max_detections`.
     """
     available = model.config.detections_per_image
     if available < max_detections:
@@ -49,6 +50,7 @@ def evaluate(model, dataset, *, batch_size=1, max_detections=100, per_class=Fals
         results,
         dataset.annotations,
         max_detections=max_detections,
+        iou_types=("bbox", "segm") if model.config.task == "masks" else ("bbox",),
         image_ids=dataset.image_ids,
         category_ids=dataset.category_ids,
         per_class=per_class,
@@ -135,7 +137,7 @@ def evaluate_results(
     """Compares COCO results with an annotation file.
 
     Args:
-        results: list of COCO results with "bbox" and "segmentation"; may be empty.
+        results: list of COCO results with "bbox" and, for "segm", "segmentation"; may be empty.
         annotations: path of a COCO annotation file.
         max_detections: int above 10. Detections counted per image, COCO's 100 by default.
         iou_types: subset of ("bbox", "segm").

@@ -33,7 +33,8 @@ class MaskRCNN(keras.Model):
     Outputs:
         boxes: (B, D, 4) float32 [x1, y1, x2, y2] in pixels of the original images, by falling
             score; scores: (B, D) float32; labels: (B, D) int32 in 1..num_classes, 0 in empty
-            slots; masks: (B, D, m, m) float32 probabilities of the label's mask, in its box;
+            slots; masks: (B, D, m, m) float32 probabilities of the label's mask, in its box (not
+            with task="boxes");
             num_detections: (B,) int32.
 
     `fit` and `evaluate` also take the targets of `data.batches`:
@@ -53,7 +54,8 @@ class MaskRCNN(keras.Model):
         self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
         with _dtype_policy(self.dtype_policy):
             self._make_networks(config)
-        self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *LOSSES)}
+        terms = LOSSES if config.task == "masks" else LOSSES[:-1]
+        self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *terms)}
         # All weights exist: Keras would otherwise trace `call` once more to build them.
         self.built = True
 
@@ -89,7 +91,7 @@ class MaskRCNN(keras.Model):
             num_classes=config.num_classes, convs=config.box_head_convs,
             layers=config.box_head_layers, norm=config.head_norm, init=config.head_init,
         )  # fmt: skip
-        self.mask_head = heads.mask_head(
+        self.mask_head = None if config.task == "boxes" else heads.mask_head(
             width, pool_size=config.mask_pool_size, convs=config.mask_head_convs,
             width=config.mask_head_channels, num_classes=config.num_classes, norm=config.head_norm,
             init=config.head_init,
@@ -145,18 +147,14 @@ class MaskRCNN(keras.Model):
             score_threshold=config.score_threshold, nms_iou=config.nms_iou,
             count=config.detections_per_image, min_size=config.box_min_size,
         )  # fmt: skip
-        mask_logits = self._mask_branch(features, boxes, training)
-        masks = tf.sigmoid(tf.cast(losses.mask_of_class(mask_logits, labels), tf.float32))
-        masks = tf.where(labels[..., None, None] > 0, masks, 0.0)
+        outputs = {"scores": scores, "labels": labels, "num_detections": count}
+        if config.task == "masks":
+            mask_logits = self._mask_branch(features, boxes, training)
+            masks = tf.sigmoid(tf.cast(losses.mask_of_class(mask_logits, labels), tf.float32))
+            outputs["masks"] = tf.where(labels[..., None, None] > 0, masks, 0.0)
         scale = tf.cast(inputs["original_sizes"], tf.float32) / tf.cast(sizes, tf.float32)
-        boxes *= tf.gather(scale, [1, 0, 1, 0], axis=1)[:, None]
-        return {
-            "boxes": boxes,
-            "scores": scores,
-            "labels": labels,
-            "masks": masks,
-            "num_detections": count,
-        }
+        outputs["boxes"] = boxes * tf.gather(scale, [1, 0, 1, 0], axis=1)[:, None]
+        return outputs
 
     def compute_losses(self, inputs, gt, training=True):
         """Runs the networks once and compares with the truth.
@@ -166,7 +164,7 @@ class MaskRCNN(keras.Model):
             training: bool. Whether batch norm uses the batch's statistics.
 
         Returns:
-            dict of `LOSSES` to () float32.
+            dict of `LOSSES` to () float32; without "mask" with task="boxes".
         """
         config = self.config
         gt = _without_empty_slots(gt)
@@ -211,6 +209,8 @@ class MaskRCNN(keras.Model):
         divisor = config.roi_loss_divisor
         terms["classifier"] = losses.classifier_loss(class_logits, labels, divisor)
         terms["box"] = losses.box_loss(deltas, box_targets, labels, config.box_beta, divisor)
+        if config.task == "boxes":
+            return terms
 
         count = max(1, int(config.roi_batch * config.roi_positive_fraction))
         rois, labels, matched = rois[:, :count], labels[:, :count], matched[:, :count]

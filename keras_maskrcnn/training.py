@@ -146,7 +146,10 @@ class Recipe:
 ADAMW = {"algorithm": "adamw", "base_rate": 4e-3, "weight_decay": 0.05}
 
 # Where a preset is meant for training from scratch, the recipe differs from that of §3.1.
-PRESET_RECIPES = {"mask_rcnn_resnet18_fpn_small": {"base_rate": 0.08, "milestones": (0.85,)}}
+PRESET_RECIPES = {
+    f"{task}_rcnn_resnet18_fpn_small": {"base_rate": 0.08, "milestones": (0.85,)}
+    for task in ("mask", "faster")
+}
 
 
 class StopAfter(keras.callbacks.Callback):

@@ -9,6 +9,7 @@ from keras_maskrcnn.config import PRESETS, MaskRCNNConfig, preset_config
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("task", "keypoints"),
         ("num_classes", 0),
         ("num_classes", 2.5),
         ("num_classes", True),

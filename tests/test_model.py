@@ -247,3 +247,33 @@ def test_the_large_preset_has_torchvisions_parameter_count():
         int(np.prod(v.shape)) for v in model.backbone.variables if "/norm/" in v.path
     )  # 4 vectors: gamma, beta, mean and variance, which torchvision has as buffers
     assert model.count_params() - batch_norm == 44_401_393 - 4 * 1025 - 257
+
+
+def test_faster_rcnn_has_no_masks_and_else_the_same_path(tiny_config, batch, tmp_path):
+    config = dataclasses.replace(tiny_config, task="boxes", score_threshold=0.0)
+    model = MaskRCNN(config)
+    model.compile(optimizer=mrcnn.training.sgd(0.01, warmup_steps=0))
+    history = model.fit(dataset(batch, 2), verbose=0).history
+    assert set(history) == {"loss", *LOSSES} - {"mask"}
+    found = model.predict(batch[0], verbose=0)
+    assert set(found) == {"boxes", "scores", "labels", "num_detections"}
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same(found, loaded.predict(batch[0], verbose=0))
+    model.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(tmp_path / "served").signatures["serving_default"]
+    image = np.zeros((1, 64, 96, 3), np.uint8)
+    assert set(served(images=image)) == set(found)
+    alone = mrcnn.predict_image(model, image[0])
+    assert "masks" not in alone
+    assert mrcnn.visualize.draw(image[0], alone).ndim == 3
+
+
+def test_faster_rcnn_has_the_weights_of_mask_rcnn_without_the_mask_head(tiny_config):
+    with_masks, boxes = (
+        {v.path for network in (m.backbone, m.fpn, m.rpn_head, m.box_head) for v in network.weights}
+        for m in (MaskRCNN(tiny_config), MaskRCNN(dataclasses.replace(tiny_config, task="boxes")))
+    )
+    assert with_masks == boxes
+    small = mrcnn.MaskRCNN.from_preset("faster_rcnn_resnet18_fpn_small", num_classes=2)
+    assert small.mask_head is None and small.config.box_head_units == 512

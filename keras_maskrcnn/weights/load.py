@@ -115,8 +115,9 @@ def _load(model, path, source, skip_predictors, verbose):
         "torchvision": names.torchvision_names, "detectron2": names.detectron2_names,
     }[source]  # fmt: skip
     values, matched, missing, skipped = {}, {}, [], {}
-    for network in NETWORKS if backbone is None else NETWORKS[:1]:
-        for variable in getattr(model, network).weights:
+    networks = {name: getattr(model, name) for name in NETWORKS if getattr(model, name)}
+    for network in networks if backbone is None else NETWORKS[:1]:
+        for variable in networks[network].weights:
             layer, *_, name = variable.path.split("/")
             layer, full_name = f"{network}/{layer}", f"{network}/{variable.path}"
             own, norm = translate(layer, arrays)
@@ -150,7 +151,7 @@ def _load(model, path, source, skip_predictors, verbose):
         )
     for variable, value in values.values():
         variable.assign(value)
-    every = [f"{n}/{v.path}" for n in NETWORKS for v in getattr(model, n).weights]
+    every = [f"{name}/{v.path}" for name, network in networks.items() for v in network.weights]
     report = Report(matched, skipped, tuple(name for name in every if name not in matched))
     if verbose:
         print(f"{path}\n{report}")

@@ -9,20 +9,44 @@ from keras_maskrcnn.data.coco_classes import COCO_CLASSES
 from keras_maskrcnn.weights.checkpoint import CheckpointError
 
 _TORCHVISION = "https://download.pytorch.org/models/"
-_DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2/COCO-InstanceSegmentation/"
-# torchvision's names end in the first digits of the file's SHA-256. Those of detectron2 end in
-# digits too, but of what its documentation does not say, so they are not checked.
+_DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2/"
 URLS = {
     "mask_rcnn_resnet50_fpn_torchvision": f"{_TORCHVISION}maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
     "mask_rcnn_resnet50_fpn_torchvision_v2": (
         f"{_TORCHVISION}maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth"
     ),
     "mask_rcnn_resnet50_fpn_detectron2": (
-        f"{_DETECTRON2}mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl"
+        f"{_DETECTRON2}COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x/137849600/"
+        "model_final_f10217.pkl"
     ),
     "mask_rcnn_resnet101_fpn_detectron2": (
-        f"{_DETECTRON2}mask_rcnn_R_101_FPN_3x/138205316/model_final_a3ec72.pkl"
+        f"{_DETECTRON2}COCO-InstanceSegmentation/mask_rcnn_R_101_FPN_3x/138205316/"
+        "model_final_a3ec72.pkl"
     ),
+    "faster_rcnn_resnet50_fpn_torchvision": (
+        f"{_TORCHVISION}fasterrcnn_resnet50_fpn_coco-258fb6c6.pth"
+    ),
+    "faster_rcnn_resnet50_fpn_torchvision_v2": (
+        f"{_TORCHVISION}fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth"
+    ),
+    "faster_rcnn_resnet50_fpn_detectron2": (
+        f"{_DETECTRON2}COCO-Detection/faster_rcnn_R_50_FPN_3x/137849458/model_final_280758.pkl"
+    ),
+    "faster_rcnn_resnet101_fpn_detectron2": (
+        f"{_DETECTRON2}COCO-Detection/faster_rcnn_R_101_FPN_3x/137851257/model_final_f6e8b1.pkl"
+    ),
+}
+
+# First digits of each file's SHA-256. torchvision writes them into the name; those of detectron2
+# were recorded by CompressAI-Vision's installer (its names hold the digits of another hash), which
+# has none for ResNet-101: these two files are not checked.
+SHA256 = {
+    "mask_rcnn_resnet50_fpn_torchvision": "bf2d0c1e",
+    "mask_rcnn_resnet50_fpn_torchvision_v2": "73cbd019",
+    "mask_rcnn_resnet50_fpn_detectron2": "9a737e290372f1f7",
+    "faster_rcnn_resnet50_fpn_torchvision": "258fb6c6",
+    "faster_rcnn_resnet50_fpn_torchvision_v2": "dd69338a",
+    "faster_rcnn_resnet50_fpn_detectron2": "3c25caca37baabbf",
 }
 
 
@@ -47,15 +71,14 @@ def download(preset):
             f"{url} cannot be downloaded ({error}). Without a network, get the file elsewhere and "
             "pass its path as `weights`."
         ) from error
-    if url.startswith(_TORCHVISION):
-        expected = name.removesuffix(".pth").rsplit("-", 1)[1]
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if not found.startswith(expected):
-            raise CheckpointError(
-                f"{path} is not what was published: its SHA-256 begins with {found[:8]}, not "
-                f"{expected}. Delete it, and it will be downloaded again."
-            )
+    expected = SHA256.get(preset, "")
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(expected):
+        raise CheckpointError(
+            f"{path} is not what was published: its SHA-256 begins with {found[:8]}, not "
+            f"{expected}. Delete it, and it will be downloaded again."
+        )
     return path
 
 

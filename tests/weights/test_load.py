@@ -88,6 +88,14 @@ def test_an_imagenet_resnet_is_loaded_as_the_backbone(arrays, tmp_path):
     }  # fmt: skip
 
 
+def test_faster_rcnn_is_loaded_and_masks_are_no_part_of_it(arrays, tmp_path):
+    model = mrcnn.MaskRCNN.from_preset("faster_rcnn_resnet50_fpn_torchvision", **TINY)
+    boxes = {k: v for k, v in arrays.items() if "mask" not in k}
+    assert not load_torchvision(model, write(boxes, tmp_path)).missing
+    with pytest.raises(CheckpointError, match="holds roi_heads.mask_head.0.0.bias"):
+        load_torchvision(model, write(arrays, tmp_path))
+
+
 def test_caffe2s_resnet_gets_detectron2s_names():
     renamed = rename_backbone(
         {

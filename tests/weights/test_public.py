@@ -27,18 +27,25 @@ def test_every_peers_preset_has_weights():
     assert set(public.URLS) == {p for p in mrcnn.PRESETS if "_torchvision" in p or "_detec" in p}
 
 
-def test_a_download_is_checked_by_the_digits_in_its_name(tmp_path, monkeypatch):
+def test_a_download_is_checked_by_its_hash(tmp_path, monkeypatch):
     path = tmp_path / "file.pth"
     path.write_bytes(b"weights")
     digits = hashlib.sha256(b"weights").hexdigest()[:8]
-    url = f"{public._TORCHVISION}model-{digits}.pth"
-    monkeypatch.setitem(public.URLS, PRESET, url)
+    monkeypatch.setitem(public.SHA256, PRESET, digits)
     asked = serve(monkeypatch, str(path))
     assert public.download(PRESET) == str(path)
-    assert asked == [(f"model-{digits}.pth", url, f"keras_maskrcnn/{PRESET}")]
+    assert asked == [
+        ("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", public.URLS[PRESET], f"keras_maskrcnn/{PRESET}")
+    ]
     path.write_bytes(b"other")
     with pytest.raises(CheckpointError, match=f"file.pth is not what was .* not {digits}"):
         public.download(PRESET)
+
+
+def test_torchvisions_names_hold_their_hash():
+    for preset, url in public.URLS.items():
+        if "pytorch.org" in url:
+            assert url.endswith(f"-{public.SHA256[preset]}.pth")
 
 
 def test_offline_the_url_is_named(monkeypatch):
