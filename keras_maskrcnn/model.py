@@ -15,6 +15,7 @@ from keras_maskrcnn.layers.roi_align import RoIAlign
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.weights import load_for_preset
 
 STRIDES = (4, 8, 16, 32, 64)  # of P2..P6
 LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
@@ -112,8 +113,6 @@ class MaskRCNN(keras.Model):
             ValueError: if there is no such preset or field, a value is out of its range, or the
                 weights (CheckpointError) cannot be had or do not fit.
         """
-        from keras_maskrcnn.weights import load_for_preset
-
         config = preset_config(preset, **overrides)
         if weights is None:
             return cls(config)

@@ -8,9 +8,9 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "keras_maskrcnn"
 RANKS = {
     **dict.fromkeys(("config", "ops"), 0),
     **dict.fromkeys(("layers", "data", "visualize"), 1),
-    **dict.fromkeys(("decode", "targets", "losses", "detections"), 2),
+    **dict.fromkeys(("decode", "targets", "losses", "detections", "weights"), 2),
     "model": 3,
-    **dict.fromkeys(("evaluation", "export", "training", "weights"), 4),
+    **dict.fromkeys(("evaluation", "export", "training"), 4),
     "cli": 5,
     **dict.fromkeys(("__init__", "__main__"), 6),
 }
