@@ -10,7 +10,7 @@ import sys
 
 from absl import flags, logging
 
-from keras_maskrcnn.config import PRESETS, MaskRCNNConfig, preset_config
+from keras_maskrcnn.config import PEERS, PRESETS, MaskRCNNConfig, preset_config
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _DATA_FIELDS = ("num_classes", "class_names", "category_ids")
@@ -122,7 +122,7 @@ def predict(options):
     """Draws detections on every image, and writes them as COCO results with file names."""
     from keras_maskrcnn import visualize
     from keras_maskrcnn.data.images import read_image
-    from keras_maskrcnn.detections import predict_image
+    from keras_maskrcnn.detections import coco_box, predict_image
     from keras_maskrcnn.ops import rle
 
     paths = _image_paths(options.input)
@@ -143,13 +143,9 @@ def predict(options):
         found = predict_image(model, image)
         picture = visualize.draw(image, found, names, score_threshold=options.draw_threshold)
         visualize.save_png(os.path.join(options.output, picture_name), picture)
-        for i, (x1, y1, x2, y2) in enumerate(found["boxes"].tolist()):
-            results.append({
-                "file_name": name,
-                "category_id": int(ids[found["labels"][i] - 1]),
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "score": float(found["scores"][i]),
-            })  # fmt: skip
+        boxes = zip(found["boxes"], found["scores"], found["labels"], strict=True)
+        for i, (box, score, label) in enumerate(boxes):
+            results.append({"file_name": name, **coco_box(box, score, label, ids)})
             if "masks" in found:
                 mask = found["masks"][i]
                 results[-1]["segmentation"] = rle.encode_region(mask, (0, 0), *mask.shape)
@@ -177,14 +173,12 @@ def import_weights(options):
 
     _require_file("checkpoint", options.checkpoint)
     _refuse_existing(options.output, options.overwrite)
-    if not options.output.endswith(".keras"):
-        raise ValueError(f"a model file ends in .keras. Received: output={options.output!r}.")
+    _require_suffix("output", options.output)
     overrides = _config_overrides(options)
     if options.num_classes:
         overrides["num_classes"] = options.num_classes
     model = MaskRCNN(preset_config(options.preset, **overrides))
-    load = {"torchvision": weights.load_torchvision, "detectron2": weights.load_detectron2}
-    load[options.source](
+    weights.LOADERS[options.source](
         model, options.checkpoint, skip_predictors=options.skip_predictors,
         verbose=not options.quiet,
     )  # fmt: skip
@@ -249,7 +243,7 @@ def _export_flags(values):
 
 def _import_flags(values):
     define = _Definer(values)
-    define.enum("source", None, ["torchvision", "detectron2"], "whose checkpoint it is", True)
+    define.enum("source", None, list(PEERS), "whose checkpoint it is", True)
     define.string("preset", None, f"one of {', '.join(PRESETS)}", required=True)
     define.string("checkpoint", None, "a .pth, .pkl, .npz or .safetensors file", required=True)
     define.string("output", None, "the .keras file to write", required=True)
@@ -336,8 +330,7 @@ def _load_model(path):
     from keras_maskrcnn.model import MaskRCNN
 
     _require_file("model", path)
-    if not path.endswith(".keras"):
-        raise ValueError(f"a model file ends in .keras. Received: model={path!r}.")
+    _require_suffix("model", path)
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for a file that is none of its own
@@ -351,6 +344,11 @@ def _load_model(path):
 def _require_file(name, path):
     if not os.path.isfile(path):
         raise FileNotFoundError(f"no such file. Received: {name}={path!r}.")
+
+
+def _require_suffix(name, path):
+    if not path.endswith(".keras"):
+        raise ValueError(f"a model file ends in .keras. Received: {name}={path!r}.")
 
 
 def _refuse_existing(path, overwrite):

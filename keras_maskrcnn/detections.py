@@ -82,16 +82,29 @@ def coco_results(outputs, index, image_id, height, width, category_ids=(), mask_
     image_id = image_id.item() if isinstance(image_id, np.generic) else image_id
     results = []
     for i in range(count):
-        x1, y1, x2, y2 = boxes[i].tolist()
-        label = int(labels[i])
-        result = {
-            "image_id": image_id,
-            "category_id": int(category_ids[label - 1]) if len(category_ids) else label,
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "score": float(scores[i]),
-        }
+        result = {"image_id": image_id, **coco_box(boxes[i], scores[i], labels[i], category_ids)}
         if masks is not None:
             region, origin = mask_ops.paste(masks[i], boxes[i], height, width, mask_paste)
             result["segmentation"] = rle.encode_region(region >= 0.5, origin, height, width)
         results.append(result)
     return results
+
+
+def coco_box(box, score, label, category_ids=()):
+    """Writes one box as COCO does.
+
+    Args:
+        box: (4,) float [x1, y1, x2, y2] in pixels.
+        score: () float.
+        label: () int in 1..C.
+        category_ids: as in `coco_results`.
+
+    Returns:
+        dict of "category_id", "bbox" [x, y, w, h] and "score", plain Python values.
+    """
+    x1, y1, x2, y2 = box.tolist()
+    return {
+        "category_id": int(category_ids[label - 1] if len(category_ids) else label),
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "score": float(score),
+    }

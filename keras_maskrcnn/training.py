@@ -129,16 +129,20 @@ class Recipe:
 
     def optimizer(self):
         """Returns the optimizer for `model.compile`."""
-        rate = WarmupSteps(
-            self.base_rate * self.batch_size / 16
-            if self.learning_rate is None
-            else self.learning_rate,
-            min(self.warmup_max, int(self.steps * self.warmup_fraction)),
-            [int(self.steps * share) for share in self.milestones],
-        )
+        rate = self.learning_rate
+        if rate is None:
+            rate = self.base_rate * self.batch_size / 16
+        schedule = {
+            "warmup_steps": min(self.warmup_max, int(self.steps * self.warmup_fraction)),
+            "milestones": [int(self.steps * share) for share in self.milestones],
+        }
         if self.algorithm == "adamw":
+            rate = WarmupSteps(rate, **schedule)
             return keras.optimizers.AdamW(rate, self.weight_decay, global_clipnorm=self.clip_norm)
-        return SGD(rate, self.momentum, self.weight_decay, global_clipnorm=self.clip_norm)
+        return sgd(
+            rate, **schedule, momentum=self.momentum, weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+        )  # fmt: skip
 
 
 # Not the paper's. From random weights it needs a third of the steps that SGD needs; its decay is

@@ -39,6 +39,17 @@ def golden():
 
 
 @pytest.fixture(scope="session")
+def peer_weights(golden):
+    """Function from the name of a golden network to its peer's state dict."""
+
+    def load(name):
+        stored = golden(name).items()
+        return {k.removeprefix("weights."): v for k, v in stored if k.startswith("weights.")}
+
+    return load
+
+
+@pytest.fixture(scope="session")
 def two_devices():
     """MirroredStrategy on two fake devices: one for all tests.
 

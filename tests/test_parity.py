@@ -40,12 +40,10 @@ class Network:
 
 
 @pytest.fixture(scope="module", params=PEERS)
-def network(request, golden, tmp_path_factory):
+def network(request, peer_weights, tmp_path_factory):
     """A peer's tiny model, imported from its weights."""
-    data = golden(f"tiny_{request.param}")
-    weights = {k.removeprefix("weights."): v for k, v in data.items() if k.startswith("weights.")}
     path = tmp_path_factory.mktemp("weights") / "weights.npz"
-    np.savez(path, **weights)
+    np.savez(path, **peer_weights(f"tiny_{request.param}"))
     model = mrcnn.MaskRCNN(preset_config(f"mask_rcnn_resnet50_fpn_{request.param}", **TINY))
     source = request.param.removesuffix("_v2")
     report = getattr(mrcnn.weights, f"load_{source}")(model, path, verbose=False)

@@ -205,6 +205,7 @@ def roi_align(
 
     @tf.custom_gradient
     def pool(atlas):
+        matrix = None
         if sampling_ratio:  # several times faster, but only for as many points in every bin
             pooled = _crop_and_average(atlas, placed, bins, sampling_ratio, bounded=not aligned)
         else:
@@ -213,7 +214,7 @@ def roi_align(
             pooled = _multiply(*matrix, rows, tf.reshape(atlas, [-1, depth]))
 
         def gradient(upstream):
-            indices, values = _pooling_matrix(shape, placed, bins, sampling_ratio)
+            indices, values = matrix or _pooling_matrix(shape, placed, bins, sampling_ratio)
             cells = shape[0] * shape[1] * shape[2]
             upstream = tf.reshape(upstream, [-1, depth])
             transposed = tf.reverse(indices, [1])

@@ -47,7 +47,17 @@ def resize(image, min_side, max_side, rule="detectron2"):
     if rule == "torchvision":
         return tf.image.resize(tf.cast(image, tf.float32), tf.stack(size))
     # As Pillow: along rows first, to whole grey levels, then along columns.
-    return _resample(_resample(image, -2, size[1]), -3, size[0])
+    image = tf.cast(image, tf.float32)
+    for axis, side in ((-2, size[1]), (-3, size[0])):
+        resampled = tf.cond(
+            tf.equal(shape[axis], side),
+            lambda image=image: image,
+            lambda image=image, axis=axis, side=side: _resample(image, axis, side),
+        )
+        sides = image.shape.as_list()
+        sides[axis] = tf.get_static_value(side)
+        image = tf.ensure_shape(resampled, sides)
+    return image
 
 
 def _resample(image, axis, size):
@@ -87,10 +97,7 @@ def _resample(image, axis, size):
     rest = tf.shape(lines)[1:]
     lines = tf.sparse.sparse_dense_matmul(matrix, tf.reshape(lines, [length, -1]))
     lines = tf.cast(tf.floor((lines + 2**21) / 2**22), tf.float32)
-    resized = tf.transpose(tf.reshape(lines, tf.concat([[size], rest], axis=0)), back)
-    shape = image.shape.as_list()
-    shape[axis] = tf.get_static_value(size)
-    return tf.ensure_shape(resized, shape)
+    return tf.transpose(tf.reshape(lines, tf.concat([[size], rest], axis=0)), back)
 
 
 def pad_to_multiple(images, multiple):

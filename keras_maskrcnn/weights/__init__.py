@@ -2,6 +2,7 @@
 
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint
 from keras_maskrcnn.weights.load import (
+    LOADERS,
     Report,
     load_detectron2,
     load_for_preset,
@@ -9,6 +10,7 @@ from keras_maskrcnn.weights.load import (
 )
 
 __all__ = [
+    "LOADERS",
     "CheckpointError",
     "Report",
     "load_detectron2",

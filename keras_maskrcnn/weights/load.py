@@ -87,7 +87,7 @@ def load_for_preset(make, preset, config, weights):
         config: `MaskRCNNConfig` of the preset, perhaps with fields replaced.
         weights: "coco" or a path.
     """
-    source = next((peer for peer in _LOADERS if f"_{peer}" in preset), None)
+    source = next((peer for peer in LOADERS if f"_{peer}" in preset), None)
     if source is None:
         raise ValueError(
             "weights are for presets that end in _torchvision, _torchvision_v2 or _detectron2. "
@@ -100,27 +100,24 @@ def load_for_preset(make, preset, config, weights):
         if not other_classes and not config.class_names:
             config = dataclasses.replace(config, **coco_classes(config.num_classes))
     model = make(config)
-    _LOADERS[source](model, path, skip_predictors=other_classes)
+    LOADERS[source](model, path, skip_predictors=other_classes)
     return model
 
 
-_LOADERS = {"torchvision": load_torchvision, "detectron2": load_detectron2}
+LOADERS = {"torchvision": load_torchvision, "detectron2": load_detectron2}
 
 
 def _load(model, path, source, skip_predictors, verbose):
     arrays = read_checkpoint(path)
     backbone = names.rename_backbone(arrays, source)
     arrays = arrays if backbone is None else backbone
-    translate = {
-        "torchvision": names.torchvision_names, "detectron2": names.detectron2_names,
-    }[source]  # fmt: skip
     values, matched, missing, skipped = {}, {}, [], {}
     networks = {name: getattr(model, name) for name in NETWORKS if getattr(model, name)}
     for network in networks if backbone is None else NETWORKS[:1]:
         for variable in networks[network].weights:
             layer, *_, name = variable.path.split("/")
             layer, full_name = f"{network}/{layer}", f"{network}/{variable.path}"
-            own, norm = translate(layer, arrays)
+            own, norm = names.peer_names(source, layer, arrays)
             key = f"{norm if '/norm/' in variable.path else own}.{_VARIABLES[name]}"
             if key not in arrays:
                 missing.append((full_name, key))

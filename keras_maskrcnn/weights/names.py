@@ -67,18 +67,20 @@ IGNORED = {
 }
 
 
-def torchvision_names(layer, keys):
-    """Returns torchvision's names of one of our layers: (layer, norm)."""
-    version_2 = "roi_heads.box_head.5.weight" in keys
-    return _translate(layer, {**_TORCHVISION, **(_TORCHVISION_V2 if version_2 else {})})
+def peer_names(source, layer, keys):
+    """Returns the names of one of our layers in a peer's checkpoint.
 
+    Args:
+        source: "torchvision" or "detectron2".
+        layer: str, "network/layer".
+        keys: those of the checkpoint.
 
-def detectron2_names(layer, keys):
-    """Returns detectron2's names of one of our layers: (layer, norm)."""
-    return _translate(layer, _DETECTRON2)
-
-
-def _translate(layer, table):
+    Returns:
+        (layer, norm behind it), both str.
+    """
+    table = {"torchvision": _TORCHVISION, "detectron2": _DETECTRON2}[source]
+    if "roi_heads.box_head.5.weight" in keys:
+        table = {**table, **_TORCHVISION_V2}
     for pattern, names in table.items():
         found = re.fullmatch(pattern, layer)
         if found:
@@ -120,26 +122,32 @@ def rename_backbone(arrays, source):
     return None
 
 
+_CAFFE2 = {
+    r"(?:res_)?conv1": "stem.conv1",
+    r"res(\d)_(\d+)_branch1": "res{0}.{1}.shortcut",
+    r"res(\d)_(\d+)_branch2a": "res{0}.{1}.conv1",
+    r"res(\d)_(\d+)_branch2b": "res{0}.{1}.conv2",
+    r"res(\d)_(\d+)_branch2c": "res{0}.{1}.conv3",
+}
+_CAFFE2_ENDS = {"_bn_s": ".norm.weight", "_bn_b": ".norm.bias", "_w": ".weight"}
+
+
 def _from_caffe2(arrays):
     """Caffe2's names -> detectron2's. Its norms are affine maps without statistics."""
     renamed = {}
     for key, value in arrays.items():
-        name = key.replace("res_conv1_bn", "conv1_bn")
-        name = re.sub(r"^conv1(?=_)", "stem.conv1", name)
-        name = re.sub(r"^res(\d)_(\d+)_branch1(?=_)", r"res\1.\2.shortcut", name)
-        name = re.sub(
-            r"^res(\d)_(\d+)_branch2([abc])(?=_)",
-            lambda m: f"res{m[1]}.{m[2]}.conv{'abc'.index(m[3]) + 1}",
-            name,
-        )
-        for end, other in (("_bn_s", ".norm.weight"), ("_bn_b", ".norm.bias"), ("_w", ".weight")):
-            if name.endswith(end) and name.startswith(("stem", "res")):
-                name = name.removesuffix(end) + other
-                if end == "_bn_s":
-                    prefix = name.removesuffix("weight")
-                    renamed[f"{prefix}running_mean"] = np.zeros_like(value)
-                    # detectron2's frozen norm adds 1e-5 again.
-                    renamed[f"{prefix}running_var"] = np.full_like(value, 1 - 1e-5)
-                break
-        renamed[name] = value
+        layer, end = re.fullmatch(r"(.*?)(_bn_s|_bn_b|_w)?", key).groups()
+        names = [
+            _fill(name, found.groups())
+            for pattern, name in _CAFFE2.items()
+            if (found := re.fullmatch(pattern, layer))
+        ]
+        if not (names and end):
+            renamed[key] = value
+            continue
+        renamed[names[0] + _CAFFE2_ENDS[end]] = value
+        if end == "_bn_s":
+            renamed[f"{names[0]}.norm.running_mean"] = np.zeros_like(value)
+            # detectron2's frozen norm adds 1e-5 again.
+            renamed[f"{names[0]}.norm.running_var"] = np.full_like(value, 1 - 1e-5)
     return renamed

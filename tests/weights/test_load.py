@@ -6,7 +6,7 @@ import pytest
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn import cli
 from keras_maskrcnn.weights import CheckpointError, load_detectron2, load_torchvision
-from keras_maskrcnn.weights.names import detectron2_names, rename_backbone, torchvision_names
+from keras_maskrcnn.weights.names import peer_names, rename_backbone
 
 TINY = dict(
     num_classes=4, backbone_width=8, fpn_channels=32, box_head_units=64, mask_head_channels=32
@@ -14,10 +14,9 @@ TINY = dict(
 
 
 @pytest.fixture(scope="module")
-def arrays(golden):
+def arrays(peer_weights):
     """A torchvision state dict of an eighth of the width, with 4 classes and background."""
-    data = golden("tiny_torchvision")
-    return {k.removeprefix("weights."): v for k, v in data.items() if k.startswith("weights.")}
+    return peer_weights("tiny_torchvision")
 
 
 def new_model(**overrides):
@@ -116,20 +115,22 @@ def test_caffe2s_resnet_gets_detectron2s_names():
 
 
 def test_names_of_a_layer():
-    assert torchvision_names("backbone/res4_2_conv3", ()) == (
+    assert peer_names("torchvision", "backbone/res4_2_conv3", ()) == (
         "backbone.body.layer3.2.conv3",
         "backbone.body.layer3.2.bn3",
     )
-    assert torchvision_names("fpn/lateral5", ())[0] == "backbone.fpn.inner_blocks.3.0"
-    assert torchvision_names("box_head/fc1", ())[0] == "roi_heads.box_head.fc6"
-    assert detectron2_names("fpn/output3", ())[0] == "backbone.fpn_output3"
+    inner = "backbone.fpn.inner_blocks.3"
+    assert peer_names("torchvision", "fpn/lateral5", ()) == (f"{inner}.0", f"{inner}.1")
+    assert peer_names("torchvision", "box_head/fc1", ()) == ("roi_heads.box_head.fc6", "")
+    version_2 = {"roi_heads.box_head.5.weight": None}
+    assert peer_names("torchvision", "box_head/fc1", version_2) == ("roi_heads.box_head.5", "")
+    assert peer_names("detectron2", "fpn/output3", ())[0] == "backbone.fpn_output3"
     with pytest.raises(ValueError, match="box_head/fc9"):
-        torchvision_names("box_head/fc9", ())
+        peer_names("torchvision", "box_head/fc9", ())
 
 
-def test_background_moves_from_last_to_first(golden, tmp_path):
-    data = golden("tiny_detectron2")
-    arrays = {k.removeprefix("weights."): v for k, v in data.items() if k.startswith("weights.")}
+def test_background_moves_from_last_to_first(peer_weights, tmp_path):
+    arrays = peer_weights("tiny_detectron2")
     model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn_detectron2", **TINY)
     load_detectron2(model, write(arrays, tmp_path), verbose=False)
     bias = model.box_head.get_layer("class_logits").bias.numpy()

@@ -64,14 +64,14 @@ def test_a_preset_without_weights_is_an_error():
         public.download("mask_rcnn_resnet18_fpn")
 
 
-def test_weights_for_other_classes_leave_out_the_predictors(golden, tmp_path, capsys):
-    data = golden("tiny_torchvision")
+def test_weights_for_other_classes_leave_out_the_predictors(peer_weights, tmp_path, capsys):
+    arrays = peer_weights("tiny_torchvision")
     path = tmp_path / "model.npz"
-    np.savez(path, **{k[8:]: v for k, v in data.items() if k.startswith("weights.")})
+    np.savez(path, **arrays)
     model = mrcnn.MaskRCNN.from_preset(PRESET, weights=path, num_classes=2, **TINY)
     assert model.config.num_classes == 2
     assert "predictors, as asked" in capsys.readouterr().out
-    expected = data["weights.backbone.body.conv1.weight"].transpose(2, 3, 1, 0)
+    expected = arrays["backbone.body.conv1.weight"].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(model.backbone.get_layer("stem").kernel, expected)
 
 
