@@ -81,8 +81,8 @@ def train(options):
     ]
     batches = data.batches(
         dataset, options.batch_size, training=True, min_side=config.image_min_side,
-        max_side=config.image_max_side, resize_rule=config.resize_rule, seed=options.seed,
-        repeat=True,
+        max_side=config.image_max_side, resize_rule=config.resize_rule,
+        padding_multiple=config.padding_multiple, seed=options.seed, repeat=True,
     )  # fmt: skip
     model.fit(
         batches, epochs=-(-steps // steps_per_epoch), steps_per_epoch=steps_per_epoch,

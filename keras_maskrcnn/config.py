@@ -9,20 +9,26 @@ import dataclasses
 import difflib
 from dataclasses import dataclass
 
-BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+BACKBONES = (
+    *("resnet18", "resnet34", "resnet50", "resnet101"),
+    *("resnext50_32x4d", "resnext101_32x8d"),
+)
+NECKS = ("fpn", "c4", "c5", "dc5")
 NORMS = ("frozen_batch", "batch", "group")
 PEERS = ("detectron2", "torchvision")  # whose rule, where they differ; see docs/parity.md
 
 
 @dataclass(frozen=True)
 class MaskRCNNConfig:
-    """A Mask R-CNN with a feature pyramid (Figure 4, right). Sections are those of the paper.
+    """A Mask R-CNN (Figure 4). Sections are those of the paper.
 
     Raises:
         ValueError: if a value is out of its range, or two values contradict each other.
     """
 
-    task: str = "masks"  # "boxes" is Faster R-CNN: no mask branch, all else the same (Table 3)
+    # "boxes" is Faster R-CNN: no mask branch, all else the same (Table 3). "proposals": RPN alone
+    task: str = "masks"
+    proposals: str = "joint"  # "precomputed": given with the images, no RPN (Fast R-CNN)
 
     # What is detected. Label i (1..num_classes) is class_names[i - 1]; 0 is background.
     num_classes: int = 80
@@ -35,8 +41,11 @@ class MaskRCNNConfig:
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     resize_rule: str = "detectron2"  # torchvision rounds sizes down and does not antialias
+    padding_multiple: int = 32  # of the padded image's sides; the largest stride of FPN's maps
 
-    # Backbone (§3, Network Architecture)
+    # Backbone (§3, Network Architecture), and which of its maps RPN and heads see: FPN's five, C4
+    # (res5 goes into the head), C5 of stride 32 (Table 2d), or C5 dilated to stride 16 (DC5).
+    neck: str = "fpn"
     backbone: str = "resnet50"
     backbone_width: int = 64  # channels of the stem; the stages are multiples of it
     stride_in_1x1: bool = False  # of a bottleneck that halves; else in its 3x3 convolution
@@ -46,7 +55,7 @@ class MaskRCNNConfig:
     fpn_channels: int = 256
     head_norm: str = ""  # norm in FPN and heads: none in the paper; "batch" or "group"
 
-    # Anchors (§3.1: 5 scales x 3 ratios, as FPN: one scale a level), sides in pixels, ratio = h/w
+    # Anchors (§3.1: 5 scales x 3 ratios; FPN: one scale a level), sides in pixels, ratio = h/w
     anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     anchor_rule: str = "detectron2"  # torchvision rounds corners, and has strides of its own
@@ -73,22 +82,30 @@ class MaskRCNNConfig:
     canonical_roi_size: float = 224.0  # FPN Eq. 1: a RoI of this size is pooled from P4
     roi_level_rule: str = "detectron2"  # torchvision's moves borders by a millionth
     box_pool_size: int = 7  # Figure 4
-    mask_pool_size: int = 14  # Figure 4; masks are twice as large
+    mask_pool_size: int = 14  # Figure 4; masks are twice as large. C4: one RoI for both branches
+    roi_op: str = "align"  # Table 2c: "pool" quantizes RoI and bins, "warp" the RoI
+    roi_pooling: str = "average"  # of a bin's points, or "max"; roi_op="pool" has only "max"
     sampling_ratio: int = 2  # §3: "four regularly sampled locations" in each bin; 0: adaptive
     roi_aligned: bool = True  # value i of a map sits at i + 0.5; False: at i
     box_delta_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
 
-    # Heads (Figure 4, right)
+    # Heads (Figure 4)
+    res5_stride: int = 1  # C4: 7 x 7 RoIs, stride 1; detectron2 14 x 14, stride 2
     box_head_convs: int = 0
-    box_head_layers: int = 2  # fully connected ones
+    box_head_layers: int = 2  # fully connected ones; C4: 0, the average of the RoI
     box_head_units: int = 1024
-    mask_head_convs: int = 4
+    mask_predictor: str = "fcn"  # "mlp": fully connected layers (Table 2e)
+    mask_head_convs: int = 4  # C4: 0
     mask_head_channels: int = 256
+    mask_mlp_layers: int = 2  # hidden ones; the paper also tries 3
+    mask_mlp_units: int = 1024
+    class_agnostic_masks: bool = False  # §4.1: one mask instead of one a class
     head_init: str = "detectron2"  # torchvision's predictors begin with larger weights
 
     # Losses: smooth L1 is quadratic below beta
     rpn_box_beta: float = 1 / 9
     box_beta: float = 1.0
+    mask_loss: str = "sigmoid"  # "softmax" lets the classes of a pixel compete (Table 2b)
     soft_mask_targets: bool = False  # the covered share of a cell, instead of 0 or 1
 
     # Inference (§3.1)
@@ -117,12 +134,18 @@ class MaskRCNNConfig:
                 whole = hasattr(getattr(self, field.name), "__index__")
                 require(field.name, whole and not isinstance(getattr(self, field.name), bool),
                         "a whole number")  # fmt: skip
-        require("task", self.task in ("masks", "boxes"), "masks or boxes")
-        require("backbone", self.backbone in BACKBONES, f"one of {', '.join(BACKBONES)}")
-        require("norm", self.norm in NORMS, f"one of {', '.join(NORMS)}")
-        require("head_norm", self.head_norm in ("", "batch", "group"), "'', 'batch' or 'group'")
+        choices = {
+            "task": ("masks", "boxes", "proposals"), "proposals": ("joint", "precomputed"),
+            "backbone": BACKBONES, "neck": NECKS, "norm": NORMS,
+            "head_norm": ("", "batch", "group"), "roi_op": ("align", "pool", "warp"),
+            "roi_pooling": ("average", "max"), "mask_predictor": ("fcn", "mlp"),
+            "mask_loss": ("sigmoid", "softmax"), "resize_rule": PEERS, "anchor_rule": PEERS,
+            "roi_level_rule": PEERS, "head_init": PEERS, "mask_paste": PEERS,
+            "rpn_loss_divisor": ("slots", "sampled"), "roi_loss_divisor": ("slots", "sampled"),
+        }  # fmt: skip
+        for name, values in choices.items():
+            require(name, getattr(self, name) in values, f"one of {', '.join(map(repr, values))}")
         require("frozen_stages", 0 <= self.frozen_stages <= 5, "in 0..5")
-        require("anchor_sizes", len(self.anchor_sizes) == 5, "5 sizes, one for each of P2..P6")
         for name in ("class_names", "category_ids"):
             length = len(getattr(self, name))
             require(name, length in (0, self.num_classes), f"empty or {self.num_classes} long")
@@ -133,9 +156,9 @@ class MaskRCNNConfig:
         positive = (
             "num_classes image_min_side image_max_side fpn_channels rpn_batch train_pre_nms "
             "train_proposals test_pre_nms test_proposals roi_batch canonical_roi_size "
-            "box_pool_size mask_pool_size backbone_width rpn_head_convs box_head_layers "
-            "box_head_units mask_head_convs "
-            "mask_head_channels detections_per_image anchor_sizes anchor_ratios pixel_std "
+            "box_pool_size mask_pool_size padding_multiple backbone_width rpn_head_convs "
+            "res5_stride box_head_units mask_head_channels mask_mlp_layers mask_mlp_units "
+            "detections_per_image anchor_sizes anchor_ratios pixel_std "
             "box_delta_weights"
         )
         for name in positive.split():
@@ -152,17 +175,37 @@ class MaskRCNNConfig:
         require("rpn_negative_iou", self.rpn_negative_iou <= self.rpn_positive_iou,
                 "at most rpn_positive_iou")  # fmt: skip
         at_least_0 = (
-            "rpn_box_beta box_beta sampling_ratio box_head_convs norm_epsilon rpn_min_size "
-            "box_min_size"
+            "rpn_box_beta box_beta sampling_ratio box_head_convs box_head_layers mask_head_convs "
+            "norm_epsilon rpn_min_size box_min_size"
         )
         for name in at_least_0.split():
             require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("resize_rule", "anchor_rule", "roi_level_rule", "head_init", "mask_paste"):
-            require(name, getattr(self, name) in PEERS, f"one of {', '.join(PEERS)}")
-        for name in ("rpn_loss_divisor", "roi_loss_divisor"):
-            require(name, getattr(self, name) in ("slots", "sampled"), "slots or sampled")
-        for name in ("stride_in_1x1", "roi_aligned", "soft_mask_targets"):
-            require(name, isinstance(getattr(self, name), bool), "true or false")
+        for field in dataclasses.fields(self):
+            if field.type is bool:
+                require(field.name, isinstance(getattr(self, field.name), bool), "true or false")
+        self._validate_combinations(require)
+
+    def _validate_combinations(self, require):
+        fpn = self.neck == "fpn"
+        require("anchor_sizes", len(self.anchor_sizes) == 5 or not fpn,
+                "5 sizes, one for each of P2..P6")  # fmt: skip
+        require("padding_multiple", self.padding_multiple % 32 == 0 or not fpn,
+                "a multiple of 32 with neck='fpn'")  # fmt: skip
+        require("anchor_rule", fpn or self.anchor_rule == "detectron2",
+                "'detectron2' with another neck than FPN")  # fmt: skip
+        require("mask_pool_size", self.neck != "c4" or self.mask_pool_size == self.box_pool_size,
+                f"box_pool_size ({self.box_pool_size}) with neck='c4'")  # fmt: skip
+        require("proposals", self.task != "proposals" or self.proposals == "joint",
+                "'joint' with task='proposals'")  # fmt: skip
+        require("roi_pooling", self.roi_pooling == "max" or self.roi_op != "pool",
+                "'max' with roi_op='pool'")  # fmt: skip
+        require("sampling_ratio", self.sampling_ratio > 0 or self.roi_pooling == "average",
+                "positive with roi_pooling='max'")  # fmt: skip
+        require("mask_loss", self.mask_loss == "sigmoid" or not self.class_agnostic_masks,
+                "'sigmoid' with class_agnostic_masks")  # fmt: skip
+        widening = {"resnext50_32x4d": 2, "resnext101_32x8d": 4}.get(self.backbone)
+        require("backbone_width", not widening or self.backbone_width * widening % 32 == 0,
+                f"with ResNeXt such that {widening} times as many make 32 groups")  # fmt: skip
 
     def names(self):
         """Returns a tuple of `num_classes` class names, `class 1`, ... where none were given."""
@@ -197,17 +240,40 @@ _DETECTRON2 = dict(
     box_beta=0.0,
 )  # fmt: skip
 
+# C4 (Figure 4, left; §3.1: N = 64, 300 proposals); numbers of the RPN as Faster R-CNN's.
+_C4 = dict(
+    neck="c4", train_pre_nms=12000, test_pre_nms=6000, test_proposals=300, roi_batch=64,
+    mask_pool_size=7, box_head_layers=0, mask_head_convs=0,
+)  # fmt: skip
+_C4_DETECTRON2 = {
+    **_C4, **_DETECTRON2, "padding_multiple": 1, "train_proposals": 2000, "test_proposals": 1000,
+    "roi_batch": 512, "box_pool_size": 14, "mask_pool_size": 14, "res5_stride": 2,
+}  # fmt: skip
+_DC5_DETECTRON2 = {
+    **_DETECTRON2, "neck": "dc5", "padding_multiple": 1, "train_pre_nms": 12000,
+    "test_pre_nms": 6000, "train_proposals": 2000,
+}  # fmt: skip
+# Its ResNeXt, unlike its ResNets, divides by deviations and halves in the 3x3 convolution.
+_X101_DETECTRON2 = {
+    **_DETECTRON2, "backbone": "resnext101_32x8d", "pixel_std": (58.395, 57.12, 57.375),
+    "stride_in_1x1": False,
+}  # fmt: skip
+
 _MASK_RCNN = {
-    "resnet50_fpn": dict(backbone="resnet50"),
-    "resnet101_fpn": dict(backbone="resnet101"),
+    # Figure 4 and Table 2a; ResNet-18 and -34 for machines without a GPU.
+    **{f"{backbone}_fpn": dict(backbone=backbone) for backbone in BACKBONES},
+    **{f"{backbone}_c4": dict(_C4, backbone=backbone) for backbone in BACKBONES},
     # norm_epsilon: torchvision sets it for its own COCO weights; checkpoints of your own have 1e-5.
     "resnet50_fpn_torchvision": dict(_TORCHVISION, norm_epsilon=0.0),
     "resnet50_fpn_torchvision_v2": _TORCHVISION_V2,
     "resnet50_fpn_detectron2": _DETECTRON2,
     "resnet101_fpn_detectron2": dict(_DETECTRON2, backbone="resnet101"),
-    # Not in the paper: for machines without a GPU, and for training from scratch.
-    "resnet18_fpn": dict(backbone="resnet18"),
-    "resnet34_fpn": dict(backbone="resnet34"),
+    "resnext101_32x8d_fpn_detectron2": _X101_DETECTRON2,
+    "resnet50_c4_detectron2": _C4_DETECTRON2,
+    "resnet101_c4_detectron2": dict(_C4_DETECTRON2, backbone="resnet101"),
+    "resnet50_dc5_detectron2": _DC5_DETECTRON2,
+    "resnet101_dc5_detectron2": dict(_DC5_DETECTRON2, backbone="resnet101"),
+    # Not in the paper: for training from scratch without a GPU.
     "resnet18_fpn_small": dict(backbone="resnet18", **_SMALL),
 }
 PRESETS = {

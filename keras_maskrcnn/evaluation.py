@@ -81,6 +81,7 @@ def predict_dataset(model, dataset, *, batch_size=1, verbose=1):
         max_side=config.image_max_side,
         targets=False,
         resize_rule=config.resize_rule,
+        padding_multiple=config.padding_multiple,
     )
     model.make_predict_function()
     num_images = len(dataset.image_ids)

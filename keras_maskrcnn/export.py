@@ -6,6 +6,7 @@ import os
 import keras
 import tensorflow as tf
 
+from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
 
 
@@ -15,7 +16,9 @@ def export_saved_model(model, filepath, *, verbose=True):
     Signatures: `serving_default` takes `images`, uint8 (B, H, W, 3); `serve_image_bytes` takes
     `image_bytes`, string (B,), JPEG or PNG, whose sizes may differ. EXIF orientation is ignored,
     as in training. Both resize inside, and give what `model.predict` gives, with boxes in pixels
-    of each original image. `assets.extra/model.json` holds class names and category ids.
+    of each original image. With proposals="precomputed" both also take `proposals`, float32
+    (B, config.test_proposals, 4), in those pixels, zeros in padding. `assets.extra/model.json`
+    holds class names and category ids.
 
     Args:
         model: a `MaskRCNN`.
@@ -31,21 +34,32 @@ def export_saved_model(model, filepath, *, verbose=True):
         )
     config = model.config
 
-    def serve_images(images):
+    def serve_images(images, proposals=None):
+        if proposals is not None:
+            images = {"images": images, "proposals": proposals}
         return model(images, training=False)
 
-    def serve_image_bytes(image_bytes):
+    def serve_image_bytes(image_bytes, proposals=None):
         inputs = _decode_batch(
-            image_bytes, config.image_min_side, config.image_max_side, config.resize_rule
-        )
+            image_bytes, config.image_min_side, config.image_max_side, config.resize_rule,
+            config.padding_multiple,
+        )  # fmt: skip
+        if proposals is not None:
+            inputs["proposals"] = box_ops.rescale(
+                proposals, inputs["original_sizes"], inputs["sizes"]
+            )
         return model(inputs, training=False)
 
     archive = keras.export.ExportArchive()
     archive.track(model)
     images = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
-    archive.add_endpoint("serving_default", serve_images, input_signature=[images])
     strings = tf.TensorSpec([None], tf.string, name="image_bytes")
-    archive.add_endpoint("serve_image_bytes", serve_image_bytes, input_signature=[strings])
+    more = []
+    if config.proposals == "precomputed":
+        shape = [None, config.test_proposals, 4]
+        more = [tf.TensorSpec(shape, tf.float32, name="proposals")]
+    archive.add_endpoint("serving_default", serve_images, input_signature=[images, *more])
+    archive.add_endpoint("serve_image_bytes", serve_image_bytes, input_signature=[strings, *more])
     archive.write_out(filepath, verbose=False)
     extra = os.path.join(filepath, "assets.extra")
     os.makedirs(extra, exist_ok=True)
@@ -55,7 +69,7 @@ def export_saved_model(model, filepath, *, verbose=True):
         print(f"Wrote a SavedModel to {filepath} (serving_default, serve_image_bytes).")
 
 
-def _decode_batch(image_bytes, min_side, max_side, rule):
+def _decode_batch(image_bytes, min_side, max_side, rule, padding_multiple):
     """Strings (B,) -> the inputs of a model, padded to the largest of the resized images."""
 
     def decode(data):
@@ -76,5 +90,5 @@ def _decode_batch(image_bytes, min_side, max_side, rule):
         tf.TensorSpec([2], tf.int32),
     )
     images, sizes, original_sizes = tf.map_fn(decode, image_bytes, fn_output_signature=specs)
-    images = image_ops.pad_to_multiple(images.to_tensor(), 32)
+    images = image_ops.pad_to_multiple(images.to_tensor(), padding_multiple)
     return {"images": images, "sizes": sizes, "original_sizes": original_sizes}

@@ -73,29 +73,58 @@ def classifier_loss(logits, labels, divisor="slots"):
     return _mean(tf.where(labels >= 0, losses, 0.0), labels, divisor)
 
 
-def mask_loss(logits, targets, labels):
-    """Average binary cross-entropy on the mask of the true class (L_mask).
+def mask_loss(logits, targets, labels, kind="sigmoid"):
+    """Average cross-entropy of the masks' pixels (L_mask).
 
     Args:
-        logits: (B, F, m, m, C) float.
+        logits: (B, F, m, m, C) float; one channel if masks are class-agnostic; with "softmax"
+            (B, F, m, m, C + 1), background first.
         targets: (B, F, m, m) float32 in [0, 1].
         labels: (B, F) int32 in 1..C; others have no loss.
+        kind: "sigmoid", binary on the mask of the true class, so that classes do not compete; or
+            "softmax" over classes and background, as FCN does (Table 2b).
 
     Returns:
         () float32, the mean over the pixels of the RoIs with a loss; 0 if there is none.
     """
-    logits = mask_of_class(logits, labels)
-    losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32))
+    logits = tf.cast(logits, tf.float32)
+    if kind == "softmax":
+        logs = tf.nn.log_softmax(logits)
+        own, background = mask_of_class(logs[..., 1:], labels), logs[..., 0]
+        losses = -targets * own - (1 - targets) * background
+    else:
+        own = mask_of_class(logits, labels)
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, own)
     valid = labels > 0
     per_roi = tf.where(valid, tf.reduce_mean(losses, axis=[2, 3]), 0.0)
     return tf.math.divide_no_nan(tf.reduce_sum(per_roi), tf.reduce_sum(tf.cast(valid, tf.float32)))
 
 
+def mask_probabilities(logits, labels, kind="sigmoid"):
+    """What each RoI's mask of its class says of each pixel (§3.1, Inference).
+
+    Args:
+        logits, kind: as in `mask_loss`.
+        labels: (B, F) int32 in 1..C, 0 in empty slots.
+
+    Returns:
+        (B, F, m, m) float32 in [0, 1]; 0 in empty slots.
+    """
+    logits = tf.cast(logits, tf.float32)
+    if kind == "softmax":
+        masks = mask_of_class(tf.nn.softmax(logits)[..., 1:], labels)
+    else:
+        masks = tf.sigmoid(mask_of_class(logits, labels))
+    return tf.where(labels[..., None, None] > 0, masks, 0.0)
+
+
 def mask_of_class(logits, labels):
     """Picks each RoI's mask of its class: (B, F, m, m, C), (B, F) in 1..C -> (B, F, m, m).
 
-    Slots without a class (label below 1) get the first class's.
+    Slots without a class (label below 1) get the first class's; of one channel all get that.
     """
+    if logits.shape[-1] == 1:
+        return logits[..., 0]
     # Not a gather: its gradient is a scatter, which TF runs on one core.
     channel = tf.one_hot(tf.maximum(labels - 1, 0), logits.shape[-1], dtype=logits.dtype)
     return tf.einsum("bfhwc,bfc->bfhw", logits, channel)

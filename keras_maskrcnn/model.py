@@ -10,26 +10,33 @@ from keras_maskrcnn import decode, losses, targets
 from keras_maskrcnn.config import MaskRCNNConfig, preset_config
 from keras_maskrcnn.layers import heads
 from keras_maskrcnn.layers.fpn import fpn
-from keras_maskrcnn.layers.resnet import resnet
+from keras_maskrcnn.layers.resnet import res5, resnet
 from keras_maskrcnn.layers.roi_align import RoIAlign
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.weights import load_for_preset
 
-STRIDES = (4, 8, 16, 32, 64)  # of P2..P6
+STRIDES = {  # of the maps that the RPN sees; RoIs are pooled from the first four
+    "fpn": {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64},
+    "c4": {"c4": 16},
+    "c5": {"c5": 32},
+    "dc5": {"c5": 16},
+}
 LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class MaskRCNN(keras.Model):
-    """Mask R-CNN with a feature pyramid (He et al., 2017, §3 and Figure 4, right).
+    """Mask R-CNN (He et al., 2017, §3 and Figure 4), and its parts: Faster R-CNN, the RPN.
 
     Inputs, of `call`, `predict` and `evaluate`, are either a batch of `data.batches`:
         images: (B, H, W, 3) float32 RGB in 0..255, zero-padded on the right and below to multiples
             of 32; sizes: (B, 2) int32, height and width without padding; original_sizes: (B, 2)
             int32, before resizing.
     or images as they are, (B, H, W, 3) uint8 or float RGB in 0..255: then they are resized inside.
+    With proposals="precomputed" both have proposals: (B, P, 4) float32 in pixels of `images`, zeros
+    in padding; plain images then are a dict of the two.
 
     Outputs:
         boxes: (B, D, 4) float32 [x1, y1, x2, y2] in pixels of the original images, by falling
@@ -37,6 +44,8 @@ class MaskRCNN(keras.Model):
             slots; masks: (B, D, m, m) float32 probabilities of the label's mask, in its box (not
             with task="boxes");
             num_detections: (B,) int32.
+        With task="proposals" instead boxes: (B, P, 4), scores: (B, P), as above, of the RPN;
+            num_proposals: (B,) int32.
 
     `fit` and `evaluate` also take the targets of `data.batches`:
         boxes: (B, G, 4) float32 in pixels of `images`; labels: (B, G) int32, 0 in padding; masks:
@@ -55,47 +64,70 @@ class MaskRCNN(keras.Model):
         self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
         with _dtype_policy(self.dtype_policy):
             self._make_networks(config)
-        terms = LOSSES if config.task == "masks" else LOSSES[:-1]
+        first = 2 if config.proposals == "precomputed" else 0
+        terms = LOSSES[first : {"masks": 5, "boxes": 4, "proposals": 2}[config.task]]
         self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *terms)}
         # All weights exist: Keras would otherwise trace `call` once more to build them.
         self.built = True
 
     def _make_networks(self, config):
-        self.backbone = resnet(
-            config.backbone, norm=config.norm, frozen_stages=config.frozen_stages,
-            width=config.backbone_width, stride_in_1x1=config.stride_in_1x1,
-            epsilon=config.norm_epsilon,
+        body = dict(
+            norm=config.norm, frozen_stages=config.frozen_stages, width=config.backbone_width,
+            stride_in_1x1=config.stride_in_1x1, epsilon=config.norm_epsilon,
         )  # fmt: skip
-        channels = {name: x.shape[-1] for name, x in self.backbone.output.items()}
-        width = config.fpn_channels
-        self.fpn = fpn(channels, channels=width, norm=config.head_norm)
-        self.rpn_head = heads.rpn_head(
-            width, num_anchors=len(config.anchor_ratios), convs=config.rpn_head_convs
+        c4 = config.neck == "c4"
+        self.backbone = resnet(
+            config.backbone, last_stage=4 if c4 else 5, dilated=config.neck == "dc5", **body
         )
-        self.box_align, self.mask_align = (
-            RoIAlign(
-                size,
-                STRIDES[:4],
-                config.sampling_ratio,
-                config.canonical_roi_size,
-                config.roi_aligned,
-                config.roi_level_rule,
-                name=name,
-            )  # fmt: skip
-            for size, name in (
-                (config.box_pool_size, "box_align"),
-                (config.mask_pool_size, "mask_align"),
+        maps = {name: x.shape[-1] for name, x in self.backbone.output.items()}
+        self.fpn = self.rpn_head = self.res5 = self.box_head = self.mask_head = None
+        if config.neck == "fpn":
+            self.fpn = fpn(maps, channels=config.fpn_channels, norm=config.head_norm)
+            maps = dict.fromkeys(STRIDES["fpn"], config.fpn_channels)
+            self.anchor_sizes = tuple((size,) for size in config.anchor_sizes)
+        else:
+            self.anchor_sizes = (config.anchor_sizes,)
+        self.strides = STRIDES[config.neck]
+        channels = maps[next(iter(self.strides))]
+        if config.proposals == "joint":
+            num_anchors = len(self.anchor_sizes[0]) * len(config.anchor_ratios)
+            self.rpn_head = heads.rpn_head(
+                channels, num_anchors=num_anchors, convs=config.rpn_head_convs
             )
-        )
+        if config.task == "proposals":
+            return
+        size = config.box_pool_size
+        self.box_align = self._roi_layer(config, size, "box_align")
+        if c4:
+            self.res5 = res5(config.backbone, size=size, stride=config.res5_stride, **body)
+            _, _, size, channels = self.res5.output.shape
         self.box_head = heads.box_head(
-            width, pool_size=config.box_pool_size, units=config.box_head_units,
+            channels, pool_size=size, units=config.box_head_units,
             num_classes=config.num_classes, convs=config.box_head_convs,
             layers=config.box_head_layers, norm=config.head_norm, init=config.head_init,
         )  # fmt: skip
-        self.mask_head = None if config.task == "boxes" else heads.mask_head(
-            width, pool_size=config.mask_pool_size, convs=config.mask_head_convs,
-            width=config.mask_head_channels, num_classes=config.num_classes, norm=config.head_norm,
-            init=config.head_init,
+        if config.task == "boxes":
+            return
+        self.mask_align = self._roi_layer(config, config.mask_pool_size, "mask_align")
+        size = size if c4 else config.mask_pool_size
+        num_masks = config.num_classes + (config.mask_loss == "softmax")
+        num_masks = 1 if config.class_agnostic_masks else num_masks
+        arguments = dict(pool_size=size, num_masks=num_masks, init=config.head_init)
+        if config.mask_predictor == "mlp":
+            self.mask_head = heads.mask_mlp(
+                channels, layers=config.mask_mlp_layers, units=config.mask_mlp_units, **arguments
+            )
+        else:
+            self.mask_head = heads.mask_head(
+                channels, convs=config.mask_head_convs, width=config.mask_head_channels,
+                norm=config.head_norm, **arguments,
+            )  # fmt: skip
+
+    def _roi_layer(self, config, size, name):
+        return RoIAlign(
+            size, tuple(self.strides.values())[:4], sampling_ratio=config.sampling_ratio,
+            canonical_size=config.canonical_roi_size, aligned=config.roi_aligned,
+            level_rule=config.roi_level_rule, name=name,
         )  # fmt: skip
 
     @classmethod
@@ -137,22 +169,29 @@ class MaskRCNN(keras.Model):
         inputs = self._canvas(inputs)
         sizes = inputs["sizes"]
         features = self._features(inputs, training)
-        *_, rois, _ = self._propose(
-            features, sizes, training, config.test_pre_nms, config.test_proposals
-        )
-        class_logits, deltas = self._box_branch(features, rois, training)
+        if config.proposals == "precomputed":
+            rois = inputs["proposals"]
+        else:
+            *_, rois, scores = self._propose(
+                features, sizes, training, config.test_pre_nms, config.test_proposals
+            )
+        if config.task == "proposals":
+            count = tf.reduce_sum(tf.cast(scores > 0, tf.int32), axis=1)
+            boxes = box_ops.rescale(rois, sizes, inputs["original_sizes"])
+            return {"boxes": boxes, "scores": scores, "num_proposals": count}
+        class_logits, deltas, _ = self._box_branch(features, rois, training)
         boxes, scores, labels, count = decode.detections(
             class_logits, deltas, rois, sizes, delta_weights=config.box_delta_weights,
             score_threshold=config.score_threshold, nms_iou=config.nms_iou,
             count=config.detections_per_image, min_size=config.box_min_size,
         )  # fmt: skip
-        outputs = {"scores": scores, "labels": labels, "num_detections": count}
+        outputs = {
+            "boxes": box_ops.rescale(boxes, sizes, inputs["original_sizes"]),
+            "scores": scores, "labels": labels, "num_detections": count,
+        }  # fmt: skip
         if config.task == "masks":
             mask_logits = self._mask_branch(features, boxes, training)
-            masks = tf.sigmoid(tf.cast(losses.mask_of_class(mask_logits, labels), tf.float32))
-            outputs["masks"] = tf.where(labels[..., None, None] > 0, masks, 0.0)
-        scale = tf.cast(inputs["original_sizes"], tf.float32) / tf.cast(sizes, tf.float32)
-        outputs["boxes"] = boxes * tf.gather(scale, [1, 0, 1, 0], axis=1)[:, None]
+            outputs["masks"] = losses.mask_probabilities(mask_logits, labels, config.mask_loss)
         return outputs
 
     def compute_losses(self, inputs, gt, training=True):
@@ -163,25 +202,33 @@ class MaskRCNN(keras.Model):
             training: bool. Whether batch norm uses the batch's statistics.
 
         Returns:
-            dict of `LOSSES` to () float32; without "mask" with task="boxes".
+            dict of `LOSSES` to () float32, those that the model has.
         """
-        config = self.config
-        gt = _without_empty_slots(gt)
-        sizes, gt_boxes, gt_labels = inputs["sizes"], gt["boxes"], gt["labels"]
+        gt, terms = _without_empty_slots(gt), {}
         features = self._features(inputs, training)
+        if self.config.proposals == "precomputed":
+            proposals = inputs["proposals"]
+        else:
+            terms, proposals = self._rpn_losses(features, inputs["sizes"], gt, training)
+        if self.config.task != "proposals":
+            terms |= self._roi_losses(features, proposals, gt, training)
+        return terms
+
+    def _rpn_losses(self, features, sizes, gt, training):
+        """The RPN's two terms, and its proposals."""
+        config, gt_boxes = self.config, gt["boxes"]
         logits, deltas, anchors, proposals, _ = self._propose(
             features, sizes, training, config.train_pre_nms, config.train_proposals
         )
         logits, deltas = tf.concat(logits, axis=1), tf.concat(deltas, axis=1)
         anchors = tf.concat(anchors, axis=0)
-        noise = self._noise(gt_boxes, [tf.shape(anchors)[0], config.train_proposals])
-
         labels, matched = targets.anchor_labels(
             anchors, gt_boxes, positive_iou=config.rpn_positive_iou,
             negative_iou=config.rpn_negative_iou,
         )  # fmt: skip
         max_positives = max(1, int(config.rpn_batch * config.rpn_positive_fraction))
-        chosen, labels = targets.sample(labels, noise[0], config.rpn_batch, max_positives)
+        noise = self._noise(tf.shape(labels), stream=0)
+        chosen, labels = targets.sample(labels, noise, config.rpn_batch, max_positives)
         matched = tf.gather(matched, chosen, batch_dims=1)
         anchor_targets = box_ops.encode(
             tf.gather(gt_boxes, matched, batch_dims=1), tf.gather(anchors, chosen)
@@ -194,41 +241,59 @@ class MaskRCNN(keras.Model):
                 rpn_deltas, anchor_targets, labels, config.rpn_box_beta, config.rpn_loss_divisor
             ),
         }
+        return terms, proposals
 
+    def _roi_losses(self, features, proposals, gt, training):
+        """The heads' terms, on RoIs that are sampled from the proposals and the truth."""
+        config, gt_boxes = self.config, gt["boxes"]
+        batch, slots = tf.unstack(tf.shape(gt_boxes)[:2])
         rois, labels, matched = targets.sample_rois(
-            proposals, gt_boxes, gt_labels, noise[1], count=config.roi_batch,
-            positive_fraction=config.roi_positive_fraction, positive_iou=config.roi_positive_iou,
+            proposals, gt_boxes, gt["labels"],
+            self._noise([batch, tf.shape(proposals)[1] + slots], stream=1),
+            count=config.roi_batch, positive_fraction=config.roi_positive_fraction,
+            positive_iou=config.roi_positive_iou,
         )  # fmt: skip
-        class_logits, deltas = self._box_branch(features, rois, training)
+        class_logits, deltas, shared = self._box_branch(features, rois, training)
         box_targets = box_ops.encode(
             tf.gather(gt_boxes, matched, batch_dims=1), rois, config.box_delta_weights
         )
         own_class = tf.one_hot(tf.maximum(labels - 1, 0), config.num_classes, dtype=deltas.dtype)
         deltas = tf.einsum("bscd,bsc->bsd", deltas, own_class)
         divisor = config.roi_loss_divisor
-        terms["classifier"] = losses.classifier_loss(class_logits, labels, divisor)
-        terms["box"] = losses.box_loss(deltas, box_targets, labels, config.box_beta, divisor)
+        terms = {
+            "classifier": losses.classifier_loss(class_logits, labels, divisor),
+            "box": losses.box_loss(deltas, box_targets, labels, config.box_beta, divisor),
+        }
         if config.task == "boxes":
             return terms
 
         count = max(1, int(config.roi_batch * config.roi_positive_fraction))
         rois, labels, matched = rois[:, :count], labels[:, :count], matched[:, :count]
-        mask_logits = self._mask_branch(features, rois, training)
+        if self.res5 is None:
+            mask_logits = self._mask_branch(features, rois, training)
+        else:  # Figure 4, left: both branches see the same features of a RoI
+            mask_logits = self._per_roi(self.mask_head, shared[:, :count], training)
         mask_targets = targets.mask_targets(
             rois, gt_boxes, gt["masks"], matched, mask_logits.shape[2],
             soft=config.soft_mask_targets,
         )  # fmt: skip
-        terms["mask"] = losses.mask_loss(mask_logits, mask_targets, labels)
+        terms["mask"] = losses.mask_loss(mask_logits, mask_targets, labels, config.mask_loss)
         return terms
 
     def _canvas(self, inputs):
         """Brings plain images into the form of `data.batches`."""
-        if isinstance(inputs, dict):
-            missing = {"images", "sizes", "original_sizes"} - set(inputs)
-            if missing:
-                raise ValueError(f"inputs lack {sorted(missing)}. Received: {sorted(inputs)}.")
+        precomputed = self.config.proposals == "precomputed"
+        if not isinstance(inputs, dict):
+            inputs = {"images": inputs}
+        needed = {"images"} | ({"proposals"} if precomputed else set())
+        if set(inputs) != needed:  # not plain images
+            needed |= {"sizes", "original_sizes"}
+        missing = needed - set(inputs)
+        if missing:
+            raise ValueError(f"inputs lack {sorted(missing)}. Received: {sorted(inputs)}.")
+        if "sizes" in needed:
             return inputs
-        images = tf.convert_to_tensor(inputs)
+        images = tf.convert_to_tensor(inputs["images"])
         if images.shape.rank != 4 or images.shape[-1] != 3:
             raise ValueError(f"images are (B, H, W, 3). Received: shape={images.shape}.")
         original = tf.shape(images)[1:3]
@@ -236,14 +301,19 @@ class MaskRCNN(keras.Model):
             images, self.config.image_min_side, self.config.image_max_side, self.config.resize_rule
         )
         rows = [tf.shape(images)[0], 1]
-        return {
+        canvas = {
             "sizes": tf.tile(tf.shape(images)[None, 1:3], rows),
             "original_sizes": tf.tile(original[None], rows),
-            "images": image_ops.pad_to_multiple(images, 32),
+            "images": image_ops.pad_to_multiple(images, self.config.padding_multiple),
         }
+        if precomputed:
+            canvas["proposals"] = box_ops.rescale(
+                inputs["proposals"], canvas["original_sizes"], canvas["sizes"]
+            )
+        return canvas
 
     def _features(self, inputs, training):
-        """Images -> {"p2".."p6"}."""
+        """Images -> the maps of `self.strides`, {"p2".."p6"} with FPN."""
         mean, std = self.config.pixel_mean, self.config.pixel_std
         images, sizes = inputs["images"], inputs["sizes"]
         # Padding is the mean color, as in every peer: zero after, not before, normalization.
@@ -252,27 +322,28 @@ class MaskRCNN(keras.Model):
         inside = (rows[:, :, None] & columns[:, None, :])[..., None]
         images = tf.where(inside, (tf.cast(images, tf.float32) - mean) / std, 0.0)
         images = tf.cast(images, self.compute_dtype)
-        return self.fpn(self.backbone(images, training=training), training=training)
+        features = self.backbone(images, training=training)
+        return features if self.fpn is None else self.fpn(features, training=training)
 
     def _propose(self, features, sizes, training, pre_nms, count):
         """Features -> logits, deltas and anchors of each level; proposals and their scores."""
         config = self.config
-        canvas = tf.shape(features["p2"])[1:3] * STRIDES[0]
+        torchvision = config.anchor_rule == "torchvision"
         logits, deltas, anchors = [], [], []
-        for level, stride, size in zip(
-            ("p2", "p3", "p4", "p5", "p6"), STRIDES, config.anchor_sizes, strict=True
+        for (level, stride), sizes_of_level in zip(
+            self.strides.items(), self.anchor_sizes, strict=True
         ):
             feature = features[level]
             level_logits, level_deltas = self.rpn_head(feature, training=training)
             batch, height, width = tf.unstack(tf.shape(feature)[:3])
             logits.append(tf.cast(tf.reshape(level_logits, [batch, -1]), tf.float32))
             deltas.append(tf.cast(tf.reshape(level_deltas, [batch, -1, 4]), tf.float32))
-            torchvision = config.anchor_rule == "torchvision"
             if torchvision:  # its strides are of whole pixels, and fit the padded size
+                canvas = tf.shape(features["p2"])[1:3] * self.strides["p2"]
                 stride = canvas // tf.stack([height, width])
             anchors.append(
                 anchor_ops.level_anchors(
-                    height, width, stride, [size], config.anchor_ratios, torchvision
+                    height, width, stride, sizes_of_level, config.anchor_ratios, torchvision
                 )
             )
         proposals, scores = decode.proposals(
@@ -282,14 +353,19 @@ class MaskRCNN(keras.Model):
         return logits, deltas, anchors, proposals, scores
 
     def _box_branch(self, features, rois, training):
-        """RoIs (B, R, 4) -> class logits (B, R, C + 1), deltas (B, R, C, 4)."""
-        pooled = self.box_align([features[f"p{i}"] for i in (2, 3, 4, 5)], rois)
-        return self._per_roi(self.box_head, pooled, training)
+        """RoIs (B, R, 4) -> class logits (B, R, C + 1), deltas (B, R, C, 4), the head's input."""
+        pooled = self._pool(self.box_align, features, rois, training)
+        return *self._per_roi(self.box_head, pooled, training), pooled
 
     def _mask_branch(self, features, rois, training):
         """RoIs (B, R, 4) -> mask logits (B, R, m, m, C)."""
-        pooled = self.mask_align([features[f"p{i}"] for i in (2, 3, 4, 5)], rois)
+        pooled = self._pool(self.mask_align, features, rois, training)
         return self._per_roi(self.mask_head, pooled, training)
+
+    def _pool(self, layer, features, rois, training):
+        """RoIs (B, R, 4) -> what a head sees of them, (B, R, m, m, K)."""
+        pooled = layer([features[level] for level in list(self.strides)[:4]], rois)
+        return pooled if self.res5 is None else self._per_roi(self.res5, pooled, training)
 
     @staticmethod
     def _per_roi(head, pooled, training):
@@ -299,21 +375,16 @@ class MaskRCNN(keras.Model):
         split = [tf.reshape(x, [-1, count, *x.shape[1:]]) for x in tf.nest.flatten(outputs)]
         return split if len(split) > 1 else split[0]
 
-    def _noise(self, gt_boxes, num_candidates):
-        """Uniform numbers that decide which anchors and RoIs are sampled in this step.
+    def _noise(self, shape, stream):
+        """Uniform numbers that decide which anchors (stream 0) or RoIs (1) this step samples.
 
         They depend on the optimizer's step and the replica alone, so that a resumed run draws what
         the interrupted one would have drawn.
         """
-        batch, slots = tf.shape(gt_boxes)[0], tf.shape(gt_boxes)[1]
         optimizer = getattr(self, "optimizer", None)
         step = tf.cast(optimizer.iterations, tf.int32) if optimizer else 0
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        counts = (num_candidates[0], num_candidates[1] + slots)
-        return [
-            tf.random.stateless_uniform([batch, count], tf.stack([step, 2 * replica + i]))
-            for i, count in enumerate(counts)
-        ]
+        return tf.random.stateless_uniform(shape, tf.stack([step, 2 * replica + stream]))
 
     # Keras
 

@@ -56,14 +56,14 @@ from keras_maskrcnn.config import PRESETS, MaskRCNNConfig, preset_config
         ("roi_level_rule", "matterport"),
         ("roi_aligned", 1),
         ("box_head_convs", -1),
-        ("box_head_layers", 0),
+        ("box_head_layers", -1),
         ("soft_mask_targets", 0.5),
         ("box_min_size", -1.0),
         ("mask_paste", "opencv"),
         ("box_delta_weights", (1.0, 1.0, 1.0)),
         ("box_delta_weights", (0.0, 1.0, 1.0, 1.0)),
         ("box_head_units", 0),
-        ("mask_head_convs", 0),
+        ("mask_head_convs", -1),
         ("mask_head_channels", 0),
         ("head_init", "zeros"),
         ("rpn_box_beta", -1.0),
@@ -71,6 +71,17 @@ from keras_maskrcnn.config import PRESETS, MaskRCNNConfig, preset_config
         ("score_threshold", 1.5),
         ("nms_iou", float("nan")),
         ("detections_per_image", 0),
+        ("proposals", "none"),
+        ("padding_multiple", 16),
+        ("neck", "p3"),
+        ("roi_op", "crop"),
+        ("roi_pooling", "sum"),
+        ("res5_stride", 0),
+        ("mask_predictor", "conv"),
+        ("mask_mlp_layers", 0),
+        ("mask_mlp_units", 0),
+        ("class_agnostic_masks", 1),
+        ("mask_loss", "dice"),
     ],
 )
 def test_error_names_the_bad_field(field, value):
@@ -83,6 +94,23 @@ def test_every_number_of_the_model_is_validated():
     (parametrize,) = test_error_names_the_bad_field.pytestmark
     tried = {field for field, _ in parametrize.args[1]}
     assert tried == {field.name for field in dataclasses.fields(MaskRCNNConfig)}
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("anchor_rule", {"neck": "c5", "anchor_rule": "torchvision"}),
+        ("mask_pool_size", {"neck": "c4", "mask_pool_size": 14}),
+        ("proposals", {"task": "proposals", "proposals": "precomputed"}),
+        ("roi_pooling", {"roi_op": "pool", "roi_pooling": "average"}),
+        ("sampling_ratio", {"roi_pooling": "max", "sampling_ratio": 0}),
+        ("mask_loss", {"mask_loss": "softmax", "class_agnostic_masks": True}),
+        ("backbone_width", {"backbone": "resnext50_32x4d", "backbone_width": 8}),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(field, fields):
+    with pytest.raises(ValueError, match=f"^{field} must be .* with"):
+        MaskRCNNConfig(**fields)
 
 
 def test_category_ids_are_distinct():
@@ -112,7 +140,7 @@ def test_preset_differs_from_the_defaults_as_it_says(preset):
     config = preset_config(preset, num_classes=3)
     expected = MaskRCNNConfig(**{**PRESETS[preset], "num_classes": 3})
     assert config == expected
-    assert preset.split("_")[2] == config.backbone
+    assert f"rcnn_{config.backbone}_{config.neck}" in preset
 
 
 def test_overrides_win_over_the_preset():
@@ -125,7 +153,7 @@ def test_unknown_preset_is_answered_with_a_close_one():
 
 
 def test_preset_unlike_any_is_answered_with_all():
-    with pytest.raises(ValueError, match="there are mask_rcnn_resnet50_fpn, .*'yolo'"):
+    with pytest.raises(ValueError, match="there are mask_rcnn_resnet18_fpn, .*'yolo'"):
         preset_config("yolo")
 
 

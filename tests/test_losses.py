@@ -131,6 +131,36 @@ def test_mask_loss_without_objects_is_zero_and_so_is_its_gradient():
     np.testing.assert_array_equal(tape.gradient(loss, logits), tf.zeros_like(logits))
 
 
+def test_softmax_lets_the_classes_of_a_pixel_compete():
+    # Three channels, background first, of which the label's has e^logit = 2 and the others 1.
+    logits = np.zeros((1, 1, 1, 2, 3), np.float32)
+    logits[..., 2] = np.log(2)
+    targets, labels = tf.constant([[[[1.0, 0.0]]]]), tf.constant([[2]])
+    loss = losses.mask_loss(tf.constant(logits), targets, labels, "softmax")
+    assert float(loss) == pytest.approx((-np.log(2 / 4) - np.log(1 / 4)) / 2)
+    logits[..., 1] = 5.0  # another class's mask, which the sigmoid does not see
+    more = losses.mask_loss(tf.constant(logits), targets, labels, "softmax")
+    assert float(more) > float(loss) + 1
+
+
+def test_class_agnostic_masks_are_trained_for_every_class():
+    logits = tf.zeros([1, 2, 1, 1, 1])
+    targets = tf.ones([1, 2, 1, 1])
+    loss = losses.mask_loss(logits, targets, tf.constant([[1, 7]]))
+    assert float(loss) == pytest.approx(np.log(2))
+
+
+def test_mask_probabilities_are_those_of_the_label():
+    logits = tf.math.log(tf.constant([1.0, 2.0, 5.0])) * tf.ones([1, 3, 1, 1, 3])
+    labels = tf.constant([[1, 2, 0]])
+    sigmoid = losses.mask_probabilities(logits, labels)
+    np.testing.assert_allclose(sigmoid[0, :, 0, 0], [1 / 2, 2 / 3, 0], rtol=1e-6)
+    softmax = losses.mask_probabilities(logits, labels, "softmax")
+    np.testing.assert_allclose(softmax[0, :, 0, 0], [2 / 8, 5 / 8, 0], rtol=1e-6)
+    agnostic = losses.mask_probabilities(logits[..., 1:2], labels)
+    np.testing.assert_allclose(agnostic[0, :, 0, 0], [2 / 3, 2 / 3, 0], rtol=1e-6)
+
+
 def test_mask_of_class_picks_label_minus_one():
     logits = tf.range(3.0) * tf.ones([1, 4, 2, 2, 3])
     picked = losses.mask_of_class(logits, tf.constant([[1, 2, 3, 0]]))

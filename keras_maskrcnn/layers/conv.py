@@ -17,12 +17,15 @@ class ConvNorm(keras.layers.Layer):
     Args:
         filters: int. Channels of the output.
         kernel_size: int, odd.
-        strides: int.
+        strides: int. Not above 1 together with a dilation.
         norm: "frozen_batch", "batch" (synchronized over replicas), "group" (32 groups), or "" for
             a bias instead.
         relu: bool. Whether ReLU follows.
         kernel_initializer: a Keras initializer, or its name.
         epsilon: float. Of the norm.
+        groups: int. Parts of the channels that are convolved apart (ResNeXt, §3); both channel
+            counts are multiples of it.
+        dilation: int. Cells between two taps of the kernel.
 
     Call: (B, H, W, K) float -> (B, ceil(H / strides), ceil(W / strides), filters).
     """
@@ -36,11 +39,14 @@ class ConvNorm(keras.layers.Layer):
         relu=False,
         kernel_initializer=None,
         epsilon=1e-5,
+        groups=1,
+        dilation=1,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
         self.norm_name, self.relu, self.epsilon = norm, relu, epsilon
+        self.groups, self.dilation = groups, dilation
         self.kernel_initializer = keras.initializers.get(kernel_initializer or HE_NORMAL.clone())
         self.norm = None
         if norm in ("frozen_batch", "batch"):
@@ -68,7 +74,7 @@ class ConvNorm(keras.layers.Layer):
 
     def build(self, input_shape):
         side = self.kernel_size
-        shape = (side, side, input_shape[-1], self.filters)
+        shape = (side, side, input_shape[-1] // self.groups, self.filters)
         self.kernel = self.add_weight(
             name="kernel", shape=shape, initializer=self.kernel_initializer
         )
@@ -96,7 +102,7 @@ class ConvNorm(keras.layers.Layer):
         # "SAME" pads a strided convolution more on the right; every trained weight expects both
         # sides alike. Not as TF's explicit padding: its gradients bypass oneDNN, 3 times slower.
         if self.strides == 1 or self.kernel_size == 1:
-            return tf.nn.conv2d(inputs, kernel, self.strides, "SAME")
+            return tf.nn.conv2d(inputs, kernel, self.strides, "SAME", dilations=self.dilation)
         pad = [self.kernel_size // 2] * 2
         inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
         return tf.nn.conv2d(inputs, kernel, self.strides, "VALID")
@@ -115,4 +121,6 @@ class ConvNorm(keras.layers.Layer):
             "relu": self.relu,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "epsilon": self.epsilon,
+            "groups": self.groups,
+            "dilation": self.dilation,
         }

@@ -1,4 +1,4 @@
-"""The three heads: RPN (Faster R-CNN §3.1), box and mask (Figure 4, right). Networks only."""
+"""The three heads: RPN (Faster R-CNN §3.1), box and mask (Figure 4, both sides). Networks only."""
 
 import keras
 
@@ -42,7 +42,7 @@ def rpn_head(channels, *, num_anchors, convs=1):
 def box_head(
     channels, *, pool_size, units, num_classes, convs=0, layers=2, norm="", init="detectron2"
 ):
-    """Builds the head of fully connected layers, two in the paper (FPN §4.2; Figure 4, right).
+    """Builds the box head: fully connected layers, two with FPN (FPN §4.2; Figure 4, right).
 
     Args:
         channels: int. Channels of a RoI.
@@ -50,7 +50,7 @@ def box_head(
         units: int. Width of the fully connected layers.
         num_classes: int C, without background.
         convs: int. 3x3 convolutions before them: 4 in torchvision's v2.
-        layers: int. Fully connected ones.
+        layers: int. Fully connected ones; with 0 the RoI is averaged instead (C4; Figure 4, left).
         norm: str. Of the convolutions, as in `ConvNorm`.
         init: "detectron2" or "torchvision". Whose initial weights the Dense layers have.
 
@@ -61,7 +61,10 @@ def box_head(
     rois = x = keras.Input((pool_size, pool_size, channels), name="rois")
     for i in range(1, convs + 1):
         x = ConvNorm(channels, 3, norm=norm, relu=True, name=f"conv{i}")(x)
-    x = keras.layers.Flatten(name="flatten")(x)
+    if layers:
+        x = keras.layers.Flatten(name="flatten")(x)
+    else:
+        x = keras.layers.GlobalAveragePooling2D(name="average")(x)
     for i in range(1, layers + 1):
         x = keras.layers.Dense(
             units, activation="relu", kernel_initializer=_dense(init), name=f"fc{i}"
@@ -76,21 +79,21 @@ def box_head(
     return keras.Model(rois, [logits, deltas], name="box_head")
 
 
-def mask_head(channels, *, pool_size, convs, width, num_classes, norm="", init="detectron2"):
-    """Builds the fully convolutional mask head (Figure 4, right): convolutions, x2, 1x1.
+def mask_head(channels, *, pool_size, convs, width, num_masks, norm="", init="detectron2"):
+    """Builds the fully convolutional mask head (Figure 4): convolutions, x2, 1x1.
 
     Args:
         channels: int. Channels of a RoI.
         pool_size: int. Bins a side of a RoI; the masks have twice as many.
-        convs: int. 3x3 convolutions before the upsampling.
-        width: int. Their channels.
-        num_classes: int C. One mask a class.
+        convs: int. 3x3 convolutions before the upsampling: 4 with FPN, 0 with C4.
+        width: int. Channels of the convolutions and of the upsampling.
+        num_masks: int K. Masks a RoI.
         norm: str. As in `ConvNorm`.
         init: "detectron2" or "torchvision". Whose initial weights the last layer has.
 
     Returns:
         A Keras model: (R, pool_size, pool_size, channels) -> logits (R, 2 pool_size, 2 pool_size,
-        C).
+        K).
     """
     rois = x = keras.Input((pool_size, pool_size, channels), name="rois")
     for i in range(1, convs + 1):
@@ -100,5 +103,30 @@ def mask_head(channels, *, pool_size, convs, width, num_classes, norm="", init="
         kernel_initializer=keras.initializers.HeNormal(),
     )(x)  # fmt: skip
     last = _normal(0.001) if init == "detectron2" else HE_NORMAL.clone()
-    logits = ConvNorm(num_classes, 1, kernel_initializer=last, name="logits")(x)
+    logits = ConvNorm(num_masks, 1, kernel_initializer=last, name="logits")(x)
+    return keras.Model(rois, logits, name="mask_head")
+
+
+def mask_mlp(channels, *, pool_size, layers, units, num_masks, init="detectron2"):
+    """Builds the mask head of fully connected layers that Table 2e compares with.
+
+    Args:
+        channels, pool_size, num_masks, init: as in `mask_head`.
+        layers: int. Hidden layers: 2 or 3 in the paper.
+        units: int. Their width.
+
+    Returns:
+        As `mask_head`.
+    """
+    rois = keras.Input((pool_size, pool_size, channels), name="rois")
+    x = keras.layers.Flatten(name="flatten")(rois)
+    for i in range(1, layers + 1):
+        x = keras.layers.Dense(
+            units, activation="relu", kernel_initializer=_dense(init), name=f"fc{i}"
+        )(x)
+    side = 2 * pool_size
+    logits = keras.layers.Dense(
+        side * side * num_masks, kernel_initializer=_dense(init, 0.001), name="logits"
+    )(x)
+    logits = keras.layers.Reshape((side, side, num_masks), name="masks")(logits)
     return keras.Model(rois, logits, name="mask_head")

@@ -1,74 +1,139 @@
-"""ResNet (He et al., 2016), as far as a detector needs it: the outputs of its four stages."""
+"""ResNet (He et al., 2016) and ResNeXt (Xie et al., 2017), as far as a detector needs them."""
+
+from typing import NamedTuple
 
 import keras
 
 from keras_maskrcnn.layers.conv import ConvNorm
 
-# name: (blocks of res2..res5, whether a block is a bottleneck)
-DEPTHS = {
-    "resnet18": ((2, 2, 2, 2), False),
-    "resnet34": ((3, 4, 6, 3), False),
-    "resnet50": ((3, 4, 6, 3), True),
-    "resnet101": ((3, 4, 23, 3), True),
+
+class Kind(NamedTuple):
+    """What tells the networks apart."""
+
+    blocks: tuple  # of res2..res5
+    bottleneck: bool = True
+    groups: int = 1  # of the 3x3 convolution
+    widening: int = 1  # its channels, in those of a ResNet
+
+
+KINDS = {
+    "resnet18": Kind((2, 2, 2, 2), bottleneck=False),
+    "resnet34": Kind((3, 4, 6, 3), bottleneck=False),
+    "resnet50": Kind((3, 4, 6, 3)),
+    "resnet101": Kind((3, 4, 23, 3)),
+    "resnext50_32x4d": Kind((3, 4, 6, 3), groups=32, widening=2),
+    "resnext101_32x8d": Kind((3, 4, 23, 3), groups=32, widening=4),
 }
 
 
 def resnet(
-    name, *, norm="frozen_batch", frozen_stages=2, width=64, stride_in_1x1=False, epsilon=1e-5
+    name,
+    *,
+    norm="frozen_batch",
+    frozen_stages=2,
+    width=64,
+    stride_in_1x1=False,
+    epsilon=1e-5,
+    last_stage=5,
+    dilated=False,
 ):
-    """Builds a ResNet without its classifier.
+    """Builds a ResNet or ResNeXt without its classifier.
 
     Args:
-        name: str. One of `DEPTHS`.
+        name: str. One of `KINDS`.
         norm: str. As in `ConvNorm`.
         frozen_stages: int in 0..5. Stages that are not trained: the stem is 1, res2 is 2, ...
         width: int. Channels of the stem; res2 to res5 have 1, 2, 4 and 8 times as many inside.
         stride_in_1x1: bool. A bottleneck that halves does so in its first convolution (He et al.'s
             own weights, detectron2's), not in the 3x3 one (torchvision's).
         epsilon: float. Of the norms.
+        last_stage: 4 or 5. C4 takes res5 into its head, see `res5`.
+        dilated: bool. Whether res5 dilates its 3x3 convolutions instead of halving (DC5, Dai et
+            al., 2017).
 
     Returns:
         A Keras model: (B, H, W, 3) float, normalized RGB -> {"c2": (B, H/4, W/4, ·), "c3", "c4",
         "c5"}, each half the size of the one before.
     """
-    blocks, bottleneck = DEPTHS[name]
+    kind = KINDS[name]
     images = keras.Input((None, None, 3), name="images")
-
-    def conv(filters, size, stride, relu, **kwargs):
-        return ConvNorm(filters, size, stride, norm, relu, epsilon=epsilon, **kwargs)
-
-    x = conv(width, 7, 2, True, name="stem", trainable=frozen_stages < 1)(images)
+    x = ConvNorm(
+        width, 7, 2, norm, relu=True, epsilon=epsilon, name="stem", trainable=frozen_stages < 1
+    )(images)
     # Zeros cannot win after ReLU, so this is PyTorch's padding with -inf.
     x = keras.layers.ZeroPadding2D(1, name="pool_pad")(x)
     x = keras.layers.MaxPooling2D(3, 2, name="pool")(x)
     outputs = {}
-    for stage, count in enumerate(blocks, start=2):
-        for i in range(count):
-            x = _block(
-                x, width * 2 ** (stage - 2), 2 if i == 0 and stage > 2 else 1, bottleneck,
-                stride_in_1x1, conv, trainable=frozen_stages < stage, name=f"res{stage}_{i}",
-            )  # fmt: skip
-        outputs[f"c{stage}"] = x
+    for stage in range(2, last_stage + 1):
+        halves = stage > 2 and not (dilated and stage == 5)
+        x = outputs[f"c{stage}"] = _stage(
+            x, kind, stage, width * 2 ** (stage - 2), stride=2 if halves else 1,
+            dilation=2 if dilated and stage == 5 else 1, stride_in_1x1=stride_in_1x1,
+            norm=norm, epsilon=epsilon, trainable=frozen_stages < stage,
+        )  # fmt: skip
     return keras.Model(images, outputs, name=name)
 
 
-def _block(x, width, stride, bottleneck, stride_in_1x1, conv, trainable, name):
+def res5(
+    name,
+    *,
+    size,
+    stride,
+    norm="frozen_batch",
+    frozen_stages=2,
+    width=64,
+    stride_in_1x1=False,
+    epsilon=1e-5,
+):
+    """Builds the last stage alone, for the head of C4 (Figure 4, left).
+
+    Args:
+        size: int m. Bins a side of a RoI.
+        stride: 1 (Figure 4) or 2 (detectron2).
+        name, norm, frozen_stages, width, stride_in_1x1, epsilon: as in `resnet`.
+
+    Returns:
+        A Keras model: (R, m, m, ·) pooled from c4 -> (R, m / stride, m / stride, 2 ·).
+    """
+    kind = KINDS[name]
+    rois = keras.Input((size, size, width * 4 * (4 if kind.bottleneck else 1)), name="rois")
+    features = _stage(
+        rois, kind, 5, width * 8, stride=stride, dilation=1, stride_in_1x1=stride_in_1x1,
+        norm=norm, epsilon=epsilon, trainable=frozen_stages < 5,
+    )  # fmt: skip
+    return keras.Model(rois, features, name="res5")
+
+
+def _stage(x, kind, stage, width, *, stride, **arguments):
+    """One stage; only its first block has the stride."""
+    for i in range(kind.blocks[stage - 2]):
+        x = _block(x, kind, width, stride if i == 0 else 1, f"res{stage}_{i}", **arguments)
+    return x
+
+
+def _block(
+    x, kind, width, stride, name, *, dilation, stride_in_1x1, norm, epsilon, trainable
+):  # fmt: skip
     """One residual block."""
 
-    def layer(filters, size, stride=1, relu=True, suffix=""):
-        return conv(filters, size, stride, relu, trainable=trainable, name=f"{name}_{suffix}")
+    def layer(filters, size, stride=1, relu=True, suffix="", **kwargs):
+        return ConvNorm(
+            filters, size, stride, norm, relu, epsilon=epsilon, trainable=trainable,
+            name=f"{name}_{suffix}", **kwargs,
+        )  # fmt: skip
 
-    channels = width * (4 if bottleneck else 1)
+    channels = width * (4 if kind.bottleneck else 1)
     shortcut = x
     if stride > 1 or x.shape[-1] != channels:
         shortcut = layer(channels, 1, stride, relu=False, suffix="shortcut")(x)
-    if bottleneck:
+    if kind.bottleneck:
+        inside = width * kind.widening
         first, second = (stride, 1) if stride_in_1x1 else (1, stride)
-        x = layer(width, 1, first, suffix="conv1")(x)
-        x = layer(width, 3, second, suffix="conv2")(x)
+        x = layer(inside, 1, first, suffix="conv1")(x)
+        x = layer(inside, 3, second, suffix="conv2", groups=kind.groups, dilation=dilation)(x)
         x = layer(channels, 1, relu=False, suffix="conv3")(x)
     else:
-        x = layer(width, 3, stride, suffix="conv1")(x)
-        x = layer(width, 3, relu=False, suffix="conv2")(x)
+        x = layer(width, 3, stride, suffix="conv1", dilation=dilation)(x)
+        x = layer(width, 3, relu=False, suffix="conv2", dilation=dilation)(x)
     x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
     return keras.layers.ReLU(name=f"{name}_relu")(x)

@@ -92,3 +92,17 @@ def decode(deltas, anchors, weights=(1.0, 1.0, 1.0, 1.0)):
     centers = anchors[..., :2] + anchor_sides / 2 + deltas[..., :2] * anchor_sides
     half = tf.exp(tf.minimum(deltas[..., 2:], MAX_LOG_SCALE)) * anchor_sides / 2
     return tf.concat([centers - half, centers + half], axis=-1)
+
+
+def rescale(boxes, sizes, new_sizes):
+    """Moves boxes from images of one size into the same images of another size.
+
+    Args:
+        boxes: (B, N, 4) float32.
+        sizes, new_sizes: (B, 2) int32. Height and width of each image, before and after.
+
+    Returns:
+        (B, N, 4) float32.
+    """
+    scale = tf.cast(new_sizes, tf.float32) / tf.cast(sizes, tf.float32)
+    return boxes * tf.gather(scale, [1, 0, 1, 0], axis=1)[:, None]

@@ -43,6 +43,7 @@ _DETECTRON2 = {
         "backbone.bottom_up.res{0}.{1}.{2}", "backbone.bottom_up.res{0}.{1}.{2}.norm",
     ),
     r"fpn/(lateral|output)(\d)": ("backbone.fpn_{0}{1}", "backbone.fpn_{0}{1}.norm"),
+    r"res5/res5_(\d+)_(conv\d|shortcut)": ("roi_heads.res5.{0}.{1}", "roi_heads.res5.{0}.{1}.norm"),
     r"rpn_head/conv1": ("proposal_generator.rpn_head.conv", ""),
     r"rpn_head/logits": ("proposal_generator.rpn_head.objectness_logits", ""),
     r"rpn_head/deltas": ("proposal_generator.rpn_head.anchor_deltas", ""),
@@ -81,10 +82,15 @@ def peer_names(source, layer, keys):
     table = {"torchvision": _TORCHVISION, "detectron2": _DETECTRON2}[source]
     if "roi_heads.box_head.5.weight" in keys:
         table = {**table, **_TORCHVISION_V2}
+    if layer.startswith("res5/") and "roi_heads.res5.0.conv1.weight" not in keys:
+        layer = layer.replace("res5", "backbone", 1)  # a classifier has no heads
     for pattern, names in table.items():
         found = re.fullmatch(pattern, layer)
         if found:
-            return tuple(_fill(name, found.groups()) for name in names)
+            names = (_fill(name, found.groups()) for name in names)
+            if "backbone.stem.conv1.weight" in keys:  # C4 and DC5: no FPN on top
+                names = (name.replace(".bottom_up.", ".") for name in names)
+            return tuple(names)
     raise ValueError(f"the layer {layer} has no counterpart in these checkpoints.")
 
 

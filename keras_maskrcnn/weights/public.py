@@ -10,18 +10,12 @@ from keras_maskrcnn.weights.checkpoint import CheckpointError
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 _DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2/"
+_MASKS = f"{_DETECTRON2}COCO-InstanceSegmentation/mask_rcnn_"
+_BOXES = f"{_DETECTRON2}COCO-Detection/faster_rcnn_"
 URLS = {
     "mask_rcnn_resnet50_fpn_torchvision": f"{_TORCHVISION}maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
     "mask_rcnn_resnet50_fpn_torchvision_v2": (
         f"{_TORCHVISION}maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth"
-    ),
-    "mask_rcnn_resnet50_fpn_detectron2": (
-        f"{_DETECTRON2}COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x/137849600/"
-        "model_final_f10217.pkl"
-    ),
-    "mask_rcnn_resnet101_fpn_detectron2": (
-        f"{_DETECTRON2}COCO-InstanceSegmentation/mask_rcnn_R_101_FPN_3x/138205316/"
-        "model_final_a3ec72.pkl"
     ),
     "faster_rcnn_resnet50_fpn_torchvision": (
         f"{_TORCHVISION}fasterrcnn_resnet50_fpn_coco-258fb6c6.pth"
@@ -29,24 +23,44 @@ URLS = {
     "faster_rcnn_resnet50_fpn_torchvision_v2": (
         f"{_TORCHVISION}fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth"
     ),
-    "faster_rcnn_resnet50_fpn_detectron2": (
-        f"{_DETECTRON2}COCO-Detection/faster_rcnn_R_50_FPN_3x/137849458/model_final_280758.pkl"
-    ),
-    "faster_rcnn_resnet101_fpn_detectron2": (
-        f"{_DETECTRON2}COCO-Detection/faster_rcnn_R_101_FPN_3x/137851257/model_final_f6e8b1.pkl"
-    ),
+    **{
+        f"mask_rcnn_{name}_detectron2": f"{_MASKS}{path}.pkl"
+        for name, path in {
+            "resnet50_fpn": "R_50_FPN_3x/137849600/model_final_f10217",
+            "resnet101_fpn": "R_101_FPN_3x/138205316/model_final_a3ec72",
+            "resnext101_32x8d_fpn": "X_101_32x8d_FPN_3x/139653917/model_final_2d9806",
+            "resnet50_c4": "R_50_C4_3x/137849525/model_final_4ce675",
+            "resnet101_c4": "R_101_C4_3x/138363239/model_final_a2914c",
+            "resnet50_dc5": "R_50_DC5_3x/137849551/model_final_84107b",
+            "resnet101_dc5": "R_101_DC5_3x/138363294/model_final_0464b7",
+        }.items()
+    },
+    **{
+        f"faster_rcnn_{name}_detectron2": f"{_BOXES}{path}.pkl"
+        for name, path in {
+            "resnet50_fpn": "R_50_FPN_3x/137849458/model_final_280758",
+            "resnet101_fpn": "R_101_FPN_3x/137851257/model_final_f6e8b1",
+            "resnext101_32x8d_fpn": "X_101_32x8d_FPN_3x/139173657/model_final_68b088",
+            "resnet50_c4": "R_50_C4_3x/137849393/model_final_f97cb7",
+            "resnet101_c4": "R_101_C4_3x/138204752/model_final_298dad",
+            "resnet50_dc5": "R_50_DC5_3x/137849425/model_final_68d202",
+            "resnet101_dc5": "R_101_DC5_3x/138204841/model_final_3e0943",
+        }.items()
+    },
 }
 
 # First digits of each file's SHA-256. torchvision writes them into the name; those of detectron2
-# were recorded by CompressAI-Vision's installer (its names hold the digits of another hash), which
-# has none for ResNet-101: these two files are not checked.
+# were recorded by CompressAI-Vision's installer (its names hold the digits of another hash). Files
+# of detectron2 that are not here were recorded by nobody and are not checked.
 SHA256 = {
     "mask_rcnn_resnet50_fpn_torchvision": "bf2d0c1e",
     "mask_rcnn_resnet50_fpn_torchvision_v2": "73cbd019",
     "mask_rcnn_resnet50_fpn_detectron2": "9a737e290372f1f7",
+    "mask_rcnn_resnext101_32x8d_fpn_detectron2": "12f6e1811baf1b4d",
     "faster_rcnn_resnet50_fpn_torchvision": "258fb6c6",
     "faster_rcnn_resnet50_fpn_torchvision_v2": "dd69338a",
     "faster_rcnn_resnet50_fpn_detectron2": "3c25caca37baabbf",
+    "faster_rcnn_resnext101_32x8d_fpn_detectron2": "fe5ad56ff746aa55",
 }
 
 

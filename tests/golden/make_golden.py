@@ -78,16 +78,14 @@ GOLDEN = {
 
 # Output file → folder of a whole tiny network: its weights and what it makes of one image.
 NETWORKS = {
-    "tiny_torchvision.npz": "tv_tiny_v1",
-    "tiny_torchvision_v2.npz": "tv_tiny_v2",
-    "tiny_detectron2.npz": "d2_tiny_fpn",
+    "tiny_fpn_torchvision.npz": "tv_tiny_v1",
+    "tiny_fpn_torchvision_v2.npz": "tv_tiny_v2",
+    "tiny_fpn_detectron2.npz": "d2_tiny_fpn",
+    "tiny_c4_detectron2.npz": "d2_tiny_c4",
 }
-LEVELS = ("p2", "p3", "p4", "p5", "p6")
 NETWORK_ARRAYS = (
-    *("image.0", "image_sizes", *LEVELS, *(f"rpn_logits.{level}" for level in LEVELS)),
-    *(f"rpn_deltas.{level}" for level in LEVELS),
-    *("proposals.0", "class_logits", "box_deltas", "mask_logits", "boxes.0", "scores.0"),
-    *("labels.0", "masks_28.0", "masks.0"),
+    *("image.0", "image_sizes", "proposals.0", "class_logits", "box_deltas", "mask_logits"),
+    *("boxes.0", "scores.0", "labels.0", "masks_28.0", "masks.0"),
 )
 
 
@@ -100,6 +98,10 @@ def make_networks(source, target, only=None):
             arrays = {f"weights.{key}": stored[key] for key in stored.files}
         with np.load(pathlib.Path(source) / folder / "single.npz") as stored:
             arrays |= {name: stored[name] for name in NETWORK_ARRAYS}
+            for name in stored.files:
+                kind, _, level = name.partition(".")
+                if kind in ("rpn_logits", "rpn_deltas"):
+                    arrays |= {name: stored[name], level: stored[level]}
         arrays["masks.0"] = arrays["masks.0"] >= 0.5
         np.savez_compressed(pathlib.Path(target) / output, **arrays)
 

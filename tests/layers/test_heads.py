@@ -43,21 +43,45 @@ def test_box_head_keeps_the_deltas_of_a_class_together():
 
 
 def test_mask_head_doubles_the_side():
-    model = heads.mask_head(8, pool_size=14, convs=2, width=4, num_classes=3)
+    model = heads.mask_head(8, pool_size=14, convs=2, width=4, num_masks=3)
     assert model(tf.zeros([5, 14, 14, 8])).shape == (5, 28, 28, 3)
 
 
 @pytest.mark.parametrize("convs", [1, 4])
 def test_mask_head_has_as_many_convolutions_as_asked(convs):
-    model = heads.mask_head(8, pool_size=2, convs=convs, width=4, num_classes=3)
+    model = heads.mask_head(8, pool_size=2, convs=convs, width=4, num_masks=3)
     kernels = [v.shape for v in model.weights if v.name == "kernel"]
     assert sum(shape[0] == 3 for shape in kernels) == convs
 
 
 def test_mask_head_treats_rois_independently():
-    model = heads.mask_head(8, pool_size=2, convs=1, width=4, num_classes=3)
+    model = heads.mask_head(8, pool_size=2, convs=1, width=4, num_masks=3)
     rois = tf.random.normal([3, 2, 2, 8])
     np.testing.assert_allclose(model(rois)[1:2], model(rois[1:2]), atol=1e-6)
+
+
+def test_box_head_without_layers_sees_the_average_of_the_roi():
+    model = heads.box_head(8, pool_size=7, units=16, num_classes=3, layers=0)
+    rois = tf.random.normal([2, 7, 7, 8])
+    flat = tf.tile(tf.reduce_mean(rois, axis=[1, 2], keepdims=True), [1, 7, 7, 1])
+    for first, second in zip(model(rois), model(flat), strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_mask_mlp_has_the_layers_of_table_2e(layers):
+    model = heads.mask_mlp(8, pool_size=2, layers=layers, units=16, num_masks=3)
+    assert model(tf.zeros([5, 2, 2, 8])).shape == (5, 4, 4, 3)
+    kernels = [tuple(v.shape) for v in model.weights if v.name == "kernel"]
+    assert kernels == [(2 * 2 * 8, 16), *[(16, 16)] * (layers - 1), (16, 4 * 4 * 3)]
+
+
+def test_mask_mlp_sees_the_whole_roi():
+    model = heads.mask_mlp(1, pool_size=4, layers=2, units=64, num_masks=1, init="torchvision")
+    rois = np.zeros((1, 4, 4, 1), np.float32)
+    before = model(rois).numpy()
+    rois[0, 0, 0] = 1.0
+    assert (model(rois).numpy() != before).all()
 
 
 @pytest.mark.parametrize("layer", ["logits", "deltas"])
@@ -80,5 +104,5 @@ def test_torchvisions_box_head_is_drawn_within_the_root_of_the_fan_in(layer):
 
 
 def test_torchvisions_mask_logits_are_drawn_by_their_fan_out():
-    model = heads.mask_head(4, pool_size=2, convs=0, width=512, num_classes=8, init="torchvision")
+    model = heads.mask_head(4, pool_size=2, convs=0, width=512, num_masks=8, init="torchvision")
     assert np.std(model.get_layer("logits").kernel) == pytest.approx(0.5, rel=0.1)

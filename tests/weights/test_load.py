@@ -16,7 +16,7 @@ TINY = dict(
 @pytest.fixture(scope="module")
 def arrays(peer_weights):
     """A torchvision state dict of an eighth of the width, with 4 classes and background."""
-    return peer_weights("tiny_torchvision")
+    return peer_weights("tiny_fpn_torchvision")
 
 
 def new_model(**overrides):
@@ -130,7 +130,7 @@ def test_names_of_a_layer():
 
 
 def test_background_moves_from_last_to_first(peer_weights, tmp_path):
-    arrays = peer_weights("tiny_detectron2")
+    arrays = peer_weights("tiny_fpn_detectron2")
     model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn_detectron2", **TINY)
     load_detectron2(model, write(arrays, tmp_path), verbose=False)
     bias = model.box_head.get_layer("class_logits").bias.numpy()

@@ -65,7 +65,7 @@ def test_a_preset_without_weights_is_an_error():
 
 
 def test_weights_for_other_classes_leave_out_the_predictors(peer_weights, tmp_path, capsys):
-    arrays = peer_weights("tiny_torchvision")
+    arrays = peer_weights("tiny_fpn_torchvision")
     path = tmp_path / "model.npz"
     np.savez(path, **arrays)
     model = mrcnn.MaskRCNN.from_preset(PRESET, weights=path, num_classes=2, **TINY)
