@@ -79,7 +79,7 @@ def compare(model, data):
     stored = data["proposals.0"]
     nearest = np.max(box_ops.iou(stored, proposals[0]), axis=1)
     found["proposals_found"] = float(np.mean(nearest > 0.999))
-    class_logits, box_deltas = model._box_branch(features, stored[None], False)
+    class_logits, box_deltas, _ = model._box_branch(features, stored[None], False)
     found["class_logits"] = difference(class_logits[0], data["class_logits"])
     expected = data["box_deltas"].reshape(len(stored), -1, 4)[:, 1:]
     found["box_deltas"] = difference(box_deltas[0], expected)

@@ -48,18 +48,30 @@ def train(options):
             f"batch_size must be at most the number of images, {len(dataset)}. "
             f"Received: batch_size={options.batch_size}."
         )
-    steps = options.steps or options.epochs * steps_per_epoch
-    recipe = training.Recipe(
-        steps=steps, batch_size=options.batch_size, learning_rate=options.learning_rate,
-        **{
-            **training.PRESET_RECIPES.get(options.preset, {}),
-            **(training.ADAMW if options.optimizer == "adamw" else {}),
-        },
-    )  # fmt: skip
+    steps = options.steps or (options.epochs or 0) * steps_per_epoch
+    fields = dict(training.ADAMW) if options.optimizer == "adamw" else {}
+    fields["learning_rate"] = options.learning_rate
+    if options.recipe:
+        recipe = training.Recipe.named(options.recipe, options.batch_size, steps, **fields)
+    else:
+        fields = {**training.PRESET_RECIPES.get(options.preset, {}), **fields}
+        steps = steps or 12 * steps_per_epoch
+        recipe = training.Recipe(steps, options.batch_size, **fields)
+    steps = recipe.steps
     model = MaskRCNN(config)
     if options.weights:
         _require_file("weights", options.weights)
-        model.load_weights(options.weights)
+        if options.weights.endswith(".keras"):
+            copied = model.copy_networks(_load_model(options.weights))
+            print(f"{options.weights} gives {', '.join(copied)}.", flush=True)
+        else:
+            model.load_weights(options.weights)
+    for name in options.freeze or ():
+        if name not in model.networks:
+            raise ValueError(
+                f"freeze names networks of {', '.join(model.networks)}. Received: {name!r}."
+            )
+        model.networks[name].trainable = False
     model.compile(optimizer=recipe.optimizer())
     os.makedirs(output, exist_ok=True)
     if not options.quiet:
@@ -198,13 +210,20 @@ def _train_flags(values):
     define.string("val_annotations", None, "COCO json of the validation images")
     define.string("preset", None, f"one of {', '.join(PRESETS)}", required=True)
     define.string("output", None, "folder for the model, its history, logs and backups", True)
-    define.integer("epochs", 12, "passes over the images, unless --steps is given")
-    define.integer("steps", None, "training steps in all")
+    define.string("recipe", None, "a schedule of the paper's or a peer's, see docs/recipes.md")
+    define.integer("epochs", None, "passes over the images; default: the recipe's, or 12")
+    define.integer("steps", None, "training steps in all, in place of epochs")
     define.integer("batch_size", 2, "images a step")
     define.enum("optimizer", "sgd", ["sgd", "adamw"], "the paper's SGD, or AdamW")
     define.float("learning_rate", None, "default: 0.02 for 16 images a step, or the preset's")
     define.integer("image_size", None, "shorter side in pixels; the longer side's limit follows")
-    define.string("weights", None, "a .weights.h5 file to start from, of the same config")
+    define.string(
+        "weights",
+        None,
+        "where to start from: a .weights.h5 file of the same config, "
+        "or a .keras file, of which the networks that both have are taken",
+    )
+    define.list("freeze", None, "networks that are not trained, for instance backbone,fpn")
     define.integer("eval_every", 1, "epochs between two validations")
     define.integer("max_detections", 100, "detections an image that a validation counts")
     define.integer("seed", 0, "of weights, order, flips")

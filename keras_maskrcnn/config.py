@@ -203,9 +203,10 @@ class MaskRCNNConfig:
                 "positive with roi_pooling='max'")  # fmt: skip
         require("mask_loss", self.mask_loss == "sigmoid" or not self.class_agnostic_masks,
                 "'sigmoid' with class_agnostic_masks")  # fmt: skip
-        widening = {"resnext50_32x4d": 2, "resnext101_32x8d": 4}.get(self.backbone)
-        require("backbone_width", not widening or self.backbone_width * widening % 32 == 0,
-                f"with ResNeXt such that {widening} times as many make 32 groups")  # fmt: skip
+        # 32 groups of the twofold or fourfold width.
+        factor = {"resnext50_32x4d": 16, "resnext101_32x8d": 8}.get(self.backbone, 1)
+        require("backbone_width", self.backbone_width % factor == 0,
+                f"a multiple of {factor} with this ResNeXt")  # fmt: skip
 
     def names(self):
         """Returns a tuple of `num_classes` class names, `class 1`, ... where none were given."""

@@ -23,6 +23,7 @@ STRIDES = {  # of the maps that the RPN sees; RoIs are pooled from the first fou
     "c5": {"c5": 32},
     "dc5": {"c5": 16},
 }
+NETWORKS = ("backbone", "res5", "fpn", "rpn_head", "box_head", "mask_head")
 LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
 
 
@@ -160,6 +161,36 @@ class MaskRCNN(keras.Model):
         copy = type(self)(dataclasses.replace(self.config, **overrides), dtype=self.dtype_policy)
         copy.set_weights(self.get_weights())
         return copy
+
+    @property
+    def networks(self):
+        """The networks that the model has, by name."""
+        every = {name: getattr(self, name) for name in NETWORKS}
+        return {name: network for name, network in every.items() if network is not None}
+
+    def copy_networks(self, other):
+        """Takes over the weights of the networks that another model has too.
+
+        Sharing networks is how a detector and an RPN that were trained apart become one (Faster
+        R-CNN §3.2, 4-step alternating training).
+
+        Args:
+            other: MaskRCNN.
+
+        Returns:
+            tuple of the networks' names.
+
+        Raises:
+            ValueError: if a network of the same name is another one; nothing is changed then.
+        """
+        shared = [name for name in self.networks if name in other.networks]
+        for name in shared:
+            ours, theirs = (m.networks[name].weights for m in (self, other))
+            if [(v.path, v.shape) for v in ours] != [(v.path, v.shape) for v in theirs]:
+                raise ValueError(f"the {name} of the two models differ in their configs.")
+        for name in shared:
+            self.networks[name].set_weights(other.networks[name].get_weights())
+        return tuple(shared)
 
     # Forward
 

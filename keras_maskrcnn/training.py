@@ -48,19 +48,22 @@ class SGD(keras.optimizers.SGD):
     Args:
         learning_rate: float or schedule.
         momentum: float.
-        l2: float. Added to the gradient, times the weight. Scales and shifts of norms are left
-            out, as in detectron2.
+        l2: float. Added to the gradient, times the weight.
+        undecayed: sequence of str. Names of variables without it: by default scales and shifts of
+            norms, as in detectron2.
         **kwargs: those of `keras.optimizers.SGD`, for instance `global_clipnorm`.
     """
 
-    def __init__(self, learning_rate=0.02, momentum=0.9, l2=1e-4, **kwargs):
+    def __init__(
+        self, learning_rate=0.02, momentum=0.9, l2=1e-4, undecayed=("gamma", "beta"), **kwargs
+    ):  # fmt: skip
         super().__init__(learning_rate, momentum, **kwargs)
-        self.l2 = l2
+        self.l2, self.undecayed = l2, tuple(undecayed)
 
     def build(self, variables):
         """Creates the momenta, and notes which variables decay."""
         super().build(variables)
-        self._decays = tuple(not v.path.endswith(("gamma", "beta")) for v in variables)
+        self._decays = tuple(v.name not in self.undecayed for v in variables)
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies one gradient, already clipped and summed over replicas, to one variable."""
@@ -70,7 +73,7 @@ class SGD(keras.optimizers.SGD):
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "l2": self.l2}
+        return {**super().get_config(), "l2": self.l2, "undecayed": self.undecayed}
 
 
 def sgd(
@@ -81,6 +84,7 @@ def sgd(
     decay=0.1,
     momentum=0.9,
     weight_decay=1e-4,
+    undecayed=("gamma", "beta"),
     clip_norm=None,
 ):
     """The optimizer of §3.1, for `model.compile`.
@@ -92,13 +96,14 @@ def sgd(
         decay: float.
         momentum: float.
         weight_decay: float. L2, through the gradient.
+        undecayed: sequence of str. Names of variables without it.
         clip_norm: float or None. Bound of the norm of all gradients together.
 
     Returns:
         An optimizer.
     """
     rate = WarmupSteps(learning_rate, warmup_steps, milestones, decay)
-    return SGD(rate, momentum, weight_decay, global_clipnorm=clip_norm)
+    return SGD(rate, momentum, weight_decay, undecayed, global_clipnorm=clip_norm)
 
 
 ALGORITHMS = ("sgd", "adamw")
@@ -109,7 +114,7 @@ class Recipe:
     """The numbers of a training run that follow from its length; `optimizer()` resolves them."""
 
     steps: int
-    batch_size: int = 2
+    batch_size: int = 2  # images a step, of all replicas together
     learning_rate: float | None = None  # None: base_rate for 16 images, linear in the batch
     base_rate: float = 0.02  # §3.1
     warmup_fraction: float = 0.1
@@ -117,6 +122,7 @@ class Recipe:
     milestones: tuple[float, ...] = (0.75,)  # shares of `steps`: 120k of 160k
     clip_norm: float | None = 10.0
     weight_decay: float = 1e-4
+    undecayed: tuple[str, ...] = ("gamma", "beta")  # variables without weight decay, of SGD
     momentum: float = 0.9  # of SGD
     algorithm: str = "sgd"  # or "adamw", see ADAMW
 
@@ -127,27 +133,87 @@ class Recipe:
                 f"Received: algorithm={self.algorithm!r}."
             )
 
-    def optimizer(self):
-        """Returns the optimizer for `model.compile`."""
+    @classmethod
+    def named(cls, name, batch_size, steps=None, **fields):
+        """Builds a recipe of `RECIPES`.
+
+        Args:
+            name: str.
+            batch_size: int. Images a step.
+            steps: int; by default as many as make the recipe's number of images.
+            **fields: those of `Recipe`, in place of the recipe's.
+
+        Raises:
+            ValueError: if there is no such recipe.
+        """
+        if name not in RECIPES:
+            raise ValueError(
+                f"there are the recipes {', '.join(RECIPES)}. Received: name={name!r}."
+            )
+        numbers = dict(RECIPES[name])
+        images = numbers.pop("images")
+        return cls(steps or images // batch_size, batch_size, **{**numbers, **fields})
+
+    def schedule(self):
+        """Returns the arguments of `WarmupSteps`: rates and steps instead of shares."""
         rate = self.learning_rate
         if rate is None:
             rate = self.base_rate * self.batch_size / 16
-        schedule = {
+        return {
+            "learning_rate": rate,
             "warmup_steps": min(self.warmup_max, int(self.steps * self.warmup_fraction)),
             "milestones": [int(self.steps * share) for share in self.milestones],
         }
+
+    def optimizer(self):
+        """Returns the optimizer for `model.compile`."""
         if self.algorithm == "adamw":
-            rate = WarmupSteps(rate, **schedule)
+            rate = WarmupSteps(**self.schedule())
             return keras.optimizers.AdamW(rate, self.weight_decay, global_clipnorm=self.clip_norm)
         return sgd(
-            rate, **schedule, momentum=self.momentum, weight_decay=self.weight_decay,
-            clip_norm=self.clip_norm,
+            **self.schedule(), momentum=self.momentum, weight_decay=self.weight_decay,
+            undecayed=self.undecayed, clip_norm=self.clip_norm,
         )  # fmt: skip
+
+    def __str__(self):
+        numbers = {"steps": self.steps, "batch_size": self.batch_size, **self.schedule()}
+        numbers |= {
+            name: getattr(self, name) for name in ("algorithm", "weight_decay", "clip_norm")
+        }
+        if self.algorithm == "sgd":
+            numbers |= {"undecayed": self.undecayed, "momentum": self.momentum}
+        return ", ".join(f"{name}={value!r}" for name, value in numbers.items())
 
 
 # Not the paper's. From random weights it needs a third of the steps that SGD needs; its decay is
 # decoupled (Loshchilov & Hutter, 2019), so the same number means less.
 ADAMW = {"algorithm": "adamw", "base_rate": 4e-3, "weight_decay": 0.05}
+
+# What the paper and the peers trained on COCO with; "images" are those of all steps together, so
+# that another batch size sees as many. docs/recipes.md says which preset each one belongs to.
+_COCO = 117_266  # images of train2017 with annotations
+_PEER = {"warmup_max": 1000, "clip_norm": None}
+RECIPES = {
+    # §3.1: 160k steps of 16 images. The warm-up is that of the authors' code, Detectron.
+    "paper": {"images": 160_000 * 16, "warmup_max": 500, "clip_norm": None},
+    # §3.1, ResNeXt: 1 image on each of 8 GPUs, as many steps, and by the same rule a rate of 0.01.
+    "paper_resnext": {"images": 160_000 * 8, "warmup_max": 500, "clip_norm": None},
+    "detectron2_1x": {**_PEER, "images": 90_000 * 16, "milestones": (60 / 90, 80 / 90)},
+    "detectron2_2x": {**_PEER, "images": 180_000 * 16, "milestones": (120 / 180, 160 / 180)},
+    "detectron2_3x": {**_PEER, "images": 270_000 * 16, "milestones": (210 / 270, 250 / 270)},
+    # Large-scale jitter (Ghiasi et al., 2021): 64 images a step, a rate of 0.1.
+    "detectron2_lsj": {
+        "images": 184_375 * 64, "base_rate": 0.1 * 16 / 64, "warmup_max": 500, "clip_norm": None,
+        "milestones": (163_889 / 184_375, 177_546 / 184_375), "weight_decay": 4e-5,
+    },
+    "torchvision": {
+        **_PEER, "images": 26 * _COCO, "milestones": (16 / 26, 22 / 26), "undecayed": (),
+    },
+    "torchvision_v2": {
+        **_PEER, "images": 400 * _COCO, "base_rate": 0.1 * 16 / 64, "undecayed": (),
+        "milestones": (352 / 400, 384 / 400), "weight_decay": 4e-5,
+    },
+}  # fmt: skip
 
 # Where a preset is meant for training from scratch, the recipe differs from that of §3.1.
 PRESET_RECIPES = {

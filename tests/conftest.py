@@ -1,7 +1,6 @@
 """Fixtures for all tests: a fixed seed, two fake devices, a tiny model and its batch."""
 
 import os
-import pathlib
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -10,10 +9,9 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from parity import load_golden  # noqa: E402
 
-from keras_maskrcnn.config import MaskRCNNConfig  # noqa: E402
-
-GOLDEN = pathlib.Path(__file__).parent / "golden"
+from keras_maskrcnn.config import MaskRCNNConfig
 
 # Two replicas for MirroredStrategy; only possible before TensorFlow has started.
 tf.config.set_logical_device_configuration(
@@ -30,23 +28,7 @@ def fixed_seed():
 @pytest.fixture(scope="session")
 def golden():
     """Function from a name to the arrays of golden/NAME.npz: torchvision's and detectron2's."""
-
-    def load(name):
-        with np.load(GOLDEN / f"{name}.npz") as stored:
-            return dict(stored)
-
-    return load
-
-
-@pytest.fixture(scope="session")
-def peer_weights(golden):
-    """Function from the name of a golden network to its peer's state dict."""
-
-    def load(name):
-        stored = golden(name).items()
-        return {k.removeprefix("weights."): v for k, v in stored if k.startswith("weights.")}
-
-    return load
+    return load_golden
 
 
 @pytest.fixture(scope="session")

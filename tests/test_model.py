@@ -238,15 +238,43 @@ def test_from_preset_takes_config_fields():
     assert model.config.norm == "group"
 
 
-def test_the_large_preset_has_torchvisions_parameter_count():
-    # torchvision's maskrcnn_resnet50_fpn(num_classes=91) has 44,401,393 parameters and 53,120
-    # buffers' worth of frozen batch norm, of which we leave the background's 4 box deltas
-    # (4 x 1024 + 4) and its mask (256 + 1) out.
-    model = MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", num_classes=90)
-    batch_norm = sum(
-        int(np.prod(v.shape)) for v in model.backbone.variables if "/norm/" in v.path
-    )  # 4 vectors: gamma, beta, mean and variance, which torchvision has as buffers
-    assert model.count_params() - batch_norm == 44_401_393 - 4 * 1025 - 257
+@pytest.mark.parametrize(
+    ("preset", "counts"),
+    [
+        # torchvision's maskrcnn_resnet50_fpn; without the background's deltas (4 x 1025) and mask
+        # (257), which it never uses.
+        (
+            "mask_rcnn_resnet50_fpn_torchvision",
+            {"backbone": 23_508_032, "fpn": 3_344_384, "rpn_head": 593_935,
+             "box_head": 13_895_680 + 466_375 - 4 * 1025, "mask_head": 2_360_320 + 285_787 - 257},
+        ),
+        (
+            "mask_rcnn_resnet50_fpn_torchvision_v2",
+            {"backbone": 23_508_032, "fpn": 3_346_432, "rpn_head": 1_184_015,
+             "box_head": 15_207_424 + 466_375 - 4 * 1025, "mask_head": 2_361_344 + 285_787 - 257},
+        ),
+        # detectron2's R50-C4, from the shapes of its layers: the RPN sees 1024 channels and has 15
+        # anchors a cell; 81 classes, 80 x 4 deltas of 2048; a deconvolution of 2048 x 256 x 4.
+        (
+            "mask_rcnn_resnet50_c4_detectron2",
+            {"backbone": 9_536 + 215_808 + 1_219_584 + 7_098_368, "res5": 14_964_736,
+             "rpn_head": 1024 * 1024 * 9 + 1024 + 1025 * 15 * 5,
+             "box_head": 2049 * (81 + 320), "mask_head": 2048 * 256 * 4 + 256 + 257 * 80},
+        ),
+        (
+            "faster_rcnn_resnext101_32x8d_fpn_detectron2",
+            {"backbone": 86_742_336, "fpn": 3_344_384, "rpn_head": 593_935,
+             "box_head": 13_895_680 + 1025 * (81 + 320)},
+        ),
+    ],
+)  # fmt: skip
+def test_each_network_has_as_many_parameters_as_the_peers(preset, counts):
+    model = MaskRCNN.from_preset(preset)
+    found = {
+        name: sum(int(np.prod(v.shape)) for v in network.weights if "moving" not in v.path)
+        for name, network in model.networks.items()
+    }
+    assert found == counts
 
 
 def test_faster_rcnn_has_no_masks_and_else_the_same_path(tiny_config, batch, tmp_path):
@@ -277,3 +305,35 @@ def test_faster_rcnn_has_the_weights_of_mask_rcnn_without_the_mask_head(tiny_con
     assert with_masks == boxes
     small = mrcnn.MaskRCNN.from_preset("faster_rcnn_resnet18_fpn_small", num_classes=2)
     assert small.mask_head is None and small.config.box_head_units == 512
+
+
+def test_networks_are_copied_where_both_have_them(tiny_config):
+    rpn = MaskRCNN(dataclasses.replace(tiny_config, task="proposals"))
+    fast = MaskRCNN(dataclasses.replace(tiny_config, proposals="precomputed"))
+    joint = MaskRCNN(tiny_config)
+    assert joint.copy_networks(fast) == ("backbone", "fpn", "box_head", "mask_head")
+    assert joint.copy_networks(rpn) == ("backbone", "fpn", "rpn_head")
+    for network, source in (("rpn_head", rpn), ("backbone", rpn), ("mask_head", fast)):
+        pairs = zip(
+            joint.networks[network].get_weights(), source.networks[network].get_weights(),
+            strict=True,
+        )  # fmt: skip
+        assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_networks_of_another_shape_are_refused_and_nothing_is_copied(tiny_config):
+    joint, wider = MaskRCNN(tiny_config), MaskRCNN(dataclasses.replace(tiny_config, num_classes=5))
+    before = joint.get_weights()
+    with pytest.raises(ValueError, match="the box_head of the two models differ"):
+        joint.copy_networks(wider)
+    assert all(np.array_equal(a, b) for a, b in zip(before, joint.get_weights(), strict=True))
+
+
+def test_a_frozen_network_does_not_train(tiny_config, batch):
+    model = MaskRCNN(tiny_config)
+    model.backbone.trainable = False
+    before = model.backbone.get_weights()
+    model.compile(optimizer=mrcnn.training.sgd(0.01, warmup_steps=0))
+    model.fit(dataset(batch, 2), verbose=0)
+    for old, new in zip(before, model.backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_maskrcnn.training import ADAMW, SGD, Recipe, WarmupSteps, sgd
+from keras_maskrcnn.training import ADAMW, RECIPES, SGD, Recipe, WarmupSteps, sgd
 
 
 class Variables(keras.layers.Layer):
@@ -67,6 +67,14 @@ def test_scales_and_shifts_of_norms_do_not_decay():
     optimizer.apply([tf.zeros([1])] * 3, variables)
     # The kernel loses 0.1 * 0.5 * 2.
     np.testing.assert_allclose(np.concatenate(variables), [1.9, 2.0, 2.0], rtol=1e-6)
+
+
+def test_whoever_wants_it_lets_everything_decay():
+    variables = Variables().all
+    optimizer = SGD(0.1, momentum=0.0, l2=0.5, undecayed=())
+    optimizer.apply([tf.zeros([1])] * 3, variables)
+    np.testing.assert_allclose(np.concatenate(variables), [1.9, 1.9, 1.9], rtol=1e-6)
+    assert SGD.from_config(optimizer.get_config()).undecayed == ()
 
 
 def test_no_decay_without_l2():
@@ -152,3 +160,50 @@ def test_adamw_follows_the_same_schedule():
 def test_an_unknown_algorithm_is_an_error():
     with pytest.raises(ValueError, match="sgd, adamw. Received: algorithm='adam'"):
         Recipe(steps=1, algorithm="adam")
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size", "steps", "rate", "milestones"),
+    [
+        ("paper", 16, 160_000, 0.02, [120_000]),  # §3.1, Training
+        ("paper_resnext", 8, 160_000, 0.01, [120_000]),  # "1 image per GPU ... 0.01"
+        ("detectron2_1x", 16, 90_000, 0.02, [60_000, 80_000]),
+        ("detectron2_2x", 16, 180_000, 0.02, [120_000, 160_000]),
+        ("detectron2_3x", 16, 270_000, 0.02, [210_000, 250_000]),
+        ("detectron2_lsj", 64, 184_375, 0.1, [163_889, 177_546]),
+        ("torchvision", 16, 190_557, 0.02, [117_265, 161_240]),  # 26 epochs, 16 and 22
+        ("torchvision_v2", 64, 732_912, 0.1, [644_962, 703_595]),  # 400 epochs, 352 and 384
+        ("paper", 2, 1_280_000, 0.0025, [960_000]),  # as many images, 2 at a time
+    ],
+)
+def test_named_recipes_have_the_numbers_that_were_published(
+    name, batch_size, steps, rate, milestones
+):  # fmt: skip
+    recipe = Recipe.named(name, batch_size)
+    schedule = recipe.schedule()
+    assert recipe.steps == steps
+    assert schedule["learning_rate"] == pytest.approx(rate)
+    np.testing.assert_allclose(schedule["milestones"], milestones, atol=1)  # shares round down
+
+
+def test_a_named_recipe_keeps_its_shape_in_fewer_steps():
+    recipe = Recipe.named("detectron2_3x", 4, steps=2700, momentum=0.5)
+    assert recipe.schedule()["milestones"] == [2100, 2500]
+    assert recipe.momentum == 0.5
+
+
+def test_every_named_recipe_makes_an_optimizer():
+    for name in RECIPES:
+        assert isinstance(Recipe.named(name, 16).optimizer(), SGD)
+
+
+def test_an_unknown_recipe_is_answered_with_all():
+    with pytest.raises(ValueError, match="paper, paper_resnext, .*name='4x'"):
+        Recipe.named("4x", 16)
+
+
+def test_a_recipe_tells_all_its_numbers():
+    text = str(Recipe.named("paper", 16))
+    for part in ("steps=160000", "batch_size=16", "learning_rate=0.02", "milestones=[120000]",
+                 "warmup_steps=500", "weight_decay=0.0001", "momentum=0.9"):  # fmt: skip
+        assert part in text

@@ -11,7 +11,6 @@ from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint
 from keras_maskrcnn.weights.public import coco_classes, download
 
 BODY = ("backbone", "res5")  # what an ImageNet classifier has weights for
-NETWORKS = (*BODY, "fpn", "rpn_head", "box_head", "mask_head")
 PREDICTORS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
 _VARIABLES = {
     "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
@@ -113,7 +112,7 @@ def _load(model, path, source, skip_predictors, verbose):
     backbone = names.rename_backbone(arrays, source)
     arrays = arrays if backbone is None else backbone
     values, matched, missing, skipped = {}, {}, [], {}
-    networks = {name: getattr(model, name) for name in NETWORKS if getattr(model, name)}
+    networks = model.networks
     for network in networks:
         if backbone is not None and network not in BODY:
             continue

@@ -26,6 +26,11 @@ def test_conv_norm_fulfils_the_layer_contract(norm, strides):
     check_layer(layer, tf.random.normal([2, 7, 10, 3]))
 
 
+@pytest.mark.parametrize("arguments", [{"groups": 2}, {"dilation": 2}])
+def test_grouped_and_dilated_ones_fulfil_it_too(arguments):
+    check_layer(ConvNorm(8, 3, **arguments), tf.random.normal([2, 7, 10, 4]))
+
+
 @pytest.mark.parametrize("kernel_size", [1, 3, 7])
 @pytest.mark.parametrize("side", [9, 10])
 def test_strided_convolution_is_padded_alike_on_both_sides(kernel_size, side):
@@ -36,6 +41,53 @@ def test_strided_convolution_is_padded_alike_on_both_sides(kernel_size, side):
     outputs = layer(images)
     expected = tf.nn.conv2d(padded, layer.kernel.value, 2, "VALID")
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_groups_are_convolutions_of_their_own_side_by_side(strides):
+    layer = ConvNorm(6, 3, strides, groups=2)
+    images = tf.random.normal([2, 7, 8, 4])
+    outputs = layer(images)
+    assert layer.kernel.shape == (3, 3, 2, 6)
+    for half in (0, 1):
+        alone = ConvNorm(3, 3, strides)
+        alone.build((None, None, None, 2))
+        alone.kernel.assign(layer.kernel[..., 3 * half : 3 * half + 3])
+        expected = alone(images[..., 2 * half : 2 * half + 2])
+        np.testing.assert_allclose(outputs[..., 3 * half : 3 * half + 3], expected, atol=1e-5)
+
+
+def test_the_gradient_of_groups_is_that_of_the_full_kernel_with_zeros():
+    layer = ConvNorm(6, 3, groups=2)
+    images = tf.random.normal([2, 7, 8, 4])
+    weights = tf.random.normal([2, 7, 8, 6])
+    layer.build(images.shape)
+    kernel = layer.kernel.value
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        total = tf.reduce_sum(weights * layer(images))
+    gradients = tape.gradient(total, [images, kernel])
+    halves = tf.split(kernel, 2, axis=3)
+    zeros = tf.zeros_like(halves[0])
+    full = tf.concat(
+        [tf.concat([halves[0], zeros], axis=2), tf.concat([zeros, halves[1]], axis=2)], axis=3
+    )
+    with tf.GradientTape() as tape:
+        tape.watch([images, full])
+        total = tf.reduce_sum(weights * tf.nn.conv2d(images, full, 1, "SAME"))
+    expected, full = tape.gradient(total, [images, full])
+    np.testing.assert_allclose(gradients[0], expected, atol=1e-4)
+    own = tf.concat([full[:, :, :2, :3], full[:, :, 2:, 3:]], axis=3)
+    np.testing.assert_allclose(gradients[1], own, atol=1e-4)
+
+
+def test_a_dilated_kernel_has_zeros_between_its_taps():
+    layer = ConvNorm(4, 3, dilation=2)
+    images = tf.random.normal([1, 9, 10, 3])
+    outputs = layer(images)
+    wide = np.zeros((5, 5, 3, 4), np.float32)
+    wide[::2, ::2] = layer.kernel
+    np.testing.assert_allclose(outputs, tf.nn.conv2d(images, wide, 1, "SAME"), atol=1e-5)
 
 
 def test_without_norm_there_is_a_bias_and_no_relu():

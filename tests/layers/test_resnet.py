@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_maskrcnn.layers.resnet import resnet
+from keras_maskrcnn.layers.resnet import res5, resnet
 
 STAGES = ("stem", "res2", "res3", "res4", "res5")
 
@@ -37,20 +37,59 @@ def test_computed_shapes_are_the_outputs_shapes():
     assert {key: tuple(x.shape) for key, x in outputs.items()} == computed_shapes(model)
 
 
+# torchvision's conv1 and bn1, layer1, layer2, layer3, layer4; torch counts statistics as buffers.
 @pytest.mark.parametrize(
-    ("name", "count"),
+    ("name", "counts"),
     [
-        ("resnet18", 11_176_512),
-        ("resnet34", 21_284_672),
-        ("resnet50", 23_508_032),
-        ("resnet101", 42_500_160),
+        ("resnet18", (9_536, 147_968, 525_568, 2_099_712, 8_393_728)),
+        ("resnet34", (9_536, 221_952, 1_116_416, 6_822_400, 13_114_368)),
+        ("resnet50", (9_536, 215_808, 1_219_584, 7_098_368, 14_964_736)),
+        ("resnet101", (9_536, 215_808, 1_219_584, 26_090_496, 14_964_736)),
+        ("resnext50_32x4d", (9_536, 205_824, 1_197_056, 7_022_592, 14_544_896)),
+        ("resnext101_32x8d", (9_536, 420_864, 2_405_376, 55_160_832, 28_745_728)),
     ],
 )
-def test_parameters_are_as_many_as_torchvision_s_without_fc(name, count):
-    model = build(name)
-    kinds = ("kernel", "gamma", "beta")  # torch counts moving statistics as buffers
-    assert {v.name for v in model.weights} == {*kinds, "moving_mean", "moving_variance"}
-    assert sum(np.prod(v.shape) for v in model.weights if v.name in kinds) == count
+def test_each_stage_has_as_many_parameters_as_torchvision_s(name, counts):
+    kinds = ("kernel", "gamma", "beta")
+    found = dict.fromkeys(STAGES, 0)
+    for v in build(name).weights:
+        assert v.name in (*kinds, "moving_mean", "moving_variance")
+        if v.name in kinds:
+            found[v.path.split("/")[0].split("_")[0]] += int(np.prod(v.shape))
+    assert tuple(found.values()) == counts
+
+
+def test_resnext_widens_the_grouped_convolution_only():
+    model = build("resnext50_32x4d")
+    shapes = [model.get_layer(f"res2_0_conv{i}").kernel.shape for i in (1, 2, 3)]
+    assert shapes == [(1, 1, 64, 128), (3, 3, 4, 128), (1, 1, 128, 256)]
+
+
+def test_a_dilated_res5_keeps_the_side():
+    plain, dilated = (
+        resnet("resnet18", norm="batch", frozen_stages=0, dilated=flag) for flag in (False, True)
+    )
+    names = [[(v.path, v.shape) for v in model.weights] for model in (plain, dilated)]
+    assert names[0] == names[1]
+    shapes = computed_shapes(dilated)
+    assert shapes["c5"] == (1, 4, 6, 512) and shapes["c4"] == (1, 4, 6, 256)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_res5_alone_is_the_last_stage(stride):
+    whole, alone = resnet("resnet50", width=8), res5("resnet50", width=8, size=14, stride=stride)
+    last = [v for v in whole.weights if v.path.startswith("res5_")]
+    assert [(v.path, v.shape) for v in last] == [(v.path, v.shape) for v in alone.weights]
+    assert alone.output.shape == (None, 14 // stride, 14 // stride, 256)
+    body = resnet("resnet50", width=8, last_stage=4)
+    assert list(body.output) == ["c2", "c3", "c4"]
+    if stride == 2:  # as it is in the backbone
+        alone.set_weights([v.numpy() for v in last])
+        paths = {v.path for v in last}
+        body.set_weights([v.numpy() for v in whole.weights if v.path not in paths])
+        images = tf.random.normal([1, 224, 224, 3])
+        expected = whole(images)["c5"]
+        np.testing.assert_allclose(alone(body(images)["c4"]), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("frozen_stages", [0, 1, 2, 5])

@@ -2,6 +2,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from parity import peer_weights
 
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn import cli
@@ -14,9 +15,9 @@ TINY = dict(
 
 
 @pytest.fixture(scope="module")
-def arrays(peer_weights):
+def arrays():
     """A torchvision state dict of an eighth of the width, with 4 classes and background."""
-    return peer_weights("tiny_fpn_torchvision")
+    return peer_weights("fpn_torchvision")
 
 
 def new_model(**overrides):
@@ -129,8 +130,8 @@ def test_names_of_a_layer():
         peer_names("torchvision", "box_head/fc9", ())
 
 
-def test_background_moves_from_last_to_first(peer_weights, tmp_path):
-    arrays = peer_weights("tiny_fpn_detectron2")
+def test_background_moves_from_last_to_first(tmp_path):
+    arrays = peer_weights("fpn_detectron2")
     model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn_detectron2", **TINY)
     load_detectron2(model, write(arrays, tmp_path), verbose=False)
     bias = model.box_head.get_layer("class_logits").bias.numpy()

@@ -3,6 +3,7 @@ import hashlib
 import keras
 import numpy as np
 import pytest
+from parity import peer_weights
 
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn.weights import CheckpointError, public
@@ -64,8 +65,8 @@ def test_a_preset_without_weights_is_an_error():
         public.download("mask_rcnn_resnet18_fpn")
 
 
-def test_weights_for_other_classes_leave_out_the_predictors(peer_weights, tmp_path, capsys):
-    arrays = peer_weights("tiny_fpn_torchvision")
+def test_weights_for_other_classes_leave_out_the_predictors(tmp_path, capsys):
+    arrays = peer_weights("fpn_torchvision")
     path = tmp_path / "model.npz"
     np.savez(path, **arrays)
     model = mrcnn.MaskRCNN.from_preset(PRESET, weights=path, num_classes=2, **TINY)
