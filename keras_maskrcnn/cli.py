@@ -52,7 +52,7 @@ def train(options):
     if options.val_annotations:
         if (proposals is None) != (val_proposals is None):
             raise ValueError(
-                "--proposals and --val_proposals go together, where there is a validation. Received:"
+                "--proposals and --val_proposals go together. Received:"
                 f" proposals={options.proposals!r}, val_proposals={options.val_proposals!r}."
             )
         val = data.coco_json(

@@ -3,13 +3,15 @@
 import json
 import pathlib
 import runpy
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_maskrcnn import cli
+from keras_maskrcnn import cli, data
+from keras_maskrcnn.config import preset_config
 
 SHAPES = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "examples" / "shapes.py"))
 TINY = [
@@ -102,6 +104,100 @@ def test_evaluate_writes_24_numbers(trained, folder, tmp_path, capsys):
     assert {"bbox/AP", "segm/AP50", "segm/AR50"} <= set(metrics)
     assert "segm/AP75" in capsys.readouterr().out
     assert cli.run(["evaluate", *flags, f"--output={output}"]) == 1  # exists already
+
+
+class Proposer:
+    """Stands in for a model of task="proposals": the quarters of each image, which is 64 x 64."""
+
+    config = types.SimpleNamespace(
+        task="proposals", category_ids=(3, 7, 8), image_min_side=64, image_max_side=64,
+        resize_rule="detectron2", test_proposals=5,
+    )  # fmt: skip
+    distribute_strategy = types.SimpleNamespace(num_replicas_in_sync=1)
+
+    def with_config(self, **overrides):
+        assert overrides == {"test_proposals": 5}
+        return self
+
+    def make_predict_function(self):
+        pass
+
+    def predict_function(self, batches):
+        count = len(batches[0]["images"])
+        quarters = [[x, y, x + 32.0, y + 32.0] for x in (0, 32) for y in (0, 32)]
+        return {
+            "boxes": np.tile([*quarters, [0.0] * 4], [count, 1, 1]),
+            "scores": np.tile([0.9, 0.8, 0.7, 0.6, 0.0], [count, 1]),
+            "num_proposals": np.full(count, 4),
+        }
+
+
+def propose(folder, part, output):
+    """Writes the quarters of each image as its proposals."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_load_model", lambda path: Proposer())
+        flags = ["--model=rpn.keras", *data_flags(folder, part), f"--output={output}", "--quiet"]
+        return cli.run(["propose", *flags, "--test_proposals=5"])
+
+
+def test_propose_writes_proposals_and_their_recall(folder, tmp_path, capsys):
+    output = tmp_path / "proposals"
+    assert propose(folder, "val", output) == 0
+    boxes, scores = data.read_proposals(output).get(7)
+    assert boxes.tolist()[1] == [0, 32, 32, 64] and len(scores) == 4
+    recall = json.loads((output / "average_recall.json").read_text())
+    assert {"bbox/AR100", "bbox/ARs1000"} <= set(recall) and len(recall) == 8
+    assert propose(folder, "val", output) == 1
+    assert "holds proposals of an earlier run" in capsys.readouterr().err
+
+
+@pytest.fixture
+def proposals_seen(monkeypatch):
+    """The shapes of the proposals in the batches that commands make."""
+    seen, original = [], data.batches
+
+    def batches(*args, **kwargs):
+        batched = original(*args, **kwargs)
+        spec = batched.element_spec
+        inputs = spec[0] if isinstance(spec, tuple) else spec
+        seen.append("proposals" in inputs and inputs["proposals"].shape.as_list())
+        return batched
+
+    monkeypatch.setattr(data, "batches", batches)
+    return seen
+
+
+def test_train_and_evaluate_on_proposals(folder, trained, tmp_path, monkeypatch, proposals_seen):
+    for part in ("train", "val"):
+        assert propose(folder, part, tmp_path / part) == 0
+    proposals_seen.clear()
+    asked = []
+
+    def config_without_proposals(preset, proposals, **overrides):  # the model has its RPN here
+        asked.append(proposals)
+        return preset_config(preset, **overrides)
+
+    monkeypatch.setattr(cli, "preset_config", config_without_proposals)
+    flags = [*data_flags(folder, "train"), *data_flags(folder, "val", "val_"), *TINY, "--steps=1"]
+    flags += [f"--output={tmp_path / 'run'}", f"--proposals={tmp_path / 'train'}"]
+    assert cli.run(["train", *flags]) == 1  # and what of the validation?
+    flags += ["--train_proposals=70", f"--val_proposals={tmp_path / 'val'}"]
+    assert cli.run(["train", *flags]) == 0
+    assert asked[-1] == "precomputed"
+    assert proposals_seen == [[2, 70, 4], [None, 50, 4]]  # training, then its validation
+    flags = [f"--model={trained / 'model.keras'}", *data_flags(folder, "val"), "--quiet"]
+    flags += [f"--proposals={tmp_path / 'val'}", f"--output={tmp_path / 'metrics.json'}"]
+    assert cli.run(["evaluate", *flags]) == 0
+    assert proposals_seen[2:] == [[None, 50, 4]]
+
+
+def test_proposals_of_other_images_are_named(folder, trained, tmp_path, capsys):
+    with data.ProposalWriter(tmp_path / "p", ["elsewhere"]) as writer:
+        writer.add("elsewhere", np.zeros([0, 4]), np.zeros(0))
+    flags = [f"--model={trained / 'model.keras'}", *data_flags(folder, "val"), "--quiet"]
+    flags += [f"--proposals={tmp_path / 'p'}", f"--output={tmp_path / 'metrics.json'}"]
+    assert cli.run(["evaluate", *flags]) == 1
+    assert "no proposals of 3 images. Received: image_id=7." in capsys.readouterr().err
 
 
 def test_predict_writes_a_picture_per_image_and_coco_results(trained, folder, tmp_path):

@@ -71,7 +71,13 @@ def _encode(text, encoding="latin1"):
     return text.encode("latin1")
 
 
+def _no_bytes():
+    """What `bytes` is called for in old protocols: the memory of an empty array."""
+    return b""
+
+
 _NUMPY = {
+    ("__builtin__", "bytes"): _no_bytes,
     ("_codecs", "encode"): _encode,
     ("numpy", "ndarray"): Array,
     ("numpy", "dtype"): _DType,
