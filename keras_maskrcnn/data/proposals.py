@@ -41,7 +41,7 @@ class ProposalWriter:
         ValueError: if ids or proposals are not as described.
     """
 
-    def __init__(self, path, image_ids, *, overwrite=False, images_per_shard=64):
+    def __init__(self, path, image_ids, *, overwrite=False, images_per_shard=32):
         ids = np.array(image_ids)
         self._path, self._ids = os.fspath(path), ids.tolist()
         # NumPy makes strings of a mixture, objects of what is too large.
