@@ -4,7 +4,7 @@ from keras_maskrcnn import data, ops, training, visualize, weights
 from keras_maskrcnn.config import PRESETS, MaskRCNNConfig
 from keras_maskrcnn.data import DataError
 from keras_maskrcnn.detections import predict_image
-from keras_maskrcnn.evaluation import CocoEvaluation, evaluate
+from keras_maskrcnn.evaluation import CocoEvaluation, average_recall, evaluate, propose
 from keras_maskrcnn.model import MaskRCNN
 
 __version__ = "0.1.0"
@@ -15,10 +15,12 @@ __all__ = [
     "DataError",
     "MaskRCNN",
     "MaskRCNNConfig",
+    "average_recall",
     "data",
     "evaluate",
     "ops",
     "predict_image",
+    "propose",
     "training",
     "visualize",
     "weights",

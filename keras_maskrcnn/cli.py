@@ -13,7 +13,16 @@ from absl import flags, logging
 from keras_maskrcnn.config import PEERS, PRESETS, MaskRCNNConfig, preset_config
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+# What decides which epoch's weights best.keras has.
+_MONITORED = {
+    "masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000",
+}  # fmt: skip
 _DATA_FIELDS = ("num_classes", "class_names", "category_ids")
+_PROPOSAL_FIELDS = ("image_min_side", "image_max_side", "test_pre_nms", "test_proposals")
+_INFERENCE_FIELDS = (
+    *_PROPOSAL_FIELDS,
+    *("score_threshold", "nms_iou", "detections_per_image", "mask_paste"),
+)
 
 
 def train(options):
@@ -22,13 +31,15 @@ def train(options):
 
     from keras_maskrcnn import data, training
     from keras_maskrcnn.evaluation import CocoEvaluation
-    from keras_maskrcnn.model import MaskRCNN
+    from keras_maskrcnn.model import NETWORKS, MaskRCNN
 
     output, verbose = options.output, _verbose(options)
     _check_output(output, options.resume)
     keras.utils.set_random_seed(options.seed)
     dataset = data.coco_json(options.images, options.annotations)
-    overrides = _config_overrides(options)
+    overrides = _config_overrides(options, leave_out=("proposals",))
+    if options.proposals:
+        overrides["proposals"] = "precomputed"
     if options.image_size:
         overrides["image_min_side"] = options.image_size
         overrides.setdefault("image_max_side", round(options.image_size * 1333 / 800))
@@ -36,8 +47,14 @@ def train(options):
         options.preset, num_classes=dataset.num_classes, class_names=dataset.class_names,
         category_ids=dataset.category_ids, **overrides,
     )  # fmt: skip
-    val = None
+    proposals = _read_proposals(options.proposals)
+    val, val_proposals = None, _read_proposals(options.val_proposals)
     if options.val_annotations:
+        if (proposals is None) != (val_proposals is None):
+            raise ValueError(
+                "--proposals and --val_proposals go together. Received:"
+                f" proposals={options.proposals!r}, val_proposals={options.val_proposals!r}."
+            )
         val = data.coco_json(
             options.val_images or options.images, options.val_annotations,
             category_ids=dataset.category_ids,
@@ -63,15 +80,15 @@ def train(options):
         _require_file("weights", options.weights)
         if options.weights.endswith(".keras"):
             copied = model.copy_networks(_load_model(options.weights))
-            print(f"{options.weights} gives {', '.join(copied)}.", flush=True)
+            if not options.quiet:
+                print(f"{options.weights} gives {', '.join(copied)}.", flush=True)
         else:
             model.load_weights(options.weights)
     for name in options.freeze or ():
-        if name not in model.networks:
-            raise ValueError(
-                f"freeze names networks of {', '.join(model.networks)}. Received: {name!r}."
-            )
-        model.networks[name].trainable = False
+        if name not in NETWORKS:
+            raise ValueError(f"networks are {', '.join(NETWORKS)}. Received: freeze={name!r}.")
+        if name in model.networks:
+            model.networks[name].trainable = False
     model.compile(optimizer=recipe.optimizer())
     os.makedirs(output, exist_ok=True)
     if not options.quiet:
@@ -80,10 +97,13 @@ def train(options):
     callbacks = [keras.callbacks.BackupAndRestore(os.path.join(output, "backup"))]
     if val is not None:
         callbacks += [
-            CocoEvaluation(val, max_detections=options.max_detections, every=options.eval_every),
+            CocoEvaluation(
+                val, max_detections=options.max_detections, every=options.eval_every,
+                proposals=val_proposals,
+            ),
             keras.callbacks.ModelCheckpoint(
                 os.path.join(output, "best.keras"), mode="max", save_best_only=True,
-                monitor="val_segm/AP" if config.task == "masks" else "val_bbox/AP",
+                monitor=_MONITORED[config.task],
             ),
         ]  # fmt: skip
     callbacks += [
@@ -95,6 +115,7 @@ def train(options):
         dataset, options.batch_size, training=True, min_side=config.image_min_side,
         max_side=config.image_max_side, resize_rule=config.resize_rule,
         padding_multiple=config.padding_multiple, seed=options.seed, repeat=True,
+        proposals=proposals, max_proposals=config.train_proposals,
     )  # fmt: skip
     model.fit(
         batches, epochs=-(-steps // steps_per_epoch), steps_per_epoch=steps_per_epoch,
@@ -111,7 +132,7 @@ def evaluate(options):
     from keras_maskrcnn.evaluation import evaluate as coco_evaluate
 
     _refuse_existing(options.output, options.overwrite)
-    overrides = _config_overrides(options)
+    overrides = _config_overrides(options, leave_out=("proposals",))
     model = _load_model(options.model)
     if model.config.detections_per_image < options.max_detections:
         overrides.setdefault("detections_per_image", options.max_detections)
@@ -121,13 +142,27 @@ def evaluate(options):
     )
     metrics = coco_evaluate(
         model, dataset, max_detections=options.max_detections, per_class=options.per_class,
-        verbose=_verbose(options) % 2,
+        proposals=_read_proposals(options.proposals), verbose=_verbose(options) % 2,
     )  # fmt: skip
-    with open(options.output, "w", encoding="utf-8") as file:
-        json.dump(metrics, file, indent=1)
-    if not options.quiet:
-        for name, value in metrics.items():
-            print(f"{name:<24} {value:.4f}")
+    _write_metrics(options.output, metrics, options)
+
+
+def propose(options):
+    """Writes the proposals of an RPN into a folder, and average_recall.json with their recall."""
+    from keras_maskrcnn import data, evaluation
+
+    overrides = _config_overrides(options)
+    model = _load_model(options.model)
+    model = model.with_config(**overrides) if overrides else model
+    dataset = data.coco_json(
+        options.images, options.annotations, category_ids=model.config.category_ids or None
+    )
+    verbose = _verbose(options) % 2
+    found = evaluation.propose(
+        model, dataset, options.output, overwrite=options.overwrite, verbose=verbose
+    )
+    metrics = evaluation.average_recall(found, dataset, verbose=verbose)
+    _write_metrics(os.path.join(options.output, "average_recall.json"), metrics, options)
 
 
 def predict(options):
@@ -210,6 +245,8 @@ def _train_flags(values):
     define.string("val_annotations", None, "COCO json of the validation images")
     define.string("preset", None, f"one of {', '.join(PRESETS)}", required=True)
     define.string("output", None, "folder for the model, its history, logs and backups", True)
+    define.string("proposals", None, "proposals of the training images; there is no RPN then")
+    define.string("val_proposals", None, "proposals of the validation images")
     define.string("recipe", None, "a schedule of the paper's or a peer's, see docs/recipes.md")
     define.integer("epochs", None, "passes over the images; default: the recipe's, or 12")
     define.integer("steps", None, "training steps in all, in place of epochs")
@@ -228,7 +265,7 @@ def _train_flags(values):
     define.integer("max_detections", 100, "detections an image that a validation counts")
     define.integer("seed", 0, "of weights, order, flips")
     define.boolean("resume", False, "go on from the backup in --output")
-    _define_config(define, _DATA_FIELDS)
+    _define_config(define, (*_DATA_FIELDS, "proposals"))
 
 
 def _evaluate_flags(values):
@@ -239,8 +276,19 @@ def _evaluate_flags(values):
     define.string("output", None, "JSON file for the numbers", required=True)
     define.integer("max_detections", 100, "detections an image that count")
     define.boolean("per_class", False, "also write the AP of each class")
+    define.string("proposals", None, "proposals of the images, for a model without RPN")
     define.boolean("overwrite", False, "replace an existing --output")
     _define_inference_config(define)
+
+
+def _propose_flags(values):
+    define = _Definer(values)
+    define.string("model", None, "a .keras file with task=proposals", required=True)
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "COCO json", required=True)
+    define.string("output", None, "folder for the proposals and their recall", required=True)
+    define.boolean("overwrite", False, "replace proposals in --output")
+    _define_inference_config(define, _PROPOSAL_FIELDS)
 
 
 def _predict_flags(values):
@@ -275,6 +323,7 @@ def _import_flags(values):
 COMMANDS = {
     "train": (train, _train_flags),
     "evaluate": (evaluate, _evaluate_flags),
+    "propose": (propose, _propose_flags),
     "predict": (predict, _predict_flags),
     "export": (export, _export_flags),
     "import-weights": (import_weights, _import_flags),
@@ -319,20 +368,19 @@ def _define_config(define, leave_out):
             kind(field.name, None, f"config; the paper's value is {field.default}")
 
 
-def _define_inference_config(define):
+def _define_inference_config(define, kept=_INFERENCE_FIELDS):
     """The config fields that can differ from those of training: weights do not depend on them."""
     fields = {field.name for field in dataclasses.fields(MaskRCNNConfig)}
-    kept = {
-        "image_min_side", "image_max_side", "test_pre_nms", "test_proposals", "score_threshold",
-        "nms_iou", "detections_per_image", "mask_paste",
-    }  # fmt: skip
-    _define_config(define, fields - kept)
+    _define_config(define, fields - set(kept))
 
 
-def _config_overrides(options):
+def _config_overrides(options, leave_out=()):
+    """The config fields that were given as flags; `leave_out` names flags that are no fields."""
     overrides = {}
     for field in dataclasses.fields(MaskRCNNConfig):
-        value = getattr(options, field.name, None) if field.name in options else None
+        if field.name not in options or field.name in leave_out:
+            continue
+        value = getattr(options, field.name)
         if isinstance(value, list):
             value = tuple(float(v) for v in value)
         if value is not None:
@@ -358,6 +406,20 @@ def _load_model(path):
     if not isinstance(model, MaskRCNN):
         raise ValueError(f"{path} holds a {type(model).__name__}, not a MaskRCNN.")
     return model
+
+
+def _read_proposals(path):
+    from keras_maskrcnn import data
+
+    return data.read_proposals(path) if path else None
+
+
+def _write_metrics(path, metrics, options):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(metrics, file, indent=1)
+    if not options.quiet:
+        for name, value in metrics.items():
+            print(f"{name:<24} {value:.4f}")
 
 
 def _require_file(name, path):

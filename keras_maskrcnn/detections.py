@@ -29,8 +29,14 @@ def predict_image(model, image, *, score_threshold=0.0):
         class_names: tuple, label 1 first. Absent if the model does not know names.
 
     Raises:
-        ValueError: if an array has another shape or dtype, or (DataError) a file cannot be read.
+        ValueError: if an array has another shape or dtype, (DataError) a file cannot be read, or
+            the model does not detect by itself.
     """
+    if model.config.task == "proposals" or model.config.proposals == "precomputed":
+        raise ValueError(
+            "the model must have an RPN and heads. Received: "
+            f"task={model.config.task!r}, proposals={model.config.proposals!r}."
+        )
     if not hasattr(image, "shape"):
         image = read_image(image)
     image = np.asarray(image)

@@ -4,6 +4,9 @@ Names are `bbox/AP` (averaged over IoU 0.50:0.95), `bbox/AP50`, `bbox/AP75`, `bb
 `bbox/APl` (small, medium, large), `bbox/AR1`, `bbox/AR10`, `bbox/AR100`, `bbox/ARs`, `bbox/ARm`,
 `bbox/ARl`, and the same under `segm/`. As in pycocotools, -1 means that there was nothing to
 average: no annotated object of that size, for instance.
+
+Proposals have no class; theirs are `bbox/AR100` and `bbox/AR1000`, recall averaged over the same
+IoU among the best 100 or 1000 of an image, and `bbox/ARs100`, `bbox/ARm100`, ... by object size.
 """
 
 import contextlib
@@ -18,10 +21,19 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from keras_maskrcnn import data
-from keras_maskrcnn.detections import coco_results
+from keras_maskrcnn.detections import coco_box, coco_results
 
 
-def evaluate(model, dataset, *, batch_size=1, max_detections=100, per_class=False, verbose=1):
+def evaluate(
+    model,
+    dataset,
+    *,
+    batch_size=1,
+    max_detections=100,
+    per_class=False,
+    proposals=None,
+    verbose=1,
+):
     """Runs the model over a data set and returns COCO's metrics.
 
     Args:
@@ -31,12 +43,16 @@ def evaluate(model, dataset, *, batch_size=1, max_detections=100, per_class=Fals
         max_detections: int above 10. Detections counted per image: COCO's 100, or more for
             crowded images. It should not exceed the model's `detections_per_image`.
         per_class: bool. Adds `bbox/AP/<class name>` and `segm/AP/<class name>`.
+        proposals: data.ProposalFile, for a model that has no RPN.
         verbose: 0 is silent, 1 shows a progress bar.
 
     Returns:
         dict name → float, see the module's docstring; only `bbox/` if the model has no mask
-        branch. `AR100` is named after `max_detections`.
+        branch. `AR100` is named after `max_detections`. For an RPN alone, what `average_recall`
+        returns of its proposals.
     """
+    if model.config.task == "proposals":
+        return _average_recall(_proposed(model, dataset, batch_size, verbose), dataset)
     available = model.config.detections_per_image
     if available < max_detections:
         logging.warning(
@@ -45,7 +61,9 @@ def evaluate(model, dataset, *, batch_size=1, max_detections=100, per_class=Fals
             available,
             max_detections,
         )
-    results = predict_dataset(model, dataset, batch_size=batch_size, verbose=verbose)
+    results = predict_dataset(
+        model, dataset, batch_size=batch_size, proposals=proposals, verbose=verbose
+    )
     return evaluate_results(
         results,
         dataset.annotations,
@@ -57,21 +75,77 @@ def evaluate(model, dataset, *, batch_size=1, max_detections=100, per_class=Fals
     )
 
 
-def predict_dataset(model, dataset, *, batch_size=1, verbose=1):
+def predict_dataset(model, dataset, *, batch_size=1, proposals=None, verbose=1):
     """Runs the model over a data set and returns COCO results.
 
     Only run lengths are kept, so memory is bounded by a batch. The model's cached
     `predict_function` is used: a second call does not trace again.
 
     Args:
-        model, dataset, batch_size, verbose: as for `evaluate`.
+        model, dataset, batch_size, proposals, verbose: as for `evaluate`.
 
     Returns:
         list of COCO results (`detections.coco_results`), in the order of the data set. Labels
         become the model's `config.category_ids`, or the data set's if the model has none.
     """
-    config, strategy = model.config, model.distribute_strategy
+    config = model.config
     category_ids = tuple(config.category_ids) or tuple(dataset.category_ids)
+    results = []
+    for index, outputs, row in _predict(model, dataset, batch_size, proposals, verbose):
+        image_id, (height, width) = dataset.image_ids[index], dataset.sizes[index]
+        results += coco_results(
+            outputs, row, image_id, int(height), int(width), category_ids, config.mask_paste
+        )
+    return results
+
+
+def propose(model, dataset, path, *, batch_size=1, overwrite=False, verbose=1):
+    """Runs an RPN over a data set and writes its proposals into a folder (docs/proposals.md).
+
+    Args:
+        model: MaskRCNN with task="proposals".
+        dataset: data.CocoDataset.
+        path: str. The folder.
+        batch_size, verbose: as for `evaluate`.
+        overwrite: bool. Whether to remove proposals that the folder holds.
+
+    Returns:
+        data.ProposalFile, what `data.read_proposals` makes of the folder.
+
+    Raises:
+        FileExistsError: if the folder holds proposals that may not be removed.
+        ValueError: if the model detects, instead of proposing.
+    """
+    if model.config.task != "proposals":
+        raise ValueError(
+            f"the model must have task='proposals'. Received: task={model.config.task!r}."
+        )
+    with data.ProposalWriter(path, dataset.image_ids, overwrite=overwrite) as writer:
+        for image_id, boxes, scores in _proposed(model, dataset, batch_size, verbose):
+            writer.add(image_id, boxes, scores)
+    return data.read_proposals(path)
+
+
+def _proposed(model, dataset, batch_size, verbose):
+    """Runs an RPN over a data set; yields the id, boxes (n, 4) and scores (n,) of each image."""
+    for index, outputs, row in _predict(model, dataset, batch_size, None, verbose):
+        count = outputs["num_proposals"][row]
+        boxes, scores = outputs["boxes"][row][:count], outputs["scores"][row][:count]
+        yield dataset.image_ids[index], boxes, scores
+
+
+def _predict(model, dataset, batch_size, proposals, verbose):
+    """Runs the model over a data set, image by image in its order.
+
+    Yields:
+        the image's index in the data set; the outputs of its batch, NumPy arrays; its row in them.
+    """
+    config, strategy = model.config, model.distribute_strategy
+    if (config.proposals == "precomputed") != (proposals is not None):
+        raise ValueError(
+            "proposals belong to a model without an RPN, and only to such a one. Received: a model "
+            f"with proposals={config.proposals!r}, and {'no' if proposals is None else 'some'}."
+        )
     replicas = strategy.num_replicas_in_sync
     batches = data.batches(
         dataset,
@@ -82,22 +156,21 @@ def predict_dataset(model, dataset, *, batch_size=1, verbose=1):
         targets=False,
         resize_rule=config.resize_rule,
         padding_multiple=config.padding_multiple,
+        proposals=proposals,
+        max_proposals=config.test_proposals,
     )
     model.make_predict_function()
     num_images = len(dataset.image_ids)
     progress = keras.utils.Progbar(num_images, verbose=verbose, unit_name="image")
-    results, done = [], 0
+    done = 0
     for batch in batches:
         count = len(batch["images"])
         if replicas > 1:
             batch = _distribute(strategy, batch)
         outputs = model.predict_function([batch])
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
-        for i in range(count):
-            image_id, (height, width) = dataset.image_ids[done + i], dataset.sizes[done + i]
-            results += coco_results(
-                outputs, i, image_id, int(height), int(width), category_ids, config.mask_paste
-            )
+        for row in range(count):
+            yield done + row, outputs, row
         done += count
         progress.update(done)
     if done != num_images:
@@ -105,7 +178,6 @@ def predict_dataset(model, dataset, *, batch_size=1, verbose=1):
             "The batches must hold every image of the data set once. "
             f"Received: {done} images, expected {num_images}."
         )
-    return results
 
 
 def _distribute(strategy, batch):
@@ -174,6 +246,84 @@ def evaluate_results(
     return metrics
 
 
+def average_recall(proposals, dataset, *, limits=(100, 1000), verbose=1):
+    """Compares proposals with the annotated boxes, whatever their class (FPN §5.1).
+
+    pycocotools matches image by image, so memory is bounded by the proposals of one.
+
+    Args:
+        proposals: data.ProposalFile, or a dict of image id to boxes (n, 4) [x1, y1, x2, y2] in
+            pixels of the original image and scores (n,).
+        dataset: data.CocoDataset.
+        limits: sequence of int. Of each image that many proposals count, the best.
+        verbose: 0 is silent, 1 shows a progress bar.
+
+    Returns:
+        dict name → float, see the module's docstring: for each limit one number for all objects
+        and three by size; 0 where nothing was found, -1 where nothing was to be found.
+
+    Raises:
+        ValueError: if a limit is not positive, or (DataError) an image has no proposals.
+    """
+    data.proposals.check_images(proposals, dataset.image_ids)
+    progress = keras.utils.Progbar(len(dataset.image_ids), verbose=verbose, unit_name="image")
+
+    def images():
+        for image_id in dataset.image_ids:
+            yield image_id, *proposals.get(image_id)
+            progress.add(1)
+
+    return _average_recall(images(), dataset, limits)
+
+
+def _average_recall(images, dataset, limits=(100, 1000)):
+    """`average_recall` of an iterable of each image's id, boxes (n, 4) and scores (n,)."""
+    if not limits or min(limits) < 1:
+        raise ValueError(f"limits must be positive. Received: limits={limits}.")
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        coco_eval = COCOeval(_load_annotations(dataset.annotations, "bbox"), iouType="bbox")
+    params = coco_eval.params
+    params.useCats, params.catIds = 0, sorted(dataset.category_ids)
+    params.maxDets = limits = sorted(limits)
+    found = np.zeros([len(limits), len(params.areaRng), len(params.iouThrs)])
+    annotated = np.zeros([len(params.areaRng), 1])
+    for image_id, boxes, scores in images:
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco_eval.cocoDt = _class_agnostic(boxes, scores, image_id, params.catIds[0])
+            params.imgIds = [image_id]
+            coco_eval.evaluate()
+        for size, matches in enumerate(coco_eval.evalImgs):  # one for each area range
+            if matches is not None:  # there are objects or proposals
+                annotated[size] += np.count_nonzero(matches["gtIgnore"] == 0)
+                hits = (matches["dtMatches"] > 0) & ~matches["dtIgnore"]
+                for i, limit in enumerate(limits):
+                    found[i, size] += np.count_nonzero(hits[:, :limit], axis=1)
+    recall = np.where(annotated > 0, found / np.maximum(annotated, 1), -1)
+    return {
+        f"bbox/AR{size}{limit}": float(np.mean(recall[i, area]))
+        for i, limit in enumerate(limits)
+        for area, size in enumerate(("", "s", "m", "l"))  # as params.areaRngLbl
+    }
+
+
+def _class_agnostic(boxes, scores, image_id, category_id):
+    """Makes the COCO object of one image's proposals; `COCO.loadRes` would copy every image."""
+    annotations = []
+    for i, (box, score) in enumerate(zip(np.asarray(boxes, np.float64), scores, strict=True)):
+        result = coco_box(box, score, 1, [category_id])
+        area = result["bbox"][2] * result["bbox"][3]
+        annotations.append({"id": i + 1, "image_id": image_id, "area": area, **result})
+    return _detections(annotations)
+
+
+def _detections(annotations):
+    """Makes a COCO object of detections that have all its fields."""
+    loaded = COCO()
+    loaded.dataset = {"annotations": annotations}
+    loaded.createIndex()
+    return loaded
+
+
 def _load_annotations(path, iou_type):
     """Reads an annotation file, and mends what pycocotools stumbles over.
 
@@ -210,10 +360,7 @@ def _load_results(truth, results, iou_type):
     count it among small, medium or large objects accordingly.
     """
     if not results:  # COCO.loadRes([]) raises
-        loaded = COCO()
-        loaded.dataset = {**truth.dataset, "annotations": []}
-        loaded.createIndex()
-        return loaded
+        return _detections([])
     shape = {"bbox": "bbox", "segm": "segmentation"}[iou_type]
     names = ("image_id", "category_id", "score", shape)
     # A copy, for loadRes writes into its argument.
@@ -272,13 +419,21 @@ class CocoEvaluation(keras.callbacks.Callback):
         every: int. Evaluates after every `every`-th epoch.
         prefix: str. Stands before each name.
         verbose: 0 is silent, 1 shows a progress bar.
+        proposals: data.ProposalFile, for a model that has no RPN.
 
     Raises:
         ValueError: if `every` is below 1.
     """
 
     def __init__(
-        self, dataset, batch_size=1, max_detections=100, every=1, prefix="val_", verbose=0
+        self,
+        dataset,
+        batch_size=1,
+        max_detections=100,
+        every=1,
+        prefix="val_",
+        verbose=0,
+        proposals=None,
     ):
         super().__init__()
         if every < 1:
@@ -289,6 +444,7 @@ class CocoEvaluation(keras.callbacks.Callback):
         self.every = every
         self.prefix = prefix
         self.verbose = verbose
+        self.proposals = proposals
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the numbers into `logs`, which Keras hands on to the next callback."""
@@ -299,6 +455,7 @@ class CocoEvaluation(keras.callbacks.Callback):
             self.dataset,
             batch_size=self.batch_size,
             max_detections=self.max_detections,
+            proposals=self.proposals,
             verbose=self.verbose,
         )
         logs.update({self.prefix + name: value for name, value in metrics.items()})

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_maskrcnn import cli
+from keras_maskrcnn import cli, data
 
 SHAPES = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "examples" / "shapes.py"))
 TINY = [
@@ -102,6 +102,108 @@ def test_evaluate_writes_24_numbers(trained, folder, tmp_path, capsys):
     assert {"bbox/AP", "segm/AP50", "segm/AR50"} <= set(metrics)
     assert "segm/AP75" in capsys.readouterr().out
     assert cli.run(["evaluate", *flags, f"--output={output}"]) == 1  # exists already
+
+
+@pytest.fixture(scope="module")
+def rpn(folder, tmp_path_factory):
+    """The output folder of an RPN alone."""
+    output = tmp_path_factory.mktemp("runs") / "rpn"
+    flags = [*data_flags(folder, "train"), *data_flags(folder, "val", "val_"), *TINY]
+    flags += ["--task=proposals", "--steps=1", f"--output={output}"]
+    assert cli.run(["train", *flags]) == 0
+    return output
+
+
+def propose(rpn, folder, part, output):
+    flags = [f"--model={rpn / 'model.keras'}", *data_flags(folder, part), f"--output={output}"]
+    return cli.run(["propose", *flags, "--quiet", "--test_proposals=30"])
+
+
+def test_an_rpn_alone_is_validated_by_its_recall(rpn):
+    (epoch,) = json.loads((rpn / "history.json").read_text())
+    assert {"rpn_objectness", "rpn_box", "val_bbox/AR100", "val_bbox/AR1000"} <= set(epoch)
+    assert "classifier" not in epoch
+    assert (rpn / "best.keras").exists()
+
+
+def test_an_rpn_alone_draws_no_detections(rpn, folder, tmp_path, capsys):
+    flags = [f"--model={rpn / 'model.keras'}", f"--input={folder / 'val'}"]
+    assert cli.run(["predict", *flags, f"--output={tmp_path / 'out'}"]) == 1
+    assert "must have an RPN and heads. Received: task='proposals'" in capsys.readouterr().err
+
+
+def test_propose_writes_proposals_and_their_recall(rpn, folder, tmp_path, capsys):
+    output = tmp_path / "proposals"
+    assert propose(rpn, folder, "val", output) == 0
+    boxes, scores = data.read_proposals(output).get(7)
+    assert boxes.shape == (len(scores), 4) and 0 < len(scores) <= 30
+    assert boxes.min() >= 0 and boxes.max() <= 64 + 1e-3
+    recall = json.loads((output / "average_recall.json").read_text())
+    assert {"bbox/AR100", "bbox/ARs1000"} <= set(recall) and len(recall) == 8
+    assert propose(rpn, folder, "val", output) == 1
+    assert "holds proposals of an earlier run" in capsys.readouterr().err
+
+
+def test_train_and_evaluate_on_proposals(rpn, folder, tmp_path, capsys):
+    for part in ("train", "val"):
+        assert propose(rpn, folder, part, tmp_path / part) == 0
+    flags = [*data_flags(folder, "train"), *data_flags(folder, "val", "val_"), *TINY, "--steps=1"]
+    flags += [f"--output={tmp_path / 'run'}", f"--proposals={tmp_path / 'train'}"]
+    assert cli.run(["train", *flags]) == 1
+    assert "--proposals and --val_proposals go together" in capsys.readouterr().err
+    assert cli.run(["train", *flags, f"--val_proposals={tmp_path / 'val'}"]) == 0
+    (epoch,) = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert {"classifier", "box", "mask", "val_segm/AP"} <= set(epoch)
+    assert "rpn_box" not in epoch
+    flags = [f"--model={tmp_path / 'run' / 'model.keras'}", *data_flags(folder, "val"), "--quiet"]
+    flags.append(f"--output={tmp_path / 'metrics.json'}")
+    assert cli.run(["evaluate", *flags]) == 1
+    assert "proposals='precomputed', and no." in capsys.readouterr().err
+    assert cli.run(["evaluate", *flags, f"--proposals={tmp_path / 'val'}"]) == 0
+
+
+def test_proposals_of_other_images_are_named(folder, tmp_path, capsys):
+    with data.ProposalWriter(tmp_path / "p", ["elsewhere"]) as writer:
+        writer.add("elsewhere", np.zeros([0, 4]), np.zeros(0))
+    flags = [*data_flags(folder, "train"), *TINY, f"--output={tmp_path / 'run'}"]
+    assert cli.run(["train", *flags, f"--proposals={tmp_path / 'p'}"]) == 1
+    assert "no proposals of 6 images. Received: image_id=" in capsys.readouterr().err
+
+
+def test_alternating_training_ends_in_one_model_with_one_backbone(folder, tmp_path):
+    import keras
+
+    examples = pathlib.Path(__file__).parents[1] / "examples"
+    main = runpy.run_path(str(examples / "alternating_training.py"))["main"]
+    main([*data_flags(folder, "train"), *TINY, "--steps=1", f"--output={tmp_path / 'run'}"])
+    load = keras.models.load_model
+    joint, detector, rpn, second = (
+        load(tmp_path / "run" / name / "model.keras") for name in ("", "step4", "step3", "step2")
+    )
+    assert joint.config.proposals == "joint"
+    for name, sources in {
+        "backbone": (detector, rpn), "fpn": (detector, rpn),
+        "box_head": (detector,), "mask_head": (detector,), "rpn_head": (rpn,),
+    }.items():  # fmt: skip
+        for source in sources:
+            for ours, theirs in zip(
+                joint.networks[name].weights, source.networks[name].weights, strict=True
+            ):
+                np.testing.assert_array_equal(ours, theirs)
+    kernels = [m.backbone.get_layer("stem").kernel for m in (joint, second)]
+    np.testing.assert_array_equal(*kernels)  # steps 3 and 4 left it as step 2 made it
+
+
+def test_freeze_names_networks(folder, tmp_path, capsys):
+    flags = [*data_flags(folder, "train"), *TINY, f"--output={tmp_path / 'run'}"]
+    assert cli.run(["train", *flags, "--freeze=neck"]) == 1
+    assert "networks are backbone, res5, fpn," in capsys.readouterr().err
+
+
+def test_a_recipe_tells_its_numbers(folder, tmp_path, capsys):
+    flags = [*data_flags(folder, "train"), *TINY[1:], f"--output={tmp_path / 'run'}"]
+    assert cli.run(["train", *flags, "--recipe=detectron2_1x", "--steps=1"]) == 0
+    assert "steps=1, batch_size=2, learning_rate=0.0025, warmup_steps=0" in capsys.readouterr().out
 
 
 def test_predict_writes_a_picture_per_image_and_coco_results(trained, folder, tmp_path):

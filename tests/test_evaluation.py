@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import io
 import json
 import pathlib
@@ -73,11 +74,17 @@ def dataset(tmp_path):
 def fake_batches(monkeypatch):
     """Stands in for data.batches: black images; the original height tells which one it is."""
 
-    def batches(dataset, batch_size, *, training, min_side, max_side, targets, resize_rule):
+    def batches(
+        dataset, batch_size, *, training, min_side, max_side, targets, resize_rule, proposals,
+        max_proposals,
+    ):  # fmt: skip
         assert not training and not targets and (min_side, max_side) == (64, 96)
         sizes = np.array(dataset.sizes, np.int32)
         images = np.zeros((len(sizes), 64, 96, 3), np.float32)
         x = {"images": images, "sizes": sizes // 2, "original_sizes": sizes}
+        if proposals is not None:
+            boxes = [proposals.get(image_id)[0][:max_proposals] for image_id in dataset.image_ids]
+            x["proposals"] = np.array(boxes, np.float32)
         return tf.data.Dataset.from_tensor_slices(x).batch(batch_size)
 
     monkeypatch.setattr(data, "batches", batches, raising=False)
@@ -321,6 +328,165 @@ def test_callback_writes_into_the_logs_of_later_callbacks(dataset):
 def test_callback_refuses_every_zero(dataset):
     with pytest.raises(ValueError, match="every=0"):
         evaluation.CocoEvaluation(dataset, every=0)
+
+
+# Proposals
+
+
+def truth_as_proposals(dataset, noise=0.0):
+    """For each image its annotated boxes, moved; best first, without ties between images."""
+    rng = np.random.default_rng(2)
+    found = {}
+    for i, image_id in enumerate(dataset.image_ids):
+        annotated = [a for a in dataset.content["annotations"] if a["image_id"] == image_id]
+        x, y, w, h = np.array([annotation["bbox"] for annotation in annotated]).T
+        boxes = np.stack([x, y, x + w, y + h], axis=1) + rng.normal(0, noise, [len(x), 4])
+        found[image_id] = boxes, 0.9 - 0.05 * np.arange(len(x)) - 0.001 * i
+    return found
+
+
+class Proposer(keras.Model):
+    """Proposes stored boxes, found by the image's height, with two empty slots behind them."""
+
+    def __init__(self, proposals):
+        super().__init__()
+        self.config = MaskRCNNConfig(
+            task="proposals", image_min_side=64, image_max_side=96, test_proposals=6
+        )
+        boxes, scores = (np.array(x, np.float32) for x in zip(*proposals.values(), strict=True))
+        self.stored = (
+            ("boxes", np.pad(boxes, [(0, 0), (0, 2), (0, 0)])),
+            ("scores", np.pad(scores, [(0, 0), (0, 2)])),
+            ("num_proposals", np.full(len(boxes), boxes.shape[1], np.int32)),
+        )
+        self.built = True
+
+    def predict_step(self, data):
+        image = data["original_sizes"][:, 0] - 150
+        return {name: tf.gather(tf.constant(value), image) for name, value in self.stored}
+
+
+def test_average_recall_of_the_truth_is_one(dataset):
+    metrics = evaluation.average_recall(truth_as_proposals(dataset), dataset, verbose=0)
+    expected = {"": 1, "s": 1, "m": 1, "l": -1}  # there are no large objects
+    names = [f"bbox/AR{size}{limit}" for limit in (100, 1000) for size in expected]
+    assert list(metrics) == names
+    assert list(metrics.values()) == pytest.approx([*expected.values()] * 2)
+
+
+def test_average_recall_by_hand(tmp_path):
+    images = [{"id": i, "height": 200, "width": 200} for i in (1, 2)]
+    objects = [  # image, category, box [x, y, w, h], crowd
+        (1, 1, [0, 0, 10, 10], 0), (1, 2, [50, 50, 100, 100], 0), (2, 1, [0, 0, 20, 20], 0),
+        (2, 1, [100, 100, 50, 50], 1),
+    ]  # fmt: skip
+    annotations = [
+        {"id": i, "image_id": image, "category_id": category, "bbox": box, "iscrowd": crowd}
+        for i, (image, category, box, crowd) in enumerate(objects)
+    ]
+    categories = [{"id": i, "name": str(i)} for i in (1, 2)]
+    path = tmp_path / "annotations.json"
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(content))
+    dataset = types.SimpleNamespace(annotations=str(path), image_ids=(1, 2), category_ids=(1, 2))
+    proposals = {
+        # IoU 0.62 with the small object: found at 0.50, 0.55, 0.60; then the large one exactly.
+        1: (np.array([[0, 0, 10, 6.2], [50, 50, 150, 150]]), np.array([0.9, 0.5])),
+        2: (np.zeros([0, 4]), np.zeros(0)),
+    }
+    metrics = evaluation.average_recall(proposals, dataset, limits=(2, 1), verbose=0)
+    expected = {
+        "bbox/AR1": 0.3 / 3, "bbox/ARs1": 0.3 / 2, "bbox/ARm1": -1, "bbox/ARl1": 0,
+        "bbox/AR2": 1.3 / 3, "bbox/ARs2": 0.3 / 2, "bbox/ARm2": -1, "bbox/ARl2": 1,
+    }  # fmt: skip
+    assert metrics == pytest.approx(expected)
+
+
+def test_average_recall_is_pycocotools_of_all_images_at_once(dataset):
+    proposals = truth_as_proposals(dataset, noise=6.0)
+    results = [
+        {"image_id": i, "category_id": 3, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": float(score)}
+        for i, (boxes, scores) in proposals.items()
+        for (x1, y1, x2, y2), score in zip(boxes.tolist(), scores, strict=True)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(dataset.annotations)
+        coco_eval = COCOeval(truth, truth.loadRes(results), "bbox")
+        coco_eval.params.useCats, coco_eval.params.maxDets = 0, [2, 4]
+        coco_eval.evaluate()
+        coco_eval.accumulate()
+    expected = coco_eval.eval["recall"][:, 0].mean(axis=0).T.ravel()  # limits, then sizes
+    metrics = evaluation.average_recall(proposals, dataset, limits=(2, 4), verbose=0)
+    assert list(metrics.values()) == pytest.approx(expected.tolist(), abs=1e-12)
+    assert 0.1 < metrics["bbox/AR4"] < 0.9  # the noise makes the comparison worth something
+
+
+def test_average_recall_wants_every_image_and_positive_limits(dataset):
+    proposals = truth_as_proposals(dataset)
+    with pytest.raises(ValueError, match=r"limits must be positive. Received: limits=\(0, 5\)"):
+        evaluation.average_recall(proposals, dataset, limits=(0, 5), verbose=0)
+    del proposals[dataset.image_ids[2]]
+    with pytest.raises(data.DataError, match="no proposals of 1 images. Received: image_id=24"):
+        evaluation.average_recall(proposals, dataset, verbose=0)
+
+
+def test_propose_writes_what_the_model_proposes(dataset, tmp_path, capsys):
+    proposals = truth_as_proposals(dataset, noise=4.0)
+    model = Proposer(proposals)
+    found = evaluation.propose(model, dataset, tmp_path / "p", batch_size=2)
+    assert "5/5" in capsys.readouterr().out
+    assert found.image_ids == tuple(dataset.image_ids)
+    for image_id, (boxes, scores) in proposals.items():
+        read = data.read_proposals(tmp_path / "p").get(image_id)
+        np.testing.assert_array_equal(read[0], boxes.astype(np.float32))
+        np.testing.assert_array_equal(read[1], scores.astype(np.float32))
+    with pytest.raises(FileExistsError):
+        evaluation.propose(model, dataset, tmp_path / "p", verbose=0)
+    evaluation.propose(model, dataset, tmp_path / "p", overwrite=True, verbose=0)
+    assert capsys.readouterr().out == ""
+
+
+def test_propose_under_two_replicas_equals_one(dataset, two_devices, tmp_path):
+    proposals = truth_as_proposals(dataset, noise=4.0)
+    one = evaluation.propose(Proposer(proposals), dataset, tmp_path / "one", verbose=0)
+    with two_devices.scope():
+        model = Proposer(proposals)
+    two = evaluation.propose(model, dataset, tmp_path / "two", verbose=0)
+    for image_id in proposals:
+        for left, right in zip(one.get(image_id), two.get(image_id), strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_evaluate_of_an_rpn_is_its_average_recall(dataset):
+    proposals = truth_as_proposals(dataset, noise=4.0)
+    expected = evaluation.average_recall(proposals, dataset, verbose=0)
+    assert evaluation.evaluate(Proposer(proposals), dataset, verbose=0) == expected
+
+
+def test_propose_refuses_a_detector(dataset, tmp_path):
+    with pytest.raises(ValueError, match="task='proposals'. Received: task='masks'"):
+        evaluation.propose(Oracle(dataset), dataset, tmp_path / "p", verbose=0)
+    assert not (tmp_path / "p").exists()
+
+
+def test_evaluate_hands_proposals_to_the_model(dataset):
+    class Echo(Oracle):  # its boxes are the proposals
+        def __init__(self, dataset):
+            super().__init__(dataset)
+            self.config = dataclasses.replace(self.config, proposals="precomputed")
+
+        def predict_step(self, data):
+            empty = tf.zeros_like(super().predict_step(data)["boxes"])[:, 4:]
+            boxes = tf.concat([data["proposals"], empty], axis=1)
+            return {**super().predict_step(data), "boxes": boxes}
+
+    proposals = truth_as_proposals(dataset)
+    metrics = evaluation.evaluate(Echo(dataset), dataset, proposals=proposals, verbose=0)
+    assert metrics["bbox/AP"] == pytest.approx(1)
+    moved = {image_id: (boxes + 300, scores) for image_id, (boxes, scores) in proposals.items()}
+    assert evaluation.evaluate(Echo(dataset), dataset, proposals=moved, verbose=0)["bbox/AP"] == 0
+    with pytest.raises(ValueError, match="proposals='joint', and some"):
+        evaluation.evaluate(Oracle(dataset), dataset, proposals=proposals, verbose=0)
 
 
 def test_shapes_are_a_valid_data_set(tmp_path):

@@ -3,11 +3,12 @@
     x = images (B, H, W, 3) float32 RGB 0..255, zero-padded right and bottom
         sizes (B, 2) int32, height and width of each image in `images`
         original_sizes (B, 2) int32, height and width of each image in its file
+        proposals (B, P, 4) float32 as boxes, by falling score, 0 = padding; only if given
     y = boxes (B, G, 4) float32 [x1, y1, x2, y2] in pixels of `images`
         labels (B, G) int32 in 1..C, 0 = padding
         masks (B, G, M, M) uint8, the covered share of each cell of the box times 255
 
-G and M are static, and B too in training; H and W are those of the largest image of the batch.
+G, M and P are static, and B too in training; H and W are those of the largest image of the batch.
 """
 
 import re
@@ -17,7 +18,11 @@ import tensorflow as tf
 from absl import logging
 
 from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.proposals import check_images
+from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
+
+BOXES = {"boxes", "proposals"}  # what is scaled and flipped with the image
 
 
 def batches(
@@ -35,6 +40,8 @@ def batches(
     shuffle=None,
     padding_multiple=32,
     resize_rule="detectron2",
+    proposals=None,
+    max_proposals=1000,
 ) -> tf.data.Dataset:
     """Batches a data set for `fit`, `evaluate` or `predict`; the module says what a batch is.
 
@@ -55,15 +62,19 @@ def batches(
         shuffle: whether to draw a new order each epoch; by default as `training`.
         padding_multiple: int. Sides of the padded images are multiples of it.
         resize_rule: "detectron2" or "torchvision", as in `ops.images.resize`.
+        proposals: `ProposalFile`, or a dict of image id to (boxes, scores) by falling score, in
+            pixels of the original images: what x holds as `proposals`.
+        max_proposals: int P. The best are taken, of those that have an area inside the image.
 
     Raises:
-        DataError: if there is not one full batch to train on.
+        DataError: if there is not one full batch to train on, or an image has no proposals.
     """
     flip = training if flip is None else flip
     shuffle = training if shuffle is None else shuffle
     limit = dataset.max_instances if max_instances is None else max_instances
     counts = {"batch_size": batch_size, "min_side": min_side, "max_side": max_side}
-    for name, count in {**counts, "max_instances": limit}.items():
+    counts |= {"max_instances": limit, "max_proposals": max_proposals}
+    for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be positive. Received: {name}={count}.")
     if training and not repeat and len(dataset) < batch_size:
@@ -73,13 +84,19 @@ def batches(
         )
     if targets:
         _report_limit(dataset, limit)
+    if proposals is not None:
+        check_images(proposals, dataset.image_ids)
 
     def load(index, draw):
         if targets:
             example = _load_example(dataset, index, draw if training else None, limit)
         else:
             example = {"image": _load_image(dataset, index)}
+        if proposals is not None:
+            example["proposals"] = _load_proposals(dataset, proposals, index)
         example = _resize(example, min_side, max_side, resize_rule)
+        if proposals is not None:
+            example["proposals"] = _keep_inside(example)[:max_proposals]
         if flip:
             example = tf.cond(draw % 2 == 1, lambda: flip_horizontal(example), lambda: example)
         return _inputs_and_targets(example) if targets else _inputs(example)
@@ -97,6 +114,8 @@ def batches(
     draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
     examples = tf.data.Dataset.zip(indices, draws).map(load, num_parallel_calls=tf.data.AUTOTUNE)
     shapes = {"images": [None, None, 3], "sizes": [2], "original_sizes": [2]}
+    if proposals is not None:
+        shapes["proposals"] = [max_proposals, 4]
     if targets:
         crop = [dataset.mask_size, dataset.mask_size]
         shapes = shapes, {"boxes": [limit, 4], "labels": [limit], "masks": [limit, *crop]}
@@ -109,14 +128,15 @@ def flip_horizontal(example):
     """Mirrors an example left to right; twice is the identity.
 
     Args:
-        example: dict of tensors with `image` (H, W, 3), not yet padded, and maybe `boxes` (n, 4)
-            and `masks` (n, M, M); other entries stay as they are.
+        example: dict of tensors with `image` (H, W, 3), not yet padded, and maybe `boxes` (n, 4),
+            `masks` (n, M, M) and `proposals` (p, 4); other entries stay as they are.
     """
     flipped = {**example, "image": example["image"][:, ::-1]}
-    if "boxes" in example:
-        width = tf.cast(tf.shape(example["image"])[1], tf.float32)
-        x1, y1, x2, y2 = tf.unstack(example["boxes"], axis=-1)
-        flipped["boxes"] = tf.stack([width - x2, y1, width - x1, y2], axis=-1)
+    width = tf.cast(tf.shape(example["image"])[1], tf.float32)
+    for name in BOXES & example.keys():
+        x1, y1, x2, y2 = tf.unstack(example[name], axis=-1)
+        flipped[name] = tf.stack([width - x2, y1, width - x1, y2], axis=-1)
+    if "masks" in example:
         flipped["masks"] = example["masks"][..., ::-1]
     return flipped
 
@@ -166,21 +186,42 @@ def _load_example(dataset, index, draw, limit):
     }
 
 
+def _load_proposals(dataset, proposals, index):
+    """Loads the proposals of one image inside the graph: (p, 4) float32, by falling score."""
+
+    def load(index):
+        boxes, _ = proposals.get(dataset.image_ids[index])
+        return np.asarray(boxes, np.float32)
+
+    boxes = tf.numpy_function(load, [index], tf.float32, stateful=False)
+    return tf.ensure_shape(boxes, [None, 4])
+
+
+def _keep_inside(example):
+    """Clips the proposals to the image, and leaves out those without an area inside."""
+    size = tf.shape(example["image"])[:2]
+    boxes = box_ops.clip(example["proposals"][None], size[None])[0]
+    return tf.boolean_mask(boxes, box_ops.shorter_side(boxes) > 0)
+
+
 def _resize(example, min_side, max_side, rule):
-    """Resizes the image and scales the boxes; masks lie in their boxes and stay as they are."""
+    """Resizes the image and scales all boxes; masks lie in their boxes and stay as they are."""
     original_size = tf.shape(example["image"])[:2]
     image = image_ops.resize(example["image"], min_side, max_side, rule)
     resized = {**example, "image": image, "original_size": original_size}
-    if "boxes" in example:
-        scale = tf.cast(tf.shape(image)[:2], tf.float32) / tf.cast(original_size, tf.float32)
-        resized["boxes"] = example["boxes"] * tf.gather(scale, [1, 0, 1, 0])
+    scale = tf.cast(tf.shape(image)[:2], tf.float32) / tf.cast(original_size, tf.float32)
+    for name in BOXES & example.keys():
+        resized[name] = example[name] * tf.gather(scale, [1, 0, 1, 0])
     return resized
 
 
 def _inputs(example):
     size = tf.shape(example["image"])[:2]
     original_size = example["original_size"]
-    return {"images": example["image"], "sizes": size, "original_sizes": original_size}
+    inputs = {"images": example["image"], "sizes": size, "original_sizes": original_size}
+    if "proposals" in example:
+        inputs["proposals"] = example["proposals"]
+    return inputs
 
 
 def _inputs_and_targets(example):

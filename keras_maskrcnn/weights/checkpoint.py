@@ -1,16 +1,16 @@
 """Checkpoints of other frameworks as {name: array}, read with NumPy; nothing in them is executed.
 
-A pickle is a program. The one here may only build numbers, strings, lists, tuples, dicts, arrays
-and tensors; whatever else it asks for is refused by name.
+A pickle may build numbers, strings, lists, tuples, dicts, arrays (`data/pickles.py`) and tensors.
 """
 
 import io
 import os
-import pickle
 import zipfile
 from collections import OrderedDict
 
 import numpy as np
+
+from keras_maskrcnn.data import pickles
 
 
 class CheckpointError(ValueError):
@@ -42,6 +42,8 @@ def read_checkpoint(path):
             arrays = _flatten(_model_part(_reader(path, head)(path, file)))
     except CheckpointError:
         raise
+    except pickles.Refused as error:
+        raise CheckpointError(f"{path} is refused: {error}") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # zipfile, pickle, h5py and NumPy have a dozen between them
@@ -145,60 +147,8 @@ class _Tensor:
         return np.ascontiguousarray(view).reshape(shape)
 
 
-class _Array:
-    """What NumPy's pickles call `_reconstruct` for, and then give a state."""
-
-    def __init__(self, *_):
-        self.state = None
-
-    def __setstate__(self, state):
-        self.state = state
-
-    def array(self):
-        _, shape, dtype, fortran, data = self.state
-        if isinstance(data, str):  # Python 2's bytes
-            data = data.encode("latin1")
-        return np.frombuffer(data, dtype.dtype()).reshape(shape, order="F" if fortran else "C")
-
-
-def _array_of_buffer(data, dtype, shape, order):
-    """What NumPy's pickles of protocol 5 call."""
-    array = _Array()
-    array.state = 1, shape, dtype, order == "F", data
-    return array
-
-
-class _DType:
-    """`numpy.dtype` of numbers; never of objects or records."""
-
-    def __init__(self, code, *_):
-        self.code, self.order = code, "="
-
-    def __setstate__(self, state):
-        self.order = state[1]
-
-    def dtype(self):
-        dtype = np.dtype(self.code)
-        if dtype.kind not in "fiub":
-            raise ValueError(f"an array holds {dtype}, not numbers")
-        return dtype.newbyteorder(self.order)
-
-
-class _Scalar:
-    """A NumPy number."""
-
-    def __init__(self, dtype, data=b""):
-        self.dtype, self.data = dtype, data
-
-
 class _Plain:
     """An object of which only the attributes matter, such as `argparse.Namespace`."""
-
-
-def _encode(text, encoding="latin1"):
-    if encoding != "latin1":
-        raise ValueError(f"a pickle encodes bytes as {encoding!r}")
-    return text.encode("latin1")
 
 
 def _parameter(tensor, *_):
@@ -211,32 +161,16 @@ _ALLOWED = {
     ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch", "Size"): tuple,
-    ("_codecs", "encode"): _encode,
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _DType,
+    **{("torch", name): name for name in _STORAGES},
 }
-for _core in ("numpy.core", "numpy._core"):
-    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _Array
-    _ALLOWED[f"{_core}.multiarray", "scalar"] = _Scalar
-    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _array_of_buffer
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds what `_ALLOWED` lists, and refuses the rest by name."""
+class _Unpickler(pickles.Unpickler):
+    """Builds arrays and tensors; the latter are filled later, from `storages`."""
 
-    def __init__(self, path, file, storages):
-        super().__init__(file, encoding="latin1")
-        self._path, self._storages = path, storages
-
-    def find_class(self, module, name):
-        if module == "torch" and name in _STORAGES:
-            return name
-        if (module, name) not in _ALLOWED:
-            raise CheckpointError(
-                f"{self._path} is refused: its pickle wants to call {module}.{name}, which a file "
-                "of weights has no need of."
-            )
-        return _ALLOWED[module, name]
+    def __init__(self, file, storages):
+        super().__init__(file, _ALLOWED)
+        self._storages = storages
 
     def persistent_load(self, pid):
         kind, storage, key, _, size = pid[:5]
@@ -252,7 +186,7 @@ def _read_torch_zip(path, file):
         if len(found) != 1:
             raise CheckpointError(f"{path} is a zip file without PyTorch's data.pkl.")
         root = found[0].removesuffix("data.pkl")
-        tree = _Unpickler(path, io.BytesIO(archive.read(found[0])), storages).load()
+        tree = _Unpickler(io.BytesIO(archive.read(found[0])), storages).load()
         big = f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder")
         for key, storage in storages.items():
             storage.fill(archive.read(f"{root}data/{key}"), ">" if big == b"big" else "<")
@@ -261,13 +195,13 @@ def _read_torch_zip(path, file):
 
 def _read_pickle(path, file):
     storages = {}
-    tree = _Unpickler(path, file, storages).load()
+    tree = _Unpickler(file, storages).load()
     if tree != _TORCH_MAGIC:
         return tree
     for _ in ("protocol version", "system"):
-        _Unpickler(path, file, {}).load()
-    tree = _Unpickler(path, file, storages).load()
-    for key in _Unpickler(path, file, {}).load():
+        _Unpickler(file, {}).load()
+    tree = _Unpickler(file, storages).load()
+    for key in _Unpickler(file, {}).load():
         size = int.from_bytes(file.read(8), "little")
         storage = storages[key]
         if size != storage.size:
@@ -284,7 +218,7 @@ def _model_part(tree):
 
 
 def _flatten(tree, prefix=""):
-    if isinstance(tree, _Tensor | _Array):
+    if isinstance(tree, _Tensor | pickles.Array):
         tree = tree.array()
     if isinstance(tree, np.ndarray):
         return {prefix: tree}

@@ -9,7 +9,13 @@ import tensorflow as tf
 from absl import logging
 from PIL import Image
 
-from keras_maskrcnn.data import batches, coco_json, pipeline
+from keras_maskrcnn.data import (
+    ProposalWriter,
+    batches,
+    coco_json,
+    pipeline,
+    read_proposals,
+)
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.ops import images as image_ops
 
@@ -217,7 +223,9 @@ def test_a_batch_that_cannot_be_filled_is_refused(dataset):
     assert len(numpy(small(dataset, 6, training=True, repeat=True).take(1))) == 1
 
 
-@pytest.mark.parametrize("name", ["batch_size", "min_side", "max_side", "max_instances"])
+@pytest.mark.parametrize(
+    "name", ["batch_size", "min_side", "max_side", "max_instances", "max_proposals"]
+)
 def test_counts_below_one_are_refused(dataset, name):
     options = {"batch_size": 1, "training": False, name: 0}
     with pytest.raises(ValueError, match=f"Received: {name}=0"):
@@ -238,6 +246,99 @@ def test_data_error_passes_ours_and_nothing_else():
     assert pipeline.data_error(DataError("a: b.")) == "a: b."
     assert pipeline.data_error(ValueError("DataError: a")) is None
     assert pipeline.data_error(tf.errors.InvalidArgumentError(None, None, "other")) is None
+
+
+def some_proposals(dataset):
+    """For image i: 3 + i boxes by falling score, one of them without area inside the image."""
+    found = {}
+    for i, image_id in enumerate(dataset.image_ids):
+        height, width = dataset.sizes[i]
+        corners = np.random.default_rng(i).uniform([0, 0], [width, height], [2 + i, 2, 2])
+        boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+        boxes = np.concatenate([[[width, 0, width + 9, 5]], boxes]).astype(np.float32)
+        found[image_id] = boxes, np.linspace(1, 0, len(boxes))
+    return found
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("targets", [True, False])
+def test_proposals_have_a_static_count_and_no_effect_on_the_rest(dataset, training, targets):
+    options = {"training": training, "targets": targets}
+    batched = small(dataset, **options, proposals=some_proposals(dataset), max_proposals=7)
+    spec = (batched.element_spec[0] if targets else batched.element_spec)["proposals"]
+    assert spec.shape.as_list() == [2 if training else None, 7, 4] and spec.dtype == tf.float32
+    for found, expected in zip(numpy(batched), numpy(small(dataset, **options)), strict=True):
+        del (found[0] if targets else found)["proposals"]
+        assert_equal(found, expected)
+
+
+def test_proposals_are_scaled_as_boxes_are(dataset):
+    class Boxes:  # the annotated boxes as proposals
+        get = staticmethod(lambda i: (dataset.load(i - 100)["boxes"], np.zeros(i - 100)))
+        __contains__ = dataset.image_ids.__contains__
+
+    options = {"min_side": 25, "max_side": 45, "proposals": Boxes(), "max_proposals": 4}
+    for inputs, targets in numpy(small(dataset, 2, training=True, **options)):
+        np.testing.assert_allclose(inputs["proposals"], targets["boxes"], rtol=1e-6)
+
+
+def test_the_best_proposals_are_taken_in_order_and_the_rest_is_zero(dataset):
+    proposals = some_proposals(dataset)
+    options = {"training": False, "min_side": 16, "max_side": 64, "max_proposals": 4}
+    inputs, _ = numpy(small(dataset, 1, proposals=proposals, **options))[2]  # 16 x 16: not resized
+    boxes, _ = proposals[102]
+    np.testing.assert_array_equal(inputs["proposals"][0], boxes[1:5])  # the first has no area
+    inputs, _ = numpy(small(dataset, 1, proposals=proposals, **options))[0]
+    assert inputs["proposals"][0, :2].any(axis=1).all()
+    np.testing.assert_array_equal(inputs["proposals"][0, 2:], 0)
+
+
+def test_proposals_are_clipped_to_the_image(dataset):
+    outside = {i: (np.array([[-5.0, -6, 1e6, 1e6]]), np.zeros(1)) for i in dataset.image_ids}
+    for training in (True, False):
+        batched = small(dataset, 1, training=training, proposals=outside)
+        for inputs, _ in numpy(batched):
+            height, width = inputs["sizes"][0]
+            np.testing.assert_array_equal(inputs["proposals"][0, 0], [0, 0, width, height])
+
+
+def test_proposals_are_flipped_with_their_image(dataset):
+    options = {"proposals": some_proposals(dataset), "max_proposals": 3, "targets": False}
+    straight = numpy(small(dataset, 1, training=False, **options))
+    batched = small(dataset, 1, training=True, shuffle=False, repeat=True, **options).take(20)
+    for step, inputs in enumerate(numpy(batched)):
+        expected = straight[step % 5]
+        boxes, width = expected["proposals"].copy(), expected["sizes"][0, 1]
+        if not np.array_equal(inputs["images"], expected["images"]):
+            filled = boxes.any(axis=-1)
+            boxes[filled] = boxes[filled][:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [width, 0, width, 0]
+        np.testing.assert_allclose(inputs["proposals"], boxes, rtol=1e-6)
+
+
+def test_flipping_proposals_twice_is_the_identity(dataset):
+    boxes = dataset.load(3)["boxes"]
+    example = {"image": dataset.load_image(3), "proposals": boxes}
+    flipped = pipeline.flip_horizontal(example)
+    assert not np.array_equal(flipped["proposals"], boxes)
+    assert_equal(pipeline.flip_horizontal(flipped)["proposals"], boxes)
+
+
+def test_an_image_without_an_entry_is_named_before_the_first_batch(dataset):
+    proposals = some_proposals(dataset)
+    del proposals[103]
+    with pytest.raises(DataError, match=r"no proposals of 1 images\. Received: image_id=103"):
+        small(dataset, training=True, proposals=proposals)
+
+
+def test_a_broken_shard_is_named_in_the_pipelines_error(dataset, tmp_path):
+    with ProposalWriter(tmp_path / "p", dataset.image_ids) as writer:
+        for image_id, found in some_proposals(dataset).items():
+            writer.add(image_id, *found)
+    proposals = read_proposals(tmp_path / "p")
+    (tmp_path / "p" / "proposals-00000-of-00001.npz").write_bytes(b"PK")
+    with pytest.raises(tf.errors.OpError) as caught:
+        numpy(small(dataset, training=False, proposals=proposals))
+    assert "proposals-00000-of-00001.npz: shard" in pipeline.data_error(caught.value)
 
 
 @pytest.mark.skipif(not NUCLEI.exists(), reason=f"no nuclei data at {NUCLEI}")

@@ -1,0 +1,329 @@
+"""Proposals computed before: a folder of our own format, docs/proposals.md, or detectron2's pickle.
+
+Boxes are [x1, y1, x2, y2] in pixels of the original images.
+"""
+
+import functools
+import json
+import os
+import re
+import reprlib
+
+import numpy as np
+
+from keras_maskrcnn.data import pickles
+from keras_maskrcnn.data.images import DataError
+
+FORMAT, VERSION = "keras_maskrcnn.proposals", 1
+INDEX = "index.json"
+# detectron2 stores the mode of its boxes as a number, or as a member of this enumeration.
+_BOX_MODE = {("detectron2.structures.boxes", "BoxMode"): int}
+
+
+def _shard_name(number, count):
+    return f"proposals-{number:05d}-of-{count:05d}.npz"
+
+
+class ProposalWriter:
+    """Writes the proposals of images, in a fixed order, into a folder; as a context manager.
+
+    The index is written when the context ends without an error; without it a folder is not read,
+    so that what an interrupted run leaves is never taken for whole.
+
+    Args:
+        path: str. The folder.
+        image_ids: sequence of distinct ids, all int or all str. In this order they are added.
+        overwrite: bool. Whether to remove proposals that the folder holds.
+        images_per_shard: int. A reader decompresses a whole shard to get at one image.
+
+    Raises:
+        FileExistsError: if the folder holds proposals that may not be removed.
+        ValueError: if ids or proposals are not as described.
+    """
+
+    def __init__(self, path, image_ids, *, overwrite=False, images_per_shard=32):
+        ids = np.array(image_ids)
+        self._path, self._ids = os.fspath(path), ids.tolist()
+        # NumPy makes strings of a mixture, objects of what is too large.
+        plain = ids.dtype.kind in "iuU" and self._ids == list(image_ids)
+        if not plain or len(set(self._ids)) < len(self._ids):
+            raise ValueError(
+                "image_ids must be distinct, and all int or all str."
+                f" Received: image_ids={reprlib.repr(image_ids)}."
+            )
+        if images_per_shard < 1:
+            raise ValueError(
+                f"images_per_shard must be positive. Received: images_per_shard={images_per_shard}."
+            )
+        self._shard_size = images_per_shard
+        self._pending, self._done = [], 0
+        os.makedirs(self._path, exist_ok=True)
+        ours = re.compile(rf"({re.escape(INDEX)}|proposals-\d+-of-\d+\.npz)(\.new)?")
+        old = sorted(name for name in os.listdir(self._path) if ours.fullmatch(name))
+        if old and not overwrite:
+            raise FileExistsError(
+                f"{self._path} holds proposals of an earlier run; overwrite them, or take another"
+                f" folder. Received: overwrite={overwrite}."
+            )
+        for name in old:  # the index comes first, so that shards are never missing from one
+            os.remove(os.path.join(self._path, name))
+
+    def add(self, image_id, boxes, scores):
+        """Adds the next image.
+
+        Args:
+            image_id: int or str.
+            boxes: (n, 4) float [x1, y1, x2, y2] in pixels of the original image; n may be 0.
+            scores: (n,) float, higher is better.
+        """
+        if self._done == len(self._ids) or image_id != self._ids[self._done]:
+            raise ValueError(f"images must be added as announced. Received: image_id={image_id!r}.")
+        self._pending.append(_checked(boxes, scores, f"{self._path}: image {image_id!r}"))
+        self._done += 1
+        if len(self._pending) == self._shard_size or self._done == len(self._ids):
+            self._write_shard()
+
+    def _write_shard(self):
+        boxes, scores = zip(*self._pending, strict=True)
+        number = (self._done - 1) // self._shard_size
+        arrays = {
+            "image_ids": np.array(self._ids[self._done - len(boxes) : self._done]),
+            "counts": np.array([len(of_image) for of_image in boxes], np.int32),
+            "boxes": np.concatenate(boxes),
+            "scores": np.concatenate(scores),
+        }
+        name = _shard_name(number, -(-len(self._ids) // self._shard_size))
+        self._write(name, lambda file: np.savez_compressed(file, **arrays))
+        self._pending = []
+
+    def _write(self, name, write):
+        """Writes a file under another name first, so that it is never half there."""
+        path = os.path.join(self._path, name)
+        with open(f"{path}.new", "wb") as file:
+            write(file)
+        os.replace(f"{path}.new", path)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, error, *_):
+        if error:
+            return
+        if self._done < len(self._ids):
+            raise ValueError(
+                f"every image must be added. Received: {self._done} of {len(self._ids)}."
+            )
+        starts = range(0, len(self._ids), self._shard_size)
+        index = {
+            "format": FORMAT,
+            "version": VERSION,
+            "num_images": len(self._ids),
+            "boxes": "float32 [x1, y1, x2, y2] in pixels of the original image",
+            "scores": "float32, higher is better",
+            "shards": [self._ids[start : start + self._shard_size] for start in starts],
+        }
+        self._write(INDEX, lambda file: file.write(json.dumps(index).encode()))
+
+
+class ProposalFile:
+    """The proposals of many images, by the images' ids. Made by `read_proposals`."""
+
+    def __init__(self, path, places, load):
+        self.path = path
+        self._places = places  # image id -> what `load` takes to return boxes and scores
+        self._load = load
+
+    @property
+    def image_ids(self):
+        """Tuple of the images' ids, int or str."""
+        return tuple(self._places)
+
+    def __len__(self):
+        """Number of images."""
+        return len(self._places)
+
+    def __contains__(self, image_id):
+        return image_id in self._places
+
+    def get(self, image_id):
+        """Reads the n proposals of one image, by falling score.
+
+        Returns:
+            boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of the original image.
+            scores: (n,) float32.
+
+        Raises:
+            DataError: if there is no such image, or its file is broken.
+        """
+        check_images(self, [image_id])
+        where = f"{self.path}: image {image_id!r}"
+        boxes, scores = _checked(*self._load(self._places[image_id]), where)
+        order = np.argsort(-scores, kind="stable")
+        return boxes[order], scores[order]
+
+
+def read_proposals(path) -> ProposalFile:
+    """Opens a folder of proposals, or a pickle of detectron2's or Detectron's.
+
+    Of a folder only the index is read, and a shard when an image of it is asked for; the last few
+    are kept. A pickle is read whole; nothing in it is executed.
+
+    Raises:
+        DataError: if there is no such file, it is broken, incomplete, of another format or version,
+            or its pickle wants to call something.
+    """
+    path = os.fspath(path)
+    return _open_folder(path) if os.path.isdir(path) else _read_detectron2(path)
+
+
+def check_images(proposals, image_ids):
+    """Asks whether every image has proposals, which may be none.
+
+    Args:
+        proposals: `ProposalFile`, or a dict of image id to (boxes, scores).
+        image_ids: sequence of int or str.
+
+    Raises:
+        DataError: if not; it names the first image.
+    """
+    missing = [image_id for image_id in image_ids if image_id not in proposals]
+    if missing:
+        raise DataError(
+            f"{getattr(proposals, 'path', 'proposals')}: no proposals of {len(missing)} images."
+            f" Received: image_id={missing[0]!r}."
+        )
+
+
+def _checked(boxes, scores, where):
+    """Returns boxes (n, 4) and scores (n,) as float32, if that is what they are."""
+    boxes, scores = np.asarray(boxes), np.asarray(scores)
+    numbers = boxes.dtype.kind in "fiu" and scores.dtype.kind in "fiu"
+    if not numbers or scores.ndim != 1 or boxes.shape != (*scores.shape, 4):
+        raise DataError(
+            f"{where}: boxes must be (n, 4) numbers and scores (n,). Received:"
+            f" boxes of {boxes.shape} {boxes.dtype}, scores of {scores.shape} {scores.dtype}."
+        )
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise DataError(f"{where}: boxes and scores must be finite.")
+    return boxes.astype(np.float32), scores.astype(np.float32)
+
+
+# Our own folders
+
+
+def _open_folder(path):
+    shards = _read_index(os.path.join(path, INDEX))
+    places = {
+        image_id: (number, row)
+        for number, ids in enumerate(shards)
+        for row, image_id in enumerate(ids)
+    }
+
+    @functools.lru_cache(maxsize=8)  # in the order of the data set, each is read once
+    def shard(number):
+        name = os.path.join(path, _shard_name(number, len(shards)))
+        return _read_shard(name, shards[number])
+
+    def load(place):
+        number, row = place
+        offsets, boxes, scores = shard(number)
+        ours = slice(offsets[row], offsets[row + 1])
+        return boxes[ours], scores[ours]
+
+    return ProposalFile(path, places, load)
+
+
+def _read_index(path):
+    """Returns the image ids of every shard."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            index = json.load(file)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: there is none; the folder holds no proposals, or a run that wrote them was"
+            " interrupted, and has to be repeated."
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as json. Received: {error}.") from error
+    found = index.get("format") if isinstance(index, dict) else None
+    if found != FORMAT:
+        raise DataError(f"{path}: not an index of proposals. Received: format={found!r}.")
+    if index.get("version") != VERSION:
+        raise DataError(
+            f"{path}: this release reads version {VERSION}."
+            f" Received: version={index.get('version')!r}."
+        )
+    shards = index.get("shards")
+    lists = isinstance(shards, list) and all(isinstance(ids, list) for ids in shards)
+    ids = [image_id for ids in shards for image_id in ids] if lists else [None]
+    whole = all(type(i) in (int, str) for i in ids) and len(set(ids)) == len(ids)
+    if not whole or len(ids) != index.get("num_images"):
+        raise DataError(f"{path}: shards must be lists of num_images ids, int or str, distinct.")
+    return shards
+
+
+def _read_shard(path, image_ids):
+    """Returns offsets (i + 1,), boxes (n, 4) and scores (n,) of i images."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = ("image_ids", "counts", "boxes", "scores")
+            ids, counts, boxes, scores = (arrays[name] for name in names)
+        if ids.tolist() != image_ids:
+            raise ValueError("image_ids other than the index says")
+        if counts.shape != ids.shape or counts.dtype.kind not in "iu" or (counts < 0).any():
+            raise ValueError(f"counts of {counts.shape} {counts.dtype} for {len(ids)} images")
+        if not len(boxes) == len(scores) == counts.sum():
+            raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores, counts {counts.sum()}")
+    except Exception as error:  # zipfile, zlib and NumPy have a dozen between them
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: shard cannot be read. Received: {reason}.") from error
+    return np.cumsum([0, *counts]), boxes, scores
+
+
+# detectron2's pickles
+
+
+def _read_detectron2(path):
+    """Reads {"ids", "boxes", "objectness_logits", "bbox_mode"}, or Detectron's names of them."""
+    try:
+        with open(path, "rb") as file:
+            tree = pickles.Unpickler(file, _BOX_MODE).load()
+        places = _parse_detectron2(tree)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such folder or file of proposals.") from error
+    except pickles.Refused as error:
+        raise DataError(f"{path} is refused: {error}") from error
+    except Exception as error:  # pickle and NumPy have a dozen between them
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{path}: neither a folder of proposals nor a pickle of detectron2's."
+            f" Received: {reason}."
+        ) from error
+    return ProposalFile(path, places, lambda found: found)
+
+
+def _parse_detectron2(tree):
+    """Returns image id -> (boxes, scores)."""
+    if not isinstance(tree, dict):
+        raise ValueError(f"a {type(tree).__name__}")
+    names = {"indexes": "ids", "scores": "objectness_logits"}
+    tree = {names.get(name, name): _plain(value) for name, value in tree.items()}
+    missing = {"ids", "boxes", "objectness_logits"} - tree.keys()
+    mode = tree.get("bbox_mode", 0)
+    if missing or mode not in (0, 1):
+        raise ValueError(f"a dict without {sorted(missing)}, bbox_mode={mode!r} (0 and 1 are read)")
+    places = {}
+    lists = zip(tree["ids"], tree["boxes"], tree["objectness_logits"], strict=True)
+    for image_id, boxes, scores in lists:
+        boxes = np.asarray(_plain(boxes), np.float32).reshape(-1, 4)
+        if mode == 1:  # XYWH_ABS
+            boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+        places[_plain(image_id)] = boxes, np.asarray(_plain(scores), np.float32).reshape(-1)
+    return places
+
+
+def _plain(value):
+    """Returns what stands for NumPy's arrays and numbers in a pickle as those."""
+    if isinstance(value, pickles.Array):
+        return value.array()
+    return value.item() if isinstance(value, pickles.Scalar | np.generic) else value
