@@ -82,7 +82,7 @@ def _maxima(maps, corner, size):
     powers = 2 ** tf.range(31)
     exponents = tf.searchsorted(powers, tf.reshape(size, [-1]), side="right") - 1  # empty: -1
     exponents = tf.reshape(exponents, [-1, 2])
-    limits = tf.reduce_max(exponents, axis=0)
+    highest = tf.reduce_max(exponents[:, 0])
 
     def of_size(i, j, windows, maxima):
         chosen = tf.where(tf.reduce_all(exponents == [i, j], axis=1))
@@ -101,11 +101,12 @@ def _maxima(maps, corner, size):
         def add_columns(j, wide, maxima):
             return j + 1, grow(wide, 2**j, 2), of_size(i, j, wide, maxima)
 
-        maxima = tf.while_loop(lambda j, *_: j <= limits[1], add_columns, [0, tall, maxima])[2]
+        widest = tf.reduce_max(tf.where(exponents[:, 0] == i, exponents[:, 1], -1))
+        maxima = tf.while_loop(lambda j, *_: j <= widest, add_columns, [0, tall, maxima])[2]
         return i + 1, grow(tall, 2**i, 1), maxima
 
     maxima = tf.zeros([tf.shape(size)[0], depth], maps.dtype)
-    return tf.while_loop(lambda i, *_: i <= limits[0], add_rows, [0, maps, maxima])[2]
+    return tf.while_loop(lambda i, *_: i <= highest, add_rows, [0, maps, maxima])[2]
 
 
 def _ranked(maps):
