@@ -29,7 +29,10 @@ def roi_levels(boxes, num_levels, canonical_size=224.0, rule="detectron2"):
 
 
 def cells_per_pixel(strides):
-    """Returns (L,) float32, 1 / strides: graphs divide by constants as if 1 / 4 were 0.24999999."""
+    """Returns (L,) float32: 1 / strides, to multiply boxes by.
+
+    TensorFlow turns a division by a constant 4 into a product with 0.24999999 in some graphs.
+    """
     return tf.constant([1 / stride for stride in strides], tf.float32)
 
 
@@ -268,6 +271,8 @@ def roi_align(
 class RoILayer(keras.layers.Layer):
     """What `RoIAlign`, `RoIPool` and `RoIWarp` share: the level of each box (FPN Eq. 1).
 
+    Each has a method `pool(features, boxes, levels)`.
+
     Args:
         output_size: int m. Bins per side.
         strides: L numbers, image pixels per cell of each map, finest first.
@@ -294,10 +299,6 @@ class RoILayer(keras.layers.Layer):
     def call(self, features, boxes):
         levels = roi_levels(boxes, len(self.strides), self.canonical_size, self.level_rule)
         return self.pool([tf.cast(f, self.compute_dtype) for f in features], boxes, levels)
-
-    def pool(self, features, boxes, levels):
-        """Pools each box from its level, as `roi_align` does."""
-        raise NotImplementedError
 
     def compute_output_shape(self, features_shape, boxes_shape):
         return (*boxes_shape[:2], self.output_size, self.output_size, features_shape[0][-1])

@@ -230,11 +230,13 @@ def test_roi_warp_reads_zero_beyond_one_cell_outside(pooling):
     np.testing.assert_allclose(out, [[6, 6, half], [6, 6, half], [half, half, corner]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("operation", [roi_pool, roi_warp])
-def test_box_at_the_end_of_its_map_does_not_read_the_next_one(operation):
+@pytest.mark.parametrize(
+    ("operation", "options"), [(roi_pool, {}), (roi_warp, {}), (roi_warp, {"pooling": "max"})]
+)
+def test_box_at_the_end_of_its_map_does_not_read_the_next_one(operation, options):
     features = [tf.ones([1, 8, 8, 1]), tf.fill([1, 4, 4, 1], 1000.0)]
     out = operation(features, tf.constant([[[16.0, 16.0, 32.0, 32.0]]]), tf.zeros([1, 1], tf.int32),
-                    output_size=5, strides=(4, 8))  # fmt: skip
+                    output_size=5, strides=(4, 8), **options)  # fmt: skip
     assert np.min(out) >= 0 and np.max(out) <= 1.0001
 
 
