@@ -28,7 +28,15 @@ def roi_levels(boxes, num_levels, canonical_size=224.0, rule="detectron2"):
     return tf.cast(tf.clip_by_value(level, 0.0, num_levels - 1.0), tf.int32)
 
 
-def _atlas(features):
+def cells_per_pixel(strides):
+    """Returns (L,) float32: 1 / strides, to multiply boxes by.
+
+    TensorFlow turns a division by a constant 4 into a product with 0.24999999 in some graphs.
+    """
+    return tf.constant([1 / stride for stride in strides], tf.float32)
+
+
+def pyramid_atlas(features):
     """Lays the levels of a pyramid out in one map, like the mipmaps of a texture.
 
     Each level gets a border of one cell that repeats its edge: RoIAlign reads points up to one
@@ -73,7 +81,7 @@ def _place(boxes, levels, features, origins, strides, bins, aligned):
     image = tf.repeat(tf.range(tf.shape(boxes)[0]), boxes.shape[1])
     boxes, levels = tf.reshape(boxes, [-1, 4]), tf.reshape(levels, [-1])
     cells = tf.gather(boxes, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
-    cells /= tf.gather(tf.constant(strides, tf.float32), levels)[:, None]
+    cells *= tf.gather(cells_per_pixel(strides), levels)[:, None]
     bin_size = (cells[:, 2:] - cells[:, :2]) / bins
     if not aligned:
         bin_size = tf.maximum(bin_size, 1 / bins)
@@ -174,8 +182,24 @@ def _multiply(indices, values, rows, dense):
     return tf.concat([tf.sparse.sparse_dense_matmul(matrix, part) for part in parts], axis=1)
 
 
+def check_sampling(sampling_ratio, pooling):
+    """Raises a ValueError for points that cannot be pooled; arguments as those of `roi_align`."""
+    if sampling_ratio < 0:
+        raise ValueError(
+            f"sampling_ratio must be at least 0. Received: sampling_ratio={sampling_ratio}."
+        )
+    if pooling not in ("average", "max"):
+        raise ValueError(f"pooling must be average or max. Received: pooling={pooling!r}.")
+    if pooling == "max" and not sampling_ratio:
+        raise ValueError(
+            "pooling='max' needs as many points in every bin. "
+            f"Received: sampling_ratio={sampling_ratio}."
+        )
+
+
 def roi_align(
-    features, boxes, levels, *, output_size, strides, sampling_ratio=2, aligned=True
+    features, boxes, levels, *, output_size, strides, sampling_ratio=2, aligned=True,
+    pooling="average", bounded=False,
 ):  # fmt: skip
     """Pools each box to a fixed grid without rounding its corners (RoIAlign, §3).
 
@@ -186,28 +210,46 @@ def roi_align(
         features: list of L (B, Hl, Wl, K) float. Feature maps, finest first.
         boxes: (B, R, 4) float32 [x1, y1, x2, y2] in image pixels. Points more than one cell
             outside their map read 0; with more than one map, aligned and a fixed ratio, boxes must
-            lie in the image.
+            lie in the image, or `bounded` be true.
         levels: (B, R) int32 in [0, L). The map that each box is pooled from.
         output_size: int m. Bins per side: 7 for boxes, 14 for masks (Figure 4).
         strides: L numbers. Image pixels per cell of each map.
-        sampling_ratio: int n. n x n points are averaged per bin; the paper uses 2. 0 takes as many
+        sampling_ratio: int n. n x n points are pooled per bin; the paper uses 2. 0 takes as many
             as a bin has cells a side, rounded up (detectron2).
         aligned: bool. Whether value i of a map sits at i + 0.5; else it sits at i, and boxes are at
             least a cell wide (torchvision's models).
+        pooling: "average" or "max" of the points of a bin (Table 2c).
+        bounded: bool. Whether to look for points beyond their map, which costs time.
 
     Returns:
         (B, R, m, m, K) in the dtype of `features`.
+
+    Raises:
+        ValueError: if `sampling_ratio` is below 0, or 0 with `pooling="max"`, or there is no such
+            `pooling`.
     """
+    check_sampling(sampling_ratio, pooling)
     num_boxes, bins = boxes.shape[1], output_size
-    atlas, origins = _atlas(features)
+    if pooling == "max":
+        grid = bins * sampling_ratio
+        points = roi_align(
+            features, boxes, levels, output_size=grid, strides=strides, sampling_ratio=1,
+            aligned=aligned, bounded=bounded,
+        )  # fmt: skip
+        depth = points.shape[-1]
+        points = tf.reshape(points, [-1, grid, grid, depth])
+        pooled = tf.nn.max_pool2d(points, sampling_ratio, sampling_ratio, "VALID")
+        return tf.reshape(pooled, [-1, num_boxes, bins, bins, depth])
+    atlas, origins = pyramid_atlas(features)
     placed = _place(boxes, levels, features, origins, strides, bins, aligned)
     dtype, depth, shape = atlas.dtype, atlas.shape[-1], tf.shape(atlas)
+    bounded = bounded or not aligned
 
     @tf.custom_gradient
     def pool(atlas):
         matrix = None
         if sampling_ratio:  # several times faster, but only for as many points in every bin
-            pooled = _crop_and_average(atlas, placed, bins, sampling_ratio, bounded=not aligned)
+            pooled = _crop_and_average(atlas, placed, bins, sampling_ratio, bounded)
         else:
             matrix = _pooling_matrix(shape, placed, bins, sampling_ratio)
             rows = tf.size(placed.image) * bins**2
@@ -226,20 +268,61 @@ def roi_align(
     return tf.cast(pool(tf.cast(atlas, tf.float32)), dtype)
 
 
-@keras.saving.register_keras_serializable(package="keras_maskrcnn")
-class RoIAlign(keras.layers.Layer):
-    """`roi_align` with the level of each box by its size (FPN Eq. 1).
+class RoILayer(keras.layers.Layer):
+    """What `RoIAlign`, `RoIPool` and `RoIWarp` share: the level of each box (FPN Eq. 1).
+
+    Each has a method `pool(features, boxes, levels)`.
 
     Args:
         output_size: int m. Bins per side.
         strides: L numbers, image pixels per cell of each map, finest first.
-        sampling_ratio, aligned: as in `roi_align`.
         canonical_size, level_rule: as in `roi_levels`.
 
     Call: list of L (B, Hl, Wl, K), boxes (B, R, 4) -> (B, R, m, m, K).
 
     Raises:
-        ValueError: if `output_size` is below 1 or `sampling_ratio` below 0.
+        ValueError: if `output_size` is below 1.
+    """
+
+    def __init__(
+        self, output_size, strides, canonical_size=224.0, level_rule="detectron2", **kwargs
+    ):
+        # Autocasting would round the boxes to bfloat16, by up to 4 pixels at 1000.
+        super().__init__(**{"autocast": False, **kwargs})
+        if output_size < 1:
+            raise ValueError(f"output_size must be positive. Received: output_size={output_size}.")
+        self.output_size, self.strides = output_size, tuple(strides)
+        self.canonical_size, self.level_rule = canonical_size, level_rule
+        self.supports_jit = False  # XLA lacks CropAndResize and shapes that depend on the boxes
+        self.built = True  # no weights
+
+    def call(self, features, boxes):
+        levels = roi_levels(boxes, len(self.strides), self.canonical_size, self.level_rule)
+        return self.pool([tf.cast(f, self.compute_dtype) for f in features], boxes, levels)
+
+    def compute_output_shape(self, features_shape, boxes_shape):
+        return (*boxes_shape[:2], self.output_size, self.output_size, features_shape[0][-1])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "output_size": self.output_size,
+            "strides": self.strides,
+            "canonical_size": self.canonical_size,
+            "level_rule": self.level_rule,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class RoIAlign(RoILayer):
+    """`roi_align` with the level of each box by its size; see `RoILayer`.
+
+    Args:
+        output_size, strides, canonical_size, level_rule: as in `RoILayer`.
+        sampling_ratio, aligned, pooling: as in `roi_align`.
+
+    Raises:
+        ValueError: as `RoILayer` and `roi_align`.
     """
 
     def __init__(
@@ -250,40 +333,23 @@ class RoIAlign(keras.layers.Layer):
         canonical_size=224.0,
         aligned=True,
         level_rule="detectron2",
+        pooling="average",
         **kwargs,
     ):
-        # Autocasting would round the boxes to bfloat16, by up to 4 pixels at 1000.
-        super().__init__(**{"autocast": False, **kwargs})
-        if output_size < 1:
-            raise ValueError(f"output_size must be positive. Received: output_size={output_size}.")
-        if sampling_ratio < 0:
-            raise ValueError(
-                f"sampling_ratio must be at least 0. Received: sampling_ratio={sampling_ratio}."
-            )
-        self.output_size, self.strides = output_size, tuple(strides)
-        self.sampling_ratio, self.canonical_size = sampling_ratio, canonical_size
-        self.aligned, self.level_rule = aligned, level_rule
-        self.supports_jit = False  # CropAndResize has no XLA kernel, and fit() would compile us
-        self.built = True  # no weights
+        super().__init__(output_size, strides, canonical_size, level_rule, **kwargs)
+        check_sampling(sampling_ratio, pooling)
+        self.sampling_ratio, self.aligned, self.pooling = sampling_ratio, aligned, pooling
 
-    def call(self, features, boxes):
-        levels = roi_levels(boxes, len(self.strides), self.canonical_size, self.level_rule)
+    def pool(self, features, boxes, levels):
         return roi_align(
-            [tf.cast(f, self.compute_dtype) for f in features], boxes, levels,
-            output_size=self.output_size, strides=self.strides,
-            sampling_ratio=self.sampling_ratio, aligned=self.aligned,
+            features, boxes, levels, output_size=self.output_size, strides=self.strides,
+            sampling_ratio=self.sampling_ratio, aligned=self.aligned, pooling=self.pooling,
         )  # fmt: skip
-
-    def compute_output_shape(self, features_shape, boxes_shape):
-        return (*boxes_shape[:2], self.output_size, self.output_size, features_shape[0][-1])
 
     def get_config(self):
         return {
             **super().get_config(),
-            "output_size": self.output_size,
-            "strides": self.strides,
             "sampling_ratio": self.sampling_ratio,
-            "canonical_size": self.canonical_size,
             "aligned": self.aligned,
-            "level_rule": self.level_rule,
+            "pooling": self.pooling,
         }

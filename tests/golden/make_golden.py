@@ -74,6 +74,9 @@ GOLDEN = {
             *(f"grad_aligned{a}_ratio{n}" for a in (0, 1) for n in (0, 2)),
         ),
     },
+    "roi_pool.npz": {
+        "ops_roi_pool.npz": ("features", "rois", "out_7x7"),
+    },
 }
 
 # Output file → folder of a whole tiny network: its weights and what it makes of one image.

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import roi_definitions
 import tensorflow as tf
 from contracts import check_layer
 
@@ -62,6 +63,37 @@ def test_roi_align_averages_the_samples_of_a_bin():
     fine = align_one(features, box, 6, 1)  # a sample per bin: the 2 x 2 of each third of the box
     means = fine.reshape(3, 2, 3, 2).mean(axis=(1, 3))
     np.testing.assert_allclose(align_one(features, box, 3, 2), means, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize(("output_size", "sampling_ratio"), [(1, 2), (3, 1), (2, 3), (7, 2)])
+def test_roi_align_equals_its_definition(output_size, sampling_ratio, aligned, pooling):
+    rng = np.random.default_rng(0)
+    features, corners = rng.normal(size=(9, 11, 2)), rng.uniform(-8, 52, (20, 2, 2))
+    boxes = np.sort(corners, axis=1).reshape(20, 4)
+    boxes[0, 2:] = boxes[0, :2] + 1.5  # below a cell: grown to one where not aligned
+    out = roi_align(
+        [tf.constant(features[None], tf.float32)], tf.constant(boxes[None], tf.float32),
+        tf.zeros([1, 20], tf.int32), output_size=output_size, strides=[4],
+        sampling_ratio=sampling_ratio, aligned=aligned, pooling=pooling,
+    )  # fmt: skip
+    for pooled, box in zip(out[0], boxes / 4, strict=True):
+        if not aligned:  # value i at i, not at i + 0.5
+            box = np.append(box[:2], np.maximum(box[2:], box[:2] + 1)) + 0.5
+        points = roi_definitions.bin_points(features, box, output_size, sampling_ratio)
+        expected = points.max(axis=2) if pooling == "max" else points.mean(axis=2)
+        np.testing.assert_allclose(pooled, expected, atol=5e-5)
+
+
+def test_roi_align_refuses_the_maximum_of_an_adaptive_number_of_points():
+    with pytest.raises(ValueError, match="sampling_ratio=0"):
+        RoIAlign(7, STRIDES, sampling_ratio=0, pooling="max")
+    with pytest.raises(ValueError, match="sampling_ratio=0"):
+        roi_align(
+            [tf.ones([1, 4, 4, 1])], tf.ones([1, 1, 4]), tf.zeros([1, 1], tf.int32),
+            output_size=7, strides=[1], sampling_ratio=0, pooling="max",
+        )  # fmt: skip
 
 
 def test_roi_align_reads_the_edge_half_a_cell_outside_the_outermost_centers():
@@ -238,6 +270,7 @@ def test_layer_fulfils_the_layer_contract():
     boxes = tf.constant([[[3.0, 5, 120, 90], [100, 30, 256, 128]]] * 2)
     layer = RoIAlign(3, STRIDES, 1, canonical_size=56.0, aligned=False, level_rule="torchvision")
     check_layer(layer, features, boxes)
+    check_layer(RoIAlign(3, STRIDES, canonical_size=56.0, pooling="max"), features, boxes)
 
 
 def test_layer_does_not_round_boxes_to_bfloat16():
@@ -257,9 +290,11 @@ def test_layer_is_not_compiled_with_xla():
     assert not RoIAlign(7, STRIDES).supports_jit
 
 
-@pytest.mark.parametrize(("name", "value"), [("output_size", 0), ("sampling_ratio", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("output_size", 0), ("sampling_ratio", -1), ("pooling", "sum")]
+)
 def test_layer_names_a_bad_value(name, value):
-    with pytest.raises(ValueError, match=f"{name}={value}"):
+    with pytest.raises(ValueError, match=f"{name}={value!r}"):
         RoIAlign(**{"output_size": 7, "strides": STRIDES, name: value})
 
 

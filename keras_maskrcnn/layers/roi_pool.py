@@ -1,0 +1,231 @@
+"""What §3 compares RoIAlign with (Table 2c, 2d): RoIPool, which rounds a box and its bins to whole
+cells of the map, and RoIWarp, which rounds the box alone."""
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn.layers.roi_align import (
+    RoILayer,
+    cells_per_pixel,
+    check_sampling,
+    pyramid_atlas,
+    roi_align,
+)
+
+
+def quantize(boxes, levels, strides):
+    """Rounds boxes to whole cells of their maps, as RoIPool does (Fast R-CNN §2.1 and its code).
+
+    Args:
+        boxes: (B, R, 4) float32 [x1, y1, x2, y2] in image pixels.
+        levels: (B, R) int32 in [0, L).
+        strides: L numbers. Image pixels per cell of each map.
+
+    Returns:
+        (B, R, 4) float32 [x1, y1, x2, y2] in cells, whole, x2 and y2 exclusive. Halves are rounded
+        away from zero. The cell in which a box ends belongs to it, so that one in the image may
+        reach a cell out of its map; an empty or reversed box is one cell.
+    """
+    cells = boxes * tf.gather(cells_per_pixel(strides), levels)[..., None]
+    whole = tf.floor(tf.abs(cells))  # floor(x + 0.5) would round 0.49999997 up
+    whole += tf.cast(tf.abs(cells) - whole >= 0.5, tf.float32)
+    first, last = tf.split(tf.sign(cells) * whole, 2, axis=-1)
+    return tf.concat([first, tf.maximum(first, last) + 1.0], axis=-1)
+
+
+def _bins(boxes, levels, features, strides, bins):
+    """The rectangles of cells that RoIPool takes the maxima of, N = B * R * m * m.
+
+    Args:
+        boxes, levels, features, strides: as in `roi_pool`.
+        bins: int m.
+
+    Returns:
+        first: (N, 2) int32. Row and column of the first cell.
+        size: (N, 2) int32. Rows and columns; 0 or less if the bin is empty.
+    """
+    cells = tf.cast(tf.reshape(quantize(boxes, levels, strides), [-1, 1, 4]), tf.int32)
+    start = tf.gather(cells, [1, 0], axis=2)
+    extent = tf.gather(cells, [3, 2], axis=2) - start
+    limits = tf.stack([tf.shape(f)[1:3] for f in features])
+    limits = tf.gather(limits, tf.reshape(levels, [-1]))[:, None]
+    i = tf.range(bins)[:, None]
+    # In whole numbers: the float32 of Caffe and torchvision adds a cell to the last bin of boxes
+    # of 57, 114, 121, ... cells.
+    first = tf.clip_by_value(start + i * extent // bins, 0, limits)
+    last = tf.clip_by_value(start + ((i + 1) * extent + bins - 1) // bins, 0, limits)
+
+    def per_bin(sides):  # (B * R, m, 2) -> (N, 2)
+        rows, columns = tf.repeat(sides[..., 0], bins, axis=1), tf.tile(sides[..., 1], [1, bins])
+        return tf.reshape(tf.stack([rows, columns], axis=-1), [-1, 2])
+
+    return per_bin(first), per_bin(last - first)
+
+
+def _maxima(maps, corner, size):
+    """The maxima of N rectangles of cells.
+
+    A rectangle is covered by four windows of 2^i x 2^j cells, one in each of its corners. The
+    maxima of all windows of one size are those of two shifted copies of the map of half the size:
+    a pass over the map for each size in use, however many and large the rectangles. Memory is that
+    of a few such maps and results: 34 and 206 MB each for 7 x 7 bins of 1024 boxes on two float32
+    maps of 50 x 84 x 1024, and twice that in int64, for the gradient.
+
+    Args:
+        maps: (B, H, W, K) float32 or int64.
+        corner: (N,) int32. Upper left cell of each rectangle, of B * H * W.
+        size: (N, 2) int32. Rows and columns of each.
+
+    Returns:
+        (N, K). 0 for a rectangle without cells.
+    """
+    depth, width = maps.shape[-1], tf.shape(maps)[2]
+    powers = 2 ** tf.range(31)
+    exponents = tf.searchsorted(powers, tf.reshape(size, [-1]), side="right") - 1  # empty: -1
+    exponents = tf.reshape(exponents, [-1, 2])
+    highest = tf.reduce_max(exponents[:, 0])
+
+    def of_size(i, j, windows, maxima):
+        chosen = tf.where(tf.reduce_all(exponents == [i, j], axis=1))
+        upper_left = tf.gather_nd(corner, chosen)
+        down, right = tf.unstack(tf.gather_nd(size, chosen) - 2 ** tf.stack([i, j]), axis=1)
+        lower_left, windows = upper_left + down * width, tf.reshape(windows, [-1, depth])
+        largest = tf.gather(windows, upper_left)
+        for other in (upper_left + right, lower_left, lower_left + right):
+            largest = tf.maximum(largest, tf.gather(windows, other))
+        return tf.tensor_scatter_nd_update(maxima, chosen, largest)
+
+    def grow(windows, cells, axis):  # what wraps around lies in no rectangle
+        return tf.maximum(windows, tf.roll(windows, -cells, axis))
+
+    def add_rows(i, tall, maxima):
+        def add_columns(j, wide, maxima):
+            return j + 1, grow(wide, 2**j, 2), of_size(i, j, wide, maxima)
+
+        widest = tf.reduce_max(tf.where(exponents[:, 0] == i, exponents[:, 1], -1))
+        maxima = tf.while_loop(lambda j, *_: j <= widest, add_columns, [0, tall, maxima])[2]
+        return i + 1, grow(tall, 2**i, 1), maxima
+
+    maxima = tf.zeros([tf.shape(size)[0], depth], maps.dtype)
+    return tf.while_loop(lambda i, *_: i <= highest, add_rows, [0, maps, maxima])[2]
+
+
+def _ranked(maps):
+    """Puts values and where they are into one number: the greater value, then the first entry.
+
+    Args:
+        maps: float32, fewer than 2^31 entries.
+
+    Returns:
+        int64 in the shape of `maps`. The upper half is the value's bits, in the order of whole
+        numbers; the lower half counts the entries from this one to the last.
+    """
+    bits = tf.bitcast(maps, tf.int32)
+    bits = tf.where(bits < 0, tf.bitwise.bitwise_xor(bits, 0x7FFFFFFF), bits)
+    to_last = tf.reshape(tf.range(tf.size(maps), 0, -1), tf.shape(maps))
+    return tf.bitcast(tf.stack([to_last, bits], axis=-1), tf.int64)  # little-endian
+
+
+def roi_pool(features, boxes, levels, *, output_size, strides):
+    """Takes the maximum of each bin of a box; box and bins are of whole cells (RoIPool).
+
+    Fast R-CNN §2.1; torchvision's and Caffe's rounding. Only `features` get a gradient: that of a
+    bin goes to its greatest cell, the first in reading order if several are.
+
+    Args:
+        features: list of L (B, Hl, Wl, K) float. Feature maps, finest first.
+        boxes: (B, R, 4) float32 [x1, y1, x2, y2] in image pixels.
+        levels: (B, R) int32 in [0, L). The map that each box is pooled from.
+        output_size: int m. Bins per side.
+        strides: L numbers. Image pixels per cell of each map.
+
+    Returns:
+        (B, R, m, m, K) in the dtype of `features`; 0 in bins that lie outside their map.
+    """
+    num_boxes, bins = boxes.shape[1], output_size
+    atlas, origins = pyramid_atlas(features)
+    dtype, depth, shape = atlas.dtype, atlas.shape[-1], tf.shape(atlas)
+    first, size = _bins(boxes, levels, features, strides, bins)
+    first += tf.repeat(tf.gather(tf.cast(origins, tf.int32), tf.reshape(levels, [-1])), bins**2, 0)
+    image = tf.repeat(tf.range(shape[0]), num_boxes * bins**2)
+    corner = (image * shape[1] + first[:, 0]) * shape[2] + first[:, 1]
+
+    @tf.custom_gradient
+    def pool(atlas):
+        def gradient(upstream):
+            greatest = tf.bitcast(_maxima(_ranked(atlas), corner, size), tf.int32)[..., 0]
+            entries = tf.size(atlas)
+            entry = tf.where(greatest > 0, entries - greatest, -1)  # a segment of -1 is left out
+            upstream = tf.reshape(upstream, [-1, depth])
+            # Each thread owns a part of the sums (tensorflow/tensorflow#54366): no race on CPUs.
+            return tf.reshape(tf.math.unsorted_segment_sum(upstream, entry, entries), shape)
+
+        pooled = _maxima(atlas, corner, size)
+        return tf.reshape(pooled, [-1, num_boxes, bins, bins, depth]), gradient
+
+    return tf.cast(pool(tf.cast(atlas, tf.float32)), dtype)
+
+
+def roi_warp(
+    features, boxes, levels, *, output_size, strides, sampling_ratio=2, pooling="average"
+):  # fmt: skip
+    """Samples boxes bilinearly, as `roi_align`, once they are rounded as by `roi_pool` (RoIWarp).
+
+    The crop of Dai et al. (2016) as §3 describes it. Points of a box that are more than a cell
+    beyond its map read 0.
+
+    Args, returns and raises: as `roi_align`.
+    """
+    stride = tf.gather(tf.constant(strides, tf.float32), levels)[..., None]
+    return roi_align(
+        features, quantize(boxes, levels, strides) * stride, levels, output_size=output_size,
+        strides=strides, sampling_ratio=sampling_ratio, pooling=pooling, bounded=len(features) > 1,
+    )  # fmt: skip
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class RoIPool(RoILayer):
+    """`roi_pool` with the level of each box by its size; see `RoILayer`."""
+
+    def pool(self, features, boxes, levels):
+        return roi_pool(features, boxes, levels, output_size=self.output_size, strides=self.strides)
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class RoIWarp(RoILayer):
+    """`roi_warp` with the level of each box by its size; see `RoILayer`.
+
+    Args:
+        output_size, strides, canonical_size, level_rule: as in `RoILayer`.
+        sampling_ratio, pooling: as in `roi_align`.
+
+    Raises:
+        ValueError: as `RoILayer` and `roi_align`.
+    """
+
+    def __init__(
+        self,
+        output_size,
+        strides,
+        sampling_ratio=2,
+        canonical_size=224.0,
+        level_rule="detectron2",
+        pooling="average",
+        **kwargs,
+    ):
+        super().__init__(output_size, strides, canonical_size, level_rule, **kwargs)
+        check_sampling(sampling_ratio, pooling)
+        self.sampling_ratio, self.pooling = sampling_ratio, pooling
+
+    def pool(self, features, boxes, levels):
+        return roi_warp(
+            features, boxes, levels, output_size=self.output_size, strides=self.strides,
+            sampling_ratio=self.sampling_ratio, pooling=self.pooling,
+        )  # fmt: skip
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "sampling_ratio": self.sampling_ratio,
+            "pooling": self.pooling,
+        }
