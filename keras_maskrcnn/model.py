@@ -12,6 +12,7 @@ from keras_maskrcnn.layers import heads
 from keras_maskrcnn.layers.fpn import fpn
 from keras_maskrcnn.layers.resnet import res5, resnet
 from keras_maskrcnn.layers.roi_align import RoIAlign
+from keras_maskrcnn.layers.roi_pool import RoIPool, RoIWarp
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
@@ -125,11 +126,16 @@ class MaskRCNN(keras.Model):
             )  # fmt: skip
 
     def _roi_layer(self, config, size, name):
-        return RoIAlign(
-            size, tuple(self.strides.values())[:4], sampling_ratio=config.sampling_ratio,
-            canonical_size=config.canonical_roi_size, aligned=config.roi_aligned,
+        arguments = dict(
+            strides=tuple(self.strides.values())[:4], canonical_size=config.canonical_roi_size,
             level_rule=config.roi_level_rule, name=name,
         )  # fmt: skip
+        if config.roi_op == "pool":
+            return RoIPool(size, **arguments)
+        arguments |= dict(sampling_ratio=config.sampling_ratio, pooling=config.roi_pooling)
+        if config.roi_op == "warp":
+            return RoIWarp(size, **arguments)
+        return RoIAlign(size, aligned=config.roi_aligned, **arguments)
 
     @classmethod
     def from_preset(cls, preset, weights=None, **overrides):

@@ -19,6 +19,9 @@ VARIANTS = {
     "C5": dict(neck="c5"),
     "DC5": dict(neck="dc5"),
     "ResNeXt": dict(backbone="resnext50_32x4d", backbone_width=16),
+    "RoIPool": dict(roi_op="pool", roi_pooling="max"),
+    "RoIWarp": dict(roi_op="warp"),
+    "RoIAlign with max": dict(roi_pooling="max"),
     "MLP": dict(mask_predictor="mlp", mask_mlp_units=16),
     "softmax": dict(mask_loss="softmax"),
     "class-agnostic": dict(class_agnostic_masks=True),
@@ -31,6 +34,7 @@ AXES = (
     ({}, dict(mask_predictor="mlp", mask_mlp_units=16)),
     ({}, dict(mask_loss="softmax"), dict(class_agnostic_masks=True)),
     ({}, dict(proposals="precomputed")),
+    ({}, dict(roi_op="pool", roi_pooling="max"), dict(roi_op="warp")),
 )
 GRID = [
     {name: value for choice in choices for name, value in choice.items()}
