@@ -40,6 +40,7 @@ class MaskRCNNConfig:
     backbone: str = "resnet50"
     backbone_width: int = 64  # channels of the stem; the stages are multiples of it
     stride_in_1x1: bool = False  # of a bottleneck that halves; else in its 3x3 convolution
+    stem_pool_same: bool = False  # its max-pool pads right and below only, as TensorFlow's "SAME"
     norm: str = "frozen_batch"  # §3.1 follows Faster R-CNN: batch norm is a fixed affine layer
     norm_epsilon: float = 1e-5  # of the backbone; torchvision's COCO weights of v1 have 0
     frozen_stages: int = 2  # the stem counts as stage 1 and res2 as stage 2; 0 trains all
@@ -49,16 +50,19 @@ class MaskRCNNConfig:
     # Anchors (§3.1: 5 scales x 3 ratios, as FPN: one scale a level), sides in pixels, ratio = h/w
     anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    anchor_rule: str = "detectron2"  # torchvision rounds corners, and has strides of its own
+    # torchvision rounds corners, and has strides of its own; Matterport's boxes end on a pixel.
+    anchor_rule: str = "detectron2"
 
     # RPN (Faster R-CNN §3.1.2; FPN §4.1)
     rpn_head_convs: int = 1
+    rpn_head_channels: int = 0  # 0: those of the pyramid
     rpn_positive_iou: float = 0.7
     rpn_negative_iou: float = 0.3
     rpn_batch: int = 256  # anchors an image that have a loss
     rpn_positive_fraction: float = 0.5
     rpn_loss_divisor: str = "slots"  # rpn_batch; or the number that was "sampled"
     rpn_nms_iou: float = 0.7
+    rpn_joint_nms: bool = False  # one top-k and one NMS for all levels together (Matterport)
     rpn_min_size: float = 0.0  # proposals have longer sides, in pixels
     train_pre_nms: int = 2000  # proposals a level before NMS
     train_proposals: int = 2000  # proposals an image after NMS
@@ -71,11 +75,12 @@ class MaskRCNNConfig:
     roi_positive_iou: float = 0.5
     roi_loss_divisor: str = "slots"  # roi_batch; or the number that was "sampled"
     canonical_roi_size: float = 224.0  # FPN Eq. 1: a RoI of this size is pooled from P4
-    roi_level_rule: str = "detectron2"  # torchvision's moves borders by a millionth
+    roi_level_rule: str = "detectron2"  # torchvision: borders a millionth off; Matterport: rounded
     box_pool_size: int = 7  # Figure 4
     mask_pool_size: int = 14  # Figure 4; masks are twice as large
     sampling_ratio: int = 2  # §3: "four regularly sampled locations" in each bin; 0: adaptive
     roi_aligned: bool = True  # value i of a map sits at i + 0.5; False: at i
+    roi_corners: bool = False  # the outermost points lie on the box's corners (Matterport)
     box_delta_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
 
     # Heads (Figure 4, right)
@@ -92,6 +97,7 @@ class MaskRCNNConfig:
     soft_mask_targets: bool = False  # the covered share of a cell, instead of 0 or 1
 
     # Inference (§3.1)
+    one_class_per_roi: bool = False  # only a RoI's best class counts (Matterport)
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     box_min_size: float = 0.0  # detections have longer sides before NMS, in pixels
@@ -153,16 +159,25 @@ class MaskRCNNConfig:
                 "at most rpn_positive_iou")  # fmt: skip
         at_least_0 = (
             "rpn_box_beta box_beta sampling_ratio box_head_convs norm_epsilon rpn_min_size "
-            "box_min_size"
+            "box_min_size rpn_head_channels"
         )
         for name in at_least_0.split():
             require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("resize_rule", "anchor_rule", "roi_level_rule", "head_init", "mask_paste"):
+        for name in ("resize_rule", "head_init", "mask_paste"):
             require(name, getattr(self, name) in PEERS, f"one of {', '.join(PEERS)}")
+        for name in ("anchor_rule", "roi_level_rule"):
+            rules = (*PEERS, "matterport")
+            require(name, getattr(self, name) in rules, f"one of {', '.join(rules)}")
         for name in ("rpn_loss_divisor", "roi_loss_divisor"):
             require(name, getattr(self, name) in ("slots", "sampled"), "slots or sampled")
-        for name in ("stride_in_1x1", "roi_aligned", "soft_mask_targets"):
+        booleans = (
+            "stride_in_1x1 stem_pool_same rpn_joint_nms roi_aligned roi_corners one_class_per_roi "
+            "soft_mask_targets"
+        )
+        for name in booleans.split():
             require(name, isinstance(getattr(self, name), bool), "true or false")
+        require("roi_corners", not self.roi_corners or self.sampling_ratio == 1,
+                "false, or sampling_ratio 1")  # fmt: skip
 
     def names(self):
         """Returns a tuple of `num_classes` class names, `class 1`, ... where none were given."""
@@ -197,6 +212,16 @@ _DETECTRON2 = dict(
     box_beta=0.0,
 )  # fmt: skip
 
+# Matterport's ratios are width over height; what the importer settles is not here.
+_MATTERPORT = dict(
+    image_max_side=1024, pixel_mean=(123.7, 116.8, 103.9), pixel_std=(1.0, 1.0, 1.0),
+    resize_rule="torchvision", stride_in_1x1=True, stem_pool_same=True, anchor_rule="matterport",
+    anchor_ratios=(2.0, 1.0, 0.5), rpn_head_channels=512, rpn_joint_nms=True, train_pre_nms=6000,
+    test_pre_nms=6000, roi_level_rule="matterport", roi_corners=True, sampling_ratio=1,
+    roi_batch=200, roi_positive_fraction=0.33, one_class_per_roi=True, score_threshold=0.7,
+    nms_iou=0.3,
+)  # fmt: skip
+
 _MASK_RCNN = {
     "resnet50_fpn": dict(backbone="resnet50"),
     "resnet101_fpn": dict(backbone="resnet101"),
@@ -205,6 +230,8 @@ _MASK_RCNN = {
     "resnet50_fpn_torchvision_v2": _TORCHVISION_V2,
     "resnet50_fpn_detectron2": _DETECTRON2,
     "resnet101_fpn_detectron2": dict(_DETECTRON2, backbone="resnet101"),
+    "resnet50_fpn_matterport": dict(_MATTERPORT, backbone="resnet50"),
+    "resnet101_fpn_matterport": dict(_MATTERPORT, backbone="resnet101"),
     # Not in the paper: for machines without a GPU, and for training from scratch.
     "resnet18_fpn": dict(backbone="resnet18"),
     "resnet34_fpn": dict(backbone="resnet34"),

@@ -55,6 +55,8 @@ class MaskRCNN(keras.Model):
         self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
         with _dtype_policy(self.dtype_policy):
             self._make_networks(config)
+        # What x2, y2 of our boxes exceed Matterport's by, whose boxes end on their last pixel.
+        self.far_corner = (0, 0, 1, 1) if config.anchor_rule == "matterport" else (0, 0, 0, 0)
         terms = LOSSES if config.task == "masks" else LOSSES[:-1]
         self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *terms)}
         # All weights exist: Keras would otherwise trace `call` once more to build them.
@@ -64,14 +66,15 @@ class MaskRCNN(keras.Model):
         self.backbone = resnet(
             config.backbone, norm=config.norm, frozen_stages=config.frozen_stages,
             width=config.backbone_width, stride_in_1x1=config.stride_in_1x1,
-            epsilon=config.norm_epsilon,
+            pool_same=config.stem_pool_same, epsilon=config.norm_epsilon,
         )  # fmt: skip
         channels = {name: x.shape[-1] for name, x in self.backbone.output.items()}
         width = config.fpn_channels
         self.fpn = fpn(channels, channels=width, norm=config.head_norm)
         self.rpn_head = heads.rpn_head(
-            width, num_anchors=len(config.anchor_ratios), convs=config.rpn_head_convs
-        )
+            width, num_anchors=len(config.anchor_ratios), convs=config.rpn_head_convs,
+            width=config.rpn_head_channels,
+        )  # fmt: skip
         self.box_align, self.mask_align = (
             RoIAlign(
                 size,
@@ -80,6 +83,7 @@ class MaskRCNN(keras.Model):
                 config.canonical_roi_size,
                 config.roi_aligned,
                 config.roi_level_rule,
+                config.roi_corners,
                 name=name,
             )  # fmt: skip
             for size, name in (
@@ -104,9 +108,9 @@ class MaskRCNN(keras.Model):
 
         Args:
             preset: str, for instance "mask_rcnn_resnet50_fpn".
-            weights: for presets of torchvision's or detectron2's conventions, "coco", which
-                downloads what they published, or the path of a checkpoint of theirs. With another
-                `num_classes` than the preset's the predictors are left out.
+            weights: for presets of torchvision's, detectron2's or Matterport's conventions, "coco",
+                which downloads what they published, or the path of a checkpoint of theirs. With
+                another `num_classes` than the preset's the predictors are left out.
             **overrides: fields of `MaskRCNNConfig`, for instance `num_classes=3`.
 
         Raises:
@@ -142,15 +146,18 @@ class MaskRCNN(keras.Model):
         )
         class_logits, deltas = self._box_branch(features, rois, training)
         boxes, scores, labels, count = decode.detections(
-            class_logits, deltas, rois, sizes, delta_weights=config.box_delta_weights,
+            class_logits, deltas, rois, sizes - self.far_corner[2],
+            delta_weights=config.box_delta_weights,
             score_threshold=config.score_threshold, nms_iou=config.nms_iou,
             count=config.detections_per_image, min_size=config.box_min_size,
+            one_class=config.one_class_per_roi,
         )  # fmt: skip
         outputs = {"scores": scores, "labels": labels, "num_detections": count}
         if config.task == "masks":
             mask_logits = self._mask_branch(features, boxes, training)
             masks = tf.sigmoid(tf.cast(losses.mask_of_class(mask_logits, labels), tf.float32))
             outputs["masks"] = tf.where(labels[..., None, None] > 0, masks, 0.0)
+        boxes += tf.cast(labels > 0, tf.float32)[..., None] * self.far_corner
         scale = tf.cast(inputs["original_sizes"], tf.float32) / tf.cast(sizes, tf.float32)
         outputs["boxes"] = boxes * tf.gather(scale, [1, 0, 1, 0], axis=1)[:, None]
         return outputs
@@ -167,7 +174,8 @@ class MaskRCNN(keras.Model):
         """
         config = self.config
         gt = _without_empty_slots(gt)
-        sizes, gt_boxes, gt_labels = inputs["sizes"], gt["boxes"], gt["labels"]
+        sizes, gt_labels = inputs["sizes"], gt["labels"]
+        gt_boxes = tf.subtract(gt["boxes"], self.far_corner)
         features = self._features(inputs, training)
         logits, deltas, anchors, proposals, _ = self._propose(
             features, sizes, training, config.train_pre_nms, config.train_proposals
@@ -270,13 +278,15 @@ class MaskRCNN(keras.Model):
             torchvision = config.anchor_rule == "torchvision"
             if torchvision:  # its strides are of whole pixels, and fit the padded size
                 stride = canvas // tf.stack([height, width])
-            anchors.append(
-                anchor_ops.level_anchors(
-                    height, width, stride, [size], config.anchor_ratios, torchvision
-                )
+            level_anchors = anchor_ops.level_anchors(
+                height, width, stride, [size], config.anchor_ratios, torchvision
             )
+            anchors.append(level_anchors - self.far_corner)
+        groups = logits, deltas, anchors
+        if config.rpn_joint_nms:  # all levels as one
+            groups = ([tf.concat(x, axis)] for x, axis in zip(groups, (1, 1, 0), strict=True))
         proposals, scores = decode.proposals(
-            logits, deltas, anchors, sizes, pre_nms=pre_nms, count=count,
+            *groups, sizes - self.far_corner[2], pre_nms=pre_nms, count=count,
             nms_iou=config.rpn_nms_iou, min_size=config.rpn_min_size,
         )  # fmt: skip
         return logits, deltas, anchors, proposals, scores

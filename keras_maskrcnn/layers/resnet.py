@@ -14,7 +14,14 @@ DEPTHS = {
 
 
 def resnet(
-    name, *, norm="frozen_batch", frozen_stages=2, width=64, stride_in_1x1=False, epsilon=1e-5
+    name,
+    *,
+    norm="frozen_batch",
+    frozen_stages=2,
+    width=64,
+    stride_in_1x1=False,
+    pool_same=False,
+    epsilon=1e-5,
 ):
     """Builds a ResNet without its classifier.
 
@@ -25,6 +32,8 @@ def resnet(
         width: int. Channels of the stem; res2 to res5 have 1, 2, 4 and 8 times as many inside.
         stride_in_1x1: bool. A bottleneck that halves does so in its first convolution (He et al.'s
             own weights, detectron2's), not in the 3x3 one (torchvision's).
+        pool_same: bool. Whether the max-pool pads on the right and below only, as TensorFlow's
+            "SAME" does for even sides, not on all sides.
         epsilon: float. Of the norms.
 
     Returns:
@@ -39,7 +48,7 @@ def resnet(
 
     x = conv(width, 7, 2, True, name="stem", trainable=frozen_stages < 1)(images)
     # Zeros cannot win after ReLU, so this is PyTorch's padding with -inf.
-    x = keras.layers.ZeroPadding2D(1, name="pool_pad")(x)
+    x = keras.layers.ZeroPadding2D(((0, 1), (0, 1)) if pool_same else 1, name="pool_pad")(x)
     x = keras.layers.MaxPooling2D(3, 2, name="pool")(x)
     outputs = {}
     for stage, count in enumerate(blocks, start=2):

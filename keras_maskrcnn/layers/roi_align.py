@@ -16,7 +16,8 @@ def roi_levels(boxes, num_levels, canonical_size=224.0, rule="detectron2"):
         boxes: (..., 4) float32 in image pixels.
         num_levels: int. Levels from P2 upwards.
         canonical_size: float. A RoI of this side belongs to P4.
-        rule: "detectron2" or "torchvision": where a millionth is added against rounding.
+        rule: "detectron2" or "torchvision": where a millionth is added against rounding. With
+            "matterport" the level is the nearest one, not that below.
 
     Returns:
         (...) int32 in [0, num_levels): 0 is P2.
@@ -24,7 +25,8 @@ def roi_levels(boxes, num_levels, canonical_size=224.0, rule="detectron2"):
     side = tf.sqrt(box_ops.area(boxes))
     inside, outside = (0.0, 1e-6) if rule == "torchvision" else (1e-8, 0.0)
     octave = tf.math.log(side / canonical_size + inside) / math.log(2.0)
-    level = tf.floor(4.0 + octave + outside) - 2.0  # an empty box's is -inf, and so the finest
+    level = 4.0 + octave + outside  # an empty box's is -inf, and so the finest
+    level = (tf.round(level) if rule == "matterport" else tf.floor(level)) - 2.0
     return tf.cast(tf.clip_by_value(level, 0.0, num_levels - 1.0), tf.int32)
 
 
@@ -68,19 +70,26 @@ class _Placed(NamedTuple):
     highest: tf.Tensor  # (N, 2) float32
 
 
-def _place(boxes, levels, features, origins, strides, bins, aligned):
+def _place(boxes, levels, features, origins, strides, bins, aligned, corners):
     """Image pixels -> `_Placed`; arguments as those of `roi_align`."""
     image = tf.repeat(tf.range(tf.shape(boxes)[0]), boxes.shape[1])
     boxes, levels = tf.reshape(boxes, [-1, 4]), tf.reshape(levels, [-1])
     cells = tf.gather(boxes, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
-    cells /= tf.gather(tf.constant(strides, tf.float32), levels)[:, None]
-    bin_size = (cells[:, 2:] - cells[:, :2]) / bins
-    if not aligned:
-        bin_size = tf.maximum(bin_size, 1 / bins)
+    stride = tf.gather(tf.constant(strides, tf.float32), levels)[:, None]
     origin = tf.gather(origins, levels)
-    sizes = tf.gather(tf.stack([tf.shape(f)[1:3] for f in features]), levels)
-    corner = cells[:, :2] - (0.5 if aligned else 0.0) + origin
-    return _Placed(image, corner, bin_size, origin - 1, origin + tf.cast(sizes, tf.float32))
+    sizes = tf.cast(tf.stack([tf.shape(f)[1:3] for f in features]), tf.float32)
+    sizes = tf.gather(sizes, levels)
+    if corners:  # the first and last cell of a map lie on the first and last pixel of the canvas
+        cells *= tf.tile((sizes - 1) / (sizes * stride - 1), [1, 2])
+        bin_size = (cells[:, 2:] - cells[:, :2]) / (bins - 1)
+        corner = cells[:, :2] - bin_size / 2 + origin
+    else:
+        cells /= stride
+        bin_size = (cells[:, 2:] - cells[:, :2]) / bins
+        if not aligned:
+            bin_size = tf.maximum(bin_size, 1 / bins)
+        corner = cells[:, :2] - (0.5 if aligned else 0.0) + origin
+    return _Placed(image, corner, bin_size, origin - 1, origin + sizes)
 
 
 def _crop_and_average(atlas, placed, bins, ratio, bounded):
@@ -175,8 +184,16 @@ def _multiply(indices, values, rows, dense):
 
 
 def roi_align(
-    features, boxes, levels, *, output_size, strides, sampling_ratio=2, aligned=True
-):  # fmt: skip
+    features,
+    boxes,
+    levels,
+    *,
+    output_size,
+    strides,
+    sampling_ratio=2,
+    aligned=True,
+    corners=False,
+):
     """Pools each box to a fixed grid without rounding its corners (RoIAlign, §3).
 
     Only `features` get a gradient, and not by CropAndResizeGradImage: on CPUs its threads add to
@@ -194,20 +211,24 @@ def roi_align(
             as a bin has cells a side, rounded up (detectron2).
         aligned: bool. Whether value i of a map sits at i + 0.5; else it sits at i, and boxes are at
             least a cell wide (torchvision's models).
+        corners: bool. Whether the outermost bins are centered on the box's corners, and cells span
+            the canvas from its first pixel to its last, as CropAndResize has it (Matterport). It
+            takes the place of `aligned`; `output_size` is at least 2 then.
 
     Returns:
         (B, R, m, m, K) in the dtype of `features`.
     """
     num_boxes, bins = boxes.shape[1], output_size
     atlas, origins = _atlas(features)
-    placed = _place(boxes, levels, features, origins, strides, bins, aligned)
+    placed = _place(boxes, levels, features, origins, strides, bins, aligned, corners)
     dtype, depth, shape = atlas.dtype, atlas.shape[-1], tf.shape(atlas)
 
     @tf.custom_gradient
     def pool(atlas):
         matrix = None
         if sampling_ratio:  # several times faster, but only for as many points in every bin
-            pooled = _crop_and_average(atlas, placed, bins, sampling_ratio, bounded=not aligned)
+            bounded = not (aligned or corners)
+            pooled = _crop_and_average(atlas, placed, bins, sampling_ratio, bounded)
         else:
             matrix = _pooling_matrix(shape, placed, bins, sampling_ratio)
             rows = tf.size(placed.image) * bins**2
@@ -233,7 +254,7 @@ class RoIAlign(keras.layers.Layer):
     Args:
         output_size: int m. Bins per side.
         strides: L numbers, image pixels per cell of each map, finest first.
-        sampling_ratio, aligned: as in `roi_align`.
+        sampling_ratio, aligned, corners: as in `roi_align`.
         canonical_size, level_rule: as in `roi_levels`.
 
     Call: list of L (B, Hl, Wl, K), boxes (B, R, 4) -> (B, R, m, m, K).
@@ -250,6 +271,7 @@ class RoIAlign(keras.layers.Layer):
         canonical_size=224.0,
         aligned=True,
         level_rule="detectron2",
+        corners=False,
         **kwargs,
     ):
         # Autocasting would round the boxes to bfloat16, by up to 4 pixels at 1000.
@@ -262,16 +284,20 @@ class RoIAlign(keras.layers.Layer):
             )
         self.output_size, self.strides = output_size, tuple(strides)
         self.sampling_ratio, self.canonical_size = sampling_ratio, canonical_size
-        self.aligned, self.level_rule = aligned, level_rule
+        self.aligned, self.level_rule, self.corners = aligned, level_rule, corners
         self.supports_jit = False  # CropAndResize has no XLA kernel, and fit() would compile us
         self.built = True  # no weights
 
     def call(self, features, boxes):
-        levels = roi_levels(boxes, len(self.strides), self.canonical_size, self.level_rule)
+        canonical_size = self.canonical_size
+        if self.level_rule == "matterport":  # which measures boxes as it measures cells above
+            canvas = tf.cast(tf.shape(features[0])[1:3] * self.strides[0], tf.float32)
+            canonical_size *= tf.sqrt(tf.reduce_prod((canvas - 1) / canvas))
+        levels = roi_levels(boxes, len(self.strides), canonical_size, self.level_rule)
         return roi_align(
             [tf.cast(f, self.compute_dtype) for f in features], boxes, levels,
             output_size=self.output_size, strides=self.strides,
-            sampling_ratio=self.sampling_ratio, aligned=self.aligned,
+            sampling_ratio=self.sampling_ratio, aligned=self.aligned, corners=self.corners,
         )  # fmt: skip
 
     def compute_output_shape(self, features_shape, boxes_shape):
@@ -286,4 +312,5 @@ class RoIAlign(keras.layers.Layer):
             "canonical_size": self.canonical_size,
             "aligned": self.aligned,
             "level_rule": self.level_rule,
+            "corners": self.corners,
         }
