@@ -6,6 +6,7 @@ import pathlib
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import h5py  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -47,6 +48,16 @@ def peer_weights(golden):
         return {k.removeprefix("weights."): v for k, v in stored if k.startswith("weights.")}
 
     return load
+
+
+@pytest.fixture(scope="session")
+def matterport_file(peer_weights, tmp_path_factory):
+    """The golden network of Matterport as the .h5 file that its `save_weights` writes."""
+    path = tmp_path_factory.mktemp("matterport") / "mask_rcnn_tiny_0001.h5"
+    with h5py.File(path, "w") as file:
+        for key, value in peer_weights("tiny_matterport").items():
+            file[key] = value.astype(np.float32)
+    return path
 
 
 @pytest.fixture(scope="session")

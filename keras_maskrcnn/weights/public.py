@@ -9,6 +9,7 @@ from keras_maskrcnn.data.coco_classes import COCO_CLASSES
 from keras_maskrcnn.weights.checkpoint import CheckpointError
 
 _TORCHVISION = "https://download.pytorch.org/models/"
+_MATTERPORT = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/"
 _DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2/"
 URLS = {
     "mask_rcnn_resnet50_fpn_torchvision": f"{_TORCHVISION}maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
@@ -23,6 +24,7 @@ URLS = {
         f"{_DETECTRON2}COCO-InstanceSegmentation/mask_rcnn_R_101_FPN_3x/138205316/"
         "model_final_a3ec72.pkl"
     ),
+    "mask_rcnn_resnet101_fpn_matterport": f"{_MATTERPORT}mask_rcnn_coco.h5",
     "faster_rcnn_resnet50_fpn_torchvision": (
         f"{_TORCHVISION}fasterrcnn_resnet50_fpn_coco-258fb6c6.pth"
     ),
@@ -39,7 +41,7 @@ URLS = {
 
 # First digits of each file's SHA-256. torchvision writes them into the name; those of detectron2
 # were recorded by CompressAI-Vision's installer (its names hold the digits of another hash), which
-# has none for ResNet-101: these two files are not checked.
+# has none for ResNet-101: these two files are not checked, nor is Matterport's, which gave none.
 SHA256 = {
     "mask_rcnn_resnet50_fpn_torchvision": "bf2d0c1e",
     "mask_rcnn_resnet50_fpn_torchvision_v2": "73cbd019",
