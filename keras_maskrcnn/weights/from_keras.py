@@ -63,7 +63,7 @@ def our_weights(arrays, source, epsilon):
     for layer, values in layers.items():
         if layer.startswith("backbone/"):
             _move_into_norm(values, EPSILON[source] - epsilon)
-        elif all(name in values for name in _NORM):
+        elif all(name in values for name in ("kernel", *_NORM)):
             _fold_norm(values, EPSILON[source])
         if layer == "backbone/stem" and source == "keras_applications" and "kernel" in values:
             values["kernel"] = values["kernel"][:, :, ::-1]  # BGR

@@ -178,7 +178,7 @@ def _load(model, path, source, skip_predictors, verbose):
                 value = np.asarray(arrays[key], np.float32)
                 if from_torch:
                     value = _convert(value, layer, name, source, model.config.box_pool_size**2)
-                if value.shape != tuple(variable.shape):
+                if value is None or value.shape != tuple(variable.shape):
                     raise _wrong_shape(path, key, arrays[key], full_name, variable, layer)
                 values[full_name], matched[full_name] = (variable, value), key
     if missing:
@@ -207,7 +207,7 @@ def _load(model, path, source, skip_predictors, verbose):
 
 
 def _convert(array, layer, name, source, cells):
-    """A torch array in our layout, or as it is if it has none. `cells` are those of a box RoI."""
+    """A torch array in our layout; None if it has none. `cells` are those of a box RoI."""
     if layer in PREDICTORS:
         array = _classes(array, layer, source)
     if name == "kernel" and array.ndim == 4:
@@ -219,7 +219,7 @@ def _convert(array, layer, name, source, cells):
         units, count = array.shape
         if layer == "box_head/fc1":  # torch flattens channels first
             if count % cells:
-                return array
+                return None
             array = array.reshape(units, count // cells, cells).transpose(2, 1, 0)
             array = array.reshape(count, units)
         else:
