@@ -58,7 +58,7 @@ def calibrated_model(image, side, longer):
     del weights
     features = model._features(canvas, training=False)
     rois = model._propose(features, canvas["sizes"], False, 1000, 1000)[-2]
-    logits, _ = model._box_branch(features, rois, False)
+    logits, *_ = model._box_branch(features, rois, False)
     for layer in model.box_head.layers:
         if layer.weights and layer.weights[0].shape[-1] == logits.shape[-1]:
             kernel = layer.weights[0]

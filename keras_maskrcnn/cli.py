@@ -310,9 +310,10 @@ def _export_flags(values):
 
 def _import_flags(values):
     define = _Definer(values)
-    define.enum("source", None, list(PEERS), "whose checkpoint it is", True)
+    sources = [*PEERS, "matterport", "keras_applications"]
+    define.enum("source", None, sources, "whose checkpoint it is", True)
     define.string("preset", None, f"one of {', '.join(PRESETS)}", required=True)
-    define.string("checkpoint", None, "a .pth, .pkl, .npz or .safetensors file", required=True)
+    define.string("checkpoint", None, "a .pth, .pkl, .npz, .h5 or .safetensors file", required=True)
     define.string("output", None, "the .keras file to write", required=True)
     define.integer("num_classes", None, "classes without background; default: the preset's")
     define.boolean("skip_predictors", False, "leave out the layers that depend on the classes")

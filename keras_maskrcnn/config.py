@@ -49,6 +49,7 @@ class MaskRCNNConfig:
     backbone: str = "resnet50"
     backbone_width: int = 64  # channels of the stem; the stages are multiples of it
     stride_in_1x1: bool = False  # of a bottleneck that halves; else in its 3x3 convolution
+    stem_pool_same: bool = False  # its max-pool pads right and below only, as TensorFlow's "SAME"
     norm: str = "frozen_batch"  # §3.1 follows Faster R-CNN: batch norm is a fixed affine layer
     norm_epsilon: float = 1e-5  # of the backbone; torchvision's COCO weights of v1 have 0
     frozen_stages: int = 2  # the stem counts as stage 1 and res2 as stage 2; 0 trains all
@@ -58,16 +59,19 @@ class MaskRCNNConfig:
     # Anchors (§3.1: 5 scales x 3 ratios; FPN: one scale a level), sides in pixels, ratio = h/w
     anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    anchor_rule: str = "detectron2"  # torchvision rounds corners, and has strides of its own
+    # torchvision rounds corners, and has strides of its own; Matterport's boxes end on a pixel.
+    anchor_rule: str = "detectron2"
 
     # RPN (Faster R-CNN §3.1.2; FPN §4.1)
     rpn_head_convs: int = 1
+    rpn_head_channels: int = 0  # 0: those of the pyramid
     rpn_positive_iou: float = 0.7
     rpn_negative_iou: float = 0.3
     rpn_batch: int = 256  # anchors an image that have a loss
     rpn_positive_fraction: float = 0.5
     rpn_loss_divisor: str = "slots"  # rpn_batch; or the number that was "sampled"
     rpn_nms_iou: float = 0.7
+    rpn_joint_nms: bool = False  # one top-k and one NMS for all levels together (Matterport)
     rpn_min_size: float = 0.0  # proposals have longer sides, in pixels
     train_pre_nms: int = 2000  # proposals a level before NMS
     train_proposals: int = 2000  # proposals an image after NMS
@@ -80,10 +84,12 @@ class MaskRCNNConfig:
     roi_positive_iou: float = 0.5
     roi_loss_divisor: str = "slots"  # roi_batch; or the number that was "sampled"
     canonical_roi_size: float = 224.0  # FPN Eq. 1: a RoI of this size is pooled from P4
-    roi_level_rule: str = "detectron2"  # torchvision's moves borders by a millionth
+    roi_level_rule: str = "detectron2"  # torchvision: borders a millionth off; Matterport: rounded
     box_pool_size: int = 7  # Figure 4
     mask_pool_size: int = 14  # Figure 4; masks are twice as large. C4: one RoI for both branches
-    roi_op: str = "align"  # Table 2c: "pool" quantizes RoI and bins, "warp" the RoI
+    # Table 2c: "pool" quantizes RoI and bins, "warp" the RoI. "crop" is Matterport's: one point a
+    # bin, the outermost on the box's corners.
+    roi_op: str = "align"
     roi_pooling: str = "average"  # of a bin's points, or "max"; roi_op="pool" has only "max"
     sampling_ratio: int = 2  # §3: "four regularly sampled locations" in each bin; 0: adaptive
     roi_aligned: bool = True  # value i of a map sits at i + 0.5; False: at i
@@ -109,6 +115,7 @@ class MaskRCNNConfig:
     soft_mask_targets: bool = False  # the covered share of a cell, instead of 0 or 1
 
     # Inference (§3.1)
+    one_class_per_roi: bool = False  # only a RoI's best class counts (Matterport)
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     box_min_size: float = 0.0  # detections have longer sides before NMS, in pixels
@@ -137,10 +144,11 @@ class MaskRCNNConfig:
         choices = {
             "task": ("masks", "boxes", "proposals"), "proposals": ("joint", "precomputed"),
             "backbone": BACKBONES, "neck": NECKS, "norm": NORMS,
-            "head_norm": ("", "batch", "group"), "roi_op": ("align", "pool", "warp"),
+            "head_norm": ("", "batch", "group"), "roi_op": ("align", "pool", "warp", "crop"),
             "roi_pooling": ("average", "max"), "mask_predictor": ("fcn", "mlp"),
-            "mask_loss": ("sigmoid", "softmax"), "resize_rule": PEERS, "anchor_rule": PEERS,
-            "roi_level_rule": PEERS, "head_init": PEERS, "mask_paste": PEERS,
+            "mask_loss": ("sigmoid", "softmax"), "resize_rule": PEERS,
+            "anchor_rule": (*PEERS, "matterport"),
+            "roi_level_rule": (*PEERS, "matterport"), "head_init": PEERS, "mask_paste": PEERS,
             "rpn_loss_divisor": ("slots", "sampled"), "roi_loss_divisor": ("slots", "sampled"),
         }  # fmt: skip
         for name, values in choices.items():
@@ -176,7 +184,7 @@ class MaskRCNNConfig:
                 "at most rpn_positive_iou")  # fmt: skip
         at_least_0 = (
             "rpn_box_beta box_beta sampling_ratio box_head_convs box_head_layers mask_head_convs "
-            "norm_epsilon rpn_min_size box_min_size"
+            "norm_epsilon rpn_min_size box_min_size rpn_head_channels"
         )
         for name in at_least_0.split():
             require(name, getattr(self, name) >= 0, "at least 0")
@@ -220,7 +228,7 @@ class MaskRCNNConfig:
 _SMALL = dict(
     image_min_side=256, image_max_side=427, norm="batch", frozen_stages=0, fpn_channels=128,
     anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0), roi_batch=128, box_head_units=512,
-    mask_head_channels=128, box_beta=1 / 9,
+    mask_head_channels=128, head_init="torchvision", box_beta=1 / 9,
 )  # fmt: skip
 
 # What torchvision does differently from the paper or from detectron2; docs/parity.md says where.
@@ -259,6 +267,15 @@ _X101_DETECTRON2 = {
     **_DETECTRON2, "backbone": "resnext101_32x8d", "pixel_std": (58.395, 57.12, 57.375),
     "stride_in_1x1": False,
 }  # fmt: skip
+# Matterport's ratios are width over height; what the importer settles is not here.
+_MATTERPORT = dict(
+    image_max_side=1024, pixel_mean=(123.7, 116.8, 103.9), pixel_std=(1.0, 1.0, 1.0),
+    resize_rule="torchvision", stride_in_1x1=True, stem_pool_same=True, anchor_rule="matterport",
+    anchor_ratios=(2.0, 1.0, 0.5), rpn_head_channels=512, rpn_joint_nms=True, train_pre_nms=6000,
+    test_pre_nms=6000, roi_level_rule="matterport", roi_op="crop",
+    roi_batch=200, roi_positive_fraction=0.33, one_class_per_roi=True, score_threshold=0.7,
+    nms_iou=0.3,
+)  # fmt: skip
 
 _MASK_RCNN = {
     # Figure 4 and Table 2a; ResNet-18 and -34 for machines without a GPU.
@@ -274,6 +291,8 @@ _MASK_RCNN = {
     "resnet101_c4_detectron2": dict(_C4_DETECTRON2, backbone="resnet101"),
     "resnet50_dc5_detectron2": _DC5_DETECTRON2,
     "resnet101_dc5_detectron2": dict(_DC5_DETECTRON2, backbone="resnet101"),
+    "resnet50_fpn_matterport": dict(_MATTERPORT, backbone="resnet50"),
+    "resnet101_fpn_matterport": dict(_MATTERPORT, backbone="resnet101"),
     # Not in the paper: for training from scratch without a GPU.
     "resnet18_fpn_small": dict(backbone="resnet18", **_SMALL),
 }

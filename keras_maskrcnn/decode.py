@@ -66,6 +66,7 @@ def detections(
     nms_iou,
     count,
     min_size=0.0,
+    one_class=False,
 ):
     """Final boxes: decode for each class, NMS within classes, the best of all (§3.1, Inference).
 
@@ -79,6 +80,7 @@ def detections(
         nms_iou: float. Of two boxes of a class above this IoU the lower-scored is dropped.
         count: int D. Detections an image.
         min_size: float. Boxes with a side of this many pixels or less are dropped before NMS.
+        one_class: bool. Whether a RoI can only be of its best class, or background.
 
     Returns:
         boxes: (B, D, 4) float32 inside the images, by falling score; zeros in empty slots.
@@ -86,7 +88,10 @@ def detections(
         labels: (B, D) int32 in 1..C; 0 in empty slots.
         num_detections: (B,) int32.
     """
-    scores = tf.nn.softmax(tf.cast(class_logits, tf.float32))[..., 1:]
+    scores = tf.nn.softmax(tf.cast(class_logits, tf.float32))
+    if one_class:
+        scores = tf.where(scores == tf.reduce_max(scores, axis=-1, keepdims=True), scores, 0.0)
+    scores = scores[..., 1:]
     boxes = box_ops.clip(box_ops.decode(deltas, rois[:, :, None], delta_weights), sizes)
     scores = tf.where(box_ops.shorter_side(boxes) > min_size, scores, 0.0)
     kept = tf.image.combined_non_max_suppression(

@@ -12,7 +12,7 @@ from keras_maskrcnn.layers import heads
 from keras_maskrcnn.layers.fpn import fpn
 from keras_maskrcnn.layers.resnet import res5, resnet
 from keras_maskrcnn.layers.roi_align import RoIAlign
-from keras_maskrcnn.layers.roi_pool import RoIPool, RoIWarp
+from keras_maskrcnn.layers.roi_pool import RoICrop, RoIPool, RoIWarp
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
@@ -66,6 +66,8 @@ class MaskRCNN(keras.Model):
         self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
         with _dtype_policy(self.dtype_policy):
             self._make_networks(config)
+        # What x2, y2 of our boxes exceed Matterport's by, whose boxes end on their last pixel.
+        self.far_corner = (0, 0, 1, 1) if config.anchor_rule == "matterport" else (0, 0, 0, 0)
         first = 2 if config.proposals == "precomputed" else 0
         terms = LOSSES[first : {"masks": 5, "boxes": 4, "proposals": 2}[config.task]]
         self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *terms)}
@@ -79,8 +81,9 @@ class MaskRCNN(keras.Model):
         )  # fmt: skip
         c4 = config.neck == "c4"
         self.backbone = resnet(
-            config.backbone, last_stage=4 if c4 else 5, dilated=config.neck == "dc5", **body
-        )
+            config.backbone, last_stage=4 if c4 else 5, dilated=config.neck == "dc5",
+            pool_same=config.stem_pool_same, **body,
+        )  # fmt: skip
         maps = {name: x.shape[-1] for name, x in self.backbone.output.items()}
         self.fpn = self.rpn_head = self.res5 = self.box_head = self.mask_head = None
         if config.neck == "fpn":
@@ -94,7 +97,10 @@ class MaskRCNN(keras.Model):
         if config.proposals == "joint":
             num_anchors = len(self.anchor_sizes[0]) * len(config.anchor_ratios)
             self.rpn_head = heads.rpn_head(
-                channels, num_anchors=num_anchors, convs=config.rpn_head_convs
+                channels,
+                num_anchors=num_anchors,
+                convs=config.rpn_head_convs,
+                width=config.rpn_head_channels,
             )
         if config.task == "proposals":
             return
@@ -130,8 +136,8 @@ class MaskRCNN(keras.Model):
             strides=tuple(self.strides.values())[:4], canonical_size=config.canonical_roi_size,
             level_rule=config.roi_level_rule, name=name,
         )  # fmt: skip
-        if config.roi_op == "pool":
-            return RoIPool(size, **arguments)
+        if config.roi_op in ("pool", "crop"):
+            return {"pool": RoIPool, "crop": RoICrop}[config.roi_op](size, **arguments)
         arguments |= dict(sampling_ratio=config.sampling_ratio, pooling=config.roi_pooling)
         if config.roi_op == "warp":
             return RoIWarp(size, **arguments)
@@ -143,9 +149,9 @@ class MaskRCNN(keras.Model):
 
         Args:
             preset: str, for instance "mask_rcnn_resnet50_fpn".
-            weights: for presets of torchvision's or detectron2's conventions, "coco", which
-                downloads what they published, or the path of a checkpoint of theirs. With another
-                `num_classes` than the preset's the predictors are left out.
+            weights: for presets of torchvision's, detectron2's or Matterport's conventions, "coco",
+                which downloads what they published, or the path of a checkpoint of theirs. With
+                another `num_classes` than the preset's the predictors are left out.
             **overrides: fields of `MaskRCNNConfig`, for instance `num_classes=3`.
 
         Raises:
@@ -214,21 +220,23 @@ class MaskRCNN(keras.Model):
             )
         if config.task == "proposals":
             count = tf.reduce_sum(tf.cast(scores > 0, tf.int32), axis=1)
-            boxes = box_ops.rescale(rois, sizes, inputs["original_sizes"])
+            boxes = rois + tf.cast(scores > 0, tf.float32)[..., None] * self.far_corner
+            boxes = box_ops.rescale(boxes, sizes, inputs["original_sizes"])
             return {"boxes": boxes, "scores": scores, "num_proposals": count}
         class_logits, deltas, _ = self._box_branch(features, rois, training)
         boxes, scores, labels, count = decode.detections(
-            class_logits, deltas, rois, sizes, delta_weights=config.box_delta_weights,
+            class_logits, deltas, rois, sizes - self.far_corner[2],
+            delta_weights=config.box_delta_weights,
             score_threshold=config.score_threshold, nms_iou=config.nms_iou,
             count=config.detections_per_image, min_size=config.box_min_size,
+            one_class=config.one_class_per_roi,
         )  # fmt: skip
-        outputs = {
-            "boxes": box_ops.rescale(boxes, sizes, inputs["original_sizes"]),
-            "scores": scores, "labels": labels, "num_detections": count,
-        }  # fmt: skip
+        outputs = {"scores": scores, "labels": labels, "num_detections": count}
         if config.task == "masks":
             mask_logits = self._mask_branch(features, boxes, training)
             outputs["masks"] = losses.mask_probabilities(mask_logits, labels, config.mask_loss)
+        boxes += tf.cast(labels > 0, tf.float32)[..., None] * self.far_corner
+        outputs["boxes"] = box_ops.rescale(boxes, sizes, inputs["original_sizes"])
         return outputs
 
     def compute_losses(self, inputs, gt, training=True):
@@ -242,6 +250,7 @@ class MaskRCNN(keras.Model):
             dict of `LOSSES` to () float32, those that the model has.
         """
         gt, terms = _without_empty_slots(gt), {}
+        gt = {**gt, "boxes": tf.subtract(gt["boxes"], self.far_corner)}
         features = self._features(inputs, training)
         if self.config.proposals == "precomputed":
             proposals = inputs["proposals"]
@@ -378,13 +387,15 @@ class MaskRCNN(keras.Model):
             if torchvision:  # its strides are of whole pixels, and fit the padded size
                 canvas = tf.shape(features["p2"])[1:3] * self.strides["p2"]
                 stride = canvas // tf.stack([height, width])
-            anchors.append(
-                anchor_ops.level_anchors(
-                    height, width, stride, sizes_of_level, config.anchor_ratios, torchvision
-                )
+            level_anchors = anchor_ops.level_anchors(
+                height, width, stride, sizes_of_level, config.anchor_ratios, torchvision
             )
+            anchors.append(level_anchors - self.far_corner)
+        groups = logits, deltas, anchors
+        if config.rpn_joint_nms:  # all levels as one
+            groups = ([tf.concat(x, axis)] for x, axis in zip(groups, (1, 1, 0), strict=True))
         proposals, scores = decode.proposals(
-            logits, deltas, anchors, sizes, pre_nms=pre_nms, count=count,
+            *groups, sizes - self.far_corner[2], pre_nms=pre_nms, count=count,
             nms_iou=config.rpn_nms_iou, min_size=config.rpn_min_size,
         )  # fmt: skip
         return logits, deltas, anchors, proposals, scores

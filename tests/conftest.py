@@ -5,11 +5,12 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import h5py  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from parity import load_golden  # noqa: E402
+from parity import load_golden, peer_weights  # noqa: E402
 
 from keras_maskrcnn.config import MaskRCNNConfig
 
@@ -29,6 +30,16 @@ def fixed_seed():
 def golden():
     """Function from a name to the arrays of golden/NAME.npz: torchvision's and detectron2's."""
     return load_golden
+
+
+@pytest.fixture(scope="session")
+def matterport_file(tmp_path_factory):
+    """The golden network of Matterport as the .h5 file that its `save_weights` writes."""
+    path = tmp_path_factory.mktemp("matterport") / "mask_rcnn_tiny_0001.h5"
+    with h5py.File(path, "w") as file:
+        for key, value in peer_weights("matterport").items():
+            file[key] = value.astype(np.float32)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,9 @@ def propose(levels, *, pre_nms=10, count=10, sizes=((200, 200),), **kwargs):
     return boxes[0][filled].numpy(), scores[0][filled].numpy()
 
 
-def detect(rois, logits, *, deltas=None, sizes=None, threshold=0.05, nms_iou=0.5, count=10):
+def detect(
+    rois, logits, *, deltas=None, sizes=None, threshold=0.05, nms_iou=0.5, count=10, **kwargs
+):
     """Detections of a batch (B, R, 4), (B, R, C + 1) with zero deltas unless given."""
     rois, logits = tf.constant(rois, tf.float32), tf.constant(logits, tf.float32)
     if deltas is None:
@@ -33,7 +35,7 @@ def detect(rois, logits, *, deltas=None, sizes=None, threshold=0.05, nms_iou=0.5
     sizes = tf.constant(sizes or [[1000, 1000]] * rois.shape[0])
     outputs = decode.detections(
         logits, tf.constant(deltas), rois, sizes, delta_weights=(10.0, 10.0, 5.0, 5.0),
-        score_threshold=threshold, nms_iou=nms_iou, count=count,
+        score_threshold=threshold, nms_iou=nms_iou, count=count, **kwargs,
     )  # fmt: skip
     return [x.numpy() for x in outputs]
 
@@ -203,6 +205,13 @@ def test_roi_can_give_a_detection_of_every_class():
     assert count[0] == 2
     np.testing.assert_array_equal(labels[0, :2], [1, 2])
     np.testing.assert_allclose(scores[0, :2], [0.5, 0.3], rtol=1e-5)
+
+
+def test_roi_gives_its_best_class_alone_if_so_asked():
+    logits = np.log([[[0.25, 0.35, 0.4], [0.4, 0.35, 0.25]]])  # the second is background
+    _, scores, labels, count = detect([[SQUARE, FAR]], logits, one_class=True)
+    assert count[0] == 1 and labels[0, 0] == 2
+    assert scores[0, 0] == pytest.approx(0.4)
 
 
 def test_score_threshold_drops_what_is_below():

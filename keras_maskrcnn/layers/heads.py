@@ -16,13 +16,14 @@ def _dense(init, stddev=None):
     return XAVIER.clone() if stddev is None else _normal(stddev)
 
 
-def rpn_head(channels, *, num_anchors, convs=1):
+def rpn_head(channels, *, num_anchors, convs=1, width=0):
     """Builds the RPN head, shared by all levels.
 
     Args:
         channels: int. Channels of the feature maps.
         num_anchors: int A. Anchors a cell.
         convs: int. 3x3 convolutions: 1 in the paper, 2 in torchvision's v2.
+        width: int. Their channels; 0 for `channels`.
 
     Returns:
         A Keras model: (B, H, W, channels) -> logits (B, H, W, A), deltas (B, H, W, 4 A), the four
@@ -32,8 +33,8 @@ def rpn_head(channels, *, num_anchors, convs=1):
     x = features
     for i in range(1, convs + 1):
         x = ConvNorm(
-            channels, 3, relu=True, kernel_initializer=_normal(0.01), name=f"conv{i}"
-        )(x)  # fmt: skip
+            width or channels, 3, relu=True, kernel_initializer=_normal(0.01), name=f"conv{i}"
+        )(x)
     logits = ConvNorm(num_anchors, 1, kernel_initializer=_normal(0.01), name="logits")(x)
     deltas = ConvNorm(num_anchors * 4, 1, kernel_initializer=_normal(0.01), name="deltas")(x)
     return keras.Model(features, [logits, deltas], name="rpn_head")

@@ -33,6 +33,7 @@ def resnet(
     frozen_stages=2,
     width=64,
     stride_in_1x1=False,
+    pool_same=False,
     epsilon=1e-5,
     last_stage=5,
     dilated=False,
@@ -46,6 +47,8 @@ def resnet(
         width: int. Channels of the stem; res2 to res5 have 1, 2, 4 and 8 times as many inside.
         stride_in_1x1: bool. A bottleneck that halves does so in its first convolution (He et al.'s
             own weights, detectron2's), not in the 3x3 one (torchvision's).
+        pool_same: bool. Whether the max-pool pads on the right and below only, as TensorFlow's
+            "SAME" does for even sides, not on all sides.
         epsilon: float. Of the norms.
         last_stage: 4 or 5. C4 takes res5 into its head, see `res5`.
         dilated: bool. Whether res5 dilates its 3x3 convolutions instead of halving (DC5, Dai et
@@ -61,7 +64,7 @@ def resnet(
         width, 7, 2, norm, relu=True, epsilon=epsilon, name="stem", trainable=frozen_stages < 1
     )(images)
     # Zeros cannot win after ReLU, so this is PyTorch's padding with -inf.
-    x = keras.layers.ZeroPadding2D(1, name="pool_pad")(x)
+    x = keras.layers.ZeroPadding2D(((0, 1), (0, 1)) if pool_same else 1, name="pool_pad")(x)
     x = keras.layers.MaxPooling2D(3, 2, name="pool")(x)
     outputs = {}
     for stage in range(2, last_stage + 1):

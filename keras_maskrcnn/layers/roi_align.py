@@ -16,7 +16,8 @@ def roi_levels(boxes, num_levels, canonical_size=224.0, rule="detectron2"):
         boxes: (..., 4) float32 in image pixels.
         num_levels: int. Levels from P2 upwards.
         canonical_size: float. A RoI of this side belongs to P4.
-        rule: "detectron2" or "torchvision": where a millionth is added against rounding.
+        rule: "detectron2" or "torchvision": where a millionth is added against rounding. With
+            "matterport" the level is the nearest one, not that below.
 
     Returns:
         (...) int32 in [0, num_levels): 0 is P2.
@@ -24,7 +25,8 @@ def roi_levels(boxes, num_levels, canonical_size=224.0, rule="detectron2"):
     side = tf.sqrt(box_ops.area(boxes))
     inside, outside = (0.0, 1e-6) if rule == "torchvision" else (1e-8, 0.0)
     octave = tf.math.log(side / canonical_size + inside) / math.log(2.0)
-    level = tf.floor(4.0 + octave + outside) - 2.0  # an empty box's is -inf, and so the finest
+    level = 4.0 + octave + outside  # an empty box's is -inf, and so the finest
+    level = (tf.round(level) if rule == "matterport" else tf.floor(level)) - 2.0
     return tf.cast(tf.clip_by_value(level, 0.0, num_levels - 1.0), tf.int32)
 
 
@@ -76,19 +78,26 @@ class _Placed(NamedTuple):
     highest: tf.Tensor  # (N, 2) float32
 
 
-def _place(boxes, levels, features, origins, strides, bins, aligned):
+def _place(boxes, levels, features, origins, strides, bins, aligned, corners):
     """Image pixels -> `_Placed`; arguments as those of `roi_align`."""
     image = tf.repeat(tf.range(tf.shape(boxes)[0]), boxes.shape[1])
     boxes, levels = tf.reshape(boxes, [-1, 4]), tf.reshape(levels, [-1])
     cells = tf.gather(boxes, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
     cells *= tf.gather(cells_per_pixel(strides), levels)[:, None]
-    bin_size = (cells[:, 2:] - cells[:, :2]) / bins
-    if not aligned:
-        bin_size = tf.maximum(bin_size, 1 / bins)
     origin = tf.gather(origins, levels)
-    sizes = tf.gather(tf.stack([tf.shape(f)[1:3] for f in features]), levels)
-    corner = cells[:, :2] - (0.5 if aligned else 0.0) + origin
-    return _Placed(image, corner, bin_size, origin - 1, origin + tf.cast(sizes, tf.float32))
+    sizes = tf.cast(tf.stack([tf.shape(f)[1:3] for f in features]), tf.float32)
+    sizes = tf.gather(sizes, levels)
+    if corners:  # the first and last cell of a map lie on the first and last pixel of the canvas
+        stride = tf.gather(tf.constant(strides, tf.float32), levels)[:, None]
+        cells *= tf.tile((sizes - 1) / (sizes - 1 / stride), [1, 2])
+        bin_size = (cells[:, 2:] - cells[:, :2]) / (bins - 1)
+        corner = cells[:, :2] - bin_size / 2 + origin
+    else:
+        bin_size = (cells[:, 2:] - cells[:, :2]) / bins
+        if not aligned:
+            bin_size = tf.maximum(bin_size, 1 / bins)
+        corner = cells[:, :2] - (0.5 if aligned else 0.0) + origin
+    return _Placed(image, corner, bin_size, origin - 1, origin + sizes)
 
 
 def _crop_and_average(atlas, placed, bins, ratio, bounded):
@@ -199,7 +208,7 @@ def check_sampling(sampling_ratio, pooling):
 
 def roi_align(
     features, boxes, levels, *, output_size, strides, sampling_ratio=2, aligned=True,
-    pooling="average", bounded=False,
+    pooling="average", bounded=False, corners=False,
 ):  # fmt: skip
     """Pools each box to a fixed grid without rounding its corners (RoIAlign, §3).
 
@@ -220,6 +229,9 @@ def roi_align(
             least a cell wide (torchvision's models).
         pooling: "average" or "max" of the points of a bin (Table 2c).
         bounded: bool. Whether to look for points beyond their map, which costs time.
+        corners: bool. Whether the outermost bins are centered on the box's corners, and cells span
+            the canvas from its first pixel to its last, as CropAndResize has it. It takes the place
+            of `aligned`; `output_size` is at least 2 then.
 
     Returns:
         (B, R, m, m, K) in the dtype of `features`.
@@ -241,9 +253,9 @@ def roi_align(
         pooled = tf.nn.max_pool2d(points, sampling_ratio, sampling_ratio, "VALID")
         return tf.reshape(pooled, [-1, num_boxes, bins, bins, depth])
     atlas, origins = pyramid_atlas(features)
-    placed = _place(boxes, levels, features, origins, strides, bins, aligned)
+    placed = _place(boxes, levels, features, origins, strides, bins, aligned, corners)
     dtype, depth, shape = atlas.dtype, atlas.shape[-1], tf.shape(atlas)
-    bounded = bounded or not aligned
+    bounded = bounded or not (aligned or corners)
 
     @tf.custom_gradient
     def pool(atlas):
@@ -269,7 +281,7 @@ def roi_align(
 
 
 class RoILayer(keras.layers.Layer):
-    """What `RoIAlign`, `RoIPool` and `RoIWarp` share: the level of each box (FPN Eq. 1).
+    """What the RoI operations share: the level of each box (FPN Eq. 1).
 
     Each has a method `pool(features, boxes, levels)`.
 
@@ -297,7 +309,11 @@ class RoILayer(keras.layers.Layer):
         self.built = True  # no weights
 
     def call(self, features, boxes):
-        levels = roi_levels(boxes, len(self.strides), self.canonical_size, self.level_rule)
+        canonical_size = self.canonical_size
+        if self.level_rule == "matterport":  # which measures as `roi_align` does with corners
+            canvas = tf.cast(tf.shape(features[0])[1:3] * self.strides[0], tf.float32)
+            canonical_size *= tf.sqrt(tf.reduce_prod((canvas - 1) / canvas))
+        levels = roi_levels(boxes, len(self.strides), canonical_size, self.level_rule)
         return self.pool([tf.cast(f, self.compute_dtype) for f in features], boxes, levels)
 
     def compute_output_shape(self, features_shape, boxes_shape):

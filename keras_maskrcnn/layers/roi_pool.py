@@ -1,5 +1,5 @@
-"""What §3 compares RoIAlign with (Table 2c, 2d): RoIPool, which rounds a box and its bins to whole
-cells of the map, and RoIWarp, which rounds the box alone."""
+"""What RoIAlign is compared with. In §3 (Table 2c, 2d): RoIPool, which rounds a box and its bins to
+whole cells of the map, and RoIWarp, which rounds the box alone. In Matterport's: a plain crop."""
 
 import keras
 import tensorflow as tf
@@ -189,6 +189,20 @@ class RoIPool(RoILayer):
 
     def pool(self, features, boxes, levels):
         return roi_pool(features, boxes, levels, output_size=self.output_size, strides=self.strides)
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class RoICrop(RoILayer):
+    """CropAndResize as it is, one point a bin, the outermost on the box's corners (Matterport).
+
+    `output_size` is at least 2; see `RoILayer`, and `corners` in `roi_align`.
+    """
+
+    def pool(self, features, boxes, levels):
+        return roi_align(
+            features, boxes, levels, output_size=self.output_size, strides=self.strides,
+            sampling_ratio=1, corners=True,
+        )  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")

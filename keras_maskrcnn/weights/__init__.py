@@ -6,6 +6,8 @@ from keras_maskrcnn.weights.load import (
     Report,
     load_detectron2,
     load_for_preset,
+    load_keras_applications,
+    load_matterport,
     load_torchvision,
 )
 
@@ -15,6 +17,8 @@ __all__ = [
     "Report",
     "load_detectron2",
     "load_for_preset",
+    "load_keras_applications",
+    "load_matterport",
     "load_torchvision",
     "read_checkpoint",
 ]

@@ -22,13 +22,14 @@ def read_checkpoint(path):
 
     Args:
         path: str. A file of PyTorch (.pth or .pt, zip or legacy), detectron2 or Caffe2 (.pkl),
-            NumPy (.npz), Keras 2 or Matterport (.h5), or safetensors (.safetensors; needs the
+            NumPy (.npz), Keras (.h5, .weights.h5), or safetensors (.safetensors; needs the
             package of that name, in our extra `weights`). What a file is, is found by its content.
 
     Returns:
         dict of str to np.ndarray. Nested dicts, as in `{"model": {...}, "optimizer": {...}}`, are
         joined with "/"; but if there is a dict named "model", "state_dict" or "blobs", only it is
-        read. bfloat16 becomes float32. Numbers that are no arrays are left out.
+        read. bfloat16 becomes float32. Numbers that are no arrays are left out. Keys of Keras 3 are
+        "layers/CLASS/LAYER/NUMBER".
 
     Raises:
         CheckpointError: if there is no such file, it is broken, of another kind, or its pickle
@@ -84,6 +85,9 @@ def _read_h5(path, file):
 
     def visit(name, item):
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
+            layer = item.parent.attrs.get("name")
+            if layer and item.parent.name.endswith("/vars"):  # Keras 3, groups named after classes
+                name = name.replace("/vars/", f"/{layer}/")
             arrays[name] = item[()]
 
     with h5py.File(file, "r") as group:

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from keras_maskrcnn.config import preset_config
-from keras_maskrcnn.weights import names
+from keras_maskrcnn.weights import from_keras, names
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint
 from keras_maskrcnn.weights.public import coco_classes, download
 
@@ -78,6 +78,43 @@ def load_detectron2(model, path, *, skip_predictors=False, verbose=True):
     return _load(model, path, "detectron2", skip_predictors, verbose)
 
 
+def load_matterport(model, path, *, skip_predictors=False, verbose=True):
+    """Loads a detector of Matterport's Mask_RCNN (Keras 2), or its ResNet alone as the backbone.
+
+    The model needs Matterport's conventions to give its detections: the presets whose names end in
+    `_matterport`. Batch norm in the heads is folded into their convolutions. The file is one of
+    `save_weights` or of `save`; RPN deltas are scaled by Matterport's default RPN_BBOX_STD_DEV.
+
+    Args, returns and raises as `load_torchvision`.
+    """
+    return _load(model, path, "matterport", skip_predictors, verbose)
+
+
+def load_keras_applications(model, path, *, skip_predictors=False, verbose=True):
+    """Loads a ResNet of keras.applications (ImageNet, with or without top) as the backbone.
+
+    The file is a .h5 of Keras 1 or 2, or a .weights.h5 of Keras 3. These networks stride in the 1x1
+    convolution and see pixels with the mean subtracted, undivided: the config has
+    stride_in_1x1=True, pixel_std=(1, 1, 1) and pixel_mean=(123.68, 116.779, 103.939). Channels of
+    the first convolution go from BGR to RGB.
+
+    Args, returns and raises as `load_torchvision`; `skip_predictors` changes nothing.
+
+    Raises:
+        ValueError: also if the config has another stride_in_1x1, pixel_std or stem_pool_same, which
+            no shape would tell.
+    """
+    config = model.config
+    needed = {"stride_in_1x1": True, "pixel_std": (1.0, 1.0, 1.0), "stem_pool_same": False}
+    for field, value in needed.items():
+        if getattr(config, field) != value:
+            raise ValueError(
+                f"{field} must be {value} for weights of keras.applications. "
+                f"Received: {field}={getattr(config, field)}."
+            )
+    return _load(model, path, "keras_applications", skip_predictors, verbose)
+
+
 def load_for_preset(make, preset, config, weights):
     """Builds a model and loads weights into it, see `MaskRCNN.from_preset`.
 
@@ -90,7 +127,8 @@ def load_for_preset(make, preset, config, weights):
     source = next((peer for peer in LOADERS if f"_{peer}" in preset), None)
     if source is None:
         raise ValueError(
-            "weights are for presets that end in _torchvision, _torchvision_v2 or _detectron2. "
+            "weights are for presets that end in _torchvision, _torchvision_v2, _detectron2 or "
+            "_matterport. "
             f"Received: preset={preset!r}, weights={weights!r}."
         )
     other_classes = config.num_classes != preset_config(preset).num_classes
@@ -104,32 +142,45 @@ def load_for_preset(make, preset, config, weights):
     return model
 
 
-LOADERS = {"torchvision": load_torchvision, "detectron2": load_detectron2}
+LOADERS = {
+    "torchvision": load_torchvision,
+    "detectron2": load_detectron2,
+    "matterport": load_matterport,
+    "keras_applications": load_keras_applications,
+}
 
 
 def _load(model, path, source, skip_predictors, verbose):
     arrays = read_checkpoint(path)
-    backbone = names.rename_backbone(arrays, source)
-    arrays = arrays if backbone is None else backbone
+    from_torch = source not in from_keras.EPSILON
+    if from_torch:
+        backbone = names.rename_backbone(arrays, source)
+        only_backbone = backbone is not None
+        arrays = backbone if only_backbone else arrays
+    else:
+        arrays = from_keras.our_weights(arrays, source, model.config.norm_epsilon)
+        only_backbone = not any(key.startswith("rpn_head/") for key in arrays)
     values, matched, missing, skipped = {}, {}, [], {}
     networks = model.networks
     for network in networks:
-        if backbone is not None and network not in BODY:
+        if only_backbone and network not in BODY:
             continue
         for variable in networks[network].weights:
             layer, *_, name = variable.path.split("/")
             layer, full_name = f"{network}/{layer}", f"{network}/{variable.path}"
-            own, norm = names.peer_names(source, layer, arrays)
-            key = f"{norm if '/norm/' in variable.path else own}.{_VARIABLES[name]}"
+            key = full_name.replace("res5/", "backbone/", 1) if only_backbone else full_name
+            if from_torch:
+                own, norm = names.peer_names(source, layer, arrays)
+                key = f"{norm if '/norm/' in variable.path else own}.{_VARIABLES[name]}"
             if key not in arrays:
                 missing.append((full_name, key))
             elif skip_predictors and layer in PREDICTORS:
                 skipped[key] = "predictors, as asked"
             else:
-                value = _convert(
-                    arrays[key], layer, name, variable.shape, source, model.config.box_pool_size**2
-                )
-                if value is None:
+                value = np.asarray(arrays[key], np.float32)
+                if from_torch:
+                    value = _convert(value, layer, name, source, model.config.box_pool_size**2)
+                if value is None or value.shape != tuple(variable.shape):
                     raise _wrong_shape(path, key, arrays[key], full_name, variable, layer)
                 values[full_name], matched[full_name] = (variable, value), key
     if missing:
@@ -157,9 +208,8 @@ def _load(model, path, source, skip_predictors, verbose):
     return report
 
 
-def _convert(array, layer, name, shape, source, cells):
-    """The peer's array in our layout; None if it does not fit. `cells` are those of a box RoI."""
-    array = np.asarray(array, np.float32)
+def _convert(array, layer, name, source, cells):
+    """A torch array in our layout; None if it has none. `cells` are those of a box RoI."""
     if layer in PREDICTORS:
         array = _classes(array, layer, source)
     if name == "kernel" and array.ndim == 4:
@@ -176,7 +226,7 @@ def _convert(array, layer, name, shape, source, cells):
             array = array.reshape(count, units)
         else:
             array = array.T
-    return array if array.shape == tuple(shape) else None
+    return array
 
 
 def _classes(array, layer, source):

@@ -65,6 +65,9 @@ IGNORED = {
     r".*\.?cell_anchors\.\d": "our config has them",
     r"(fc|classifier)\.(weight|bias)": "ImageNet's classifier",
     r"(fc1000|pred|linear)[._](weight|bias|w|b)": "ImageNet's classifier",
+    r"(.*/)?(fc1000|predictions)/[^/]*": "ImageNet's classifier",
+    r"optimizer_weights/.*": "the state of an optimizer",
+    r"(.*/)?anchors/[^/]*": "our config has them",
 }
 
 

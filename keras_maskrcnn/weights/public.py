@@ -9,6 +9,7 @@ from keras_maskrcnn.data.coco_classes import COCO_CLASSES
 from keras_maskrcnn.weights.checkpoint import CheckpointError
 
 _TORCHVISION = "https://download.pytorch.org/models/"
+_MATTERPORT = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/"
 _DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2/"
 _MASKS = f"{_DETECTRON2}COCO-InstanceSegmentation/mask_rcnn_"
 _BOXES = f"{_DETECTRON2}COCO-Detection/faster_rcnn_"
@@ -23,6 +24,7 @@ URLS = {
     "faster_rcnn_resnet50_fpn_torchvision_v2": (
         f"{_TORCHVISION}fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth"
     ),
+    "mask_rcnn_resnet101_fpn_matterport": f"{_MATTERPORT}mask_rcnn_coco.h5",
     **{
         f"mask_rcnn_{name}_detectron2": f"{_MASKS}{path}.pkl"
         for name, path in {
@@ -51,7 +53,7 @@ URLS = {
 
 # First digits of each file's SHA-256. torchvision writes them into the name; those of detectron2
 # were recorded by CompressAI-Vision's installer (its names hold the digits of another hash). Files
-# of detectron2 that are not here were recorded by nobody and are not checked.
+# of detectron2's that are not here, and Matterport's, were recorded by nobody and are not checked.
 SHA256 = {
     "mask_rcnn_resnet50_fpn_torchvision": "bf2d0c1e",
     "mask_rcnn_resnet50_fpn_torchvision_v2": "73cbd019",

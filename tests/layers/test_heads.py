@@ -11,6 +11,15 @@ def test_rpn_head_predicts_for_every_anchor_of_every_cell():
     assert deltas.shape == (2, 4, 5, 12)
 
 
+def test_rpn_head_can_be_wider_than_its_input():
+    model = heads.rpn_head(8, num_anchors=3, convs=2, width=5)
+    assert [model.get_layer(f"conv{i}").kernel.shape for i in (1, 2)] == [
+        (3, 3, 8, 5),
+        (3, 3, 5, 5),
+    ]
+    assert model.get_layer("logits").kernel.shape == (1, 1, 5, 3)
+
+
 def test_rpn_head_starts_undecided():
     logits, deltas = heads.rpn_head(8, num_anchors=3)(tf.zeros([1, 2, 2, 8]))
     np.testing.assert_array_equal(tf.sigmoid(logits), np.full((1, 2, 2, 3), 0.5))

@@ -113,15 +113,17 @@ def test_frozen_stages_do_not_change_in_training():
     assert changed == {"res3", "res4", "res5"}
 
 
-def test_a_zeroed_last_norm_makes_every_block_the_identity():
+@pytest.mark.parametrize(("same", "pad"), [(False, [1, 1]), (True, [0, 1])])
+def test_a_zeroed_last_norm_makes_every_block_the_identity(same, pad):
     # What is left of c2 are the stem and the pooling: the maximum of 3 x 3 at every second cell.
-    model = resnet("resnet18", norm="batch", frozen_stages=0)
+    model = resnet("resnet18", norm="batch", frozen_stages=0, pool_same=same)
     for v in model.weights:
         if "_conv2/norm/gamma" in v.path:
             v.assign(tf.zeros_like(v))
     images = tf.random.normal([1, 32, 48, 3])
     stem = model.get_layer("stem")(images)
-    pooled = tf.nn.max_pool2d(stem, 3, 2, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    pooled = tf.nn.max_pool2d(stem, 3, 2, [[0, 0], pad, pad, [0, 0]])
+    assert not same or np.array_equal(pooled, tf.nn.max_pool2d(stem, 3, 2, "SAME"))
     np.testing.assert_allclose(model(images)["c2"], pooled, atol=1e-6)
 
 

@@ -193,6 +193,27 @@ def test_roi_align_gradient_is_the_adjoint(channels):
     assert abs(expected) > 10
 
 
+def test_roi_align_between_corners_is_crop_and_resize():
+    features = [tf.random.normal([1, 16 // 2**i, 32 // 2**i, 2]) for i in range(4)]
+    boxes = tf.constant([[[0.0, 0, 127, 63], [10, 20, 90, 50], [64, 0, 64, 63], [5, 5, 6, 6]]])
+    normalized = tf.gather(boxes[0], [1, 0, 3, 2], axis=1) / [63, 127, 63, 127]
+    for level, feature in enumerate(features):
+        with tf.GradientTape() as tape:
+            tape.watch(feature)
+            maps = [*features[:level], feature, *features[level + 1 :]]
+            out = roi_align(
+                maps, boxes, tf.fill([1, 4], level), output_size=7, strides=STRIDES,
+                sampling_ratio=1, corners=True,
+            )  # fmt: skip
+        expected = tf.image.crop_and_resize(feature, normalized, [0] * 4, [7, 7])
+        np.testing.assert_allclose(out[0], expected, atol=1e-5)
+        # Pooling is linear: <1, Pf> = <P'1, f>.
+        gradient = tape.gradient(out, feature)
+        np.testing.assert_allclose(
+            tf.reduce_sum(gradient * feature), tf.reduce_sum(expected), rtol=1e-4, atol=1e-4
+        )
+
+
 @pytest.mark.parametrize("sampling_ratio", [0, 2])
 def test_roi_align_on_a_pyramid_equals_torchvision(golden, sampling_ratio):
     data = golden("multiscale")
@@ -248,6 +269,12 @@ def test_roi_levels_equal_torchvision(golden):
     data = golden("levels")
     levels = roi_levels(tf.constant(data["boxes"]), 4, rule="torchvision").numpy()
     np.testing.assert_array_equal(levels, data["level_torchvision"] - 2)
+
+
+@pytest.mark.parametrize(("side", "level"), [(79, 0), (80, 1), (158, 1), (159, 2), (317, 3)])
+def test_roi_levels_of_matterport_are_the_nearest(side, level):
+    # Borders are 224 times the square roots of 1/8, 1/2 and 2: 79.2, 158.4, 316.8.
+    assert int(roi_levels(tf.constant([0.0, 0, side, side]), 4, rule="matterport")) == level
 
 
 def test_roi_levels_of_a_pyramid_equal_torchvision(golden):

@@ -6,7 +6,14 @@ import tensorflow as tf
 from contracts import check_layer
 
 from keras_maskrcnn.layers.roi_align import roi_align, roi_levels
-from keras_maskrcnn.layers.roi_pool import RoIPool, RoIWarp, quantize, roi_pool, roi_warp
+from keras_maskrcnn.layers.roi_pool import (
+    RoICrop,
+    RoIPool,
+    RoIWarp,
+    quantize,
+    roi_pool,
+    roi_warp,
+)
 
 STRIDES = (4, 8, 16, 32)
 OPERATIONS = [roi_align, roi_pool, roi_warp]
@@ -287,6 +294,7 @@ def test_a_batch_equals_its_images_one_by_one(operation):
         RoIPool(3, STRIDES, canonical_size=56.0, level_rule="torchvision"),
         RoIWarp(3, STRIDES, 1, canonical_size=56.0, level_rule="torchvision"),
         RoIWarp(3, STRIDES, canonical_size=56.0, pooling="max"),
+        RoICrop(3, STRIDES, canonical_size=56.0, level_rule="matterport"),
     ],
 )
 def test_layer_fulfils_the_layer_contract(layer):
@@ -324,3 +332,11 @@ def test_layer_is_not_compiled_with_xla(layer):
 def test_layer_names_a_bad_value(layer, name, value):
     with pytest.raises(ValueError, match=f"{name}={value!r}"):
         layer(**{"output_size": 7, "strides": STRIDES, name: value})
+
+
+def test_layer_measures_matterports_boxes_by_the_canvas_less_one_pixel():
+    # P3 ends at 64 / sqrt(2) = 45.25 pixels, of a canvas of 128: at 45.25 * 127 / 128 = 44.90.
+    features = [tf.fill([1, 32 // 2**i, 32 // 2**i, 1], float(i)) for i in range(4)]
+    layer = RoICrop(2, STRIDES, 64.0, level_rule="matterport")
+    pooled = layer(features, tf.constant([[[0.0, 0, 44.8, 44.8], [0, 0, 45, 45]]]))
+    np.testing.assert_array_equal(pooled[0, :, 0, 0, 0], [1.0, 2.0])
