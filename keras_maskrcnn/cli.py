@@ -31,7 +31,8 @@ def train(options):
 
     from keras_maskrcnn import data, training
     from keras_maskrcnn.evaluation import CocoEvaluation
-    from keras_maskrcnn.model import NETWORKS, MaskRCNN
+    from keras_maskrcnn.model import MaskRCNN
+    from keras_maskrcnn.networks import NETWORKS
 
     output, verbose = options.output, _verbose(options)
     _check_output(output, options.resume)

@@ -1,4 +1,4 @@
-"""Mask R-CNN: the assembly page. Networks from `layers`, functions from the rest."""
+"""Mask R-CNN as a Keras model: forward, losses, steps. `networks` has what it consists of."""
 
 import contextlib
 import dataclasses
@@ -8,23 +8,12 @@ import tensorflow as tf
 
 from keras_maskrcnn import decode, losses, targets
 from keras_maskrcnn.config import MaskRCNNConfig, preset_config
-from keras_maskrcnn.layers import heads
-from keras_maskrcnn.layers.fpn import fpn
-from keras_maskrcnn.layers.resnet import res5, resnet
-from keras_maskrcnn.layers.roi_align import RoIAlign
-from keras_maskrcnn.layers.roi_pool import RoICrop, RoIPool, RoIWarp
+from keras_maskrcnn.networks import NETWORKS, STRIDES, anchor_sizes, build_networks
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.weights import load_for_preset
 
-STRIDES = {  # of the maps that the RPN sees; RoIs are pooled from the first four
-    "fpn": {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64},
-    "c4": {"c4": 16},
-    "c5": {"c5": 32},
-    "dc5": {"c5": 16},
-}
-NETWORKS = ("backbone", "res5", "fpn", "rpn_head", "box_head", "mask_head")
 LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
 
 
@@ -65,7 +54,13 @@ class MaskRCNN(keras.Model):
         self.config = config
         self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
         with _dtype_policy(self.dtype_policy):
-            self._make_networks(config)
+            parts = build_networks(config)
+        # None where the config has no such network.
+        self.backbone, self.res5, self.fpn, self.rpn_head, self.box_head, self.mask_head = (
+            parts.get(name) for name in NETWORKS
+        )
+        self.box_align, self.mask_align = parts.get("box_align"), parts.get("mask_align")
+        self.strides = STRIDES[config.neck]
         # What x2, y2 of our boxes exceed Matterport's by, whose boxes end on their last pixel.
         self.far_corner = (0, 0, 1, 1) if config.anchor_rule == "matterport" else (0, 0, 0, 0)
         first = 2 if config.proposals == "precomputed" else 0
@@ -73,75 +68,6 @@ class MaskRCNN(keras.Model):
         self.trackers = {name: keras.metrics.Mean(name) for name in ("loss", *terms)}
         # All weights exist: Keras would otherwise trace `call` once more to build them.
         self.built = True
-
-    def _make_networks(self, config):
-        body = dict(
-            norm=config.norm, frozen_stages=config.frozen_stages, width=config.backbone_width,
-            stride_in_1x1=config.stride_in_1x1, epsilon=config.norm_epsilon,
-        )  # fmt: skip
-        c4 = config.neck == "c4"
-        self.backbone = resnet(
-            config.backbone, last_stage=4 if c4 else 5, dilated=config.neck == "dc5",
-            pool_same=config.stem_pool_same, **body,
-        )  # fmt: skip
-        maps = {name: x.shape[-1] for name, x in self.backbone.output.items()}
-        self.fpn = self.rpn_head = self.res5 = self.box_head = self.mask_head = None
-        if config.neck == "fpn":
-            self.fpn = fpn(maps, channels=config.fpn_channels, norm=config.head_norm)
-            maps = dict.fromkeys(STRIDES["fpn"], config.fpn_channels)
-            self.anchor_sizes = tuple((size,) for size in config.anchor_sizes)
-        else:
-            self.anchor_sizes = (config.anchor_sizes,)
-        self.strides = STRIDES[config.neck]
-        channels = maps[next(iter(self.strides))]
-        if config.proposals == "joint":
-            num_anchors = len(self.anchor_sizes[0]) * len(config.anchor_ratios)
-            self.rpn_head = heads.rpn_head(
-                channels,
-                num_anchors=num_anchors,
-                convs=config.rpn_head_convs,
-                width=config.rpn_head_channels,
-            )
-        if config.task == "proposals":
-            return
-        size = config.box_pool_size
-        self.box_align = self._roi_layer(config, size, "box_align")
-        if c4:
-            self.res5 = res5(config.backbone, size=size, stride=config.res5_stride, **body)
-            _, _, size, channels = self.res5.output.shape
-        self.box_head = heads.box_head(
-            channels, pool_size=size, units=config.box_head_units,
-            num_classes=config.num_classes, convs=config.box_head_convs,
-            layers=config.box_head_layers, norm=config.head_norm, init=config.head_init,
-        )  # fmt: skip
-        if config.task == "boxes":
-            return
-        self.mask_align = self._roi_layer(config, config.mask_pool_size, "mask_align")
-        size = size if c4 else config.mask_pool_size
-        num_masks = config.num_classes + (config.mask_loss == "softmax")
-        num_masks = 1 if config.class_agnostic_masks else num_masks
-        arguments = dict(pool_size=size, num_masks=num_masks, init=config.head_init)
-        if config.mask_predictor == "mlp":
-            self.mask_head = heads.mask_mlp(
-                channels, layers=config.mask_mlp_layers, units=config.mask_mlp_units, **arguments
-            )
-        else:
-            self.mask_head = heads.mask_head(
-                channels, convs=config.mask_head_convs, width=config.mask_head_channels,
-                norm=config.head_norm, **arguments,
-            )  # fmt: skip
-
-    def _roi_layer(self, config, size, name):
-        arguments = dict(
-            strides=tuple(self.strides.values())[:4], canonical_size=config.canonical_roi_size,
-            level_rule=config.roi_level_rule, name=name,
-        )  # fmt: skip
-        if config.roi_op in ("pool", "crop"):
-            return {"pool": RoIPool, "crop": RoICrop}[config.roi_op](size, **arguments)
-        arguments |= dict(sampling_ratio=config.sampling_ratio, pooling=config.roi_pooling)
-        if config.roi_op == "warp":
-            return RoIWarp(size, **arguments)
-        return RoIAlign(size, aligned=config.roi_aligned, **arguments)
 
     @classmethod
     def from_preset(cls, preset, weights=None, **overrides):
@@ -377,7 +303,7 @@ class MaskRCNN(keras.Model):
         torchvision = config.anchor_rule == "torchvision"
         logits, deltas, anchors = [], [], []
         for (level, stride), sizes_of_level in zip(
-            self.strides.items(), self.anchor_sizes, strict=True
+            self.strides.items(), anchor_sizes(config), strict=True
         ):
             feature = features[level]
             level_logits, level_deltas = self.rpn_head(feature, training=training)
