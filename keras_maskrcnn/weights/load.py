@@ -23,7 +23,8 @@ class Report:
     """What a checkpoint's keys became.
 
     Attributes:
-        matched: dict of our variables to the file's keys.
+        matched: dict of our variables to the file's keys; those of a classifier as they are called
+            inside a detector.
         skipped: dict of the file's keys to the reason.
         missing: tuple of our variables that keep the values they had.
     """

@@ -142,6 +142,43 @@ def test_background_moves_from_last_to_first(tmp_path):
     np.testing.assert_array_equal(stem[:, :, 0], stored[:, 2].transpose(1, 2, 0))
 
 
+def test_names_in_detectron2s_models_without_fpn():
+    c4 = {"backbone.stem.conv1.weight": None, "roi_heads.res5.0.conv1.weight": None}
+    assert peer_names("detectron2", "backbone/stem", c4)[1] == "backbone.stem.conv1.norm"
+    block = "backbone.res4.2.conv3"
+    assert peer_names("detectron2", "backbone/res4_2_conv3", c4) == (block, f"{block}.norm")
+    head = "roi_heads.res5.0.shortcut"
+    assert peer_names("detectron2", "res5/res5_0_shortcut", c4) == (head, f"{head}.norm")
+    dc5 = {"backbone.stem.conv1.weight": None}
+    assert peer_names("detectron2", "backbone/res5_1_conv2", dc5)[0] == "backbone.res5.1.conv2"
+
+
+def test_a_classifiers_last_stage_goes_into_the_head_of_c4(tmp_path):
+    model = mrcnn.MaskRCNN.from_preset(
+        "faster_rcnn_resnext50_32x4d_c4", num_classes=2, backbone_width=16
+    )
+    arrays, torch = {}, {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean",
+                         "moving_variance": "running_var"}  # fmt: skip
+    rng = np.random.default_rng(0)
+    for v in model.backbone.weights + model.res5.weights:
+        layer, *_, name = v.path.split("/")
+        stage, block, part = layer.split("_") if "_" in layer else ("", "", "conv1")
+        prefix = f"layer{int(stage[3]) - 1}.{block}." if stage else ""
+        conv, norm = (part, part.replace("conv", "bn"))
+        if part == "shortcut":
+            conv, norm = "downsample.0", "downsample.1"
+        if name == "kernel":  # (out, in / groups, height, width)
+            arrays[f"{prefix}{conv}.weight"] = rng.normal(size=(*v.shape[:1:-1], *v.shape[:2]))
+        else:
+            arrays[f"{prefix}{norm}.{torch[name]}"] = rng.uniform(1, 2, v.shape)
+    report = load_torchvision(model, write(arrays, tmp_path), verbose=False)
+    assert set(report.matched.values()) == {f"backbone.body.{key}" for key in arrays}
+    assert {name.split("/")[0] for name in report.missing} == {"rpn_head", "box_head"}
+    kernel = model.res5.get_layer("res5_1_conv2").kernel
+    expected = arrays["layer4.1.conv2.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_allclose(kernel, expected, rtol=1e-6)
+
+
 def flags(path, output):
     return [
         "import-weights", "--source=torchvision", "--preset=mask_rcnn_resnet50_fpn_torchvision",
