@@ -5,8 +5,8 @@
 
 `run` trains every configuration once for the seed, from random weights on images of colored shapes
 (`examples/shapes.py`), scores it with pycocotools on unseen ones, and writes DIR/NAME-SEED.json;
-what is there already is left alone, so that it can be stopped and started again. `report` prints the
-tables of RESULTS.md, mean and spread over the seeds beside the paper's figures, and draws
+what is there already is left alone, so that it can be stopped and started again. `report` prints
+the tables of RESULTS.md, mean and spread over the seeds beside the paper's figures, and draws
 DIR/ablations.png (with matplotlib, which nothing else here needs). Only what a table compares
 differs between its rows.
 """
