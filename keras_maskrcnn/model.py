@@ -23,8 +23,8 @@ class MaskRCNN(keras.Model):
 
     Inputs, of `call`, `predict` and `evaluate`, are either a batch of `data.batches`:
         images: (B, H, W, 3) float32 RGB in 0..255, zero-padded on the right and below to multiples
-            of 32; sizes: (B, 2) int32, height and width without padding; original_sizes: (B, 2)
-            int32, before resizing.
+            of config.padding_multiple; sizes: (B, 2) int32, height and width without padding;
+            original_sizes: (B, 2) int32, before resizing.
     or images as they are, (B, H, W, 3) uint8 or float RGB in 0..255: then they are resized inside.
     With proposals="precomputed" both have proposals: (B, P, 4) float32 in pixels of `images`, zeros
     in padding; plain images then are a dict of the two.

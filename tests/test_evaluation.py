@@ -75,10 +75,11 @@ def fake_batches(monkeypatch):
     """Stands in for data.batches: black images; the original height tells which one it is."""
 
     def batches(
-        dataset, batch_size, *, training, min_side, max_side, targets, resize_rule, proposals,
-        max_proposals,
+        dataset, batch_size, *, training, min_side, max_side, targets, resize_rule,
+        padding_multiple, proposals, max_proposals,
     ):  # fmt: skip
         assert not training and not targets and (min_side, max_side) == (64, 96)
+        assert (resize_rule, padding_multiple) == ("detectron2", 32)
         sizes = np.array(dataset.sizes, np.int32)
         images = np.zeros((len(sizes), 64, 96, 3), np.float32)
         x = {"images": images, "sizes": sizes // 2, "original_sizes": sizes}
