@@ -170,6 +170,7 @@ def test_proposals_of_other_images_are_named(folder, tmp_path, capsys):
     assert "no proposals of 6 images. Received: image_id=" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_alternating_training_ends_in_one_model_with_one_backbone(folder, tmp_path):
     import keras
 

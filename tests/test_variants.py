@@ -93,7 +93,14 @@ def check(config, batch, folder):
     return model
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+# The grid has these too, and test_model.py the last one.
+SLOW = ("C5", "RoIWarp", "softmax", "class-agnostic", "Faster R-CNN")
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [pytest.param(v, marks=pytest.mark.slow if v in SLOW else ()) for v in VARIANTS],
+)
 def test_variant_trains_and_serves(variant, tiny_config, batch, tmp_path):
     config = dataclasses.replace(tiny_config, score_threshold=0.0, **VARIANTS[variant])
     check(config, batch, tmp_path)
