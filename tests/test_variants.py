@@ -93,8 +93,11 @@ def check(config, batch, folder):
     return model
 
 
-# The grid has these too, and test_model.py the last one.
-SLOW = ("C5", "RoIWarp", "softmax", "class-agnostic", "Faster R-CNN")
+# The grid has most of these too, test_parity.py detectron2's C4, and test_model.py Faster R-CNN.
+SLOW = (
+    *("C4 as detectron2", "C5", "RoIWarp", "RoIAlign with max", "MLP", "softmax"),
+    *("class-agnostic", "Faster R-CNN"),
+)
 
 
 @pytest.mark.parametrize(
