@@ -32,7 +32,6 @@ def train(options):
     from keras_maskrcnn import data, training
     from keras_maskrcnn.evaluation import CocoEvaluation
     from keras_maskrcnn.model import MaskRCNN
-    from keras_maskrcnn.networks import NETWORKS
 
     output, verbose = options.output, _verbose(options)
     _check_output(output, options.resume)
@@ -66,30 +65,11 @@ def train(options):
             f"batch_size must be at most the number of images, {len(dataset)}. "
             f"Received: batch_size={options.batch_size}."
         )
-    steps = options.steps or (options.epochs or 0) * steps_per_epoch
-    fields = dict(training.ADAMW) if options.optimizer == "adamw" else {}
-    fields["learning_rate"] = options.learning_rate
-    if options.recipe:
-        recipe = training.Recipe.named(options.recipe, options.batch_size, steps, **fields)
-    else:
-        fields = {**training.PRESET_RECIPES.get(options.preset, {}), **fields}
-        steps = steps or 12 * steps_per_epoch
-        recipe = training.Recipe(steps, options.batch_size, **fields)
+    recipe = _recipe(options, steps_per_epoch)
     steps = recipe.steps
     model = MaskRCNN(config)
-    if options.weights:
-        _require_file("weights", options.weights)
-        if options.weights.endswith(".keras"):
-            copied = model.copy_networks(_load_model(options.weights))
-            if not options.quiet:
-                print(f"{options.weights} gives {', '.join(copied)}.", flush=True)
-        else:
-            model.load_weights(options.weights)
-    for name in options.freeze or ():
-        if name not in NETWORKS:
-            raise ValueError(f"networks are {', '.join(NETWORKS)}. Received: freeze={name!r}.")
-        if name in model.networks:
-            model.networks[name].trainable = False
+    _start_from_weights(model, options)
+    _freeze(model, options.freeze or ())
     model.compile(optimizer=recipe.optimizer())
     os.makedirs(output, exist_ok=True)
     if not options.quiet:
@@ -127,6 +107,41 @@ def train(options):
         print(f"Wrote {os.path.join(output, 'model.keras')}.")
 
 
+def _recipe(options, steps_per_epoch):
+    """The numbers of a training run, as the flags and the preset have them."""
+    from keras_maskrcnn import training
+
+    steps = options.steps or (options.epochs or 0) * steps_per_epoch
+    fields = dict(training.ADAMW) if options.optimizer == "adamw" else {}
+    fields["learning_rate"] = options.learning_rate
+    if options.recipe:
+        return training.Recipe.named(options.recipe, options.batch_size, steps, **fields)
+    fields = {**training.PRESET_RECIPES.get(options.preset, {}), **fields}
+    return training.Recipe(steps or 12 * steps_per_epoch, options.batch_size, **fields)
+
+
+def _start_from_weights(model, options):
+    if not options.weights:
+        return
+    _require_file("weights", options.weights)
+    if options.weights.endswith(".keras"):
+        copied = model.copy_networks(_load_model(options.weights))
+        if not options.quiet:
+            print(f"{options.weights} gives {', '.join(copied)}.", flush=True)
+    else:
+        model.load_weights(options.weights)
+
+
+def _freeze(model, names):
+    from keras_maskrcnn.networks import NETWORKS
+
+    for name in names:
+        if name not in NETWORKS:
+            raise ValueError(f"networks are {', '.join(NETWORKS)}. Received: freeze={name!r}.")
+        if name in model.networks:
+            model.networks[name].trainable = False
+
+
 def evaluate(options):
     """Scores a model with pycocotools and writes the 12 box and 12 mask numbers as JSON."""
     from keras_maskrcnn import data
@@ -137,7 +152,7 @@ def evaluate(options):
     model = _load_model(options.model)
     if model.config.detections_per_image < options.max_detections:
         overrides.setdefault("detections_per_image", options.max_detections)
-    model = model.with_config(**overrides) if overrides else model
+    model = _with_overrides(model, overrides)
     dataset = data.coco_json(
         options.images, options.annotations, category_ids=model.config.category_ids or None
     )
@@ -152,9 +167,7 @@ def propose(options):
     """Writes the proposals of an RPN into a folder, and average_recall.json with their recall."""
     from keras_maskrcnn import data, evaluation
 
-    overrides = _config_overrides(options)
-    model = _load_model(options.model)
-    model = model.with_config(**overrides) if overrides else model
+    model = _with_overrides(_load_model(options.model), _config_overrides(options))
     dataset = data.coco_json(
         options.images, options.annotations, category_ids=model.config.category_ids or None
     )
@@ -179,9 +192,7 @@ def predict(options):
             f"the output folder is not empty; pass --overwrite or another. "
             f"Received: output={options.output!r}."
         )
-    overrides = _config_overrides(options)
-    model = _load_model(options.model)
-    model = model.with_config(**overrides) if overrides else model
+    model = _with_overrides(_load_model(options.model), _config_overrides(options))
     names, ids = model.config.names(), model.config.ids()
     os.makedirs(options.output, exist_ok=True)
     results = []
@@ -205,9 +216,7 @@ def predict(options):
 
 def export(options):
     """Writes the model as the next version of a SavedModel: OUTPUT/1, OUTPUT/2, ..."""
-    overrides = _config_overrides(options)
-    model = _load_model(options.model)
-    model = model.with_config(**overrides) if overrides else model
+    model = _with_overrides(_load_model(options.model), _config_overrides(options))
     versions = [int(name) for name in _listdir(options.output) if name.isdigit()]
     model.export(
         os.path.join(options.output, str(max(versions, default=0) + 1)), verbose=not options.quiet
@@ -408,6 +417,10 @@ def _load_model(path):
     if not isinstance(model, MaskRCNN):
         raise ValueError(f"{path} holds a {type(model).__name__}, not a MaskRCNN.")
     return model
+
+
+def _with_overrides(model, overrides):
+    return model.with_config(**overrides) if overrides else model
 
 
 def _read_proposals(path):

@@ -10,6 +10,7 @@ IoU among the best 100 or 1000 of an image, and `bbox/ARs100`, `bbox/ARm100`, ..
 """
 
 import contextlib
+import copy
 import io
 
 import keras
@@ -211,7 +212,7 @@ def evaluate_results(
 
     Args:
         results: list of COCO results with "bbox" and, for "segm", "segmentation"; may be empty.
-        annotations: path of a COCO annotation file.
+        annotations: path of a COCO annotation file, or its content.
         max_detections: int above 10. Detections counted per image, COCO's 100 by default.
         iou_types: subset of ("bbox", "segm").
         image_ids: sequence of ints. Images to count; None for all of the file.
@@ -324,8 +325,8 @@ def _detections(annotations):
     return loaded
 
 
-def _load_annotations(path, iou_type):
-    """Reads an annotation file, and mends what pycocotools stumbles over.
+def _load_annotations(annotations, iou_type):
+    """Takes an annotation file, or its content, and mends what pycocotools stumbles over.
 
     - Ids become 1, 2, ...: COCOeval takes id 0 for "not matched", and wants numbers.
     - A missing "iscrowd" is 0, a missing "area" is the mask's, or else the box's.
@@ -333,7 +334,11 @@ def _load_annotations(path, iou_type):
     - An object without outline cannot be judged by masks: then its box is a region to ignore, as
       crowds are.
     """
-    truth = COCO(path)
+    if isinstance(annotations, dict):
+        truth = COCO()
+        truth.dataset = copy.deepcopy(annotations)
+    else:
+        truth = COCO(annotations)
     for i, annotation in enumerate(truth.dataset.get("annotations", [])):
         x, y, width, height = annotation["bbox"]
         outline, area = annotation.get("segmentation"), width * height

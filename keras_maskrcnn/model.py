@@ -139,7 +139,7 @@ class MaskRCNN(keras.Model):
         sizes = inputs["sizes"]
         features = self._features(inputs, training)
         if config.proposals == "precomputed":
-            rois = inputs["proposals"]
+            rois = self._given_proposals(inputs)
         else:
             *_, rois, scores = self._propose(
                 features, sizes, training, config.test_pre_nms, config.test_proposals
@@ -179,12 +179,18 @@ class MaskRCNN(keras.Model):
         gt = {**gt, "boxes": tf.subtract(gt["boxes"], self.far_corner)}
         features = self._features(inputs, training)
         if self.config.proposals == "precomputed":
-            proposals = inputs["proposals"]
+            proposals = self._given_proposals(inputs)
         else:
             terms, proposals = self._rpn_losses(features, inputs["sizes"], gt, training)
         if self.config.task != "proposals":
             terms |= self._roi_losses(features, proposals, gt, training)
         return terms
+
+    def _given_proposals(self, inputs):
+        """The proposals of x in the model's own frame, in which padding keeps an area of 0."""
+        proposals = inputs["proposals"]
+        filled = box_ops.area(proposals) > 0
+        return proposals - tf.cast(filled, tf.float32)[..., None] * self.far_corner
 
     def _rpn_losses(self, features, sizes, gt, training):
         """The RPN's two terms, and its proposals."""

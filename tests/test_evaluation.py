@@ -165,6 +165,16 @@ def test_evaluate_does_not_depend_on_the_batch_size(dataset):
     assert evaluation.evaluate(model, dataset, batch_size=2, verbose=0) == one
 
 
+def test_annotations_in_memory_are_judged_alike_and_stay_as_they_are(dataset):
+    results = evaluation.predict_dataset(Oracle(dataset, noise=4.0), dataset, verbose=0)
+    before = json.dumps(dataset.content)
+    from_file, from_memory = (
+        evaluation.evaluate_results(results, annotations)
+        for annotations in (dataset.annotations, dataset.content)
+    )
+    assert from_memory == from_file and json.dumps(dataset.content) == before
+
+
 def test_evaluate_traces_once(dataset):
     model = Oracle(dataset)
     evaluation.evaluate(model, dataset, verbose=0)

@@ -3,6 +3,8 @@
 golden/make_matterport.py transcribes its inference graph.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -93,3 +95,17 @@ def test_a_training_step_has_finite_losses(batch):
     losses = mrcnn.MaskRCNN(config).compute_losses(*batch)
     assert all(np.isfinite(loss) for loss in losses.values())
     assert losses["mask"] > 0
+
+
+def test_its_proposals_give_the_same_detections_when_they_are_given(model, data):
+    inputs = inputs_of(data["image.0"])
+    rpn = mrcnn.MaskRCNN(dataclasses.replace(model.config, task="proposals"))
+    rpn.copy_networks(model)
+    fast = mrcnn.MaskRCNN(dataclasses.replace(model.config, proposals="precomputed"))
+    fast.copy_networks(model)
+    proposals = rpn.predict_on_batch(inputs)["boxes"]
+    expected = model.predict_on_batch(inputs)
+    assert expected["num_detections"][0] > 0
+    found = fast.predict_on_batch({**inputs, "proposals": proposals})
+    for name in ("boxes", "scores", "labels"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-3)

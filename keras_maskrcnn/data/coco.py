@@ -26,11 +26,12 @@ NO_INSTANCE = "image without instances (keep_empty=False)"
 class CocoDataset:
     """Images and their instances; instances lie one after the other, ordered by image.
 
-    Made by `coco_json`. Label i (1..C) stands for `category_ids[i - 1]`, named
+    Made by `coco_json` and `coco_dict`. Label i (1..C) stands for `category_ids[i - 1]`, named
     `class_names[i - 1]`.
 
     Attributes:
-        images, annotations: str. The folder and the json file.
+        images: str. The folder of images.
+        annotations: str or dict. The json file, or its content.
         class_names, category_ids: C each.
         image_ids, file_names, sizes: one per image; a size is (height, width).
         mask_size: int M. Side of the mask crops that `load` returns.
@@ -43,7 +44,7 @@ class CocoDataset:
     """
 
     images: str
-    annotations: str
+    annotations: str | dict
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     image_ids: tuple
@@ -115,9 +116,7 @@ class CocoDataset:
         }
 
 
-def coco_json(
-    images, annotations, *, category_ids=None, mask_size=112, keep_empty=True, check_images=True
-) -> CocoDataset:
+def coco_json(images, annotations, **options) -> CocoDataset:
     """Reads a COCO json: polygons, run lengths (compressed or not), any ids.
 
     What contradicts itself is an error. What is merely of no use for training (crowds, boxes
@@ -127,6 +126,32 @@ def coco_json(
     Args:
         images: folder that `file_name` is relative to.
         annotations: json file.
+        options: as of `coco_dict`.
+
+    Raises:
+        DataError: if the json, an annotation or an image cannot be used.
+    """
+    annotations = os.fspath(annotations)
+    dataset = coco_dict(images, read_json(annotations), source=annotations, **options)
+    return dataclasses.replace(dataset, annotations=annotations)
+
+
+def coco_dict(
+    images,
+    content,
+    *,
+    source="annotations",
+    category_ids=None,
+    mask_size=112,
+    keep_empty=True,
+    check_images=True,
+) -> CocoDataset:
+    """Reads the content of a COCO json, as `coco_json` does.
+
+    Args:
+        images: folder that `file_name` is relative to.
+        content: dict of lists `images`, `annotations` and `categories`.
+        source: str. What error messages call the content.
         category_ids: the categories of labels 1, 2, ..., for instance a trained model's. By default
             all of the json's, in ascending order.
         mask_size: int M. Masks are loaded as M x M crops of their boxes.
@@ -135,14 +160,14 @@ def coco_json(
             when the image is loaded.
 
     Raises:
-        DataError: if the json, an annotation or an image cannot be used.
+        DataError: if the content, an annotation or an image cannot be used.
     """
     if mask_size < 1:
         raise ValueError(f"mask_size must be positive. Received: mask_size={mask_size}.")
-    images, annotations = os.fspath(images), os.fspath(annotations)
-    content = _read_json(annotations)
-    names, ids = _read_categories(content, annotations, category_ids)
-    image_ids, file_names, sizes = _read_images(content, annotations)
+    images = os.fspath(images)
+    _check_lists(content, source)
+    names, ids = _read_categories(content, source, category_ids)
+    image_ids, file_names, sizes = _read_images(content, source)
     if check_images:
         check_sizes(images, file_names, sizes)
 
@@ -153,7 +178,7 @@ def coco_json(
         if len(examples.setdefault(reason, [])) < 3:
             examples[reason].append(identity)
 
-    per_image = _read_annotations(content, annotations, image_ids, sizes, ids, drop)
+    per_image = _read_annotations(content, source, image_ids, sizes, ids, drop)
     kept = []
     for i, found in enumerate(per_image):
         if found or keep_empty:
@@ -161,11 +186,11 @@ def coco_json(
         else:
             drop(NO_INSTANCE, image_ids[i])
     if not kept:
-        raise DataError(f"{annotations}: no image has instances. Received: keep_empty=False.")
+        raise DataError(f"{source}: no image has instances. Received: keep_empty=False.")
     instances = [instance for i in kept for instance in per_image[i]]
     dataset = CocoDataset(
         images=images,
-        annotations=annotations,
+        annotations=content,
         class_names=names,
         category_ids=ids,
         image_ids=tuple(image_ids[i] for i in kept),
@@ -180,25 +205,31 @@ def coco_json(
         counts=[counts for _, _, counts in instances],
     )
     if dropped:
-        logging.warning("%s: %s", annotations, dataset.report())
+        logging.warning("%s: %s", source, dataset.report())
     return dataset
 
 
-def _read_json(path):
-    """Reads the three lists of a COCO json, each of objects."""
+def read_json(path):
+    """Reads a json file of any content.
+
+    Raises:
+        DataError: if there is none, or it is broken.
+    """
     try:
         with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+            return json.load(file)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as json. Received: {error}.") from error
+
+
+def _check_lists(content, source):
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
             raise DataError(
-                f"{path}: a COCO json is an object with a list of objects {key!r}."
+                f"{source}: a COCO json is an object with a list of objects {key!r}."
                 f" Received: {reprlib.repr(content if entries is None else entries)}."
             )
-    return content
 
 
 def _read_categories(content, path, category_ids):

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.coco import coco_json
+from keras_maskrcnn.data.coco import coco_dict, coco_json
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.ops import masks as mask_ops
 
@@ -87,6 +87,14 @@ def test_the_dataset_describes_the_json(tmp_path):
     assert dataset.num_instances.tolist() == [2]
     assert (dataset.images, dataset.annotations) == (str(tmp_path), str(tmp_path / "a.json"))
     assert (dataset.mask_size, dataset.dropped, dataset.report()) == (112, {}, "")
+
+
+def test_a_json_in_memory_is_the_same_data_set(tmp_path):
+    from_file = read(tmp_path, content([annotation(1), annotation(2)]))
+    dataset = coco_dict(tmp_path, content([annotation(1), annotation(2)]))
+    assert dataset.annotations == content([annotation(1), annotation(2)])
+    np.testing.assert_array_equal(dataset.boxes, from_file.boxes)
+    assert dataset.counts == from_file.counts
 
 
 def test_labels_follow_ascending_category_ids(tmp_path):
