@@ -37,6 +37,7 @@ class CocoDataset:
         mask_size: int M. Side of the mask crops that `load` returns.
         dropped: reason -> how many annotations, polygons or images were left out for it.
         examples: reason -> up to 3 ids of those annotations or images.
+        skipped: file name -> how often `batches` with on_error="skip" could not read the image.
         offsets: (I + 1,) int64. Image i has the instances offsets[i] to offsets[i + 1].
         boxes: (N, 4) float32 [x1, y1, x2, y2] in pixels of the original image.
         labels: (N,) int32 in 1..C.
@@ -57,6 +58,7 @@ class CocoDataset:
     boxes: np.ndarray = dataclasses.field(repr=False)
     labels: np.ndarray = dataclasses.field(repr=False)
     counts: list[bytes] = dataclasses.field(repr=False)
+    skipped: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __len__(self):
         """Number of images."""

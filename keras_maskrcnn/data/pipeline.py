@@ -1,28 +1,32 @@
-"""Turns examples into batches: load, resize, flip, pad. The only file that knows the contract.
+"""Turns examples into batches: load, augment, resize, flip, pad; alone knows what a batch is.
 
     x = images (B, H, W, 3) float32 RGB 0..255, zero-padded right and bottom
         sizes (B, 2) int32, height and width of each image in `images`
-        original_sizes (B, 2) int32, height and width of each image in its file
+        original_sizes (B, 2) int32, height and width of each image before it was resized
         proposals (B, P, 4) float32 as boxes, by falling score, 0 = padding; only if given
     y = boxes (B, G, 4) float32 [x1, y1, x2, y2] in pixels of `images`
         labels (B, G) int32 in 1..C, 0 = padding
         masks (B, G, M, M) uint8, the covered share of each cell of the box times 255
 
-G, M and P are static, and B too in training; H and W are those of the largest image of the batch.
+M and P are static, and B too in training; H, W and G are those that the batch needs, rounded up to
+few values, unless `canvases` and `max_instances` fix them.
 """
 
+import functools
 import re
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from keras_maskrcnn.data import order
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.data.proposals import check_images
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
 
 BOXES = {"boxes", "proposals"}  # what is scaled and flipped with the image
+TARGETS = ("boxes", "labels", "masks")
 
 
 def batches(
@@ -34,93 +38,145 @@ def batches(
     max_side=1333,
     max_instances=None,
     flip=None,
+    augment=(),
     targets=True,
     seed=0,
     repeat=False,
     shuffle=None,
+    first_step=0,
+    group_shapes=None,
+    canvases=(),
     padding_multiple=32,
     resize_rule="detectron2",
     proposals=None,
     max_proposals=1000,
+    cache=False,
+    on_error="raise",
 ) -> tf.data.Dataset:
     """Batches a data set for `fit`, `evaluate` or `predict`; the module says what a batch is.
 
-    The same seed gives the same batches in every run; order and flips differ between epochs.
+    The same seed gives the same batches in every run; order, flips and augmentations differ between
+    epochs.
 
     Args:
         dataset: `CocoDataset`, or anything with its `__len__`, `load`, `load_image`, `mask_size`,
-            `max_instances` and `num_instances`.
-        batch_size: int B.
+            `sizes`, `file_names`, `max_instances` and `num_instances`.
+        batch_size: int B, of all replicas together.
         training: whether to shuffle, flip, and leave out a last batch of fewer than B images.
-        min_side, max_side: int. Shorter side after resizing; limit of the longer side (§3.1).
-        max_instances: int G, by default the data set's. Of an image with more, G random ones are
-            taken in training, otherwise the first G; how many are lost is logged once.
+        min_side, max_side: int. Shorter side after resizing; limit of the longer side (§3.1). In
+            training `min_side` may be a sequence, of which each image draws one.
+        max_instances: int G, the slots of every batch. Of an image with more, G random ones are
+            taken in training, otherwise the first G; how many are lost is logged once. By default
+            a batch has as many as its fullest image needs, rounded up to 8, 16, 32, ...
         flip: whether to mirror half of the images; by default as `training`.
+        augment: functions of an example and a seed (2,) int32 that return an example, as in
+            `data.augment`; called in this order, before the image is resized.
         targets: whether to yield (x, y); otherwise x alone, and no annotation is read.
         seed: int.
         repeat: whether to go on forever, for training that counts steps.
         shuffle: whether to draw a new order each epoch; by default as `training`.
-        padding_multiple: int. Sides of the padded images are multiples of it.
+        first_step: int. Batches that a run before this one has trained on; with `repeat`.
+        group_shapes: whether the images of a batch have similar aspect ratios, or the same canvas,
+            so that there is little padding; by default as `shuffle`.
+        canvases: (height, width) pairs. If given, batches have these sizes only: the smallest that
+            holds all images.
+        padding_multiple: int. Without canvases, sides of the padded images are multiples of it.
         resize_rule: "detectron2" or "torchvision", as in `ops.images.resize`.
         proposals: `ProposalFile`, or a dict of image id to (boxes, scores) by falling score, in
             pixels of the original images: what x holds as `proposals`.
         max_proposals: int P. The best are taken, of those that have an area inside the image.
+        cache: whether decoded images and masks stay in memory once they were read.
+        on_error: what becomes of an image that cannot be read: "raise", or in training "skip": the
+            next image of the data set takes its place; each is logged, counted and named in
+            `dataset.skipped`.
 
     Raises:
-        DataError: if there is not one full batch to train on, or an image has no proposals.
+        DataError: if there is not one full batch to train on, an image has no proposals, or one
+            fits on no canvas.
     """
     flip = training if flip is None else flip
     shuffle = training if shuffle is None else shuffle
-    limit = dataset.max_instances if max_instances is None else max_instances
-    counts = {"batch_size": batch_size, "min_side": min_side, "max_side": max_side}
-    counts |= {"max_instances": limit, "max_proposals": max_proposals}
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be positive. Received: {name}={count}.")
+    group_shapes = shuffle if group_shapes is None else group_shapes
+    sides = np.ravel(min_side).tolist()
+    _check_positive(
+        batch_size=batch_size, min_side=min(sides, default=0), max_side=max_side,
+        max_instances=1 if max_instances is None else max_instances, max_proposals=max_proposals,
+    )  # fmt: skip
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip'. Received: on_error={on_error!r}.")
+    if not training:
+        _refuse_outside_training(
+            shuffle=shuffle, augment=bool(augment), min_side=len(sides) > 1 and min_side,
+            on_error=on_error == "skip" and on_error, first_step=first_step,
+        )  # fmt: skip
+    if first_step and not repeat:
+        raise ValueError(f"first_step needs repeat=True. Received: first_step={first_step}.")
     if training and not repeat and len(dataset) < batch_size:
         raise DataError(
             f"{len(dataset)} images do not fill one batch for training."
             f" Received: batch_size={batch_size}."
         )
-    if targets:
-        _report_limit(dataset, limit)
+    if targets and max_instances is not None:
+        _report_limit(dataset, max_instances)
     if proposals is not None:
         check_images(proposals, dataset.image_ids)
+    canvases = np.array(sorted(canvases, key=np.prod), int).reshape(-1, 2)
+    read = _reader(dataset, targets, proposals, cache, on_error)
 
-    def load(index, draw):
-        if targets:
-            example = _load_example(dataset, index, draw if training else None, limit)
-        else:
-            example = {"image": _load_image(dataset, index)}
-        if proposals is not None:
-            example["proposals"] = _load_proposals(dataset, proposals, index)
-        example = _resize(example, min_side, max_side, resize_rule)
+    def prepare(index, seed):
+        example = read(index)
+        for i, augmentation in enumerate(augment):
+            example = augmentation(example, _seed(seed, i + 3))
+        if targets and max_instances is not None:
+            example = _keep_instances(example, max_instances, seed if training else None)
+        side = tf.gather(sides, _random_index(_seed(seed, 1), len(sides)))
+        example = _resize(example, side, max_side, resize_rule)
         if proposals is not None:
             example["proposals"] = _keep_inside(example)[:max_proposals]
         if flip:
-            example = tf.cond(draw % 2 == 1, lambda: flip_horizontal(example), lambda: example)
+            example = tf.cond(
+                _random_index(_seed(seed, 2), 2) == 1,
+                lambda: flip_horizontal(example),
+                lambda: example,
+            )
         return _inputs_and_targets(example) if targets else _inputs(example)
 
     def pad(inputs, *rest):
-        images = image_ops.pad_to_multiple(inputs["images"], padding_multiple)
+        images = inputs["images"]
+        if len(canvases):
+            images = _pad_to_canvas(images, canvases)
+        else:
+            images = image_ops.pad_to_multiple(images, padding_multiple)
         inputs = {**inputs, "images": images}
-        return (inputs, *rest) if rest else inputs
+        if not rest:
+            return inputs
+        return inputs, _pad_slots(rest[0]) if max_instances is None else rest[0]
 
-    indices = tf.data.Dataset.range(len(dataset))
-    if shuffle:
-        indices = indices.shuffle(len(dataset), seed=seed, reshuffle_each_iteration=True)
-    if repeat:
-        indices = indices.repeat()
-    draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    examples = tf.data.Dataset.zip(indices, draws).map(load, num_parallel_calls=tf.data.AUTOTUNE)
+    if training:
+        groups = np.zeros(len(dataset), int)
+        if len(canvases):
+            groups = _canvas_of_each(dataset, sides[-1], max_side, resize_rule, canvases)
+        elif group_shapes:
+            groups = order.aspect_groups(dataset.sizes)
+        positions = order.training_positions(
+            len(dataset), batch_size, groups=groups, seed=seed, shuffle=shuffle, repeat=repeat,
+            first_step=first_step,
+        )  # fmt: skip
+    else:
+        positions = tf.data.Dataset.range(len(dataset)).map(lambda i: (i, tf.zeros([2], tf.int32)))
+        positions = positions.repeat() if repeat else positions
+    examples = positions.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     shapes = {"images": [None, None, 3], "sizes": [2], "original_sizes": [2]}
     if proposals is not None:
         shapes["proposals"] = [max_proposals, 4]
     if targets:
-        crop = [dataset.mask_size, dataset.mask_size]
-        shapes = shapes, {"boxes": [limit, 4], "labels": [limit], "masks": [limit, *crop]}
+        slots = {"boxes": [4], "labels": [], "masks": [dataset.mask_size] * 2}
+        shapes = shapes, {name: [max_instances, *rest] for name, rest in slots.items()}
     batched = examples.padded_batch(batch_size, shapes, drop_remainder=bool(training))
     padded = batched.map(pad, num_parallel_calls=tf.data.AUTOTUNE)
+    number = len(dataset) // batch_size if training else -(-len(dataset) // batch_size)
+    number = tf.data.INFINITE_CARDINALITY if repeat else number
+    padded = padded.apply(tf.data.experimental.assert_cardinality(number))
     return padded.prefetch(tf.data.AUTOTUNE)
 
 
@@ -155,46 +211,55 @@ def data_error(exception) -> str | None:
     return found and found[1]
 
 
-def _load_image(dataset, index):
-    """Loads one image inside the graph: (H, W, 3) uint8."""
-    image = tf.numpy_function(dataset.load_image, [index], tf.uint8, stateful=False)
-    return tf.ensure_shape(image, [None, None, 3])
+def _reader(dataset, targets, proposals, cache, on_error):
+    """Makes the function that loads an example inside the graph.
+
+    Returns:
+        index () int64 -> dict of `image` (H, W, 3) uint8; with targets `boxes` (n, 4), `labels`
+        (n,) and `masks` (n, M, M); with proposals `proposals` (p, 4) float32.
+    """
+    load = dataset.load if targets else lambda i: {"image": dataset.load_image(i)}
+    load = functools.cache(load) if cache else load
+    dtypes = {"image": tf.uint8}
+    shapes = {"image": [None, None, 3]}
+    if targets:
+        size = dataset.mask_size
+        dtypes |= {"boxes": tf.float32, "labels": tf.int32, "masks": tf.uint8}
+        shapes |= {"boxes": [None, 4], "labels": [None], "masks": [None, size, size]}
+    if proposals is not None:
+        dtypes["proposals"], shapes["proposals"] = tf.float32, [None, 4]
+
+    def read(index):
+        index, example = _load_or_next(dataset, load, int(index), on_error)
+        if proposals is not None:
+            boxes, _ = proposals.get(dataset.image_ids[index])
+            example = {**example, "proposals": np.asarray(boxes, np.float32)}
+        return [example[name] for name in dtypes]
+
+    def read_in_graph(index):
+        values = tf.numpy_function(read, [index], list(dtypes.values()), stateful=False)
+        return {
+            name: tf.ensure_shape(value, shapes[name])
+            for name, value in zip(dtypes, values, strict=True)
+        }
+
+    return read_in_graph
 
 
-def _load_example(dataset, index, draw, limit):
-    """Loads one example inside the graph, with at most `limit` instances: random, or the first."""
-
-    def load(index, *draw):
-        example = dataset.load(index)
-        labels = example["labels"]
-        if len(labels) > limit:
-            order = np.random.default_rng(*draw).permutation(len(labels)) if draw else None
-            kept = np.arange(limit) if order is None else np.sort(order[:limit])
-            example = {"image": example["image"]} | {
-                name: example[name][kept] for name in ("boxes", "labels", "masks")
-            }
-        return example["image"], example["boxes"], example["labels"], example["masks"]
-
-    arguments = [index] if draw is None else [index, draw]
-    dtypes = [tf.uint8, tf.float32, tf.int32, tf.uint8]
-    image, boxes, labels, masks = tf.numpy_function(load, arguments, dtypes, stateful=False)
-    return {
-        "image": tf.ensure_shape(image, [None, None, 3]),
-        "boxes": tf.ensure_shape(boxes, [None, 4]),
-        "labels": tf.ensure_shape(labels, [None]),
-        "masks": tf.ensure_shape(masks, [None, dataset.mask_size, dataset.mask_size]),
-    }
-
-
-def _load_proposals(dataset, proposals, index):
-    """Loads the proposals of one image inside the graph: (p, 4) float32, by falling score."""
-
-    def load(index):
-        boxes, _ = proposals.get(dataset.image_ids[index])
-        return np.asarray(boxes, np.float32)
-
-    boxes = tf.numpy_function(load, [index], tf.float32, stateful=False)
-    return tf.ensure_shape(boxes, [None, 4])
+def _load_or_next(dataset, load, index, on_error):
+    """Loads an image, or with "skip" the first after it that can be read, and says which."""
+    for candidate in range(index, index + len(dataset)):
+        candidate %= len(dataset)
+        try:
+            return candidate, load(candidate)
+        except DataError as error:
+            if on_error == "raise":
+                raise
+            name, skipped = dataset.file_names[candidate], dataset.skipped
+            skipped[name] = skipped.get(name, 0) + 1
+            if skipped[name] == 1:
+                logging.warning("skipped, image %d of such: %s", len(skipped), error)
+    raise DataError(f"{dataset.images}: none of {len(dataset)} images can be read.")
 
 
 def _keep_inside(example):
@@ -202,6 +267,15 @@ def _keep_inside(example):
     size = tf.shape(example["image"])[:2]
     boxes = box_ops.clip(example["proposals"][None], size[None])[0]
     return tf.boolean_mask(boxes, box_ops.shorter_side(boxes) > 0)
+
+
+def _seed(seed, use):
+    """Derives the seed of one use from an image's; uses have different numbers."""
+    return tf.random.experimental.stateless_fold_in(seed, use)
+
+
+def _random_index(seed, count):
+    return tf.random.stateless_uniform([], seed, maxval=count, dtype=tf.int32)
 
 
 def _resize(example, min_side, max_side, rule):
@@ -225,7 +299,78 @@ def _inputs(example):
 
 
 def _inputs_and_targets(example):
-    return _inputs(example), {name: example[name] for name in ("boxes", "labels", "masks")}
+    return _inputs(example), {name: example[name] for name in TARGETS}
+
+
+def _keep_instances(example, limit, seed):
+    """Keeps at most `limit` instances: random ones, or the first if there is no seed."""
+    count = tf.shape(example["labels"])[0]
+    kept = tf.range(count)
+    if seed is not None:
+        kept = tf.argsort(tf.random.stateless_uniform([count], _seed(seed, 0)))
+    kept = tf.sort(kept[:limit])
+    return {**example, **{name: tf.gather(example[name], kept) for name in TARGETS}}
+
+
+def _pad_slots(targets):
+    """Pads all targets to 8, 16, 32, ... slots, the first that is enough."""
+    count = tf.shape(targets["labels"])[1]
+    choices = tf.constant([8 << k for k in range(20)])
+    missing = tf.reduce_min(tf.boolean_mask(choices, choices >= count)) - count
+
+    def pad(values):
+        around = [[0, 0], [0, missing]] + [[0, 0]] * (values.shape.rank - 2)
+        return tf.pad(values, tf.convert_to_tensor(around))
+
+    return {name: pad(values) for name, values in targets.items()}
+
+
+def _pad_to_canvas(images, canvases):
+    """Pads to the smallest of the canvases (K, 2), in ascending order, that holds the images."""
+
+    def choose(size):
+        return canvases[_smallest_canvas(size, canvases, "the images of a batch")].astype(np.int32)
+
+    shape = tf.shape(images)
+    height, width = tf.unstack(tf.numpy_function(choose, [shape[1:3]], tf.int32, stateful=False), 2)
+    around = [[0, 0], [0, height - shape[1]], [0, width - shape[2]], [0, 0]]
+    sides = canvases[0].tolist() if len(canvases) == 1 else [None, None]
+    padded = tf.pad(images, tf.convert_to_tensor(around))
+    return tf.ensure_shape(padded, [images.shape[0], *sides, 3])
+
+
+def _canvas_of_each(dataset, min_side, max_side, rule, canvases):
+    """(I,) int. The canvas that each image needs when it is not augmented."""
+    heights, widths = np.array(dataset.sizes).T
+    sizes = np.stack(image_ops.resized_size(heights, widths, min_side, max_side, rule), axis=1)
+    return np.array(
+        [
+            _smallest_canvas(size, canvases, name)
+            for size, name in zip(sizes, dataset.file_names, strict=True)
+        ]
+    )
+
+
+def _smallest_canvas(size, canvases, name):
+    fits = (canvases >= size).all(axis=1)
+    if not fits.any():
+        raise DataError(
+            f"{name}: resized to {size.tolist()} (height, width), which fits on no canvas."
+            f" Received: canvases={canvases.tolist()}."
+        )
+    return int(fits.argmax())
+
+
+def _check_positive(**counts):
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be positive. Received: {name}={count}.")
+
+
+def _refuse_outside_training(**arguments):
+    for name, value in arguments.items():
+        if value:
+            raise ValueError(f"{name} needs training=True. Received: {name}={value}.")
 
 
 def _report_limit(dataset, limit):

@@ -61,7 +61,7 @@ def assert_equal(left, right):
 
 
 def test_a_training_batch_has_static_counts_and_the_agreed_dtypes(dataset):
-    inputs, targets = small(dataset, training=True).element_spec
+    inputs, targets = small(dataset, training=True, max_instances=4).element_spec
     shapes = {name: (spec.shape.as_list(), spec.dtype) for name, spec in inputs.items()}
     assert shapes == {
         "images": ([2, None, None, 3], tf.float32),
@@ -74,6 +74,15 @@ def test_a_training_batch_has_static_counts_and_the_agreed_dtypes(dataset):
         "labels": ([2, 4], tf.int32),
         "masks": ([2, 4, 14, 14], tf.uint8),
     }
+
+
+def test_slots_are_those_that_the_fullest_image_needs_rounded_up(dataset):
+    many = tf.zeros([1, 9, 4])
+    for name, values in pipeline._pad_slots({"boxes": many, "labels": many[..., 0]}).items():
+        assert values.shape[:2] == (1, 16), name
+    batched = small(dataset, training=True)
+    assert batched.element_spec[1]["boxes"].shape.as_list() == [2, None, 4]
+    assert {y["labels"].shape for _, y in numpy(batched)} == {(2, 8)}
 
 
 def test_evaluation_keeps_order_and_the_last_short_batch(dataset):
@@ -114,7 +123,7 @@ def test_empty_slots_have_label_zero_and_zeros_elsewhere(dataset):
 
 def test_labels_stand_for_non_contiguous_category_ids(dataset):
     _, targets = numpy(small(dataset, 1, training=False))[4]
-    assert [dataset.category_ids[i - 1] for i in targets["labels"][0]] == [7, 12, 31, 7]
+    assert [dataset.category_ids[i - 1] for i in targets["labels"][0, :4]] == [7, 12, 31, 7]
 
 
 def test_a_batch_is_its_images_one_by_one(dataset):
@@ -126,6 +135,125 @@ def test_a_batch_is_its_images_one_by_one(dataset):
         height, width = inputs["sizes"][0]
         image = together[0]["images"][i, :height, :width]
         np.testing.assert_array_equal(image, inputs["images"][0, :height, :width])
+
+
+def test_canvases_fix_the_size_of_a_batch(dataset):
+    canvases = [(64, 64), (48, 40)]
+    batched = small(dataset, training=False, canvases=canvases)
+    sizes = [x["images"].shape[1:3] for x, _ in numpy(batched)]
+    # The images are 24 x 36, 40 x 24, 24 x 24, 20 x 40 and 24 x 24 when resized.
+    assert sizes == [(48, 40)] * 3
+    inputs, _ = small(dataset, training=True, canvases=[(64, 48)]).element_spec
+    assert inputs["images"].shape.as_list() == [2, 64, 48, 3]
+
+
+def test_an_image_too_large_for_every_canvas_is_named(dataset):
+    with pytest.raises(DataError, match=r"1\.png: resized to \[40, 24\].*canvases=\[\[32, 40\]\]"):
+        small(dataset, training=True, canvases=[(32, 40)])
+    with pytest.raises(tf.errors.OpError) as caught:
+        numpy(small(dataset, training=False, canvases=[(32, 40)]))
+    assert pipeline.data_error(caught.value).startswith(
+        "the images of a batch: resized to [40, 36]"
+    )
+
+
+def test_images_of_like_shape_share_a_batch(dataset):
+    for _ in range(3):
+        shapes = [x["images"].shape for x, _ in numpy(small(dataset, training=True))]
+        # 20 x 30 and 18 x 36 lie; 16 x 16 and 32 x 32 are square.
+        assert len(shapes) == 2
+    orders = [x["original_sizes"].tolist() for x, _ in numpy(small(dataset, training=True))]
+    assert all([16, 16] not in o or [32, 32] in o for o in orders)
+
+
+def test_a_run_goes_on_where_another_stopped(dataset):
+    options = {"training": True, "repeat": True, "seed": 2}
+    whole = numpy(small(dataset, **options).take(7))
+    rest = numpy(small(dataset, **options, first_step=3).take(4))
+    assert_equal(rest, whole[3:])
+
+
+def test_one_of_several_sides_is_drawn_for_each_image(dataset):
+    batched = small(dataset, 1, training=True, repeat=True, min_side=(16, 24)).take(40)
+    assert {min(x["sizes"][0]) for x, _ in numpy(batched)} == {16, 20, 24}  # 20 x 40: max_side
+
+
+def test_augmentations_come_before_the_resize_and_have_seeds_of_their_own(dataset):
+    seen = []
+
+    def double(example, seed):
+        tf.numpy_function(lambda s: seen.append(tuple(s)), [seed], [])
+        image = tf.repeat(example["image"], 2, axis=1)
+        return {**example, "image": image, "boxes": example["boxes"] * [2.0, 1, 2, 1]}
+
+    options = {"flip": False, "shuffle": False, "repeat": True, "min_side": 20, "max_side": 99}
+    batched = small(dataset, 1, training=True, augment=[double, double], **options)
+    inputs, targets = numpy(batched.take(2))[1]
+    assert inputs["original_sizes"].tolist() == [[40, 96]]
+    np.testing.assert_allclose(
+        targets["boxes"][0, 0], dataset.load(1)["boxes"][0] * [2, 0.5, 2, 0.5]
+    )
+    assert len(set(seen)) == len(seen) >= 4
+
+
+def test_cached_images_are_read_once(dataset, monkeypatch):
+    loaded, load = [], type(dataset).load
+    monkeypatch.setattr(type(dataset), "load", lambda self, i: loaded.append(i) or load(self, i))
+    batched = small(dataset, training=True, repeat=True, seed=1)
+    cached = small(dataset, training=True, repeat=True, seed=1, cache=True)
+    assert_equal(numpy(cached.take(10)), numpy(batched.take(10)))
+    loaded.clear()
+    numpy(cached.take(10))
+    assert not loaded
+
+
+def test_an_unreadable_image_is_replaced_counted_and_named(dataset, tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(logging, "warning", lambda *parts: logged.append(parts[0] % parts[1:]))
+    (tmp_path / "3.png").write_bytes((tmp_path / "3.png").read_bytes()[:100])
+    options = {"training": True, "shuffle": False, "flip": False}
+    found = numpy(small(dataset, 1, on_error="skip", **options))
+    np.testing.assert_array_equal(found[3][0]["images"], found[4][0]["images"])
+    assert dataset.skipped == {"3.png": 1}
+    assert len(logged) == 1 and logged[0].startswith("skipped, image 1 of such: ")
+    assert f"{tmp_path / '3.png'}: image cannot be decoded" in logged[0]
+    numpy(small(dataset, 1, on_error="skip", **options))
+    assert dataset.skipped == {"3.png": 2} and len(logged) == 1
+
+
+def test_a_set_of_unreadable_images_is_an_error(dataset, tmp_path):
+    for i in range(5):
+        (tmp_path / f"{i}.png").write_text("no image")
+    with pytest.raises(tf.errors.OpError) as caught:
+        numpy(small(dataset, training=True, on_error="skip"))
+    assert "none of 5 images can be read" in pipeline.data_error(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"on_error": "ignore"}, "on_error='ignore'"),
+        ({"on_error": "skip"}, "on_error needs training=True"),
+        ({"augment": [print]}, "augment needs training=True"),
+        ({"min_side": (1, 2)}, r"min_side needs training=True. Received: min_side=\(1, 2\)"),
+        ({"training": True, "first_step": 3}, "first_step needs repeat=True"),
+    ],
+)
+def test_what_needs_training_is_refused_elsewhere(dataset, options, message):
+    with pytest.raises(ValueError, match=message):
+        small(dataset, **{"training": False, **options})
+
+
+def test_data_service_gives_the_same_batches(dataset):
+    service = tf.data.experimental.service
+    server = service.DispatchServer()
+    worker = service.WorkerServer(
+        service.WorkerConfig(dispatcher_address=server.target.split("://")[1])
+    )
+    batched = small(dataset, training=False)
+    served = batched.apply(service.distribute("parallel_epochs", server.target))
+    assert_equal(numpy(served), numpy(batched))
+    del worker
 
 
 def test_without_targets_only_images_are_read(dataset, monkeypatch):
@@ -207,6 +335,7 @@ def test_fewer_slots_than_instances_are_filled_and_reported(dataset, monkeypatch
     _, targets = numpy(small(dataset, 1, training=False, max_instances=2))[4]
     assert logged == ["max_instances=2 leaves out 3 instances of 2 images in each epoch."]
     whole = dataset.load(4)
+    assert targets["labels"].shape == (1, 2)
     np.testing.assert_array_equal(targets["labels"][0], whole["labels"][:2])
     np.testing.assert_array_equal(targets["masks"][0], whole["masks"][:2])
 
@@ -277,7 +406,7 @@ def test_proposals_are_scaled_as_boxes_are(dataset):
         get = staticmethod(lambda i: (dataset.load(i - 100)["boxes"], np.zeros(i - 100)))
         __contains__ = dataset.image_ids.__contains__
 
-    options = {"min_side": 25, "max_side": 45, "proposals": Boxes(), "max_proposals": 4}
+    options = {"min_side": 25, "max_side": 45, "proposals": Boxes(), "max_proposals": 8}
     for inputs, targets in numpy(small(dataset, 2, training=True, **options)):
         np.testing.assert_allclose(inputs["proposals"], targets["boxes"], rtol=1e-6)
 
@@ -353,5 +482,5 @@ def test_real_nuclei_fill_batches():
         np.testing.assert_array_equal((targets["labels"] > 0).sum(axis=1), counts)
         valid = targets["labels"] > 0
         assert targets["masks"][valid].max(axis=(1, 2)).min() > 127
-        limits = np.repeat(inputs["sizes"][:, None, [1, 0, 1, 0]], 369, axis=1)
+        limits = inputs["sizes"][:, None, [1, 0, 1, 0]]
         assert (targets["boxes"] <= limits + 1e-3).all() and (targets["boxes"] >= 0).all()

@@ -1,0 +1,85 @@
+"""Which images make up which batch: a function of the seed, the epoch and nothing else.
+
+So a run that was stopped goes on with the batch that came next, without reading those before.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+# As torchvision's reference training bins them (references/detection/group_by_aspect_ratio.py).
+ASPECT_RATIOS = 2.0 ** (np.arange(-3, 4) / 3)
+
+
+def aspect_groups(sizes):
+    """Returns (I,) int64: images of one group differ in width / height by less than 1.26.
+
+    Args:
+        sizes: (I, 2) int. Height and width of every image.
+    """
+    heights, widths = np.asarray(sizes).T
+    return np.digitize(widths / heights, ASPECT_RATIOS)
+
+
+def epoch_order(count, batch_size, *, groups, rng):
+    """Draws an order of training images in which each batch has one group, as far as possible.
+
+    What is left of each group is joined to mixed batches; fewer than B images are left out, other
+    ones each time. Images are repeated only if there are fewer than B.
+
+    Args:
+        count: int I >= 1.
+        batch_size: int B.
+        groups: (I,) int. What each image belongs to.
+        rng: np.random.Generator, or None for images one after the other, whatever their group.
+
+    Returns:
+        (N,) int64 in [0, I), N = max(I // B, 1) * B; batch k has the entries from k * B on.
+    """
+    order = np.arange(count)
+    if rng is None:
+        return np.resize(order, max(count // batch_size, 1) * batch_size)
+    rng.shuffle(order)
+    if count < batch_size:
+        return np.resize(order, batch_size)
+    whole, rest = [], []
+    for group in np.unique(groups):
+        members = order[groups[order] == group]
+        full = len(members) // batch_size * batch_size
+        whole.append(members[:full])
+        rest.append(members[full:])
+    ordered = np.concatenate(whole + rest)[: count // batch_size * batch_size]
+    return rng.permutation(ordered.reshape(-1, batch_size)).ravel()
+
+
+def training_positions(
+    count, batch_size, *, groups, seed, shuffle=True, repeat=False, first_step=0
+) -> tf.data.Dataset:
+    """Yields which images to load, batch after batch.
+
+    Args:
+        count, batch_size, groups: as in `epoch_order`.
+        seed: int.
+        shuffle: whether to draw a new order in each epoch.
+        repeat: whether to go on forever. If not, every iteration over the data set is an epoch.
+        first_step: int. Batches to leave out at the beginning.
+
+    Returns:
+        index: () int64 in [0, I).
+        seed: (2,) int32 >= 0, for what is random about this image this time.
+    """
+
+    def draw(number):
+        rng = np.random.default_rng(number)
+        order = epoch_order(count, batch_size, groups=groups, rng=rng if shuffle else None)
+        return order, rng.integers(2**31, size=(len(order), 2), dtype=np.int32)
+
+    def epoch(number):
+        order, seeds = tf.numpy_function(draw, [number], [tf.int64, tf.int32], stateful=False)
+        order, seeds = tf.ensure_shape(order, [None]), tf.ensure_shape(seeds, [None, 2])
+        return tf.data.Dataset.from_tensor_slices((order, seeds))
+
+    steps = max(count // batch_size, 1)
+    numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    numbers = numbers.skip(first_step // steps)
+    epochs = (numbers if repeat else numbers.take(1)).flat_map(epoch)
+    return epochs.skip(first_step % steps * batch_size)

@@ -1,0 +1,84 @@
+"""data/order.py: every image once, batches of one group, any step reached without those before."""
+
+import numpy as np
+import pytest
+
+from keras_maskrcnn.data import order
+
+
+def epoch(count, batch_size, groups=None, seed=0):
+    groups = np.zeros(count, int) if groups is None else np.asarray(groups)
+    rng = np.random.default_rng(seed)
+    return order.epoch_order(count, batch_size, groups=groups, rng=rng)
+
+
+def test_an_epoch_has_each_image_at_most_once_and_leaves_out_fewer_than_a_batch():
+    for count in (4, 5, 6, 7, 23):
+        drawn = epoch(count, 4, groups=np.arange(count) % 3)
+        assert len(drawn) == count // 4 * 4 == len(set(drawn.tolist()))
+
+
+def test_what_is_left_out_differs_between_epochs():
+    missing = {(set(range(5)) - set(epoch(5, 4, seed=seed).tolist())).pop() for seed in range(30)}
+    assert missing == set(range(5))
+
+
+def test_batches_have_one_group_but_for_what_is_left_of_each():
+    groups = np.array([0] * 10 + [1] * 7 + [2] * 3)
+    for seed in range(5):
+        rows = groups[epoch(20, 4, groups, seed)].reshape(-1, 4)
+        pure = sum(len(set(row)) == 1 for row in rows.tolist())
+        assert len(rows) == 5 and pure >= 3  # 2 of group 0 and 1 of group 1
+
+
+def test_mixed_batches_are_not_always_last():
+    groups = np.array([0] * 6 + [1] * 6)
+    places = set()
+    for seed in range(20):
+        rows = groups[epoch(12, 4, groups, seed)].reshape(-1, 4)
+        places.add(next(i for i, row in enumerate(rows.tolist()) if len(set(row)) == 2))
+    assert places == {0, 1, 2}
+
+
+def test_fewer_images_than_a_batch_are_repeated():
+    drawn = epoch(3, 8)
+    assert len(drawn) == 8 and np.bincount(drawn).min() >= 2
+
+
+def test_without_rng_images_come_one_after_the_other():
+    drawn = order.epoch_order(5, 2, groups=np.arange(5), rng=None)
+    assert drawn.tolist() == [0, 1, 2, 3]
+    assert order.epoch_order(2, 3, groups=[0, 0], rng=None).tolist() == [0, 1, 0]
+
+
+def test_aspect_groups_are_torchvisions():
+    sizes = [(100, 100), (100, 125), (100, 127), (125, 100), (100, 300), (300, 100)]
+    # width / height of 1, 1.25, 1.27, 0.8, 3, 0.33; edges at 0.5, 0.63, 0.79, 1, 1.26, 1.59, 2
+    assert order.aspect_groups(sizes).tolist() == [4, 4, 5, 3, 7, 0]
+
+
+def positions(first_step=0, seed=5, **options):
+    options = {"groups": np.arange(7) % 2, "repeat": True, **options}
+    drawn = order.training_positions(7, 2, seed=seed, first_step=first_step, **options)
+    return list(drawn.take(20).as_numpy_iterator())
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 8])
+def test_a_later_step_is_reached_without_those_before(step):
+    whole, rest = positions(), positions(step)
+    for (index, seed), (later, later_seed) in zip(whole[2 * step :], rest, strict=False):
+        assert index == later and seed.tolist() == later_seed.tolist()
+
+
+def test_epochs_and_seeds_differ_but_runs_repeat():
+    first, again, other = positions(), positions(), positions(seed=6)
+    assert [int(i) for i, _ in first] == [int(i) for i, _ in again]
+    assert [int(i) for i, _ in first] != [int(i) for i, _ in other]
+    assert [int(i) for i, _ in first[:6]] != [int(i) for i, _ in first[6:12]]
+    assert len({tuple(seed) for _, seed in first}) == 20
+
+
+def test_each_iteration_over_one_epoch_draws_anew():
+    drawn = order.training_positions(7, 2, groups=np.zeros(7, int), seed=0)
+    epochs = [[int(i) for i, _ in drawn.as_numpy_iterator()] for _ in range(4)]
+    assert all(len(e) == 6 for e in epochs) and len({tuple(e) for e in epochs}) > 1
