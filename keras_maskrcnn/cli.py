@@ -40,9 +40,7 @@ def train(options):
     overrides = _config_overrides(options, leave_out=("proposals",))
     if options.proposals:
         overrides["proposals"] = "precomputed"
-    if options.image_size:
-        overrides["image_min_side"] = options.image_size
-        overrides.setdefault("image_max_side", round(options.image_size * 1333 / 800))
+    _set_image_size(overrides, options.image_size)
     config = preset_config(
         options.preset, num_classes=dataset.num_classes, class_names=dataset.class_names,
         category_ids=dataset.category_ids, **overrides,
@@ -140,6 +138,12 @@ def _freeze(model, names):
             raise ValueError(f"networks are {', '.join(NETWORKS)}. Received: freeze={name!r}.")
         if name in model.networks:
             model.networks[name].trainable = False
+
+
+def _set_image_size(overrides, side):
+    if side:
+        overrides["image_min_side"] = side
+        overrides.setdefault("image_max_side", round(side * 1333 / 800))
 
 
 def evaluate(options):
@@ -244,6 +248,55 @@ def import_weights(options):
         print(f"Wrote {options.output}.")
 
 
+def validate(options):
+    """Reports what is wrong with a data set; status 1 if training would fail. Can repair a copy."""
+    from keras_maskrcnn.data import DataError, doctor, doctor_report
+    from keras_maskrcnn.networks import STRIDES, anchor_sizes
+
+    files = {}
+    if options.output:
+        files = {k: os.path.join(options.output, f"report.{k}") for k in ("json", "html")}
+    for path in files.values():
+        _refuse_existing(path, options.overwrite)
+    if options.fix:
+        if os.path.exists(options.fix) and os.path.samefile(options.fix, options.annotations):
+            raise ValueError(f"--fix must not be --annotations. Received: fix={options.fix!r}.")
+        _refuse_existing(options.fix, options.overwrite, "fix")
+    overrides = _config_overrides(options)
+    _set_image_size(overrides, options.image_size)
+    config = preset_config(options.preset, **overrides)
+    anchors = dict(
+        min_side=config.image_min_side, max_side=config.image_max_side,
+        resize_rule=config.resize_rule, padding_multiple=config.padding_multiple,
+        strides=tuple(STRIDES[config.neck].values()), anchor_sizes=anchor_sizes(config),
+        anchor_ratios=config.anchor_ratios, anchor_rule=config.anchor_rule,
+    )  # fmt: skip
+    found, report = doctor.examine(
+        options.images, options.annotations, max_instances=options.max_instances,
+        anchors=anchors, progress=lambda images: _progress(images, options),
+    )  # fmt: skip
+    if not options.quiet:
+        print(doctor_report.text(report))
+    if files:
+        os.makedirs(options.output, exist_ok=True)
+        with open(files["html"], "w", encoding="utf-8") as file:
+            file.write(doctor_report.page(report, found))
+    if options.fix:
+        content, report["repairs"] = doctor.repair(found)
+        with open(f"{options.fix}.part", "w", encoding="utf-8") as file:
+            json.dump(content, file)
+        os.replace(file.name, options.fix)
+        if not options.quiet:
+            print("\n".join([f"\n{len(report['repairs'])} repairs:", *report["repairs"]]))
+            print(f"Wrote {options.fix}.")
+    if files:
+        with open(files["json"], "w", encoding="utf-8") as file:
+            json.dump(report, file, indent=1)
+    errors = [problem.line for problem in found.problems if problem.severity == doctor.ERROR]
+    if errors:
+        raise DataError(f"{len(errors)} errors for which training would fail, first: {errors[0]}")
+
+
 # Flags
 
 
@@ -331,6 +384,24 @@ def _import_flags(values):
     _define_config(define, _DATA_FIELDS)
 
 
+def _validate_flags(values):
+    define = _Definer(values)
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "COCO json", required=True)
+    define.string("output", None, "folder for report.json and report.html")
+    define.string("fix", None, "COCO json to write, a repaired copy")
+    define.string(
+        "preset",
+        "mask_rcnn_resnet50_fpn",
+        "whose resizing and anchors objects are measured against",
+    )
+    define.integer("image_size", None, "shorter side in pixels; the longer side's limit follows")
+    define.integer("max_instances", None, "slots for the instances of an image in a batch")
+    define.boolean("overwrite", False, "replace an existing --fix and the reports in --output")
+    fields = ("image_min_side", "image_max_side", "anchor_sizes", "anchor_ratios")
+    _define_inference_config(define, fields)
+
+
 COMMANDS = {
     "train": (train, _train_flags),
     "evaluate": (evaluate, _evaluate_flags),
@@ -338,6 +409,7 @@ COMMANDS = {
     "predict": (predict, _predict_flags),
     "export": (export, _export_flags),
     "import-weights": (import_weights, _import_flags),
+    "validate": (validate, _validate_flags),
 }
 
 
@@ -447,9 +519,9 @@ def _require_suffix(name, path):
         raise ValueError(f"a model file ends in .keras. Received: {name}={path!r}.")
 
 
-def _refuse_existing(path, overwrite):
+def _refuse_existing(path, overwrite, flag="output"):
     if os.path.exists(path) and not overwrite:
-        raise FileExistsError(f"{path} exists; pass --overwrite or another --output.")
+        raise FileExistsError(f"{path} exists; pass --overwrite or another --{flag}.")
 
 
 def _check_output(output, resume):

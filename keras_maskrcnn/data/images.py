@@ -100,7 +100,7 @@ def size_error(path, actual, expected):
     return DataError(
         f"{path}: the json says width={expected[1]}, height={expected[0]}."
         f" Received: width={actual[1]}, height={actual[0]}.{hint}",
-        "image size",
+        "size mismatch",
     )
 
 
