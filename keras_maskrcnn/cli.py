@@ -17,6 +17,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _MONITORED = {
     "masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000",
 }  # fmt: skip
+_REPAIRS_SHOWN = 20
 _DATA_FIELDS = ("num_classes", "class_names", "category_ids")
 _PROPOSAL_FIELDS = ("image_min_side", "image_max_side", "test_pre_nms", "test_proposals")
 _INFERENCE_FIELDS = (
@@ -281,20 +282,34 @@ def validate(options):
         os.makedirs(options.output, exist_ok=True)
         with open(files["html"], "w", encoding="utf-8") as file:
             file.write(doctor_report.page(report, found))
-    if options.fix:
-        content, report["repairs"] = doctor.repair(found)
-        with open(f"{options.fix}.part", "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        os.replace(file.name, options.fix)
-        if not options.quiet:
-            print("\n".join([f"\n{len(report['repairs'])} repairs:", *report["repairs"]]))
-            print(f"Wrote {options.fix}.")
-    if files:
-        with open(files["json"], "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=1)
+    try:
+        if options.fix:
+            report["repairs"] = _write_repaired(options.fix, found, options)
+    finally:
+        if files:
+            with open(files["json"], "w", encoding="utf-8") as file:
+                json.dump(report, file, indent=1)
     errors = [problem.line for problem in found.problems if problem.severity == doctor.ERROR]
     if errors:
-        raise DataError(f"{len(errors)} errors for which training would fail, first: {errors[0]}")
+        count = f"errors={len(errors)}, the first of them: {errors[0]}"
+        raise DataError(f"training would fail. Received: {count}")
+
+
+def _write_repaired(path, found, options):
+    """Writes the repaired copy in one step, and returns a list of what was repaired."""
+    from keras_maskrcnn.data import doctor
+
+    content, repairs = doctor.repair(found)
+    with open(f"{path}.part", "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    os.replace(file.name, path)
+    if not options.quiet:
+        print(f"\n{len(repairs)} repairs:")
+        print("\n".join(f"  {line}" for line in repairs[:_REPAIRS_SHOWN]))
+        if len(repairs) > _REPAIRS_SHOWN:
+            print("  ... (--output=DIR lists all in report.json)")
+        print(f"Wrote {path}.")
+    return repairs
 
 
 # Flags

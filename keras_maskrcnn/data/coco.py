@@ -432,7 +432,7 @@ def read_segmentation(segmentation, height, width, where):
         expected = "segmentation must be a list of polygons, or an object of size and counts"
         raise error(expected, "segmentation")
     if segmentation["size"] != [height, width]:
-        raise error(f"segmentation must have the image's size {[height, width]}", "rle size")
+        raise error(f"segmentation must have the image's size {[height, width]}", "RLE size")
     counts = segmentation["counts"]
     if isinstance(counts, str):
         counts = counts.encode("utf-8", "surrogatepass")
@@ -443,7 +443,7 @@ def read_segmentation(segmentation, height, width, where):
     area = height * width
     whole = runs is not None and runs.dtype.kind in "iu"
     if not whole or runs.min() < 0 or runs.max() > area or runs.sum() != area:
-        raise error("counts must be run lengths that cover the image exactly", "rle counts")
+        raise error("counts must be run lengths that cover the image exactly", "RLE counts")
     if isinstance(counts, list):
         counts = mask_api.frPyObjects(segmentation, height, width)["counts"]
     return counts, 0

@@ -4,6 +4,7 @@
 data/images.py, so that there is an error here if and only if reading would raise there.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import os
@@ -557,9 +558,11 @@ def repair(found):
         except DataError:
             actions.append(f"category {category.get('id')!r}: removed")
     bad, images = found.bad_images(), []
+    index = [_image(found, annotation) for annotation in found.content["annotations"]]
+    counts = collections.Counter(index)
     for i, image in enumerate(found.content["images"]):
         if i in bad:
-            actions.append(f"image {image.get('id')!r}: removed, with its annotations")
+            actions.append(f"image {image.get('id')!r}: removed, with {counts[i]} annotations")
         else:
             images.append(image)
     if not images or not categories:
@@ -571,7 +574,9 @@ def repair(found):
     seen, annotations = set(), []
     ids = [a.get("id") for a in found.content["annotations"]]
     next_id = max((i for i in ids if type(i) is int), default=0) + 1
-    for annotation in found.content["annotations"]:
+    for i, annotation in zip(index, found.content["annotations"], strict=True):
+        if i in bad:
+            continue
         name = f"annotation {annotation.get('id')!r}"
         repaired, done = _repair_annotation(found, annotation, usable)
         if repaired is not None:

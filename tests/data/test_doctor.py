@@ -185,10 +185,10 @@ ERRORS = {
         broken(segmentation="mask.png"), "segmentation", "a list of polygons, or an object of"
     ),
     "turned run lengths": (
-        runs([600], (WIDTH, HEIGHT)), "rle size", r"must have the image's size \[20, 30\]"
+        runs([600], (WIDTH, HEIGHT)), "RLE size", r"must have the image's size \[20, 30\]"
     ),
-    "too few run lengths": (runs([100, 20]), "rle counts", "that cover the image exactly"),
-    "broken run lengths": (runs("P"), "rle counts", "that cover the image exactly"),
+    "too few run lengths": (runs([100, 20]), "RLE counts", "that cover the image exactly"),
+    "broken run lengths": (runs("P"), "RLE counts", "that cover the image exactly"),
     "broken json": (no_json, "json", "a.json: cannot be read as json."),
     "list missing": (replaced(annotations={}), "json", "with a list of objects 'annotations'."),
     "no images": (replaced(images=[]), "json", "a.json: there are no images."),
@@ -280,7 +280,9 @@ def errors(found):
 
 
 def test_a_sound_data_set_has_no_problem_but_its_size(tmp_path):
-    found, report = doctor.examine(*make(tmp_path))
+    seen = []
+    found, report = doctor.examine(*make(tmp_path), progress=lambda i: seen.extend(i) or i)
+    assert seen == [0, 1]
     assert {p.kind for p in found.problems} == {"rare class"}
     assert report["severities"] == {"error": 0, "dropped": 0, "warning": 2}
     assert report["counts"] == {"images": 2, "annotations": 3, "categories": 2}
@@ -469,7 +471,7 @@ def test_anchors_that_fit_few_instances_are_a_warning(tmp_path):
         ("annotation without id", {"id": 3}, "annotation 1.5: id is now 3"),
         ("empty mask", None, "annotation 3: removed, as it has no usable mask"),
         ("unknown category", None, "annotation 3: removed"),
-        ("missing image", None, "image 10: removed, with its annotations"),
+        ("missing image", None, "image 10: removed, with 1 annotations"),
     ],
 )
 def test_what_a_repair_does_and_says(tmp_path, name, fields, action):
@@ -536,7 +538,9 @@ def test_the_command_writes_reports_and_a_repaired_copy(tmp_path, capsys):
     ]
     assert run(folder, path, *flags) == 1
     printed = capsys.readouterr()
-    assert printed.err.startswith("keras-maskrcnn validate: 1 errors for which training would fail")
+    assert printed.err.startswith(
+        "keras-maskrcnn validate: training would fail. Received: errors=1"
+    )
     assert printed.err.count("\n") == 1 and "annotation 3: bbox must be" in printed.err
     assert "training would fail" in printed.out and "bbox is now the mask's extent" in printed.out
     report = json.loads((output / "report.json").read_text())
@@ -581,8 +585,9 @@ def test_the_command_refuses(tmp_path, capsys, flag, line):
 def test_a_json_that_is_missing_is_one_line(tmp_path, capsys):
     assert run(tmp_path, tmp_path / "none.json", "--quiet") == 1
     assert "none.json: cannot be read as json" in capsys.readouterr().err
-    assert run(tmp_path, tmp_path / "none.json", f"--fix={tmp_path / 'none.json'}") == 1
-    assert not (tmp_path / "none.json").exists()
+    flags = [f"--fix={tmp_path / 'none.json'}", f"--output={tmp_path / 'out'}"]
+    assert run(tmp_path, tmp_path / "none.json", *flags) == 1
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["report.html", "report.json"]
     assert cli.run(["validate", "--annotations=a.json"]) == 2
 
 
