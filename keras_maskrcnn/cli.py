@@ -256,7 +256,7 @@ def validate(options):
 
     files = {}
     if options.output:
-        files = {k: os.path.join(options.output, f"report.{k}") for k in ("json", "html")}
+        files = {end: os.path.join(options.output, f"report.{end}") for end in ("json", "html")}
     for path in files.values():
         _refuse_existing(path, options.overwrite)
     if options.fix:

@@ -215,7 +215,9 @@ def read_json(path):
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as json. Received: {error}.", "json") from error
+        raise DataError(
+            f"{path}: cannot be read as json. Received: {error}.", "broken json"
+        ) from error
 
 
 # One entry at a time, so that data/doctor.py can go on where this module stops at the first error.
@@ -229,10 +231,10 @@ def list_errors(content, source):
             yield DataError(
                 f"{source}: a COCO json is an object with a list of objects {key!r}."
                 f" Received: {reprlib.repr(content if entries is None else entries)}.",
-                "json",
+                "broken json",
             )
         elif key == "images" and not entries:
-            yield DataError(f"{source}: there are no images. Received: images=[].", "json")
+            yield DataError(f"{source}: there are no images. Received: images=[].", "broken json")
 
 
 def read_category(category, names, path):
@@ -241,7 +243,7 @@ def read_category(category, names, path):
     if not _is_integer(identity) or identity in names:
         raise DataError(
             f"{path}: every category needs an integer id of its own. Received: id={identity!r}.",
-            "category id",
+            "broken category id",
         )
     names[identity] = str(category.get("name", identity))
 
@@ -250,9 +252,8 @@ def order_categories(names, category_ids, path):
     """Returns the ids in the order of the labels: `category_ids`, or ascending if that is None."""
     ids = tuple(sorted(names) if category_ids is None else category_ids)
     if not ids or len(set(ids)) < len(ids):
-        raise DataError(
-            f"{path}: category ids must be distinct, at least one. Received: {ids}.", "category id"
-        )
+        line = f"{path}: category ids must be distinct, at least one. Received: {ids}."
+        raise DataError(line, "broken category id")
     return ids
 
 
@@ -276,7 +277,7 @@ def image_errors(image, where):
     name, size = image.get("file_name"), (image.get("height"), image.get("width"))
     if not isinstance(name, str) or not name or "\0" in name:
         yield DataError(
-            f"{where}: file_name must be a path. Received: file_name={name!r}.", "file name"
+            f"{where}: file_name must be a path. Received: file_name={name!r}.", "broken file name"
         )
     elif os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == os.pardir:
         yield DataError(
@@ -293,7 +294,7 @@ def image_errors(image, where):
         yield DataError(
             f"{where}: height and width must {expected}."
             f" Received: height={size[0]!r}, width={size[1]!r}.",
-            "image size",
+            "broken image size",
         )
 
 
@@ -316,7 +317,8 @@ def reference_errors(annotation, where, image_of, label_of):
             yield DataError(f"{where}: unknown {key}. Received: {key}={value!r}.", kind)
     if annotation.get("iscrowd") not in (0, 1, None):
         value = reprlib.repr(annotation["iscrowd"])
-        yield DataError(f"{where}: iscrowd must be 0 or 1. Received: iscrowd={value}.", "iscrowd")
+        line = f"{where}: iscrowd must be 0 or 1. Received: iscrowd={value}."
+        yield DataError(line, "broken iscrowd")
 
 
 def read_annotation(annotation, where, image_of, sizes, label_of, drop):
@@ -398,7 +400,7 @@ def read_box(bbox, height, width, where):
         raise DataError(
             f"{where}: bbox must be 4 finite numbers [x, y, width, height]."
             f" Received: bbox={reprlib.repr(bbox)}.",
-            "bbox",
+            "broken bbox",
         )
     x, y, w, h = numbers.tolist()
     right, bottom = float(width), float(height)
@@ -418,7 +420,7 @@ def read_segmentation(segmentation, height, width, where):
         polygons = [_numbers(polygon) for polygon in segmentation]
         if any(polygon is None or len(polygon) % 2 for polygon in polygons):
             expected = "segmentation must be polygons [x1, y1, x2, y2, ...] of finite numbers"
-            raise error(expected, "polygon")
+            raise error(expected, "broken polygon")
         # pycocotools walks along every edge: 1e18 would take all memory before it fails.
         reach = max(height, width)
         if any(p.size and (p.min() < -reach or p.max() > 2 * reach) for p in polygons):
@@ -430,7 +432,7 @@ def read_segmentation(segmentation, height, width, where):
         return merged["counts"], len(polygons) - len(long)
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
         expected = "segmentation must be a list of polygons, or an object of size and counts"
-        raise error(expected, "segmentation")
+        raise error(expected, "broken segmentation")
     if segmentation["size"] != [height, width]:
         raise error(f"segmentation must have the image's size {[height, width]}", "RLE size")
     counts = segmentation["counts"]
@@ -443,7 +445,7 @@ def read_segmentation(segmentation, height, width, where):
     area = height * width
     whole = runs is not None and runs.dtype.kind in "iu"
     if not whole or runs.min() < 0 or runs.max() > area or runs.sum() != area:
-        raise error("counts must be run lengths that cover the image exactly", "RLE counts")
+        raise error("counts must be run lengths that cover the image exactly", "broken RLE")
     if isinstance(counts, list):
         counts = mask_api.frPyObjects(segmentation, height, width)["counts"]
     return counts, 0

@@ -200,7 +200,7 @@ def _examine_images(found):
         errors = list(coco.image_errors(image, where))
         for error in errors:
             found.add_error(error, image=i)
-        has_size = all(error.kind != "image size" for error in errors)
+        has_size = all(error.kind != "broken image size" for error in errors)
         found.sizes.append((image["height"], image["width"]) if has_size else None)
         if isinstance(image.get("file_name"), str):
             other = first.setdefault(os.path.normpath(image["file_name"]), i)
@@ -220,7 +220,7 @@ def _decode_images(found, progress):
         except DataError as error:
             return error
 
-    kinds = ("file name", "path outside the folder")
+    kinds = ("broken file name", "path outside the folder")
     unnamed = {problem.image for problem in found.problems if problem.kind in kinds}
     indices = [i for i in range(len(found.sizes)) if i not in unnamed]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -482,14 +482,14 @@ def _measure_sizes(found, anchors):
     bins = np.searchsorted(SIZE_BINS, sides, side="right") - 1
 
     def row(low, high, chosen):
-        found_iou = overlaps[chosen]
+        best = overlaps[chosen]
         return {
             "from": low,
             "to": high,
-            "instances": len(found_iou),
-            "recall_0.7": float((found_iou >= 0.7).mean()),
-            "recall_0.5": float((found_iou >= 0.5).mean()),
-            "mean_iou": float(found_iou.mean()),
+            "instances": len(best),
+            "recall_0.7": float((best >= 0.7).mean()),
+            "recall_0.5": float((best >= 0.5).mean()),
+            "mean_iou": float(best.mean()),
         }
 
     ends = [*SIZE_BINS[1:], None]
@@ -595,12 +595,12 @@ def repair(found):
 def _repair_annotation(found, annotation, image_of):
     """Returns a repaired copy, None if there is nothing to repair, and a list of what was done."""
     repaired, done = dict(annotation), []
-    if repaired.get("bbox") is None:
+    if repaired.get("bbox") is None and not repaired.get("iscrowd"):
         repaired["bbox"] = [0, 0, 0, 0]  # the mask's extent follows
     if any(coco.reference_errors(repaired, "", image_of, found.label_of)):
         return None, ["removed"]
     if repaired.get("iscrowd"):
-        return dict(annotation), []
+        return repaired, []
     size = found.sizes[image_of[repaired["image_id"]]]
     try:
         counts, short = coco.read_segmentation(repaired["segmentation"], *size, "")

@@ -22,6 +22,7 @@ from keras_maskrcnn.data.images import DataError, read_sized
 
 PICTURES = 12
 PICTURE_SIDE = 320  # pixels, the longer side
+ROWS = 30  # of a table in the text; the page has all
 LISTED = 200  # lines on the page; report.json has all
 
 
@@ -32,8 +33,10 @@ def text(report) -> str:
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in [header, *rows]
+            for row in [header, *rows[:ROWS]]
         ]
+        if len(rows) > ROWS:
+            lines.append(f"... and {len(rows) - ROWS} more")
         parts.append("\n".join([f"{title}:", *("  " + line for line in lines)]))
     return "\n\n".join(parts)
 

@@ -129,13 +129,13 @@ ERRORS = {
         changed("images", 1, file_name="/etc/passwd"), "path outside the folder", "image 10: "
     ),
     "no file name": (
-        changed("images", 1, file_name=...), "file name", "image 10: .* file_name=None."
+        changed("images", 1, file_name=...), "broken file name", "image 10: .* file_name=None."
     ),
     "size of zero": (
-        changed("images", 1, height=0), "image size", "image 10: .*Received: height=0, width=30."
+        changed("images", 1, height=0), "broken image size", "image 10: .* height=0, width=30."
     ),
     "huge size": (
-        changed("images", 1, height=10**30), "image size", "a product of at most 178956970"
+        changed("images", 1, height=10**30), "broken image size", "a product of at most 178956970"
     ),
     "image id twice": (
         changed("images", 1, id=9), "duplicate image id", "image 9: two images have this id."
@@ -144,12 +144,12 @@ ERRORS = {
         changed("images", 1, id=None), "image without id", "every image needs an id"
     ),
     "category id twice": (
-        changed("categories", 1, id=7), "category id", "an integer id of its own. Received: id=7."
+        changed("categories", 1, id=7), "broken category id", "an integer id .* Received: id=7."
     ),
     "category without id": (
-        changed("categories", 1, id=...), "category id", "of its own. Received: id=None."
+        changed("categories", 1, id=...), "broken category id", "of its own. Received: id=None."
     ),
-    "no categories": (replaced(categories=[]), "category id", "must be distinct, at least one"),
+    "no categories": (replaced(categories=[]), "broken category id", "distinct, at least one"),
     "annotation id twice": (
         broken(id=1), "duplicate annotation id", "annotation 1: two annotations have this id."
     ),
@@ -165,35 +165,39 @@ ERRORS = {
     "no segmentation": (
         broken(segmentation=None), "missing field", "annotation 3: segmentation is missing."
     ),
-    "NaN in box": (
-        broken(bbox=[4, 5, NAN, 6]), "bbox", r"annotation 3: bbox must be 4 finite .*\[4, 5, nan,"
+    "crowd without bbox": (
+        broken(iscrowd=1, bbox=None), "missing field", "annotation 3: bbox is missing."
     ),
-    "inf in box": (broken(bbox=[4, 5, INF, 6]), "bbox", "annotation 3: bbox must be 4 finite"),
-    "three numbers": (broken(bbox=[4, 5, 6]), "bbox", r"Received: bbox=\[4, 5, 6\]."),
-    "iscrowd as text": (broken(iscrowd="0"), "iscrowd", "annotation 3: iscrowd must be 0 or 1."),
+    "NaN in box": (
+        broken(bbox=[4, 5, NAN, 6]), "broken bbox", r"annotation 3: bbox must be .*\[4, 5, nan,"
+    ),
+    "inf in box": (broken(bbox=[4, 5, INF, 6]), "broken bbox", "annotation 3: bbox must be 4"),
+    "three numbers": (broken(bbox=[4, 5, 6]), "broken bbox", r"Received: bbox=\[4, 5, 6\]."),
+    "iscrowd as text": (broken(iscrowd="0"), "broken iscrowd", "annotation 3: iscrowd must be"),
     "odd polygon": (
-        broken(segmentation=[[4, 5, 14, 5, 14, 11, 4]]), "polygon", "annotation 3: .*must be polyg"
+        broken(segmentation=[[4, 5, 14, 5, 14, 11, 4]]), "broken polygon", "annotation 3: .* polygons"
     ),
     "NaN in polygon": (
-        broken(segmentation=[[4, 5, 14, 5, 14, NAN]]), "polygon", "of finite numbers. Received: "
+        broken(segmentation=[[4, 5, 14, 5, 14, NAN]]), "broken polygon", "of finite numbers. "
     ),
     "far polygon": (
         broken(segmentation=[[4, 5, 1e18, 5, 14, 11]]), "polygon outside the image",
         "annotation 3: polygon far outside the image.",
     ),
     "mask as text": (
-        broken(segmentation="mask.png"), "segmentation", "a list of polygons, or an object of"
+        broken(segmentation="mask.png"), "broken segmentation", "a list of polygons, or an object"
     ),
     "turned run lengths": (
         runs([600], (WIDTH, HEIGHT)), "RLE size", r"must have the image's size \[20, 30\]"
     ),
-    "too few run lengths": (runs([100, 20]), "RLE counts", "that cover the image exactly"),
-    "broken run lengths": (runs("P"), "RLE counts", "that cover the image exactly"),
-    "broken json": (no_json, "json", "a.json: cannot be read as json."),
-    "list missing": (replaced(annotations={}), "json", "with a list of objects 'annotations'."),
-    "no images": (replaced(images=[]), "json", "a.json: there are no images."),
+    "too few run lengths": (runs([100, 20]), "broken RLE", "that cover the image exactly"),
+    "broken run lengths": (runs("P"), "broken RLE", "that cover the image exactly"),
+    "broken json": (no_json, "broken json", "a.json: cannot be read as json."),
+    "list missing": (replaced(annotations={}), "broken json", "a list of objects 'annotations'."),
+    "no images": (replaced(images=[]), "broken json", "a.json: there are no images."),
     "entry of text": (
-        lambda content, folder: content["annotations"].append("x"), "json", "list of objects 'anno"
+        lambda content, folder: content["annotations"].append("x"), "broken json",
+        "a list of objects 'annotations'.",
     ),
 }  # fmt: skip
 DROPS = {
@@ -350,18 +354,29 @@ def test_all_problems_are_found_at_once(tmp_path):
     found, _ = doctor.examine(folder, path)
     kinds = sorted(p.kind for p in found.problems if p.severity == "error")
     assert kinds == [
-        "bbox", "duplicate annotation id", "image size", "iscrowd", "missing image",
-        "path outside the folder", "polygon", "unknown category", "unknown category",
+        "broken bbox", "broken image size", "broken iscrowd", "broken polygon",
+        "duplicate annotation id", "missing image", "path outside the folder", "unknown category",
+        "unknown category",
     ]  # fmt: skip
 
 
-def test_files_outside_of_the_folder_are_not_opened(tmp_path):
-    (tmp_path / "in").mkdir()
-    write_image(tmp_path / "10.png")
-    folder, path = make(tmp_path / "in", "path upwards")
+def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(doctor, "read_sized", lambda path, size: opened.append(path))
+    found, _ = doctor.examine(*make(tmp_path, "path upwards"))
+    assert opened == [str(tmp_path / "9.png")]
+    assert found.bad_images() == {1}  # whose annotations have no picture either
+
+
+def test_a_long_table_is_cut_in_the_text_and_whole_on_the_page(tmp_path):
+    folder, path = make(tmp_path)
+    content = sound()
+    content["categories"] += [{"id": i, "name": f"class {i}"} for i in range(100, 150)]
+    path.write_text(json.dumps(content))
     found, report = doctor.examine(folder, path)
-    assert found.bad_images() == {1}
-    assert "10.png" not in re.sub("<li>.*", "", doctor_report.page(report, found))
+    shown, page = doctor_report.text(report), doctor_report.page(report, found)
+    assert "... and 22 more" in shown and "class 149" not in shown
+    assert "<td>class 149</td>" in page
 
 
 # The numbers.
@@ -519,7 +534,7 @@ def test_the_page_shows_at_most_twelve_pictures_of_the_worst(tmp_path):
         '<img alt="" src="data:image/png;base64,[^"]+">.*?<b>(.*?)</b>', page, re.S
     )
     assert len(figures) == 12
-    assert figures[0] == "bbox" and "box and mask disagree" in figures
+    assert figures[0] == "broken bbox" and "box and mask disagree" in figures
     assert "src=" not in re.sub('src="data:', "", page)  # nothing is loaded from elsewhere
 
 
