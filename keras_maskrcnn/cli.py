@@ -17,6 +17,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _MONITORED = {
     "masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000",
 }  # fmt: skip
+_REPAIRS_SHOWN = 20
 _DATA_FIELDS = ("num_classes", "class_names", "category_ids")
 _PROPOSAL_FIELDS = ("image_min_side", "image_max_side", "test_pre_nms", "test_proposals")
 _INFERENCE_FIELDS = (
@@ -40,9 +41,7 @@ def train(options):
     overrides = _config_overrides(options, leave_out=("proposals",))
     if options.proposals:
         overrides["proposals"] = "precomputed"
-    if options.image_size:
-        overrides["image_min_side"] = options.image_size
-        overrides.setdefault("image_max_side", round(options.image_size * 1333 / 800))
+    _set_image_size(overrides, options.image_size)
     config = preset_config(
         options.preset, num_classes=dataset.num_classes, class_names=dataset.class_names,
         category_ids=dataset.category_ids, **overrides,
@@ -140,6 +139,12 @@ def _freeze(model, names):
             raise ValueError(f"networks are {', '.join(NETWORKS)}. Received: freeze={name!r}.")
         if name in model.networks:
             model.networks[name].trainable = False
+
+
+def _set_image_size(overrides, side):
+    if side:
+        overrides["image_min_side"] = side
+        overrides.setdefault("image_max_side", round(side * 1333 / 800))
 
 
 def evaluate(options):
@@ -244,6 +249,69 @@ def import_weights(options):
         print(f"Wrote {options.output}.")
 
 
+def validate(options):
+    """Reports what is wrong with a data set; status 1 if training would fail. Can repair a copy."""
+    from keras_maskrcnn.data import DataError, doctor, doctor_report
+    from keras_maskrcnn.networks import STRIDES, anchor_sizes
+
+    files = {}
+    if options.output:
+        files = {end: os.path.join(options.output, f"report.{end}") for end in ("json", "html")}
+    for path in files.values():
+        _refuse_existing(path, options.overwrite)
+    if options.fix:
+        if os.path.exists(options.fix) and os.path.samefile(options.fix, options.annotations):
+            raise ValueError(f"--fix must not be --annotations. Received: fix={options.fix!r}.")
+        _refuse_existing(options.fix, options.overwrite, "fix")
+    overrides = _config_overrides(options)
+    _set_image_size(overrides, options.image_size)
+    config = preset_config(options.preset, **overrides)
+    anchors = dict(
+        min_side=config.image_min_side, max_side=config.image_max_side,
+        resize_rule=config.resize_rule, padding_multiple=config.padding_multiple,
+        strides=tuple(STRIDES[config.neck].values()), anchor_sizes=anchor_sizes(config),
+        anchor_ratios=config.anchor_ratios, anchor_rule=config.anchor_rule,
+    )  # fmt: skip
+    found, report = doctor.examine(
+        options.images, options.annotations, max_instances=options.max_instances,
+        anchors=anchors, progress=lambda images: _progress(images, options),
+    )  # fmt: skip
+    if not options.quiet:
+        print(doctor_report.text(report))
+    if files:
+        os.makedirs(options.output, exist_ok=True)
+        with open(files["html"], "w", encoding="utf-8") as file:
+            file.write(doctor_report.page(report, found))
+    try:
+        if options.fix:
+            report["repairs"] = _write_repaired(options.fix, found, options)
+    finally:
+        if files:
+            with open(files["json"], "w", encoding="utf-8") as file:
+                json.dump(report, file, indent=1)
+    errors = [problem.line for problem in found.problems if problem.severity == doctor.ERROR]
+    if errors:
+        count = f"errors={len(errors)}, the first of them: {errors[0]}"
+        raise DataError(f"training would fail. Received: {count}")
+
+
+def _write_repaired(path, found, options):
+    """Writes the repaired copy in one step, and returns a list of what was repaired."""
+    from keras_maskrcnn.data import doctor
+
+    content, repairs = doctor.repair(found)
+    with open(f"{path}.part", "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    os.replace(file.name, path)
+    if not options.quiet:
+        print(f"\n{len(repairs)} repairs:")
+        print("\n".join(f"  {line}" for line in repairs[:_REPAIRS_SHOWN]))
+        if len(repairs) > _REPAIRS_SHOWN:
+            print("  ... (--output=DIR lists all in report.json)")
+        print(f"Wrote {path}.")
+    return repairs
+
+
 # Flags
 
 
@@ -331,6 +399,24 @@ def _import_flags(values):
     _define_config(define, _DATA_FIELDS)
 
 
+def _validate_flags(values):
+    define = _Definer(values)
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "COCO json", required=True)
+    define.string("output", None, "folder for report.json and report.html")
+    define.string("fix", None, "COCO json to write, a repaired copy")
+    define.string(
+        "preset",
+        "mask_rcnn_resnet50_fpn",
+        "whose resizing and anchors objects are measured against",
+    )
+    define.integer("image_size", None, "shorter side in pixels; the longer side's limit follows")
+    define.integer("max_instances", None, "slots for the instances of an image in a batch")
+    define.boolean("overwrite", False, "replace an existing --fix and the reports in --output")
+    fields = ("image_min_side", "image_max_side", "anchor_sizes", "anchor_ratios")
+    _define_inference_config(define, fields)
+
+
 COMMANDS = {
     "train": (train, _train_flags),
     "evaluate": (evaluate, _evaluate_flags),
@@ -338,6 +424,7 @@ COMMANDS = {
     "predict": (predict, _predict_flags),
     "export": (export, _export_flags),
     "import-weights": (import_weights, _import_flags),
+    "validate": (validate, _validate_flags),
 }
 
 
@@ -447,9 +534,9 @@ def _require_suffix(name, path):
         raise ValueError(f"a model file ends in .keras. Received: {name}={path!r}.")
 
 
-def _refuse_existing(path, overwrite):
+def _refuse_existing(path, overwrite, flag="output"):
     if os.path.exists(path) and not overwrite:
-        raise FileExistsError(f"{path} exists; pass --overwrite or another --output.")
+        raise FileExistsError(f"{path} exists; pass --overwrite or another --{flag}.")
 
 
 def _check_output(output, resume):

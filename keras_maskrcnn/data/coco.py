@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data.images import DataError, check_sizes, read_image, size_error
+from keras_maskrcnn.data.images import MAX_PIXELS, DataError, check_sizes, read_sized
 from keras_maskrcnn.ops import rle
 
 MIN_BOX_SIDE = 1e-3  # pixels; below, a box has no area to learn from
@@ -90,11 +90,7 @@ class CocoDataset:
 
     def load_image(self, index) -> np.ndarray:
         """Reads one image as (H, W, 3) uint8 RGB."""
-        path = os.path.join(self.images, self.file_names[index])
-        image = read_image(path)
-        if image.shape[:2] != self.sizes[index]:
-            raise size_error(path, image.shape[:2], self.sizes[index])
-        return image
+        return read_sized(os.path.join(self.images, self.file_names[index]), self.sizes[index])
 
     def load(self, index) -> dict[str, np.ndarray]:
         """Reads one image with its n instances.
@@ -167,7 +163,7 @@ def coco_dict(
     if mask_size < 1:
         raise ValueError(f"mask_size must be positive. Received: mask_size={mask_size}.")
     images = os.fspath(images)
-    _check_lists(content, source)
+    _raise_first(list_errors(content, source))
     names, ids = _read_categories(content, source, category_ids)
     image_ids, file_names, sizes = _read_images(content, source)
     if check_images:
@@ -221,32 +217,151 @@ def read_json(path):
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as json. Received: {error}.") from error
+        raise DataError(
+            f"{path}: cannot be read as json. Received: {error}.", "broken json"
+        ) from error
 
 
-def _check_lists(content, source):
+# One entry at a time, so that data/doctor.py can go on where this module stops at the first error.
+
+
+def list_errors(content, source):
+    """Yields a DataError for each list that a COCO json needs and `content` lacks."""
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-            raise DataError(
+            yield DataError(
                 f"{source}: a COCO json is an object with a list of objects {key!r}."
-                f" Received: {reprlib.repr(content if entries is None else entries)}."
+                f" Received: {reprlib.repr(content if entries is None else entries)}.",
+                "broken json",
             )
+        elif key == "images" and not entries:
+            yield DataError(f"{source}: there are no images. Received: images=[].", "broken json")
+
+
+def read_category(category, names, path):
+    """Adds one category to `names`, a dict of id to name."""
+    identity = category.get("id")
+    if not _is_integer(identity) or identity in names:
+        raise DataError(
+            f"{path}: every category needs an integer id of its own. Received: id={identity!r}.",
+            "broken category id",
+        )
+    names[identity] = str(category.get("name", identity))
+
+
+def order_categories(names, category_ids, path):
+    """Returns the ids in the order of the labels: `category_ids`, or ascending if that is None."""
+    ids = tuple(sorted(names) if category_ids is None else category_ids)
+    if not ids or len(set(ids)) < len(ids):
+        line = f"{path}: category ids must be distinct, at least one. Received: {ids}."
+        raise DataError(line, "broken category id")
+    return ids
+
+
+def check_identity(entry, seen, path, kind):
+    """Returns the id of an image or annotation, which must not be one of those in `seen`."""
+    identity = entry.get("id")
+    if not _is_integer(identity) and not isinstance(identity, str):
+        raise DataError(
+            f"{path}: every {kind} needs an id, an integer or a string. Received: id={identity!r}.",
+            f"{kind} without id",
+        )
+    if identity in seen:
+        raise DataError(
+            f"{path}: {kind} {identity!r}: two {kind}s have this id.", f"duplicate {kind} id"
+        )
+    return identity
+
+
+def image_errors(image, where):
+    """Yields a DataError for each field of an image that cannot be used, its id excepted."""
+    name, size = image.get("file_name"), (image.get("height"), image.get("width"))
+    if not isinstance(name, str) or not name or "\0" in name:
+        yield DataError(
+            f"{where}: file_name must be a path. Received: file_name={name!r}.", "broken file name"
+        )
+    elif os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == os.pardir:
+        yield DataError(
+            f"{where}: file_name must lie inside the folder of images."
+            f" Received: file_name={name!r}.",
+            "path outside the folder",
+        )
+    expected = None
+    if not all(_is_integer(side) and side > 0 for side in size):
+        expected = "be positive integers"
+    elif size[0] * size[1] > MAX_PIXELS:
+        expected = f"have a product of at most {MAX_PIXELS}"
+    if expected:
+        yield DataError(
+            f"{where}: height and width must {expected}."
+            f" Received: height={size[0]!r}, width={size[1]!r}.",
+            "broken image size",
+        )
+
+
+def reference_errors(annotation, where, image_of, label_of):
+    """Yields a DataError for each field of an annotation that is missing or names the unknown.
+
+    Args:
+        annotation: dict.
+        where: str. What error messages begin with.
+        image_of: dict of image id to index.
+        label_of: dict of category id to label.
+    """
+    for key in ("image_id", "category_id", "bbox", "segmentation"):
+        if annotation.get(key) is None:
+            yield DataError(f"{where}: {key} is missing.", "missing field")
+    for key, known in (("image_id", image_of), ("category_id", label_of)):
+        value = annotation.get(key)
+        if value is not None and (isinstance(value, list | dict) or value not in known):
+            kind = f"unknown {key.removesuffix('_id')}"
+            yield DataError(f"{where}: unknown {key}. Received: {key}={value!r}.", kind)
+    if annotation.get("iscrowd") not in (0, 1, None):
+        value = reprlib.repr(annotation["iscrowd"])
+        line = f"{where}: iscrowd must be 0 or 1. Received: iscrowd={value}."
+        yield DataError(line, "broken iscrowd")
+
+
+def read_annotation(annotation, where, image_of, sizes, label_of, drop):
+    """Reads one annotation, its id excepted.
+
+    Args:
+        annotation, where, image_of, label_of: as for `reference_errors`.
+        sizes: (height, width) of each image.
+        drop: function that is called with the reason, once for each part that is left out.
+
+    Returns:
+        Index of the image, box, label and counts; or None if all of it is left out.
+    """
+    _raise_first(reference_errors(annotation, where, image_of, label_of))
+    image = image_of[annotation["image_id"]]
+    if annotation.get("iscrowd"):
+        return drop(CROWD)
+    box = read_box(annotation["bbox"], *sizes[image], where)
+    if box[2] - box[0] < MIN_BOX_SIDE or box[3] - box[1] < MIN_BOX_SIDE:
+        return drop(NO_AREA)
+    counts, short = read_segmentation(annotation["segmentation"], *sizes[image], where)
+    if counts is None:
+        return drop(NO_POLYGON)
+    for _ in range(short):
+        drop(FEW_POINTS)
+    if not rle.touches(counts, box, *sizes[image]):
+        return drop(NO_MASK)
+    return image, box, label_of[annotation["category_id"]], counts
+
+
+def _raise_first(errors):
+    for error in errors:
+        raise error
 
 
 def _read_categories(content, path, category_ids):
     """Returns the names and the ids of the classes, in the order of the labels."""
     names = {}
     for category in content["categories"]:
-        identity = category.get("id")
-        if not _is_integer(identity) or identity in names:
-            raise DataError(
-                f"{path}: every category needs an integer id of its own. Received: id={identity!r}."
-            )
-        names[identity] = str(category.get("name", identity))
-    ids = tuple(sorted(names) if category_ids is None else category_ids)
-    if not ids or len(set(ids)) < len(ids):
-        raise DataError(f"{path}: category ids must be distinct, at least one. Received: {ids}.")
+        read_category(category, names, path)
+    ids = order_categories(names, category_ids, path)
     return tuple(names.get(identity, str(identity)) for identity in ids), ids
 
 
@@ -254,27 +369,11 @@ def _read_images(content, path):
     """Returns ids, file names and (height, width) of all images, in the json's order."""
     ids, file_names, sizes = {}, [], []
     for image in content["images"]:
-        where = f"{path}: image {_identity(image, path, 'image')!r}"
-        if image["id"] in ids:
-            raise DataError(f"{where}: two images have this id.")
-        name, size = image.get("file_name"), (image.get("height"), image.get("width"))
-        if not isinstance(name, str) or not name or "\0" in name:
-            raise DataError(f"{where}: file_name must be a path. Received: file_name={name!r}.")
-        if os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == os.pardir:
-            raise DataError(
-                f"{where}: file_name must lie inside the folder of images."
-                f" Received: file_name={name!r}."
-            )
-        if not all(_is_integer(side) and side > 0 for side in size):
-            raise DataError(
-                f"{where}: height and width must be positive integers."
-                f" Received: height={size[0]!r}, width={size[1]!r}."
-            )
-        ids[image["id"]] = len(ids)
-        file_names.append(name)
-        sizes.append((int(size[0]), int(size[1])))
-    if not ids:
-        raise DataError(f"{path}: there are no images. Received: images=[].")
+        identity = check_identity(image, ids, path, "image")
+        _raise_first(image_errors(image, f"{path}: image {identity!r}"))
+        ids[identity] = len(ids)
+        file_names.append(image["file_name"])
+        sizes.append((image["height"], image["width"]))
     return tuple(ids), file_names, sizes
 
 
@@ -284,48 +383,26 @@ def _read_annotations(content, path, image_ids, sizes, category_ids, drop):
     label_of = {category_id: i + 1 for i, category_id in enumerate(category_ids)}
     per_image, seen = [[] for _ in image_ids], set()
     for annotation in content["annotations"]:
-        identity = _identity(annotation, path, "annotation")
-        where = f"{path}: annotation {identity!r}"
-        if identity in seen:
-            raise DataError(f"{where}: two annotations have this id.")
+        identity = check_identity(annotation, seen, path, "annotation")
         seen.add(identity)
-        for key in ("image_id", "category_id", "bbox", "segmentation"):
-            if annotation.get(key) is None:
-                raise DataError(f"{where}: {key} is missing.")
-        for key, known in (("image_id", image_of), ("category_id", label_of)):
-            if isinstance(annotation[key], list | dict) or annotation[key] not in known:
-                raise DataError(f"{where}: unknown {key}. Received: {key}={annotation[key]!r}.")
-        if annotation.get("iscrowd") not in (0, 1, None):
-            value = reprlib.repr(annotation["iscrowd"])
-            raise DataError(f"{where}: iscrowd must be 0 or 1. Received: iscrowd={value}.")
-        image = image_of[annotation["image_id"]]
-        if annotation.get("iscrowd"):
-            drop(CROWD, identity)
-            continue
-        box = _read_box(annotation["bbox"], *sizes[image], where)
-        if box[2] - box[0] < MIN_BOX_SIDE or box[3] - box[1] < MIN_BOX_SIDE:
-            drop(NO_AREA, identity)
-            continue
-        counts, short = _read_segmentation(annotation["segmentation"], *sizes[image], where)
-        if counts is None:
-            drop(NO_POLYGON, identity)
-            continue
-        for _ in range(short):
-            drop(FEW_POINTS, identity)
-        if not rle.touches(counts, box, *sizes[image]):
-            drop(NO_MASK, identity)
-            continue
-        per_image[image].append((box, label_of[annotation["category_id"]], counts))
+        found = read_annotation(
+            annotation, f"{path}: annotation {identity!r}", image_of, sizes, label_of,
+            lambda reason, identity=identity: drop(reason, identity),
+        )  # fmt: skip
+        if found is not None:
+            image, *instance = found
+            per_image[image].append(instance)
     return per_image
 
 
-def _read_box(bbox, height, width, where):
+def read_box(bbox, height, width, where):
     """Turns COCO's [x, y, width, height] into [x1, y1, x2, y2] inside the image."""
     numbers = _numbers(bbox)
     if numbers is None or len(numbers) != 4:
         raise DataError(
             f"{where}: bbox must be 4 finite numbers [x, y, width, height]."
-            f" Received: bbox={reprlib.repr(bbox)}."
+            f" Received: bbox={reprlib.repr(bbox)}.",
+            "broken bbox",
         )
     x, y, w, h = numbers.tolist()
     right, bottom = float(width), float(height)
@@ -334,30 +411,32 @@ def _read_box(bbox, height, width, where):
     return x1, y1, x2, y2
 
 
-def _read_segmentation(segmentation, height, width, where):
+def read_segmentation(segmentation, height, width, where):
     """Returns compressed run lengths, or None if empty, and how many polygons were too short."""
 
-    def error(expected):
+    def error(expected, kind):
         received = reprlib.repr(segmentation)
-        return DataError(f"{where}: {expected}. Received: segmentation={received}.")
+        return DataError(f"{where}: {expected}. Received: segmentation={received}.", kind)
 
     if isinstance(segmentation, list):
         polygons = [_numbers(polygon) for polygon in segmentation]
         if any(polygon is None or len(polygon) % 2 for polygon in polygons):
-            raise error("segmentation must be polygons [x1, y1, x2, y2, ...] of finite numbers")
+            expected = "segmentation must be polygons [x1, y1, x2, y2, ...] of finite numbers"
+            raise error(expected, "broken polygon")
         # pycocotools walks along every edge: 1e18 would take all memory before it fails.
         reach = max(height, width)
         if any(p.size and (p.min() < -reach or p.max() > 2 * reach) for p in polygons):
-            raise error("polygon far outside the image")
+            raise error("polygon far outside the image", "polygon outside the image")
         long = [polygon.tolist() for polygon in polygons if len(polygon) >= 6]
         if not long:
             return None, 0
         merged = mask_api.merge(mask_api.frPyObjects(long, height, width))
         return merged["counts"], len(polygons) - len(long)
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
-        raise error("segmentation must be a list of polygons, or an object of size and counts")
+        expected = "segmentation must be a list of polygons, or an object of size and counts"
+        raise error(expected, "broken segmentation")
     if segmentation["size"] != [height, width]:
-        raise error(f"segmentation must have the image's size {[height, width]}")
+        raise error(f"segmentation must have the image's size {[height, width]}", "RLE size")
     counts = segmentation["counts"]
     if isinstance(counts, str):
         counts = counts.encode("utf-8", "surrogatepass")
@@ -368,7 +447,7 @@ def _read_segmentation(segmentation, height, width, where):
     area = height * width
     whole = runs is not None and runs.dtype.kind in "iu"
     if not whole or runs.min() < 0 or runs.max() > area or runs.sum() != area:
-        raise error("counts must be run lengths that cover the image exactly")
+        raise error("counts must be run lengths that cover the image exactly", "broken RLE")
     if isinstance(counts, list):
         counts = mask_api.frPyObjects(segmentation, height, width)["counts"]
     return counts, 0
@@ -386,13 +465,3 @@ def _numbers(value):
 
 def _is_integer(value):
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _identity(entry, path, kind):
-    """Returns the id of an image or annotation."""
-    identity = entry.get("id")
-    if not _is_integer(identity) and not isinstance(identity, str):
-        raise DataError(
-            f"{path}: every {kind} needs an id, an integer or a string. Received: id={identity!r}."
-        )
-    return identity

@@ -15,7 +15,15 @@ MAX_PIXELS = 178_956_970  # where Pillow, by default, starts to suspect a decomp
 
 
 class DataError(ValueError):
-    """Input that cannot be used, in one line that names the file, the annotation and the field."""
+    """Input that cannot be used, in one line that names the file, the annotation and the field.
+
+    Attributes:
+        kind: str. One or more words by which like errors are counted; empty if none count them.
+    """
+
+    def __init__(self, message, kind=""):
+        super().__init__(message)
+        self.kind = kind
 
 
 def read_image(path) -> np.ndarray:
@@ -41,7 +49,8 @@ def read_image(path) -> np.ndarray:
             image.info.pop("transparency", None)  # Pillow warns when it drops it itself
             return np.array(image.convert("RGB"))
         except Exception as error:  # Pillow's decoders raise nearly everything on broken files
-            raise DataError(f"{path}: image cannot be decoded. Received: {error}.") from error
+            line = f"{path}: image cannot be decoded. Received: {error}."
+            raise DataError(line, "unreadable image") from error
 
 
 def _open_image(path):
@@ -49,16 +58,32 @@ def _open_image(path):
     try:
         image = Image.open(path, formats=FORMATS)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: image file does not exist.") from error
+        raise DataError(f"{path}: image file does not exist.", "missing image") from error
     except Image.UnidentifiedImageError as error:
         formats = ", ".join(FORMATS)
-        raise DataError(f"{path}: not an image, or in none of the formats {formats}.") from error
+        line = f"{path}: not an image, or in none of the formats {formats}."
+        raise DataError(line, "unreadable image") from error
     except Exception as error:
-        raise DataError(f"{path}: image cannot be opened. Received: {error}.") from error
+        bomb = isinstance(error, Image.DecompressionBombError)
+        line = f"{path}: image cannot be opened. Received: {error}."
+        raise DataError(line, "image too large" if bomb else "unreadable image") from error
     if image.width * image.height > MAX_PIXELS:
         size = f"width={image.width}, height={image.height}"
         image.close()
-        raise DataError(f"{path}: image has over {MAX_PIXELS} pixels. Received: {size}.")
+        line = f"{path}: image has over {MAX_PIXELS} pixels. Received: {size}."
+        raise DataError(line, "image too large")
+    return image
+
+
+def read_sized(path, size) -> np.ndarray:
+    """Reads an image file as `read_image` does, and requires the (height, width) of the json.
+
+    Raises:
+        DataError: as `read_image`, and if the size differs.
+    """
+    image = read_image(path)
+    if image.shape[:2] != tuple(size):
+        raise size_error(path, image.shape[:2], size)
     return image
 
 
@@ -74,7 +99,8 @@ def size_error(path, actual, expected):
         )
     return DataError(
         f"{path}: the json says width={expected[1]}, height={expected[0]}."
-        f" Received: width={actual[1]}, height={actual[0]}.{hint}"
+        f" Received: width={actual[1]}, height={actual[0]}.{hint}",
+        "size mismatch",
     )
 
 

@@ -294,6 +294,7 @@ def test_a_broken_annotation_is_refused_in_one_line_that_names_it(tmp_path, chan
         ({"images": [{**IMAGE, "file_name": "b/../../a.png"}]}, "image 9: .*inside the folder"),
         ({"images": [{**IMAGE, "width": 0}]}, "must be positive integers. Received: .*width=0"),
         ({"images": [{**IMAGE, "height": "20"}]}, "Received: height='20'"),
+        ({"images": [{**IMAGE, "width": 10**30}]}, "a product of at most 178956970"),
         ({"images": [{**IMAGE, "file_name": "b.png"}]}, "b.png: image file does not exist."),
         (
             {"images": [{**IMAGE, "width": 31}], "annotations": []},

@@ -1,0 +1,634 @@
+"""Finds all that is wrong with a COCO json and its images, and mends what can be mended.
+
+`coco_json` stops at the first error; this goes on. Both call the same checks of data/coco.py and
+data/images.py, so that there is an error here if and only if reading would raise there.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import os
+import reprlib
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from keras_maskrcnn.data import coco
+from keras_maskrcnn.data.images import DataError, read_image, read_sized
+from keras_maskrcnn.ops import anchors as anchor_ops
+from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.ops import rle
+
+ERROR, DROPPED, WARNING = SEVERITIES = ("error", "dropped", "warning")
+
+DROPPED_KINDS = {
+    coco.CROWD: "crowd",
+    coco.NO_AREA: "box without area",
+    coco.NO_POLYGON: "no polygon",
+    coco.NO_MASK: "no mask in the box",
+    coco.FEW_POINTS: "polygon of few points",
+}
+ROUNDING = 1.0  # pixels that a box may stick out of its image: tools round, or count from 1
+# A box and the extent of its mask disagree below this IoU, if a side is also 2 pixels off: of an
+# instance of few pixels, fractions of one make the difference.
+BOX_MASK_IOU, BOX_MASK_PIXELS = 0.7, 2.0
+# The area of a mask is at least half and at most twice that of the polygon, but for a few pixels.
+AREA_FACTOR, AREA_PIXELS = 2.0, 16.0
+SAME_INSTANCE_IOU = 0.95  # of boxes and of masks; annotators don't repeat themselves that exactly
+RARE_CLASS = 10  # instances; with less, a class is hardly learned or scored
+# Share of instances with an anchor of IoU 0.5. Every instance trains its best anchor, however bad,
+# so less than all will do.
+GOOD_ANCHOR_RECALL = 0.5
+SIZE_BINS = (0, 8, 16, 32, 64, 128, 256, 512)  # pixels, the lower ends
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What is wrong, in one line.
+
+    Attributes:
+        kind: str. By which like problems are counted.
+        severity: "error", training would fail; "dropped", `coco_json` leaves it out; "warning".
+        line: str.
+        image, annotation: int, index in the json's list; None if it is about none.
+    """
+
+    kind: str
+    severity: str
+    line: str
+    image: int | None = None
+    annotation: int | None = None
+
+
+@dataclasses.dataclass(eq=False)
+class Examination:
+    """What `examine` found.
+
+    Attributes:
+        images, annotations: str. The folder and the json file.
+        content: dict. The json's content, of its three lists only the objects.
+        cut: names of the lists that hold something else, or are none.
+        problems: list of Problem, by severity, then by kind, then in the json's order.
+        sizes: (height, width) of each image of the json, None where that is no size.
+        image_of, label_of: dict of image id to index, and of category id to label.
+        class_names: list of str, label 1 first.
+        entries: (N,) int. Index in the json of each annotation that training would use.
+        image_index: (N,) int. The image of each.
+        boxes: (N, 4) float64 [x1, y1, x2, y2] in pixels of the image, clipped to it.
+        labels: (N,) int.
+        counts: N bytes. COCO's compressed run lengths.
+    """
+
+    images: str
+    annotations: str
+    content: dict = dataclasses.field(default_factory=dict)
+    cut: list = dataclasses.field(default_factory=list)
+    problems: list = dataclasses.field(default_factory=list)
+    sizes: list = dataclasses.field(default_factory=list)
+    image_of: dict = dataclasses.field(default_factory=dict)
+    label_of: dict = dataclasses.field(default_factory=dict)
+    class_names: list = dataclasses.field(default_factory=list)
+    entries: np.ndarray | None = None
+    image_index: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    counts: list = dataclasses.field(default_factory=list)
+
+    def add(self, kind, severity, line, image=None, annotation=None):
+        """Notes a problem; its line becomes printable, whatever the json's strings hold."""
+        self.problems.append(Problem(kind, severity, printable(line), image, annotation))
+
+    def add_error(self, error, image=None, annotation=None):
+        """Notes a `DataError`."""
+        self.add(error.kind, ERROR, str(error), image, annotation)
+
+    def bad_images(self) -> set[int]:
+        """Indices of the images that themselves, or whose files, cannot be used."""
+        errors = (p for p in self.problems if p.severity == ERROR and p.annotation is None)
+        return {problem.image for problem in errors}
+
+
+def printable(text, length=400):
+    """Returns one line of at most `length` characters, without what controls a terminal."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: length + 1])
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def examine(images, annotations, *, max_instances=None, anchors=None, progress=iter):
+    """Examines a COCO json and decodes all of its images.
+
+    Memory grows with the json and not with the pixels: an image is let go once it is decoded.
+
+    Args:
+        images: folder that `file_name` is relative to.
+        annotations: json file.
+        max_instances: int. Slots for the instances of an image in a batch; None: as many as needed.
+        anchors: dict of the keyword arguments of `anchor_overlaps`, or None for no such table.
+        progress: function of a list of images that yields them, for instance with a progress bar.
+
+    Returns:
+        The `Examination`, and a report of it: a dict that json can write.
+    """
+    if max_instances is not None and max_instances < 1:
+        raise ValueError(f"max_instances must be positive. Received: {max_instances=}.")
+    found = Examination(os.fspath(images), os.fspath(annotations))
+    content = {"images": [], "annotations": [], "categories": []}
+    try:
+        content = coco.read_json(found.annotations)
+    except DataError as error:
+        found.add_error(error)
+    else:
+        for error in coco.list_errors(content, found.annotations):
+            found.add_error(error)
+    found.content = dict(content) if isinstance(content, dict) else {}
+    for key in ("images", "annotations", "categories"):
+        entries = found.content.get(key)
+        listed = entries if isinstance(entries, list) else []
+        found.content[key] = [entry for entry in listed if isinstance(entry, dict)]
+        if len(found.content[key]) < len(listed) or listed is not entries:
+            found.cut.append(key)
+    _examine_categories(found)
+    _examine_images(found)
+    _decode_images(found, progress)
+    _examine_annotations(found)
+    _compare_boxes(found)
+    _compare_masks(found)
+    report = {
+        "images": found.images,
+        "annotations": found.annotations,
+        "counts": {key: len(found.content[key]) for key in ("images", "annotations", "categories")},
+        "instances_per_image": _count_instances(found, max_instances),
+        "classes": _count_classes(found),
+        "sizes": _measure_sizes(found, anchors),
+    }
+    found.problems.sort(key=lambda p: (SEVERITIES.index(p.severity), p.kind))  # stable
+    return found, {**report, **_report_problems(found)}
+
+
+def _examine_categories(found):
+    names = {}
+    for category in found.content["categories"]:
+        try:
+            coco.read_category(category, names, found.annotations)
+        except DataError as error:
+            found.add_error(error)
+    ids = ()
+    if found.content["categories"] or not found.problems:  # else the json itself is the error
+        try:
+            ids = coco.order_categories(names, None, found.annotations)
+        except DataError as error:
+            found.add_error(error)
+    found.label_of = {identity: i + 1 for i, identity in enumerate(ids)}
+    found.class_names = [names[identity] for identity in ids]
+    first = {}
+    for identity in ids:
+        other = first.setdefault(names[identity], identity)
+        if other != identity:
+            line = f"categories {other} and {identity} are both named {names[identity]!r}."
+            found.add("two categories of one name", WARNING, f"{found.annotations}: {line}")
+
+
+def _examine_images(found):
+    first = {}
+    for i, image in enumerate(found.content["images"]):
+        where = f"{found.annotations}: image {image.get('id')!r}"
+        try:
+            identity = coco.check_identity(image, found.image_of, found.annotations, "image")
+            found.image_of[identity] = i
+        except DataError as error:
+            found.add_error(error, image=i)
+        errors = list(coco.image_errors(image, where))
+        for error in errors:
+            found.add_error(error, image=i)
+        has_size = all(error.kind != "broken image size" for error in errors)
+        found.sizes.append((image["height"], image["width"]) if has_size else None)
+        if isinstance(image.get("file_name"), str):
+            other = first.setdefault(os.path.normpath(image["file_name"]), i)
+            if other != i:
+                line = f"{where}: image {found.content['images'][other].get('id')!r} has this file."
+                line += f" Received: file_name={image['file_name']!r}."
+                found.add("two images of one file", WARNING, line, image=i)
+
+
+def _decode_images(found, progress):
+    """Reads every image whose file name can be used."""
+
+    def check(i):
+        path = os.path.join(found.images, found.content["images"][i]["file_name"])
+        try:
+            read_image(path) if found.sizes[i] is None else read_sized(path, found.sizes[i])
+        except DataError as error:
+            return error
+
+    kinds = ("broken file name", "path outside the folder")
+    unnamed = {problem.image for problem in found.problems if problem.kind in kinds}
+    indices = [i for i in range(len(found.sizes)) if i not in unnamed]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for i, error in zip(progress(indices), pool.map(check, indices), strict=True):
+            if error is not None:
+                found.add_error(error, image=i)
+
+
+def _examine_annotations(found):
+    """Reads every annotation as `coco_json` does."""
+    seen, instances, unchecked = set(), [], {}
+    for i, annotation in enumerate(found.content["annotations"]):
+        where = f"{found.annotations}: annotation {annotation.get('id')!r}"
+        image = _image(found, annotation)
+        try:
+            seen.add(coco.check_identity(annotation, seen, found.annotations, "annotation"))
+        except DataError as error:
+            found.add_error(error, image, i)
+
+        def drop(reason, where=where, image=image, i=i):
+            found.add(DROPPED_KINDS[reason], DROPPED, f"{where}: left out: {reason}.", image, i)
+
+        if image is not None and found.sizes[image] is None:
+            unchecked[image] = unchecked.get(image, 0) + 1
+        else:
+            try:
+                read = coco.read_annotation(
+                    annotation, where, found.image_of, found.sizes, found.label_of, drop
+                )
+                if read is not None:
+                    instances.append((i, *read))
+                continue
+            except DataError:
+                pass
+        for error in _annotation_errors(found, annotation, where, image):
+            found.add_error(error, image, i)
+    for image, count in unchecked.items():
+        identity = found.content["images"][image]["id"]
+        line = f"image {identity!r}: without its size {count} annotations are not checked."
+        found.add("annotation not checked", WARNING, f"{found.annotations}: {line}", image)
+    instances.sort(key=lambda instance: instance[1])  # stable: by image, then in the json's order
+    found.entries, found.image_index, found.labels = (
+        np.array([instance[k] for instance in instances], int) for k in (0, 1, 3)
+    )
+    found.boxes = np.array([instance[2] for instance in instances], float).reshape(-1, 4)
+    found.counts = [instance[4] for instance in instances]
+
+
+def _image(found, annotation):
+    """Returns the index of an annotation's image, None if there is no such image."""
+    identity = annotation.get("image_id")
+    return None if isinstance(identity, list | dict) else found.image_of.get(identity)
+
+
+def _annotation_errors(found, annotation, where, image):
+    """All errors of an annotation, where `coco.read_annotation` raises the first of them."""
+    errors = list(coco.reference_errors(annotation, where, found.image_of, found.label_of))
+    if image is not None and found.sizes[image] is not None:
+        for key, read in (("bbox", coco.read_box), ("segmentation", coco.read_segmentation)):
+            try:
+                if annotation.get(key) is not None:
+                    read(annotation[key], *found.sizes[image], where)
+            except DataError as error:
+                errors.append(error)
+    return errors
+
+
+# What is no error, but probably a mistake
+
+
+def _warn(found, kind, instance, text):
+    """Notes a warning about an instance, an index of `found.entries`."""
+    entry = int(found.entries[instance])
+    where = f"{found.annotations}: annotation {found.content['annotations'][entry].get('id')!r}"
+    found.add(kind, WARNING, f"{where}: {text}", int(found.image_index[instance]), entry)
+
+
+def _compare_boxes(found):
+    """Notes boxes that stick out of their image."""
+    annotations = found.content["annotations"]
+    boxes = np.array([annotations[i]["bbox"] for i in found.entries], float).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    for i in np.flatnonzero(np.abs(boxes - found.boxes).max(axis=1, initial=0) > ROUNDING):
+        height, width = found.sizes[found.image_index[i]]
+        text = f"bbox reaches out of the image of width={width}, height={height}."
+        text += f" Received: bbox={annotations[found.entries[i]]['bbox']}."
+        _warn(found, "box outside the image", i, text)
+
+
+def _compare_masks(found):
+    """Notes boxes and areas that are not their mask's, and instances that are there twice."""
+    images, starts = np.unique(found.image_index, return_index=True)
+    ends = np.append(starts, len(found.entries))[1:]
+    for image, first, end in zip(images, starts, ends, strict=True):
+        size = found.sizes[image]
+        masks = [{"size": size, "counts": counts} for counts in found.counts[first:end]]
+        extents, boxes = mask_extents(masks), found.boxes[first:end]
+        for i in np.flatnonzero(_disagree(boxes, extents)):
+            annotation = found.content["annotations"][found.entries[first + i]]
+            text = "bbox is not the extent of the mask, [x, y, width, height] ="
+            text += f" {_xywh(extents[i])}. Received: bbox={annotation['bbox']}."
+            _warn(found, "box and mask disagree", first + i, text)
+        for i, mask in enumerate(masks):
+            area = found.content["annotations"][found.entries[first + i]].get("area")
+            covered = int(mask_api.area(mask))
+            if area is not None and not _is_area(area, covered):
+                text = f"area is not the mask's, {covered}. Received: area={area!r}."
+                _warn(found, "area and mask disagree", first + i, text)
+        for i, j in _repeated(boxes, found.labels[first:end], masks):
+            other = found.content["annotations"][found.entries[first + i]].get("id")
+            text = f"annotation {other!r} is the same instance: class, box and mask are alike."
+            _warn(found, "same instance twice", first + j, text)
+
+
+def mask_extents(masks):
+    """Returns the smallest boxes around n masks: (n, 4) float64 [x1, y1, x2, y2]; 0 if empty."""
+    extents = np.reshape(mask_api.toBbox(masks), [-1, 4])
+    extents[:, 2:] += extents[:, :2]
+    return extents
+
+
+def _disagree(boxes, extents):
+    corner, end = np.maximum(boxes[:, :2], extents[:, :2]), np.minimum(boxes[:, 2:], extents[:, 2:])
+    inside = np.maximum(end - corner, 0).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    areas += (extents[:, 2:] - extents[:, :2]).prod(axis=1)
+    off = np.abs(boxes - extents).max(axis=1, initial=0) > BOX_MASK_PIXELS
+    return off & (inside < BOX_MASK_IOU * (areas - inside))
+
+
+def _is_area(value, covered):
+    """Whether a value, of any type, can be the area of `covered` pixels."""
+    low, high = covered / AREA_FACTOR - AREA_PIXELS, covered * AREA_FACTOR + AREA_PIXELS
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and max(low, 0) <= value <= high
+
+
+def _xywh(box):
+    """[x1, y1, x2, y2] as COCO's list."""
+    return [float(v) for v in (*box[:2], *(box[2:] - box[:2]))]
+
+
+def _repeated(boxes, labels, masks):
+    """Yields pairs i < j of like instances, for each j at most one."""
+    rectangles = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    for start in range(0, len(boxes), 512):  # pairs in blocks: memory stays linear in instances
+        end = min(start + 512, len(boxes))
+        alike = mask_api.iou(rectangles[:end], rectangles[start:end], [0] * (end - start))
+        alike *= labels[:end, None] == labels[start:end]
+        alike *= np.arange(end)[:, None] < np.arange(start, end)
+        best = alike.argmax(axis=0)
+        for j in np.flatnonzero(alike.max(axis=0) >= SAME_INSTANCE_IOU):
+            i, j = int(best[j]), int(start + j)
+            if mask_api.iou([masks[i]], [masks[j]], [0])[0, 0] >= SAME_INSTANCE_IOU:
+                yield i, j
+
+
+# Numbers of the whole set
+
+
+def _count_instances(found, limit):
+    """Instances of each image, against the slots of a batch."""
+    counts = np.bincount(found.image_index, minlength=len(found.sizes))
+    for i in np.flatnonzero(counts == 0):
+        line = f"image {found.content['images'][i].get('id')!r} has no instances to train on."
+        found.add("image without instances", WARNING, f"{found.annotations}: {line}", int(i))
+    over = np.flatnonzero(counts > (limit or np.inf))
+    for i in over:
+        line = f"image {found.content['images'][i]['id']!r} has {counts[i]} instances for {limit}"
+        line = f"{found.annotations}: {line} slots. Received: max_instances={limit}."
+        found.add("more instances than slots", WARNING, line, int(i))
+    if not len(counts):
+        return None
+    return {
+        "min": int(counts.min()),
+        "median": float(np.median(counts)),
+        "p95": float(np.percentile(counts, 95)),
+        "max": int(counts.max()),
+        "total": int(counts.sum()),
+        "slots": limit,
+        "images_over": len(over),
+        "instances_without_slot": int((counts[over] - (limit or 0)).sum()),
+    }
+
+
+def _count_classes(found):
+    """Instances and images of each class."""
+    instances = np.bincount(found.labels, minlength=len(found.class_names) + 1)
+    pairs = np.unique(np.stack([found.labels, found.image_index]), axis=1)
+    images = np.bincount(pairs[0], minlength=len(instances))
+    classes = []
+    for identity, label in found.label_of.items():
+        name, count = found.class_names[label - 1], int(instances[label])
+        classes.append(
+            {"id": identity, "name": name, "instances": count, "images": int(images[label])}
+        )
+        if count < RARE_CLASS:
+            kind = "rare class" if count else "category without instances"
+            line = f"category {identity} ({name!r}) has {count} instances."
+            found.add(kind, WARNING, f"{found.annotations}: {line}")
+    return classes
+
+
+def anchor_overlaps(
+    boxes, sizes, *, min_side, max_side, resize_rule, padding_multiple, strides, anchor_sizes,
+    anchor_ratios, anchor_rule,
+):  # fmt: skip
+    """Resizes boxes with their images, and finds the best anchor of each.
+
+    The overlap along one axis falls with the distance of the centers, so the best of all shifts is
+    the nearest, on each axis by itself: exact, without making the anchors. A batch may be padded
+    further than `padding_multiple`, where a few more anchors lie outside the image.
+
+    Args:
+        boxes: (N, 4) float [x1, y1, x2, y2] in pixels of the original image.
+        sizes: (N, 2) int. Height and width of each box's image.
+        min_side, max_side, resize_rule: as of `ops.images.resized_size`.
+        padding_multiple: int. Sides of padded images are multiples of it.
+        strides, anchor_sizes: for each map of the RPN its stride, and a sequence of anchor sizes.
+        anchor_ratios: sequence of float. Height over width.
+        anchor_rule: "detectron2", "torchvision" or "matterport".
+
+    Returns:
+        resized: (N, 4) float64. The boxes in pixels of the resized image.
+        overlaps: (N,) float64 in [0, 1]. The best IoU.
+    """
+    sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
+    resized_size = image_ops.resized_size(sizes[:, 0], sizes[:, 1], min_side, max_side, resize_rule)
+    new_sizes = np.stack([np.asarray(side, np.int64) for side in resized_size], axis=1)
+    scale = (new_sizes / sizes)[:, [1, 0, 1, 0]]
+    resized = np.asarray(boxes, float).reshape(-1, 4) * scale
+    far = float(anchor_rule == "matterport")  # whose boxes and anchors end on their last pixel
+    low, high = resized[:, :2], np.maximum(resized[:, 2:] - far, resized[:, :2])
+    areas = (high - low).prod(axis=1)
+    canvas = -(-new_sizes[:, ::-1] // padding_multiple) * padding_multiple  # x before y
+    overlaps = np.zeros(len(resized))
+    for stride, level_sizes in zip(strides, anchor_sizes, strict=True):
+        cells = -(-canvas // stride)
+        steps = canvas // cells if anchor_rule == "torchvision" else np.full_like(cells, stride)
+        rounded = anchor_rule == "torchvision"
+        for anchor in anchor_ops.cell_anchors(level_sizes, anchor_ratios, rounded).astype(float):
+            anchor[2:] -= far
+            distance = (low + high) / 2 - (anchor[:2] + anchor[2:]) / 2
+            shifts = np.clip(np.rint(distance / steps), 0, cells - 1) * steps
+            sides = np.minimum(high, anchor[2:] + shifts) - np.maximum(low, anchor[:2] + shifts)
+            inside = np.maximum(sides, 0).prod(axis=1)
+            union = areas + (anchor[2:] - anchor[:2]).prod() - inside
+            overlaps = np.maximum(overlaps, inside / union)
+    return resized, overlaps
+
+
+def _measure_sizes(found, anchors):
+    """Anchor recall by object size after resizing; None without anchors or instances."""
+    if anchors is None or not len(found.entries):
+        return None
+    sizes = [found.sizes[i] for i in found.image_index]
+    resized, overlaps = anchor_overlaps(found.boxes, sizes, **anchors)
+    sides = np.sqrt((resized[:, 2:] - resized[:, :2]).prod(axis=1))
+    bins = np.searchsorted(SIZE_BINS, sides, side="right") - 1
+
+    def row(low, high, chosen):
+        best = overlaps[chosen]
+        return {
+            "from": low,
+            "to": high,
+            "instances": len(best),
+            "recall_0.7": float((best >= 0.7).mean()),
+            "recall_0.5": float((best >= 0.5).mean()),
+            "mean_iou": float(best.mean()),
+        }
+
+    ends = [*SIZE_BINS[1:], None]
+    rows = [row(SIZE_BINS[i], ends[i], bins == i) for i in np.unique(bins)]
+    total = row(0, None, np.ones(len(bins), bool))
+    if total["recall_0.5"] < GOOD_ANCHOR_RECALL:
+        line = f"{found.annotations}: {total['recall_0.5']:.0%} of the instances have an anchor of"
+        line += " IoU 0.5: other anchor sizes, or another image size, may fit better."
+        found.add("anchors do not fit", WARNING, line)
+    return {"bins": rows, "all": total}
+
+
+def _report_problems(found):
+    """The problems with ids in place of indices, and how many there are of each kind."""
+    problems, kinds = [], {}
+    for problem in found.problems:
+        entry = {"kind": problem.kind, "severity": problem.severity, "line": problem.line}
+        kind = kinds.setdefault(problem.kind, {**entry, "count": 0, "examples": []})
+        identity = None
+        if problem.image is not None:
+            image = found.content["images"][problem.image]
+            identity = entry["image_id"] = _plain(image.get("id"))
+            entry["file_name"] = _plain(image.get("file_name"))
+        if problem.annotation is not None:
+            annotation = found.content["annotations"][problem.annotation]
+            identity = entry["annotation_id"] = _plain(annotation.get("id"))
+        problems.append(entry)
+        kind["count"] += 1
+        if identity is not None and len(kind["examples"]) < 3:
+            kind["examples"].append(identity)
+    severities = {s: sum(p.severity == s for p in found.problems) for s in SEVERITIES}
+    return {"severities": severities, "kinds": list(kinds.values()), "problems": problems}
+
+
+def _plain(value):
+    """Returns what can be an id or a name as it is, anything else as a short text."""
+    return value if isinstance(value, int | str | None) else reprlib.repr(value)
+
+
+# The repaired copy
+
+
+def repair(found):
+    """Makes a copy of the json from which nothing is dropped but crowds, and that raises nothing.
+
+    An image that cannot be used goes, with its annotations. Of an annotation with a usable mask
+    the box, the area and the id are made to fit, and polygons of too few points go; without one
+    it goes itself.
+
+    Args:
+        found: `Examination`.
+
+    Returns:
+        content: dict, of a COCO json.
+        actions: list of str, a line for each thing that was done.
+
+    Raises:
+        DataError: if no image or no category is left.
+    """
+    actions = [f"{key}: now a list of objects only" for key in found.cut]
+    categories, names = [], {}
+    for category in found.content["categories"]:
+        try:
+            coco.read_category(category, names, found.annotations)
+            categories.append(category)
+        except DataError:
+            actions.append(f"category {category.get('id')!r}: removed")
+    bad, images = found.bad_images(), []
+    index = [_image(found, annotation) for annotation in found.content["annotations"]]
+    counts = collections.Counter(index)
+    for i, image in enumerate(found.content["images"]):
+        if i in bad:
+            actions.append(f"image {image.get('id')!r}: removed, with {counts[i]} annotations")
+        else:
+            images.append(image)
+    if not images or not categories:
+        raise DataError(
+            f"{found.annotations}: too little can be used for a repaired copy."
+            f" Received: {len(images)} images, {len(categories)} categories."
+        )
+    usable = {identity: i for identity, i in found.image_of.items() if i not in bad}
+    seen, annotations = set(), []
+    ids = [a.get("id") for a in found.content["annotations"]]
+    next_id = max((i for i in ids if type(i) is int), default=0) + 1
+    for i, annotation in zip(index, found.content["annotations"], strict=True):
+        if i in bad:
+            continue
+        name = f"annotation {annotation.get('id')!r}"
+        repaired, done = _repair_annotation(found, annotation, usable)
+        if repaired is not None:
+            try:
+                coco.check_identity(repaired, seen, found.annotations, "annotation")
+            except DataError:
+                repaired["id"], next_id = next_id, next_id + 1
+                done.append(f"id is now {repaired['id']}")
+            seen.add(repaired["id"])
+            annotations.append(repaired)
+        actions += [f"{name}: {action}" for action in done]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    return {**found.content, **content}, [printable(action) for action in actions]
+
+
+def _repair_annotation(found, annotation, image_of):
+    """Returns a repaired copy, None if there is nothing to repair, and a list of what was done."""
+    repaired, done = dict(annotation), []
+    if repaired.get("bbox") is None and not repaired.get("iscrowd"):
+        repaired["bbox"] = [0, 0, 0, 0]  # the mask's extent follows
+    if any(coco.reference_errors(repaired, "", image_of, found.label_of)):
+        return None, ["removed"]
+    if repaired.get("iscrowd"):
+        return repaired, []
+    size = found.sizes[image_of[repaired["image_id"]]]
+    try:
+        counts, short = coco.read_segmentation(repaired["segmentation"], *size, "")
+    except DataError:
+        counts = None
+    mask = {"size": size, "counts": counts}
+    covered = 0 if counts is None else int(mask_api.area(mask))
+    if not covered:
+        return None, ["removed, as it has no usable mask"]
+    if short:
+        long = [polygon for polygon in repaired["segmentation"] if len(polygon) >= 6]
+        repaired["segmentation"] = long
+        done.append(f"{short} polygons of fewer than 3 points removed")
+    extent = mask_extents([mask])
+    try:
+        box = np.array([coco.read_box(repaired["bbox"], *size, "")], float)
+    except DataError:
+        box = np.zeros([1, 4])
+    fits = (box[0, 2:] - box[0, :2]).min() >= coco.MIN_BOX_SIDE
+    if not fits or _disagree(box, extent)[0] or not rle.touches(counts, box[0], *size):
+        repaired["bbox"] = _xywh(extent[0])
+        done.append("bbox is now the mask's extent")
+    else:
+        x, y, width, height = repaired["bbox"]
+        if np.abs(box[0] - [x, y, x + width, y + height]).max() > ROUNDING:
+            repaired["bbox"] = _xywh(box[0])
+            done.append("bbox is now clipped to the image")
+    if repaired.get("area") is not None and not _is_area(repaired["area"], covered):
+        repaired["area"] = covered
+        done.append("area is now the mask's")
+    return repaired, done

@@ -1,0 +1,203 @@
+"""Shows what data/doctor.py found: as text, and as one page of HTML with pictures.
+
+Names and ids come from a file that nobody has vouched for: text is made printable, and HTML is
+escaped.
+"""
+
+import base64
+import contextlib
+import html
+import io
+import itertools
+import os
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as mask_api
+
+from keras_maskrcnn import visualize
+from keras_maskrcnn.data import coco
+from keras_maskrcnn.data.doctor import printable
+from keras_maskrcnn.data.images import DataError, read_sized
+
+PICTURES = 12
+PICTURE_SIDE = 320  # pixels, the longer side
+ROWS = 30  # of a table in the text; the page has all
+LISTED = 200  # lines on the page; report.json has all
+
+
+def text(report) -> str:
+    """Returns the summary of a report of `doctor.examine`, some ten to fifty lines."""
+    parts = [_sentence(report)]
+    for title, header, rows in _tables(report):
+        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in [header, *rows[:ROWS]]
+        ]
+        if len(rows) > ROWS:
+            lines.append(f"... and {len(rows) - ROWS} more")
+        parts.append("\n".join([f"{title}:", *("  " + line for line in lines)]))
+    return "\n\n".join(parts)
+
+
+def page(report, found) -> str:
+    """Returns a self-contained page of HTML: the tables, pictures of the worst, and the lines.
+
+    Args:
+        report, found: what `doctor.examine` returned.
+    """
+    body = [f"<p>{_escape(_sentence(report))}</p>"]
+    for title, header, rows in _tables(report):
+        body.append(f"<h2>{_escape(title)}</h2><table>{_row(header, 'th')}")
+        body += [_row(row, "td") for row in rows]
+        body.append("</table>")
+    worst = list(itertools.islice(_worst(found), PICTURES))
+    if worst:
+        body.append(
+            "<h2>Some of the worst</h2><p>The frame is the box, the tint the mask.</p><div>"
+        )
+        for problem in worst:
+            caption = f"<b>{_escape(problem.kind)}</b> {_escape(problem.line)}"
+            body.append(f'<figure><img alt="" src="{_picture(found, problem)}">')
+            body.append(f"<figcaption>{caption}</figcaption></figure>")
+        body.append("</div>")
+    lines = report["problems"][:LISTED]
+    if lines:
+        title = f"The first {LISTED} of {len(report['problems'])} lines; report.json has all"
+        body.append(f"<h2>{title if len(lines) == LISTED else 'All lines'}</h2><ul>")
+        body += [f"<li><b>{p['severity']}</b> {_escape(p['line'])}</li>" for p in lines]
+        body.append("</ul>")
+    return _PAGE.format(title=_escape(report["annotations"]), body="\n".join(body))
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 sans-serif; max-width: 1040px; margin: 2em auto; padding: 0 1em; }}
+h1 {{ font-size: 1.4em; overflow-wrap: anywhere; }}
+h2 {{ font-size: 1.1em; margin-top: 2em; }}
+table {{ border-collapse: collapse; }}
+th, td {{ border-bottom: 1px solid #ccc; padding: 2px 16px 2px 0; text-align: left; }}
+td {{ overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }}
+div {{ display: flex; flex-wrap: wrap; gap: 16px; }}
+figure {{ margin: 0; width: 320px; }}
+figcaption, li {{ font-size: 13px; overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+</body>
+</html>
+"""
+
+
+def _sentence(report):
+    counts, severities = report["counts"], report["severities"]
+    verdict = "training would fail" if severities["error"] else "training would run"
+    return (
+        f"{printable(report['annotations'])}: {counts['images']} images,"
+        f" {counts['annotations']} annotations, {counts['categories']} categories;"
+        f" {severities['error']} errors, {severities['dropped']} dropped,"
+        f" {severities['warning']} warnings: {verdict}."
+    )
+
+
+def _tables(report):
+    """Yields title, header and rows, all of str, of every table that has rows."""
+    if report["kinds"]:
+        rows = []
+        for kind in report["kinds"]:
+            more = ", ..." if kind["count"] > len(kind["examples"]) > 0 else ""
+            ids = ", ".join(printable(repr(i), 30) for i in kind["examples"]) + more
+            rows.append((kind["severity"], kind["kind"], str(kind["count"]), ids))
+        yield "Problems", ("severity", "kind", "count", "ids"), rows
+    images = report["instances_per_image"]
+    if images:
+        names = ("min", "median", "p95", "max", "total")
+        rows, names = [[f"{images[name]:g}" for name in names]], [*names]
+        if images["slots"]:
+            names += ["slots", "images over", "instances without slot"]
+            rows[0] += [str(images[name.replace(" ", "_")]) for name in names[5:]]
+        yield "Instances per image", names, rows
+    if report["classes"]:
+        header = ("id", "name", "instances", "images")
+        rows = [[printable(str(c[name]), 40) for name in header] for c in report["classes"]]
+        yield "Classes", header, rows
+    sizes = report["sizes"]
+    if sizes:
+        header = ("side", "instances", "anchor of IoU 0.7", "of IoU 0.5", "mean best IoU")
+        rows = []
+        for row in [*sizes["bins"], {**sizes["all"], "name": "all"}]:
+            side = f"{row['from']} to {row['to']}" if row["to"] else f"{row['from']} and more"
+            shares = (f"{row[name]:.1%}" for name in ("recall_0.7", "recall_0.5"))
+            count, mean = str(row["instances"]), f"{row['mean_iou']:.3f}"
+            rows.append((row.get("name", side), count, *shares, mean))
+        yield "Sides of the resized boxes (square root of the area, pixels)", header, rows
+
+
+def _escape(value):
+    return html.escape(printable(str(value)))
+
+
+def _row(cells, tag):
+    return f"<tr>{''.join(f'<{tag}>{_escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+
+def _worst(found):
+    """Yields of the problems in images that can be shown the first of each kind, then the second
+    of each, and so on."""
+    bad, rounds, turns = found.bad_images(), {}, {}
+    for problem in found.problems:
+        if problem.image is not None and problem.image not in bad:
+            turns[problem.kind] = turn = turns.get(problem.kind, 0) + 1
+            rounds.setdefault(turn, []).append(problem)
+    for turn in sorted(rounds):
+        yield from rounds[turn]
+
+
+def _picture(found, problem):
+    """Returns a picture of an image, or of the part with an annotation, as a data URI."""
+    size = height, width = found.sizes[problem.image]
+    name = found.content["images"][problem.image]["file_name"]
+    image = Image.fromarray(read_sized(os.path.join(found.images, name), size))
+    box, mask = np.zeros(4), np.zeros(size, bool)
+    if problem.annotation is not None:
+        box, mask = _box_and_mask(found.content["annotations"][problem.annotation], size)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    window = np.array([0, 0, width, height])
+    corners = [box[:2], box[2:]] if box[2] > box[0] and box[3] > box[1] else []
+    if len(rows):
+        corners += [[columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]]
+    if corners:
+        low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+        margin = 8 + (high - low).max() / 2
+        window = np.concatenate([np.floor(low - margin), np.ceil(high + margin)])
+        window = np.clip(window, 0, [width, height] * 2).astype(int)
+    left, top, right, bottom = window.tolist()
+    scale = PICTURE_SIDE / max(right - left, bottom - top)
+    sides = [max(1, round(side * scale)) for side in (right - left, bottom - top)]
+    shown = image.crop(window.tolist()).resize(sides, Image.Resampling.BOX)
+    tint = Image.fromarray(mask[top:bottom, left:right]).resize(sides, Image.Resampling.NEAREST)
+    drawn = {"boxes": [(box - [left, top, left, top]) * scale], "labels": [1], "masks": [tint]}
+    canvas = visualize.draw(np.asarray(shown), drawn, scale=1, max_labels=0)
+    file = io.BytesIO()
+    Image.fromarray(canvas).quantize(128).save(file, "PNG")  # a third of the bytes
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _box_and_mask(annotation, size):
+    """Returns the box (4,) and the mask (H, W) bool of an annotation, zero where it has none."""
+    box, mask = np.zeros(4), np.zeros(size, bool)
+    with contextlib.suppress(DataError):
+        box = np.array(coco.read_box(annotation.get("bbox"), *size, ""))
+    with contextlib.suppress(DataError):
+        counts, _ = coco.read_segmentation(annotation.get("segmentation"), *size, "")
+        if counts is not None:
+            mask = mask_api.decode({"size": size, "counts": counts}).astype(bool)
+    return box, mask
