@@ -8,6 +8,8 @@ boxes and masks, normalize, batch. Prints images, seconds and CPU seconds as JSO
 """
 
 import json
+import os
+import pathlib
 import resource
 import sys
 import time
@@ -62,14 +64,11 @@ def main(images, annotations, side, longer, batch_size, seconds):
 
 def _children_seconds():
     """CPU seconds of this process and its living workers."""
-    import glob
-    import os
-
     total = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    for path in glob.glob("/proc/[0-9]*/stat"):
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = open(path).read().rsplit(")", 1)[1].split()
-        except OSError:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:  # it has ended
             continue
         if int(fields[1]) == os.getpid():
             total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
