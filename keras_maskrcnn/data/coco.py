@@ -103,17 +103,16 @@ class CocoDataset:
             labels: (n,) int32 in 1..C.
             masks: (n, M, M) uint8, the covered share of each cell of the instance's box times 255.
         """
+        return {"image": self.load_image(index), **self.load_targets(index)}
+
+    def load_targets(self, index) -> dict[str, np.ndarray]:
+        """Makes the boxes, labels and masks of `load`, without reading the image."""
         first, last = self.offsets[index], self.offsets[index + 1]
         masks = np.zeros((last - first, self.mask_size, self.mask_size), np.uint8)
         for slot in range(last - first):
             box, counts = self.boxes[first + slot], self.counts[first + slot]
             masks[slot] = rle.crop(counts, box, self.sizes[index], self.mask_size)
-        return {
-            "image": self.load_image(index),
-            "boxes": self.boxes[first:last],
-            "labels": self.labels[first:last],
-            "masks": masks,
-        }
+        return {"boxes": self.boxes[first:last], "labels": self.labels[first:last], "masks": masks}
 
 
 def coco_json(images, annotations, **options) -> CocoDataset:
@@ -300,11 +299,11 @@ def _read_annotations(content, path, image_ids, sizes, category_ids, drop):
         if annotation.get("iscrowd"):
             drop(CROWD, identity)
             continue
-        box = _read_box(annotation["bbox"], *sizes[image], where)
+        box = read_box(annotation["bbox"], *sizes[image], where)
         if box[2] - box[0] < MIN_BOX_SIDE or box[3] - box[1] < MIN_BOX_SIDE:
             drop(NO_AREA, identity)
             continue
-        counts, short = _read_segmentation(annotation["segmentation"], *sizes[image], where)
+        counts, short = read_segmentation(annotation["segmentation"], *sizes[image], where)
         if counts is None:
             drop(NO_POLYGON, identity)
             continue
@@ -317,7 +316,7 @@ def _read_annotations(content, path, image_ids, sizes, category_ids, drop):
     return per_image
 
 
-def _read_box(bbox, height, width, where):
+def read_box(bbox, height, width, where):
     """Turns COCO's [x, y, width, height] into [x1, y1, x2, y2] inside the image."""
     numbers = _numbers(bbox)
     if numbers is None or len(numbers) != 4:
@@ -332,7 +331,7 @@ def _read_box(bbox, height, width, where):
     return x1, y1, x2, y2
 
 
-def _read_segmentation(segmentation, height, width, where):
+def read_segmentation(segmentation, height, width, where):
     """Returns compressed run lengths, or None if empty, and how many polygons were too short."""
 
     def error(expected):
