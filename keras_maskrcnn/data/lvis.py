@@ -36,6 +36,8 @@ def with_file_names(content):
     """
     images = content.get("images") if isinstance(content, dict) else None
     for image in images if isinstance(images, list) else ():
-        if isinstance(image, dict) and "file_name" not in image and "coco_url" in image:
-            image["file_name"] = "/".join(str(image["coco_url"]).split("/")[-2:])
+        if isinstance(image, dict) and "file_name" not in image:
+            address = image.get("coco_url")
+            if isinstance(address, str):
+                image["file_name"] = "/".join(address.split("/")[-2:])
     return content

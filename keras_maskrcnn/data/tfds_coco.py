@@ -79,9 +79,13 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
                 {
                     "id": tfds.features.Text(doc=identity),
                     "bbox": tfds.features.BBoxFeature(doc="Clipped to the image."),
+                    # What the division by the image's sides and the clipping take away from bbox.
+                    "bbox_pixels": tfds.features.Tensor(
+                        shape=(4,), dtype=np.float32, doc="[x1, y1, x2, y2], the json's."
+                    ),
                     "label": label,
                     "is_crowd": tfds.features.Scalar(np.bool_),
-                    "area": tfds.features.Scalar(np.float64, doc="In pixels, the json's."),
+                    "area": tfds.features.Scalar(np.float32, doc="In pixels, the json's."),
                     "mask_rle": tfds.features.Text(
                         doc="COCO's compressed run lengths over the whole image; empty if the json"
                         " gives no outline."
@@ -224,7 +228,7 @@ def _add_categories(names, content, source):
         identity, name = category["id"], str(category.get("name", category["id"]))
         others = {known for other, known in names.items() if other != identity}
         # TFDS keeps the names as lines of a file, stripped, and tells labels apart by them.
-        usable = name.splitlines() == [name.strip()] and name not in others
+        usable = name.splitlines() == [name] == [name.strip()] and name not in others
         if not usable or names.setdefault(identity, name) != name:
             raise DataError(
                 f"{source}: category {identity} must have one name in all splits, a line of text"
@@ -260,6 +264,7 @@ def _object(annotation, size, source, label_of):
     height, width = size
     where = f"{source}: annotation {annotation['id']!r}"
     x1, y1, x2, y2 = read_box(annotation["bbox"], height, width, where)
+    x, y, w, h = annotation["bbox"]
     counts, _ = read_segmentation(annotation["segmentation"], height, width, where)
     area = annotation.get("area")
     if area is None:
@@ -271,6 +276,7 @@ def _object(annotation, size, source, label_of):
     return {
         "id": json.dumps(annotation["id"]),
         "bbox": [y1 / height, x1 / width, max(y1, y2) / height, max(x1, x2) / width],
+        "bbox_pixels": [x, y, x + w, y + h],
         "label": label_of[annotation["category_id"]],
         "is_crowd": bool(annotation.get("iscrowd")),
         "area": float(area),

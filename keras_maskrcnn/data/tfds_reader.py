@@ -73,8 +73,7 @@ class TfdsDataset:
                 labels: (n,) int32 in 1..C.
                 masks: (n, M, M) uint8, as of `CocoDataset.load`.
         """
-        wanted = {"image": True, "image/id": True}
-        records = _records(self.builder, self.split, wanted, shuffle, seed)
+        records = _records(self.builder, self.split, shuffle, seed)
         if shuffle:
             records = records.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
         if len(self) < len(records):  # keep_empty=False
@@ -139,7 +138,7 @@ def tfds_dataset(
             f" Received: split={split!r}."
         ) from error
     fields = _fields(info.features)
-    if {"image/filename", "objects/is_crowd", "objects/mask_rle"} <= fields:
+    if {"image/filename", "objects/bbox_pixels", "objects/mask_rle"} <= fields:
         read, known_ids = _read_coco_instances, info.metadata["category_ids"]
     elif {"neg_category_ids", "objects/segmentation"} <= fields:
         # TFDS's builder makes labels of LVIS' category ids by taking 1 from them.
@@ -150,16 +149,14 @@ def tfds_dataset(
             f" Received: features={sorted(fields)}."
         )
     images, annotations, keys = [], [], {}
-    wanted = dict.fromkeys(info.features, True)
-    for record in _records(builder, split, wanted).as_numpy_iterator():
+    for record in _records(builder, split).as_numpy_iterator():
         size = read_size(f"{name}: image {record['image/id']!r}", record["image"])
         image, objects = read(record, size)
         images.append({**image, "height": size[0], "width": size[1]})
         keys[image["id"]] = record["image/id"]
-        columns = zip(record["objects"]["bbox"], record["objects"]["label"], objects, strict=True)
-        for box, label, entry in columns:
+        for label, entry in zip(record["objects"]["label"], objects, strict=True):
             annotation = {"image_id": image["id"], "category_id": known_ids[label], **entry}
-            annotations.append({**annotation, "bbox": _pixels(box, *size)})
+            annotations.append(annotation)
     classes = zip(known_ids, info.features["objects"]["label"].names, strict=True)
     content = {
         "images": images,
@@ -179,19 +176,20 @@ def _open(builder, data_dir):
         return builder
     import tensorflow_datasets as tfds
 
+    path = os.fspath(builder)
+    if os.path.isdir(path):
+        if not os.path.exists(os.path.join(path, "dataset_info.json")):
+            raise ValueError(
+                "a folder of records holds dataset_info.json; it is the innermost, named after the"
+                f" version. Received: builder={path!r}."
+            )
+        return tfds.builder_from_directory(path)
     try:
-        if os.path.isdir(builder):
-            return tfds.builder_from_directory(builder)
-        return tfds.builder(os.fspath(builder), data_dir=data_dir)
-    except FileNotFoundError as error:
-        raise ValueError(
-            "a folder of records holds dataset_info.json; it is the innermost, named after the"
-            f" version. Received: builder={os.fspath(builder)!r}."
-        ) from error
+        return tfds.builder(path, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise ValueError(
-            f"no folder and no data set of this name in data_dir={data_dir!r}."
-            f" Received: builder={os.fspath(builder)!r}."
+            "a builder is a folder of records, or the name of a data set in data_dir, or in TFDS's"
+            f" folder if that is None. Received: builder={path!r}, data_dir={data_dir!r}."
         ) from error
 
 
@@ -200,23 +198,17 @@ def _name(builder, split):
     return f"{builder.info.full_name} {split}"
 
 
-def _records(builder, split, wanted, shuffle=False, seed=0):
-    """Reads records as a tf.data.Dataset of dicts, whose images are still encoded.
-
-    Args:
-        builder, split: as of `TfdsDataset`.
-        wanted: dict of feature name to True.
-        shuffle, seed: as for `TfdsDataset.examples`.
-    """
+def _records(builder, split, shuffle=False, seed=0):
+    """Reads records as a tf.data.Dataset of dicts, whose images and masks are still encoded."""
     import tensorflow_datasets as tfds
 
-    skip = {"image": tfds.decode.SkipDecoding()}
-    if "objects" in wanted and "objects/segmentation" in _fields(builder.info.features):
-        skip["objects"] = {"segmentation": tfds.decode.SkipDecoding()}
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    if "objects/segmentation" in _fields(builder.info.features):
+        decoders["objects"] = {"segmentation": tfds.decode.SkipDecoding()}
     return builder.as_dataset(
         split=split,
         shuffle_files=shuffle,
-        decoders=tfds.decode.PartialDecoding(wanted, decoders=skip),
+        decoders=decoders,
         read_config=tfds.ReadConfig(shuffle_seed=seed, try_autocache=False),
     )
 
@@ -231,38 +223,45 @@ def _fields(features):
 
 
 def _read_coco_instances(record, size):
-    """Returns the image and the annotations of a COCO json; without sizes, boxes and categories."""
+    """Returns the image and the annotations of a COCO json; without sizes and categories."""
     image = {"id": json.loads(record["image/id"]), "file_name": record["image/filename"].decode()}
-    names = ("id", "is_crowd", "area", "mask_rle")
+    names = ("id", "bbox_pixels", "is_crowd", "area", "mask_rle")
     objects = zip(*(record["objects"][name] for name in names), strict=True)
     return image, [
         {
             "id": json.loads(identity),
+            "bbox": _coco_box(corners),
             "iscrowd": int(is_crowd),
             "area": float(area),
             "segmentation": {"size": [*size], "counts": counts.decode()} if counts else [],
         }
-        for identity, is_crowd, area, counts in objects
+        for identity, corners, is_crowd, area, counts in objects
     ]
 
 
 def _read_lvis(record, size):
     """As `_read_coco_instances`; LVIS adds categories that were looked for, or not everywhere."""
-    del size  # the masks have their own
     image = {"id": int(record["image/id"]), "file_name": f"{record['image/id']:012d}.jpg"}
     for name in ("neg_category_ids", "not_exhaustive_category_ids"):
         image[name] = [int(label) + 1 for label in record[name]]
-    names = ("id", "area", "segmentation")
+    names = ("id", "bbox", "area", "segmentation")
     objects = zip(*(record["objects"][name] for name in names), strict=True)
     return image, [
         {
             "id": int(identity),
+            "bbox": _coco_box(np.float32(relative[[1, 0, 3, 2]] * np.float64([*size[::-1]] * 2))),
             "iscrowd": 0,
             "area": int(area),
             "segmentation": _encode(segmentation),
         }
-        for identity, area, segmentation in objects
+        for identity, relative, area, segmentation in objects
     ]
+
+
+def _coco_box(corners):
+    """Turns [x1, y1, x2, y2], float32, into COCO's [x, y, width, height]."""
+    x1, y1, x2, y2 = corners.tolist()
+    return [x1, y1, x2 - x1, y2 - y1]
 
 
 def _encode(png):
@@ -271,11 +270,3 @@ def _encode(png):
         mask = np.asarray(image) > 0
     encoded = mask_api.encode(np.asfortranarray(mask, np.uint8))
     return {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}
-
-
-def _pixels(box, height, width):
-    """Turns TFDS's box, relative [y1, x1, y2, x2], into COCO's [x, y, width, height]."""
-    y1, x1, y2, x2 = box.astype(np.float64)
-    # float32, as our boxes are: a whole number of pixels comes out whole where that is possible.
-    x1, y1, x2, y2 = np.float32([x1 * width, y1 * height, x2 * width, y2 * height]).tolist()
-    return [x1, y1, x2 - x1, y2 - y1]
