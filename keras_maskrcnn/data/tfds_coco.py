@@ -68,8 +68,6 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
     )
 
     def _info(self):
-        # The names of the labels are known once the json is read: in _download_and_prepare.
-        label = tfds.features.ClassLabel()
         identity = "The json's id as json: 17, or with quotes if it is a string."
         features = {
             "image": tfds.features.Image(doc="The image file as it is."),
@@ -83,7 +81,8 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
                     "bbox_pixels": tfds.features.Tensor(
                         shape=(4,), dtype=np.float32, doc="[x1, y1, x2, y2], the json's."
                     ),
-                    "label": label,
+                    # Its names are known once the json is read: in _plan.
+                    "label": tfds.features.ClassLabel(),
                     "is_crowd": tfds.features.Scalar(np.bool_),
                     "area": tfds.features.Scalar(np.float32, doc="In pixels, the json's."),
                     "mask_rle": tfds.features.Text(
@@ -268,9 +267,7 @@ def _object(annotation, size, source, label_of):
     counts, _ = read_segmentation(annotation["segmentation"], height, width, where)
     area = annotation.get("area")
     if area is None:
-        area = (x2 - x1) * (y2 - y1)
-        if counts is not None:
-            area = int(mask_api.area({"size": size, "counts": counts}))
+        area = w * h if counts is None else int(mask_api.area({"size": size, "counts": counts}))
     if not isinstance(area, int | float) or not math.isfinite(area):
         raise DataError(f"{where}: area must be a finite number. Received: area={area!r}.")
     return {

@@ -383,7 +383,17 @@ def test_beam_makes_the_same_bytes(source, builder, tmp_path):
     assert raw_records(parallel) == raw_records(builder)
 
 
-# TFDS's lvis.
+# LVIS: its json, and TFDS's own records.
+
+
+def test_lvis_json_is_built_by_its_addresses(source, tmp_path):
+    images = json.loads((source / "train.json").read_text())["images"]
+    for image in images:
+        image["coco_url"] = "http://images.cocodataset.org/train/" + image.pop("file_name")
+    _, annotations = change(source, tmp_path, images=images)["train"]
+    dataset = tfds_dataset(build(source, tmp_path, train=(source, annotations)), "train")
+    assert sorted(dataset.file_names)[0] == "train/0.png"
+    assert len(list(dataset.examples(targets=False))) == 12
 
 
 class TinyLvis(tfds.builder_cls("lvis"), skip_registration=True):
