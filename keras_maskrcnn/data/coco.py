@@ -101,17 +101,16 @@ class CocoDataset:
             labels: (n,) int32 in 1..C.
             masks: (n, M, M) uint8, the covered share of each cell of the instance's box times 255.
         """
+        return {"image": self.load_image(index), **self.load_targets(index)}
+
+    def load_targets(self, index) -> dict[str, np.ndarray]:
+        """Makes the boxes, labels and masks of `load`, without reading the image."""
         first, last = self.offsets[index], self.offsets[index + 1]
         masks = np.zeros((last - first, self.mask_size, self.mask_size), np.uint8)
         for slot in range(last - first):
             box, counts = self.boxes[first + slot], self.counts[first + slot]
             masks[slot] = rle.crop(counts, box, self.sizes[index], self.mask_size)
-        return {
-            "image": self.load_image(index),
-            "boxes": self.boxes[first:last],
-            "labels": self.labels[first:last],
-            "masks": masks,
-        }
+        return {"boxes": self.boxes[first:last], "labels": self.labels[first:last], "masks": masks}
 
 
 def coco_json(images, annotations, **options) -> CocoDataset:

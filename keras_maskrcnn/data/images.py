@@ -5,6 +5,7 @@ stored pixels.
 """
 
 import concurrent.futures
+import io
 import os
 
 import numpy as np
@@ -26,11 +27,15 @@ class DataError(ValueError):
         self.kind = kind
 
 
-def read_image(path) -> np.ndarray:
+def read_image(path, content=None) -> np.ndarray:
     """Reads an image file of any `FORMATS` and color mode as 8-bit RGB, stored pixels as they are.
 
     16 bits are cut to the high byte, transparency is dropped and not blended, the EXIF orientation
     is ignored; of an animation the first frame counts.
+
+    Args:
+        path: str. The file; with `content` only what error messages call it.
+        content: bytes of the file, where it is not read from `path`.
 
     Returns:
         (H, W, 3) uint8.
@@ -38,7 +43,7 @@ def read_image(path) -> np.ndarray:
     Raises:
         DataError: if the file is missing, broken, of another format, or above `MAX_PIXELS`.
     """
-    with _open_image(path) as image:
+    with _open_image(path, content) as image:
         try:
             image.load()
             if image.mode.startswith("I;16"):
@@ -53,10 +58,16 @@ def read_image(path) -> np.ndarray:
             raise DataError(line, "unreadable image") from error
 
 
-def _open_image(path):
+def read_size(path, content) -> tuple[int, int]:
+    """Reads (height, width) from the header of an image file, given as in `read_image`."""
+    with _open_image(path, content) as image:
+        return image.height, image.width
+
+
+def _open_image(path, content=None):
     """Opens an image file and reads no more than its header."""
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(path if content is None else io.BytesIO(content), formats=FORMATS)
     except FileNotFoundError as error:
         raise DataError(f"{path}: image file does not exist.", "missing image") from error
     except Image.UnidentifiedImageError as error:

@@ -57,6 +57,16 @@ def test_cmyk_jpegs_become_rgb(tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "a.jpg")[4, 4], [255, 0, 0], atol=4)
 
 
+def test_bytes_are_read_as_the_file_they_come_from(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 2**16, [5, 6, 1]).astype(np.uint16)
+    content = tf.io.encode_png(pixels).numpy()
+    (tmp_path / "a.png").write_bytes(content)
+    np.testing.assert_array_equal(read_image("b", content), read_image(tmp_path / "a.png"))
+    assert images.read_size("b", content) == (5, 6)
+    with pytest.raises(DataError, match=r"^shard 3: image cannot be decoded"):
+        read_image("shard 3", content[:60])
+
+
 def test_broken_images_are_named(tmp_path):
     with pytest.raises(DataError, match="none.png: image file does not exist"):
         read_image(tmp_path / "none.png")

@@ -1,0 +1,281 @@
+"""The TFDS data set `coco_instances`: any COCO json and its images, masks included, as records.
+
+    import keras_maskrcnn.data.tfds_coco  # registers the name, for tfds.load and `tfds build`
+
+docs/data_tfds.md shows how to build one and what a record holds. Importing this module imports
+tensorflow_datasets, so nothing else of this package does; `data/tfds_reader.py` reads the records.
+
+Every shard is made by itself, from a plan that lies beside it, in a folder that outlives a killed
+build. So the next build goes on with the first shard that is missing, Beam may make the shards on
+many machines, and the bytes are the same each time.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+import uuid
+
+import numpy as np
+import tensorflow_datasets as tfds
+from pycocotools import mask as mask_api
+from tensorflow_datasets.core import dataset_builder, example_serializer, file_adapters, utils
+
+from keras_maskrcnn.data.coco import coco_dict, read_box, read_json, read_segmentation
+from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.lvis import with_file_names
+
+
+@dataclasses.dataclass(eq=False)
+class CocoConfig(tfds.core.BuilderConfig):
+    """Names a data set and says where its files are; further fields are TFDS's.
+
+    Attributes:
+        splits: dict of the split's name to (folder of images, json file). Relative paths lie in
+            the download config's `manual_dir`, or without one in the current folder.
+    """
+
+    splits: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+
+
+def _coco(year):
+    return CocoConfig(
+        name=year,
+        description=f"COCO {year}, its images and annotations unpacked in manual_dir.",
+        splits={
+            split: (f"{folder}{year}", f"annotations/instances_{folder}{year}.json")
+            for split, folder in (("train", "train"), ("validation", "val"))
+        },
+    )
+
+
+class CocoInstances(dataset_builder.FileReaderBuilder):
+    """Builds records of images and their instances from COCO json; `CocoConfig` says from which.
+
+    Raises (in `download_and_prepare`):
+        DataError: if a json, an annotation or an image cannot be used.
+        ValueError: if there are more shards than images.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    BUILDER_CONFIGS = [_coco("2017"), _coco("2014")]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "manual_dir holds train2017/, val2017/ and annotations/instances_*2017.json (or 2014) of"
+        " https://cocodataset.org, or what CocoConfig.splits names."
+    )
+
+    def _info(self):
+        identity = "The json's id as json: 17, or with quotes if it is a string."
+        features = {
+            "image": tfds.features.Image(doc="The image file as it is."),
+            "image/id": tfds.features.Text(doc=identity),
+            "image/filename": tfds.features.Text(),
+            "objects": tfds.features.Sequence(
+                {
+                    "id": tfds.features.Text(doc=identity),
+                    "bbox": tfds.features.BBoxFeature(doc="Clipped to the image."),
+                    # What the division by the image's sides and the clipping take away from bbox.
+                    "bbox_pixels": tfds.features.Tensor(
+                        shape=(4,), dtype=np.float32, doc="[x1, y1, x2, y2], the json's."
+                    ),
+                    # Its names are known once the json is read: in _plan.
+                    "label": tfds.features.ClassLabel(),
+                    "is_crowd": tfds.features.Scalar(np.bool_),
+                    "area": tfds.features.Scalar(np.float32, doc="In pixels, the json's."),
+                    "mask_rle": tfds.features.Text(
+                        doc="COCO's compressed run lengths over the whole image; empty if the json"
+                        " gives no outline."
+                    ),
+                }
+            ),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Images and instances with masks, made from COCO json by keras_maskrcnn.",
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _download_and_prepare(self, dl_manager, download_config=None):
+        del dl_manager  # nothing is downloaded
+        config = download_config or tfds.download.DownloadConfig()
+        plans = self._plan(config)
+        folder = self.data_path.parent / f"unfinished_{self.version}"
+        names = [name for plan in plans.values() for name in plan]
+        for plan in plans.values():
+            for name, (records, stamps) in plan.items():
+                _begin_or_resume(folder, name, json.dumps([records, stamps]))
+        write = functools.partial(
+            write_shard,
+            folder=os.fspath(folder),
+            features=self.info.features,
+            file_format=self.info.file_format,
+        )
+        if config.beam_runner or config.beam_options:
+            _run_with_beam(write, names, config)
+        else:
+            for name in utils.tqdm(names, desc="Writing shards", unit=" shards"):
+                write(name)
+        infos = [
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[len(records) for records, _ in plan.values()],
+                num_bytes=sum((folder / name).stat().length for name in plan),
+                filename_template=self._get_filename_template(split),
+            )
+            for split, plan in plans.items()
+        ]
+        for name in names:
+            (folder / name).rename(self.data_path / name)
+        folder.rmtree()
+        self.info.set_splits(tfds.core.SplitDict(infos))
+
+    def _plan(self, config):
+        """Reads and checks every json, and deals the images out to the shards.
+
+        Returns:
+            dict of split to its plan: a dict of each shard's file name to (records, stamps).
+            Records are the examples, with a path for the image and a list for each box; a stamp is
+            (size, time of the last change) of an image file.
+        """
+        if not self.builder_config.splits:
+            raise ValueError("CocoConfig must say where the files are. Received: splits={}.")
+        sources, names = {}, {}
+        for split, paths in self.builder_config.splits.items():
+            paths = (os.path.join(config.manual_dir or "", path) for path in paths)
+            images, source = (os.path.abspath(path) for path in paths)
+            content = with_file_names(read_json(source))
+            sources[split] = (coco_dict(images, content, source=source), content, source)
+            _add_categories(names, content, source)
+        category_ids = sorted(names)
+        self.info.features["objects"]["label"].names = [names[i] for i in category_ids]
+        self.info.metadata["category_ids"] = category_ids
+        plans = {}
+        for split, (dataset, content, source) in sources.items():
+            records = _records(dataset, content, source, category_ids)
+            records = records[: config.max_examples_per_split]
+            stamps = [(s.st_size, s.st_mtime_ns) for s in (os.stat(r["image"]) for r in records)]
+            total = sum(size for size, _ in stamps)
+            shards = config.get_shard_config().get_number_shards(total, len(records))
+            if shards > len(records):
+                raise ValueError(
+                    f"split {split!r} has {len(records)} images, fewer than shards."
+                    f" Received: num_shards={shards}."
+                )
+            edges = [round(len(records) * shard / shards) for shard in range(shards + 1)]
+            template = self._get_filename_template(split)
+            plans[split] = {
+                template.sharded_filepath(shard_index=i, num_shards=shards).name: (
+                    records[edges[i] : edges[i + 1]],
+                    stamps[edges[i] : edges[i + 1]],
+                )
+                for i in range(shards)
+            }
+        return plans
+
+
+def write_shard(name, *, folder, features, file_format):
+    """Writes one shard as planned, unless it is there already.
+
+    Args:
+        name: str. The shard's file name; its plan is in `name`.json.
+        folder: str. Where both lie.
+        features: tfds.features.FeaturesDict.
+        file_format: tfds.core.FileFormat.
+    """
+    folder = tfds.core.Path(folder)
+    if (folder / name).exists():
+        return
+    records, _ = json.loads((folder / f"{name}.json").read_text())
+    serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
+
+    def serialize(record):
+        objects = [{**entry, "bbox": np.array(entry["bbox"])} for entry in record["objects"]]
+        example = features.encode_example({**record, "objects": objects})
+        # TFDS leaves the order of the fields to protobuf, where it differs between processes.
+        return serializer.get_tf_example(example).SerializeToString(deterministic=True)
+
+    unfinished = folder / f"{name}.{uuid.uuid4().hex}"  # Beam may try a shard twice at a time
+    examples = ((i, serialize(record)) for i, record in enumerate(records))
+    file_adapters.ADAPTER_FOR_FORMAT[file_format].write_examples(unfinished, examples)
+    unfinished.rename(folder / name)
+
+
+def _begin_or_resume(folder, name, plan):
+    """Stores the plan of a shard, and keeps the shard only if it was made from the same plan."""
+    path = folder / f"{name}.json"
+    if path.exists() and path.read_text() == plan:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).unlink(missing_ok=True)
+    path.write_text(plan)
+
+
+def _run_with_beam(write, names, config):
+    """Lets Beam call `write` with each of the names."""
+    beam = tfds.core.lazy_imports.apache_beam
+    with beam.Pipeline(runner=config.beam_runner, options=config.beam_options) as pipeline:
+        _ = pipeline | beam.Create(names) | beam.Reshuffle() | beam.Map(write)
+
+
+def _add_categories(names, content, source):
+    """Adds the categories of a json to `names`, a dict of id to name."""
+    for category in content["categories"]:
+        identity, name = category["id"], str(category.get("name", category["id"]))
+        others = {known for other, known in names.items() if other != identity}
+        # TFDS keeps the names as lines of a file, stripped, and tells labels apart by them.
+        usable = name.splitlines() == [name] == [name.strip()] and name not in others
+        if not usable or names.setdefault(identity, name) != name:
+            raise DataError(
+                f"{source}: category {identity} must have one name in all splits, a line of text"
+                f" that no other category has. Received: name={name!r}."
+            )
+
+
+def _records(dataset, content, source, category_ids):
+    """Makes the records of all images, in an order that has nothing to do with the json's."""
+    label_of = {category_id: i for i, category_id in enumerate(category_ids)}
+    of_image = {image_id: [] for image_id in dataset.image_ids}
+    for annotation in content["annotations"]:
+        of_image[annotation["image_id"]].append(annotation)
+    records = []
+    for image_id, name, size in zip(
+        dataset.image_ids, dataset.file_names, dataset.sizes, strict=True
+    ):
+        objects = [_object(entry, size, source, label_of) for entry in of_image[image_id]]
+        records.append(
+            {
+                "image": os.path.join(dataset.images, name),
+                "image/id": json.dumps(image_id),
+                "image/filename": name,
+                "objects": objects,
+            }
+        )
+    # Whoever reads the shards shuffles within a window only: neighbors must not be alike.
+    return sorted(records, key=lambda r: hashlib.sha256(r["image/id"].encode()).digest())
+
+
+def _object(annotation, size, source, label_of):
+    """Makes the record of one annotation in an image of `size` (height, width)."""
+    height, width = size
+    where = f"{source}: annotation {annotation['id']!r}"
+    x1, y1, x2, y2 = read_box(annotation["bbox"], height, width, where)
+    x, y, w, h = annotation["bbox"]
+    counts, _ = read_segmentation(annotation["segmentation"], height, width, where)
+    area = annotation.get("area")
+    if area is None:
+        area = w * h if counts is None else int(mask_api.area({"size": size, "counts": counts}))
+    if not isinstance(area, int | float) or not math.isfinite(area):
+        raise DataError(f"{where}: area must be a finite number. Received: area={area!r}.")
+    return {
+        "id": json.dumps(annotation["id"]),
+        "bbox": [y1 / height, x1 / width, max(y1, y2) / height, max(x1, x2) / width],
+        "bbox_pixels": [x, y, x + w, y + h],
+        "label": label_of[annotation["category_id"]],
+        "is_crowd": bool(annotation.get("iscrowd")),
+        "area": float(area),
+        "mask_rle": (counts or b"").decode("ascii"),
+    }
