@@ -2,16 +2,21 @@
 
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict, coco_json
 from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.lvis import lvis_json
 from keras_maskrcnn.data.pipeline import batches
 from keras_maskrcnn.data.proposals import ProposalFile, ProposalWriter, read_proposals
+from keras_maskrcnn.data.tfds_reader import TfdsDataset, tfds_dataset
 
 __all__ = [
     "CocoDataset",
     "DataError",
     "ProposalFile",
     "ProposalWriter",
+    "TfdsDataset",
     "batches",
     "coco_dict",
     "coco_json",
+    "lvis_json",
     "read_proposals",
+    "tfds_dataset",
 ]

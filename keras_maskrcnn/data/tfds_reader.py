@@ -4,107 +4,41 @@ Needs no builder: a folder that `coco_instances` was built in can be read wherev
 tensorflow_datasets takes seconds to import, so it is imported by the first call.
 """
 
+import dataclasses
 import io
 import json
 import os
+import struct
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data.coco import coco_dict
+from keras_maskrcnn.data.coco import CocoDataset, coco_dict
 from keras_maskrcnn.data.images import DataError, read_image, read_size
 
-SHUFFLE_BUFFER = 1000  # images, still encoded
 
-
-class TfdsDataset:
-    """Images in shards of records, and their instances; made by `tfds_dataset`.
-
-    The annotations are in memory, as those of a `CocoDataset` are, and the images in the records:
-    they can be read one after the other only.
+@dataclasses.dataclass(frozen=True, eq=False)
+class TfdsDataset(CocoDataset):
+    """A `CocoDataset` whose images lie in shards of records; made by `tfds_dataset`.
 
     Attributes:
-        builder: tfds.core.DatasetBuilder.
-        split: str.
+        images: str. Name, version and split.
         annotations: dict. The content of the COCO json that the records amount to, crowds included.
-        class_names, category_ids, num_classes, image_ids, file_names, sizes, mask_size,
-        num_instances, max_instances, dropped: as of `CocoDataset`. Images are in the order of
-            `examples`.
+        places: (file, offset, length) of each image's record.
     """
 
-    def __init__(self, builder, split, coco, keys):
-        """Takes what `tfds_dataset` read.
+    places: list[tuple[str, int, int]] = dataclasses.field(default_factory=list, repr=False)
 
-        Args:
-            builder, split: see the class.
-            coco: CocoDataset of the records' annotations.
-            keys: dict of image id to the value of "image/id" in its record.
-        """
-        self.builder, self.split = builder, split
-        self.annotations, self.mask_size = coco.annotations, coco.mask_size
-        self.class_names, self.category_ids = coco.class_names, coco.category_ids
-        self.num_classes = coco.num_classes
-        self.image_ids, self.file_names, self.sizes = coco.image_ids, coco.file_names, coco.sizes
-        self.num_instances, self.max_instances = coco.num_instances, coco.max_instances
-        self.dropped, self.report = coco.dropped, coco.report
-        self._coco = coco
-        self._index_of = {keys[image_id]: i for i, image_id in enumerate(coco.image_ids)}
-
-    def __len__(self):
-        """Number of images."""
-        return len(self.image_ids)
-
-    def examples(self, shuffle=False, seed=0, targets=True) -> tf.data.Dataset:
-        """Reads all images once, from several shards at a time.
-
-        Args:
-            shuffle: whether to open the shards in random order and to mix the images of a window of
-                `SHUFFLE_BUFFER`; another order in every epoch. Otherwise in that of `image_ids`.
-            seed: int. The same seed gives the same orders.
-            targets: whether to make boxes, labels and masks.
-
-        Returns:
-            tf.data.Dataset of dicts
-                image: (H, W, 3) uint8 RGB, decoded as by `read_image`.
-                index: () int64. Position in `image_ids`.
-                boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels.
-                labels: (n,) int32 in 1..C.
-                masks: (n, M, M) uint8, as of `CocoDataset.load`.
-        """
-        records = _records(self.builder, self.split, shuffle, seed)
-        if shuffle:
-            records = records.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
-        if len(self) < len(records):  # keep_empty=False
-            records = records.filter(lambda record: self._keeps(record["image/id"]))
-        shapes = {"image": [None, None, 3], "index": []}
-        dtypes = {"image": tf.uint8, "index": tf.int64}
-        if targets:
-            shapes |= {"boxes": [None, 4], "labels": [None]}
-            shapes |= {"masks": [None, self.mask_size, self.mask_size]}
-            dtypes |= {"boxes": tf.float32, "labels": tf.int32, "masks": tf.uint8}
-
-        def load(key, content):
-            index = self._index_of[key]
-            where = f"{_name(self.builder, self.split)}: image {self.image_ids[index]!r}"
-            example = {"image": read_image(where, content), "index": np.int64(index)}
-            if targets:
-                example |= self._coco.load_targets(index)
-            return [example[name] for name in shapes]
-
-        def load_in_graph(record):
-            inputs, outputs = [record["image/id"], record["image"]], list(dtypes.values())
-            values = tf.numpy_function(load, inputs, outputs, stateful=False)
-            named = zip(shapes.items(), values, strict=True)
-            return {name: tf.ensure_shape(value, shape) for (name, shape), value in named}
-
-        return records.map(load_in_graph, num_parallel_calls=tf.data.AUTOTUNE)
-
-    def _keeps(self, key):
-        """Whether a record's image belongs to the data set, inside the graph."""
-        keeps = tf.numpy_function(self._index_of.__contains__, [key], tf.bool, stateful=False)
-        return tf.ensure_shape(keeps, [])
+    def load_image(self, index) -> np.ndarray:
+        """Reads one image as (H, W, 3) uint8 RGB."""
+        path, offset, length = self.places[index]
+        with tf.io.gfile.GFile(path, "rb") as file:
+            file.seek(offset)
+            record = tf.train.Example.FromString(file.read(length))
+        (content,) = record.features.feature["image"].bytes_list.value
+        return read_image(f"{self.images}: image {self.image_ids[index]!r}", content)
 
 
 def tfds_dataset(
@@ -148,12 +82,12 @@ def tfds_dataset(
             f"{name}: records must have the features of coco_instances or of TFDS's lvis."
             f" Received: features={sorted(fields)}."
         )
-    images, annotations, keys = [], [], {}
-    for record in _records(builder, split).as_numpy_iterator():
+    images, annotations, places = [], [], {}
+    for place, record in _records(builder, split):
         size = read_size(f"{name}: image {record['image/id']!r}", record["image"])
         image, objects = read(record, size)
         images.append({**image, "height": size[0], "width": size[1]})
-        keys[image["id"]] = record["image/id"]
+        places[image["id"]] = place
         for label, entry in zip(record["objects"]["label"], objects, strict=True):
             annotation = {"image_id": image["id"], "category_id": known_ids[label], **entry}
             annotations.append(annotation)
@@ -164,10 +98,11 @@ def tfds_dataset(
         "categories": [{"id": identity, "name": title} for identity, title in classes],
     }
     coco = coco_dict(
-        "", content, source=name, category_ids=category_ids, mask_size=mask_size,
+        name, content, source=name, category_ids=category_ids, mask_size=mask_size,
         keep_empty=keep_empty, check_images=False,
     )  # fmt: skip
-    return TfdsDataset(builder, split, coco, keys)
+    fields = {field.name: getattr(coco, field.name) for field in dataclasses.fields(coco)}
+    return TfdsDataset(**fields, places=[places[image_id] for image_id in coco.image_ids])
 
 
 def _open(builder, data_dir):
@@ -198,19 +133,47 @@ def _name(builder, split):
     return f"{builder.info.full_name} {split}"
 
 
-def _records(builder, split, shuffle=False, seed=0):
-    """Reads records as a tf.data.Dataset of dicts, whose images and masks are still encoded."""
+def _records(builder, split):
+    """Yields each record's place, and the record as a dict, in which images are still encoded."""
     import tensorflow_datasets as tfds
 
+    name, features = _name(builder, split), builder.info.features
+    file_format = builder.info.file_format
+    if file_format != tfds.core.FileFormat.TFRECORD:
+        raise DataError(
+            f"{name}: records must be in TFRecord files. Received: file_format={file_format.value}."
+        )
     decoders = {"image": tfds.decode.SkipDecoding()}
-    if "objects/segmentation" in _fields(builder.info.features):
+    if "objects/segmentation" in _fields(features):
         decoders["objects"] = {"segmentation": tfds.decode.SkipDecoding()}
-    return builder.as_dataset(
-        split=split,
-        shuffle_files=shuffle,
-        decoders=decoders,
-        read_config=tfds.ReadConfig(shuffle_seed=seed, try_autocache=False),
-    )
+    for shard in builder.info.splits[split].file_instructions:
+        read = slice(shard.skip, shard.skip + shard.take)
+        records = tf.data.TFRecordDataset(shard.filename).skip(shard.skip).take(shard.take)
+        records = records.map(
+            lambda record: features.deserialize_example(record, decoders=decoders),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        try:
+            places = _places(shard.filename)[read]
+            yield from zip(places, records.as_numpy_iterator(), strict=True)
+        except (tf.errors.OpError, struct.error, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{shard.filename}: broken records. Received: {reason}.") from error
+
+
+def _places(path):
+    """Returns (path, offset, length) of all records in a TFRecord file.
+
+    A record is its length in 8 bytes, their checksum in 4, the content, and its checksum in 4.
+    """
+    places, offset = [], 0
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while head := file.read(8):
+            (length,) = struct.unpack("<Q", head)
+            places.append((path, offset + 12, length))
+            offset += 12 + length + 4
+            file.seek(offset)
+    return places
 
 
 def _fields(features):

@@ -14,7 +14,7 @@ from pycocotools import mask as mask_api
 from tensorflow_datasets.scripts.cli import build as tfds_build
 from tensorflow_datasets.scripts.cli import cli_utils
 
-from keras_maskrcnn.data import coco_json, tfds_coco
+from keras_maskrcnn.data import batches, coco_dict, coco_json, tfds_coco
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.data.tfds_reader import tfds_dataset
 from keras_maskrcnn.evaluation import evaluate_results
@@ -110,9 +110,8 @@ def check_same(dataset, expected):
     assert sorted(dataset.image_ids) == sorted(expected.image_ids)
     assert dataset.class_names == expected.class_names
     assert dataset.category_ids == expected.category_ids
-    seen = []
-    for example in dataset.examples().as_numpy_iterator():
-        index = example["index"]
+    for index in range(len(dataset)):
+        example = dataset.load(index)
         k = place[dataset.image_ids[index]]
         reference = expected.load(k)
         for name, value in reference.items():
@@ -121,8 +120,6 @@ def check_same(dataset, expected):
         assert dataset.sizes[index] == expected.sizes[k]
         assert dataset.file_names[index] == expected.file_names[k]
         assert dataset.num_instances[index] == expected.num_instances[k]
-        seen.append(index)
-    assert seen == list(range(len(expected)))
 
 
 def outlines(dataset, content):
@@ -259,14 +256,24 @@ example = next(iter(tfds.builder_from_directory(sys.argv[1]).as_dataset("train")
 assert example["image"].shape == (30, 41, 3), example
 dataset = keras_maskrcnn.data.tfds_reader.tfds_dataset(sys.argv[1], "train")
 assert "keras_maskrcnn.data.tfds_coco" not in sys.modules
-print(*dataset.class_names, *dataset.category_ids, len(list(dataset.examples())))
+print(*dataset.class_names, *dataset.category_ids, dataset.load_image(0).shape)
 """
 
 
 def test_a_process_without_the_builder_reads_the_folder(builder):
     command = [sys.executable, "-c", ELSEWHERE, builder.data_dir]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout.split() == ["seven", "zwölf", "thirty-one", "7", "12", "31", "12"], done
+    assert done.stdout.split() == [
+        "seven",
+        "zwölf",
+        "thirty-one",
+        "7",
+        "12",
+        "31",
+        "(30,",
+        "41,",
+        "3)",
+    ], done
 
 
 def test_tfds_build_makes_coco_of_a_manual_dir_and_load_finds_it(source, tmp_path):
@@ -282,24 +289,23 @@ def test_tfds_build_makes_coco_of_a_manual_dir_and_load_finds_it(source, tmp_pat
     splits = tfds.load("coco_instances/2017", data_dir=tmp_path, download=False)
     assert {name: len(split) for name, split in splits.items()} == {"train": 12, "validation": 12}
     dataset = tfds_dataset("coco_instances/2017", "validation[:50%]", data_dir=tmp_path)
-    assert len(dataset) == len(list(dataset.examples(targets=False))) == 6
+    assert len(dataset) == 6
+    whole = tfds_dataset("coco_instances/2017", "validation", data_dir=tmp_path)
+    assert dataset.image_ids == whole.image_ids[:6]
+    np.testing.assert_array_equal(dataset.load_image(5), whole.load_image(5))
 
 
-def test_shuffled_examples_follow_the_seed_and_differ_between_epochs(builder):
-    dataset = tfds_dataset(builder, "train")
-
-    def order(seed, epochs=1):
-        examples = dataset.examples(shuffle=True, seed=seed, targets=False).repeat(epochs)
-        assert examples.element_spec.keys() == {"image", "index"}
-        return [int(example["index"]) for example in examples]
-
-    first = order(1, epochs=2)
-    assert first == order(1, epochs=2)
-    assert first[:12] != first[12:] and first[:12] != order(2)
-    assert sorted(first[:12]) == sorted(first[12:]) == list(range(12))
+@pytest.mark.parametrize("training", [True, False])
+def test_batches_are_those_of_the_json(source, builder, training):
+    dataset = tfds_dataset(builder, "train", mask_size=14)
+    content = dataset.annotations
+    same = coco_dict(source / "train", content, mask_size=14)
+    options = {"training": training, "min_side": 24, "max_side": 48}
+    ours, expected = (list(batches(d, 2, **options).as_numpy_iterator()) for d in (dataset, same))
+    tf.nest.map_structure(np.testing.assert_array_equal, ours, expected)
 
 
-def test_empty_images_are_left_out_of_the_examples(source, builder):
+def test_empty_images_are_left_out(source, builder):
     options = {"keep_empty": False, "category_ids": [12, 7, 31], "mask_size": 14}
     dataset = tfds_dataset(builder, "train", **options)
     check_same(dataset, coco_json(source / "train", source / "train.json", **options))
@@ -368,10 +374,30 @@ def test_a_broken_image_is_named_by_data_set_split_and_id(source, tmp_path):
     whole = (folder / "train/0.png").read_bytes()
     (folder / "train/0.png").write_bytes(whole[: len(whole) // 2])
     dataset = tfds_dataset(build(folder, tmp_path), "train")
-    with pytest.raises(
-        tf.errors.OpError, match=r"DataError: .*tiny/1.0.0 train: image '100': image"
-    ):
-        list(dataset.examples())
+    broken = dataset.image_ids.index("100")
+    with pytest.raises(DataError, match=r"^coco_instances/tiny/1.0.0 train: image '100': image"):
+        dataset.load(broken)
+
+
+def test_broken_records_are_told_by_their_file(source, tmp_path):
+    broken = build(source, tmp_path, 1)
+    (shard,) = broken.data_path.glob("*.tfrecord*")
+    whole = shard.read_bytes()
+    for content in (whole[:-5], whole[:-1] + b"x", whole + b"abc", b""):
+        shard.write_bytes(content)
+        with pytest.raises(DataError, match=r"tfrecord-00000-of-00001: broken records") as caught:
+            tfds_dataset(broken, "train")
+        assert "\n" not in str(caught.value)
+
+
+def test_other_files_than_tfrecords_are_refused(source, tmp_path):
+    config = tfds_coco.CocoConfig(
+        name="x", splits={"train": (source / "train", source / "train.json")}
+    )
+    other = tfds_coco.CocoInstances(config=config, data_dir=tmp_path, file_format="array_record")
+    other.download_and_prepare()
+    with pytest.raises(DataError, match="must be in TFRecord files.*file_format=array_record"):
+        tfds_dataset(other, "train")
 
 
 def test_beam_makes_the_same_bytes(source, builder, tmp_path):
@@ -393,7 +419,7 @@ def test_lvis_json_is_built_by_its_addresses(source, tmp_path):
     _, annotations = change(source, tmp_path, images=images)["train"]
     dataset = tfds_dataset(build(source, tmp_path, train=(source, annotations)), "train")
     assert sorted(dataset.file_names)[0] == "train/0.png"
-    assert len(list(dataset.examples(targets=False))) == 12
+    assert len(dataset) == 12 and dataset.load_image(0).shape == (30, 41, 3)
 
 
 class TinyLvis(tfds.builder_cls("lvis"), skip_registration=True):
@@ -433,7 +459,7 @@ def test_records_of_tfds_lvis_are_examples_too(tmp_path):
     assert (annotation["id"], annotation["category_id"], annotation["area"]) == (6, 1203, 60)
     mask = mask_api.decode(annotation["segmentation"])
     assert mask.sum() == mask[5:11, 4:14].sum() == 60
-    (example,) = dataset.examples().as_numpy_iterator()
+    example = dataset.load(0)
     np.testing.assert_array_equal(example["labels"], [1, 1203])
     np.testing.assert_allclose(example["boxes"], [[4, 5, 14, 11]] * 2, rtol=1e-6)
     assert example["masks"].shape == (2, 10, 10) and (example["masks"][:, 1:-1, 1:-1] == 255).all()
