@@ -107,9 +107,7 @@ def random_crop(example, seed, low=0.5, high=1.0, min_visible=MIN_VISIBLE):
     return crop(example, tf.cast(tf.concat([corner, corner + sides], 0), tf.int32), min_visible)
 
 
-def large_scale_jitter(
-    example, seed, size, low=0.1, high=2.0, min_visible=MIN_VISIBLE, fill=FILL
-):
+def large_scale_jitter(example, seed, size, low=0.1, high=2.0, min_visible=MIN_VISIBLE, fill=FILL):
     """Scales an example at random and brings it to size x size (Simple Copy-Paste, §3.1).
 
     Args:
