@@ -1,5 +1,6 @@
 """From a COCO json and a folder of images to batches."""
 
+from keras_maskrcnn.data import augment
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict, coco_json
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.data.lvis import lvis_json
@@ -13,6 +14,7 @@ __all__ = [
     "ProposalFile",
     "ProposalWriter",
     "TfdsDataset",
+    "augment",
     "batches",
     "coco_dict",
     "coco_json",

@@ -19,14 +19,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from keras_maskrcnn.data import augment as augment_ops
 from keras_maskrcnn.data import order
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.data.proposals import check_images
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
-
-BOXES = {"boxes", "proposals"}  # what is scaled and flipped with the image
-TARGETS = ("boxes", "labels", "masks")
 
 
 def batches(
@@ -39,6 +37,7 @@ def batches(
     max_instances=None,
     flip=None,
     augment=(),
+    copy_paste=None,
     targets=True,
     seed=0,
     repeat=False,
@@ -69,8 +68,10 @@ def batches(
             taken in training, otherwise the first G; how many are lost is logged once. By default
             a batch has as many as its fullest image needs, rounded up to 8, 16, 32, ...
         flip: whether to mirror half of the images; by default as `training`.
-        augment: functions of an example and a seed (2,) int32 that return an example, as in
-            `data.augment`; called in this order, before the image is resized.
+        augment: augmentations of `data.augment`, or other callables (example, seed) -> example,
+            called in this order before the image is resized.
+        copy_paste: `data.augment.copy_paste`, or another callable (example, other, seed) ->
+            example, called with two random examples after `augment`; None for none.
         targets: whether to yield (x, y); otherwise x alone, and no annotation is read.
         seed: int.
         repeat: whether to go on forever, for training that counts steps.
@@ -106,8 +107,9 @@ def batches(
         raise ValueError(f"on_error must be 'raise' or 'skip'. Received: on_error={on_error!r}.")
     if not training:
         _refuse_outside_training(
-            shuffle=shuffle, augment=bool(augment), min_side=len(sides) > 1 and min_side,
-            on_error=on_error == "skip" and on_error, first_step=first_step,
+            shuffle=shuffle, augment=augment, copy_paste=copy_paste,
+            min_side=len(sides) > 1 and min_side, on_error=on_error == "skip" and on_error,
+            first_step=first_step,
         )  # fmt: skip
     if first_step and not repeat:
         raise ValueError(f"first_step needs repeat=True. Received: first_step={first_step}.")
@@ -123,22 +125,25 @@ def batches(
     canvases = np.array(sorted(canvases, key=np.prod), int).reshape(-1, 2)
     read = _reader(dataset, targets, proposals, cache, on_error)
 
+    def augmented(index, seed):
+        return augment_ops.apply(read(index), seed, augment)
+
     def prepare(index, seed):
-        example = read(index)
-        for i, augmentation in enumerate(augment):
-            example = augmentation(example, _seed(seed, i + 3))
+        seeds = tf.unstack(tf.random.split(seed, 7))
+        example = augmented(index, seeds[0])
+        if copy_paste is not None:
+            other = tf.random.stateless_uniform([], seeds[1], 0, len(dataset), tf.int64)
+            example = copy_paste(example, augmented(other, seeds[2]), seeds[3])
         if targets and max_instances is not None:
-            example = _keep_instances(example, max_instances, seed if training else None)
-        side = tf.gather(sides, _random_index(_seed(seed, 1), len(sides)))
+            if training:
+                example = augment_ops.at_most(example, max_instances, seeds[4])
+            example |= {name: example[name][:max_instances] for name in augment_ops.INSTANCES}
+        side = augment_ops.random_side(seeds[5], sides) if len(sides) > 1 else sides[0]
         example = _resize(example, side, max_side, resize_rule)
         if proposals is not None:
             example["proposals"] = _keep_inside(example)[:max_proposals]
         if flip:
-            example = tf.cond(
-                _random_index(_seed(seed, 2), 2) == 1,
-                lambda: flip_horizontal(example),
-                lambda: example,
-            )
+            example = augment_ops.random_flip(example, seeds[6])
         return _inputs_and_targets(example) if targets else _inputs(example)
 
     def pad(inputs, *rest):
@@ -178,23 +183,6 @@ def batches(
     number = tf.data.INFINITE_CARDINALITY if repeat else number
     padded = padded.apply(tf.data.experimental.assert_cardinality(number))
     return padded.prefetch(tf.data.AUTOTUNE)
-
-
-def flip_horizontal(example):
-    """Mirrors an example left to right; twice is the identity.
-
-    Args:
-        example: dict of tensors with `image` (H, W, 3), not yet padded, and maybe `boxes` (n, 4),
-            `masks` (n, M, M) and `proposals` (p, 4); other entries stay as they are.
-    """
-    flipped = {**example, "image": example["image"][:, ::-1]}
-    width = tf.cast(tf.shape(example["image"])[1], tf.float32)
-    for name in BOXES & example.keys():
-        x1, y1, x2, y2 = tf.unstack(example[name], axis=-1)
-        flipped[name] = tf.stack([width - x2, y1, width - x1, y2], axis=-1)
-    if "masks" in example:
-        flipped["masks"] = example["masks"][..., ::-1]
-    return flipped
 
 
 def data_error(exception) -> str | None:
@@ -269,22 +257,13 @@ def _keep_inside(example):
     return tf.boolean_mask(boxes, box_ops.shorter_side(boxes) > 0)
 
 
-def _seed(seed, use):
-    """Derives the seed of one use from an image's; uses have different numbers."""
-    return tf.random.experimental.stateless_fold_in(seed, use)
-
-
-def _random_index(seed, count):
-    return tf.random.stateless_uniform([], seed, maxval=count, dtype=tf.int32)
-
-
 def _resize(example, min_side, max_side, rule):
     """Resizes the image and scales all boxes; masks lie in their boxes and stay as they are."""
     original_size = tf.shape(example["image"])[:2]
     image = image_ops.resize(example["image"], min_side, max_side, rule)
     resized = {**example, "image": image, "original_size": original_size}
     scale = tf.cast(tf.shape(image)[:2], tf.float32) / tf.cast(original_size, tf.float32)
-    for name in BOXES & example.keys():
+    for name in augment_ops.BOXES & example.keys():
         resized[name] = example[name] * tf.gather(scale, [1, 0, 1, 0])
     return resized
 
@@ -299,17 +278,7 @@ def _inputs(example):
 
 
 def _inputs_and_targets(example):
-    return _inputs(example), {name: example[name] for name in TARGETS}
-
-
-def _keep_instances(example, limit, seed):
-    """Keeps at most `limit` instances: random ones, or the first if there is no seed."""
-    count = tf.shape(example["labels"])[0]
-    kept = tf.range(count)
-    if seed is not None:
-        kept = tf.argsort(tf.random.stateless_uniform([count], _seed(seed, 0)))
-    kept = tf.sort(kept[:limit])
-    return {**example, **{name: tf.gather(example[name], kept) for name in TARGETS}}
+    return _inputs(example), {name: example[name] for name in augment_ops.INSTANCES}
 
 
 def _pad_slots(targets):

@@ -154,8 +154,10 @@ def _records(builder, split):
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         try:
-            places = _places(shard.filename)[read]
-            yield from zip(places, records.as_numpy_iterator(), strict=True)
+            places = _places(shard.filename)
+            if len(places) != shard.examples_in_shard:
+                raise ValueError(f"{len(places)} records, not {shard.examples_in_shard}")
+            yield from zip(places[read], records.as_numpy_iterator(), strict=True)
         except (tf.errors.OpError, struct.error, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"{shard.filename}: broken records. Received: {reason}.") from error

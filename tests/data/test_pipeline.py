@@ -262,27 +262,6 @@ def test_without_targets_only_images_are_read(dataset, monkeypatch):
     assert [sorted(x) for x in inputs] == [["images", "original_sizes", "sizes"]] * 3
 
 
-def test_flip_twice_is_the_identity(dataset):
-    example = {name: tf.constant(value) for name, value in dataset.load(3).items()}
-    flipped = pipeline.flip_horizontal(example)
-    assert_equal(pipeline.flip_horizontal(flipped), example)
-    assert not np.array_equal(flipped["image"], example["image"])
-
-
-def test_flip_mirrors_pixels_boxes_and_masks():
-    example = {
-        "image": tf.reshape(tf.range(12), [1, 4, 3]),
-        "boxes": tf.constant([[0.0, 0.0, 1.5, 1.0]]),
-        "masks": tf.constant([[[1, 2], [3, 4]]]),
-        "labels": tf.constant([5]),
-    }
-    flipped = pipeline.flip_horizontal(example)
-    np.testing.assert_array_equal(flipped["image"][0, :, 0], [9, 6, 3, 0])
-    np.testing.assert_array_equal(flipped["boxes"], [[2.5, 0, 4, 1]])
-    np.testing.assert_array_equal(flipped["masks"], [[[2, 1], [4, 3]]])
-    np.testing.assert_array_equal(flipped["labels"], [5])
-
-
 def test_training_flips_about_half_and_only_inside_the_valid_width(dataset):
     batched = small(dataset, 1, training=True, shuffle=False, repeat=True).take(100)
     straight = numpy(small(dataset, 1, training=False))
@@ -442,14 +421,6 @@ def test_proposals_are_flipped_with_their_image(dataset):
             filled = boxes.any(axis=-1)
             boxes[filled] = boxes[filled][:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [width, 0, width, 0]
         np.testing.assert_allclose(inputs["proposals"], boxes, rtol=1e-6)
-
-
-def test_flipping_proposals_twice_is_the_identity(dataset):
-    boxes = dataset.load(3)["boxes"]
-    example = {"image": dataset.load_image(3), "proposals": boxes}
-    flipped = pipeline.flip_horizontal(example)
-    assert not np.array_equal(flipped["proposals"], boxes)
-    assert_equal(pipeline.flip_horizontal(flipped)["proposals"], boxes)
 
 
 def test_an_image_without_an_entry_is_named_before_the_first_batch(dataset):
