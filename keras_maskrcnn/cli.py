@@ -4,6 +4,7 @@ Exit status: 0 on success, 1 on bad input (one line on stderr names it), 2 on ba
 """
 
 import dataclasses
+import inspect
 import json
 import os
 import sys
@@ -12,11 +13,11 @@ from absl import flags, logging
 
 from keras_maskrcnn.config import PEERS, PRESETS, MaskRCNNConfig, preset_config
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 # What decides which epoch's weights best.keras has.
 _MONITORED = {
     "masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000",
 }  # fmt: skip
+_FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "split")
 _DATA_FIELDS = ("num_classes", "class_names", "category_ids")
 _PROPOSAL_FIELDS = ("image_min_side", "image_max_side", "test_pre_nms", "test_proposals")
 _INFERENCE_FIELDS = (
@@ -244,6 +245,29 @@ def import_weights(options):
         print(f"Wrote {options.output}.")
 
 
+def convert(options):
+    """Writes a COCO json from annotations of another tool, or from what is kept of a COCO json."""
+    from keras_maskrcnn.data import formats
+
+    _refuse_existing(options.output, options.overwrite)
+    reader = formats.READERS[options.format]
+    given = {name: getattr(options, name) for name in _FORMAT_FLAGS}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        if name not in inspect.signature(reader).parameters:
+            raise ValueError(f"{options.format} has no {name}. Received: {name}={value!r}.")
+    names = given.get("class_names")
+    if names and not names.lower().endswith((".txt", ".yaml", ".yml")):
+        given["class_names"] = names.split(",")
+    dataset = reader(options.images, options.annotations, **given)
+    _write_json(options.output, dataset.content())
+    if not options.quiet:
+        print(
+            f"Wrote {options.output}: {len(dataset)} images, {len(dataset.counts)} instances, "
+            f"{dataset.num_classes} classes. {dataset.report() or 'Nothing was dropped.'}"
+        )
+
+
 # Flags
 
 
@@ -331,6 +355,25 @@ def _import_flags(values):
     _define_config(define, _DATA_FIELDS)
 
 
+def _convert_flags(values):
+    from keras_maskrcnn.data.formats import READERS
+
+    define = _Definer(values)
+    define.enum("format", None, list(READERS), "what to read, see docs/data_formats.md", True)
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "file or folder of the annotations", required=True)
+    define.string("output", None, "COCO json to write", required=True)
+    define.string(
+        "class_names",
+        None,
+        "names with commas between, or a .txt file with one in each line, or YOLO's data.yaml",
+    )
+    define.string("class_attribute", None, "via_json: the region's attribute that is its class")
+    define.integer("label_divisor", None, "mask_images: pixels are class * this + instance")
+    define.string("split", None, "voc: name of the list in ImageSets/Segmentation, as train")
+    define.boolean("overwrite", False, "replace an existing --output")
+
+
 COMMANDS = {
     "train": (train, _train_flags),
     "evaluate": (evaluate, _evaluate_flags),
@@ -338,6 +381,7 @@ COMMANDS = {
     "predict": (predict, _predict_flags),
     "export": (export, _export_flags),
     "import-weights": (import_weights, _import_flags),
+    "convert": (convert, _convert_flags),
 }
 
 
@@ -429,6 +473,13 @@ def _read_proposals(path):
     return data.read_proposals(path) if path else None
 
 
+def _write_json(path, content):
+    """Writes under another name first, so that the file is never half there."""
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    os.replace(f"{path}.new", path)
+
+
 def _write_metrics(path, metrics, options):
     with open(path, "w", encoding="utf-8") as file:
         json.dump(metrics, file, indent=1)
@@ -468,13 +519,15 @@ def _listdir(path):
 
 
 def _image_paths(path):
+    from keras_maskrcnn.data.images import SUFFIXES
+
     if os.path.isfile(path):
         return [path]
     names = sorted(_listdir(path))
-    chosen = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+    chosen = [name for name in names if name.lower().endswith(SUFFIXES)]
     if not chosen:
         raise FileNotFoundError(
-            f"--input is an image or a folder with images ({', '.join(IMAGE_SUFFIXES)}). "
+            f"--input is an image or a folder with images ({', '.join(SUFFIXES)}). "
             f"Received: input={path!r}."
         )
     if len(chosen) < len(names):
