@@ -46,9 +46,10 @@ def encode_values(index):
     flat = index.ravel(order="F")
     pixels = np.flatnonzero(flat)
     pixels = pixels[np.argsort(flat[pixels], kind="stable")]
-    values, first = np.unique(flat[pixels], return_index=True)
+    values, lengths = np.unique(flat[pixels], return_counts=True)
+    last = np.cumsum(lengths)
     encoded = {}
-    for value, begin, end in zip(values, first, [*first[1:], len(pixels)], strict=True):
+    for value, begin, end in zip(values, last - lengths, last, strict=True):
         inside = pixels[begin:end]
         gaps = np.flatnonzero(np.diff(inside) > 1)
         begins, ends = inside[np.append(0, gaps + 1)], inside[np.append(gaps, -1)] + 1

@@ -122,11 +122,13 @@ class Content:
     def dataset(self, annotations, options) -> CocoDataset:
         """Makes the data set; `annotations` is its source, `options` are those of `coco_dict`."""
         source, names = os.fspath(annotations), self.names
+        if not self._sizes:
+            raise DataError(f"{source}: no annotated image. Received: images={self.images!r}.")
         if names is None:
             found = {
                 a["category_id"] for per_image in self._annotations.values() for a in per_image
             }
-            if self._sizes and not found:
+            if not found:
                 raise DataError(f"{source}: no instance tells a class. Received: class_names=None.")
             found = enumerate(sorted(found), start=1)
             names = {c if isinstance(c, int) else i: str(c) for i, c in found}
@@ -232,12 +234,14 @@ def _yaml_names(text, path):
             f"{path}: names must be a list, or a map of numbers to names. Received: {received!r}."
         )
 
-    found = re.search(r"^names[ \t]*:(.*\n(?:(?:[ \t-].*|#.*)?\n)*)", text + "\n", re.MULTILINE)
+    found = re.search(r"^names[ \t]*:(.*\n(?:(?:[ \t\-\]}#].*)?\n)*)", text + "\n", re.MULTILINE)
     if not found:
         raise error(text[:40])
     body = found[1].strip()
     flow = re.fullmatch(r"[\[{]([^\[\]{}]*)[\]}]\s*(?:#.*)?", body)
-    lines = flow[1].split(",") if flow else body.splitlines()
+    lines = flow[1].split(",") if flow else found[1].splitlines()
+    if not flow and lines[0].strip() and not lines[0].strip().startswith("#"):
+        raise error(body[:40])
     entries = []
     for line in lines:
         if not line.strip() or line.strip().startswith("#"):

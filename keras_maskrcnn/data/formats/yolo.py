@@ -42,6 +42,7 @@ def yolo_seg(images, annotations, *, class_names=None, **options) -> CocoDataset
         name: f"{os.path.splitext(name)[0]}.txt" for name in list_files(images, SUFFIXES)
     }
     if not label_files & set(label_file_of.values()):
+        images = os.fspath(images)
         raise DataError(f"{annotations}: no .txt belongs to an image. Received: images={images!r}.")
     for name, label_file in label_file_of.items():
         height, width = content.add_image(name, os.path.join(images, name))
