@@ -258,14 +258,15 @@ def convert(options):
             raise ValueError(f"{options.format} has no {name}. Received: {name}={value!r}.")
     names = given.get("class_names")
     if names and not names.lower().endswith((".txt", ".yaml", ".yml")):
-        given["class_names"] = names.split(",")
+        given["class_names"] = [name.strip() for name in names.split(",")]
     dataset = reader(options.images, options.annotations, **given)
     _write_json(options.output, dataset.content())
     if not options.quiet:
         print(
             f"Wrote {options.output}: {len(dataset)} images, {len(dataset.counts)} instances, "
-            f"{dataset.num_classes} classes. {dataset.report() or 'Nothing was dropped.'}"
+            f"{dataset.num_classes} classes."
         )
+        print(dataset.report() or "Nothing was dropped.")
 
 
 # Flags

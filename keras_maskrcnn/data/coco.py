@@ -195,14 +195,14 @@ def coco_dict(
     if check_images:
         check_sizes(images, file_names, sizes)
 
-    earlier, dropped, examples = dropped or {}, {}, {}
+    counted, examples = {}, {}
 
     def drop(reason, identity):
-        dropped[reason] = dropped.get(reason, 0) + 1
+        counted[reason] = counted.get(reason, 0) + 1
         if len(examples.setdefault(reason, [])) < 3:
             examples[reason].append(identity)
 
-    for reason, identities in earlier.items():
+    for reason, identities in (dropped or {}).items():
         for identity in identities:
             drop(reason, identity)
 
@@ -225,7 +225,7 @@ def coco_dict(
         file_names=tuple(file_names[i] for i in kept),
         sizes=tuple(sizes[i] for i in kept),
         mask_size=mask_size,
-        dropped=dropped,
+        dropped=counted,
         examples=examples,
         offsets=np.cumsum([0] + [len(per_image[i]) for i in kept]),
         boxes=np.array([box for _, box, _, _ in instances], np.float32).reshape(-1, 4),
@@ -233,7 +233,7 @@ def coco_dict(
         annotation_ids=tuple(identity for identity, _, _, _ in instances),
         counts=[counts for _, _, _, counts in instances],
     )
-    if dropped:
+    if counted:
         logging.warning("%s: %s", source, dataset.report())
     return dataset
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import reprlib
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -112,7 +113,8 @@ class Content:
             return
         known = list(self.names if isinstance(category, int) else self.names.values())
         raise DataError(
-            f"{where}: unknown class, not one of {known}. Received: class={category!r}."
+            f"{where}: unknown class, not one of {reprlib.repr(known)}."
+            f" Received: class={category!r}."
         )
 
     def drop(self, reason, where):
@@ -213,7 +215,10 @@ def read_class_names(class_names, first_id=1):
         or not all(isinstance(identity, int) for identity in class_names)
         or not 0 < len(names) == len(set(names))
     ):
-        raise DataError(f"{where}: classes need a name of their own each. Received: {class_names}.")
+        raise DataError(
+            f"{where}: classes need a name of their own each."
+            f" Received: {reprlib.repr(class_names)}."
+        )
     return class_names
 
 

@@ -104,8 +104,8 @@ def _segmentation(shape, where, height, width):
     """Returns a shape as polygons or as run lengths."""
     kind, points = shape.get("shape_type") or "polygon", shape.get("points")
     lengths = {"rectangle": 2, "circle": 2, "mask": 2, "oriented_rectangle": 4, "polygon": None}
-    if kind not in lengths:
-        raise DataError(f"{where}: unknown shape. Received: shape_type={kind!r}.")
+    if not isinstance(kind, str) or kind not in lengths:
+        raise DataError(f"{where}: unknown shape. Received: shape_type={reprlib.repr(kind)}.")
     if not _are_points(points) or lengths[kind] not in (None, len(points)):
         raise DataError(
             f"{where}: points must be {lengths[kind] or 'a list of'} pairs of numbers."

@@ -63,6 +63,11 @@ def mask_images(
         for mask, is_index in masks.items():
             if uses[mask] > 1:
                 raise DataError(f"{mask}: the mask belongs to several images. Received: {path}.")
+            if label_divisor is not None and not is_index:
+                raise DataError(
+                    f"{mask}: a file for one instance holds no class."
+                    f" Received: label_divisor={label_divisor}."
+                )
             for value, segmentation in _read(mask, is_index, size).items():
                 where = f"{mask}: value {value}"
                 if label_divisor is None:

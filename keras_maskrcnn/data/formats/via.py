@@ -38,7 +38,7 @@ def via_json(
     the_class = content.the_class() if class_attribute is None else None
     for entry in _entries(read_json(path), path):
         name = entry["filename"]
-        where = f"{path}: {name}"
+        where = f"{path}: {name!r}"
         content.add_image(name, where)
         for key, region in entry["regions"]:
             place = f"{where}: region {key}"
@@ -73,7 +73,7 @@ def _entries(content, path):
 def _dict(region, key, where):
     value = region.get(key) if isinstance(region, dict) else None
     if not isinstance(value, dict):
-        raise DataError(f"{where}: {key} must be an object. Received: {key}={value!r}.")
+        raise DataError(f"{where}: {key} must be an object. Received: {key}={reprlib.repr(value)}.")
     return value
 
 
@@ -97,7 +97,7 @@ def _polygon(shape, where):
     if kind == "ellipse":
         shape = {"theta": 0, **shape}  # radians; VIA 1 has none
         return ellipse(*numbers(shape, ("cx", "cy", "rx", "ry", "theta"), where))
-    raise DataError(f"{where}: unknown shape. Received: name={kind!r}.")
+    raise DataError(f"{where}: unknown shape. Received: name={reprlib.repr(kind)}.")
 
 
 def _class(region, attribute, where):
@@ -107,6 +107,7 @@ def _class(region, attribute, where):
         value = ticked[0] if len(ticked) == 1 else value
     if not isinstance(value, str) or not value.strip():
         raise DataError(
-            f"{where}: region_attributes must tell one class. Received: {attribute}={value!r}."
+            f"{where}: region_attributes must tell one class."
+            f" Received: {attribute}={reprlib.repr(value)}."
         )
     return value.strip()

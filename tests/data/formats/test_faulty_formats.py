@@ -58,7 +58,7 @@ FAULTS = [
         "via_json",
         via({"name": "star"}),
         {},
-        "a.png: region 0: unknown shape. Received: name='star'",
+        "a.png': region 0: unknown shape. Received: name='star'",
     ),
     ("via_json", via(None), {}, "region 0: shape_attributes must be an object. Received: .*None"),
     (
@@ -107,6 +107,12 @@ FAULTS = [
     ("labelme", labelme(label=None), {}, "a.json: shape 0: a shape has a label"),
     ("labelme", labelme(group_id="1"), {}, "a.json: shape 0: .* group_id is an integer or null"),
     ("labelme", labelme(shape_type="cube"), {}, "unknown shape. Received: shape_type='cube'"),
+    (
+        "labelme",
+        labelme(shape_type=["mask"]),
+        {},
+        r"unknown shape. Received: shape_type=\['mask'\]",
+    ),
     ("labelme", labelme(points=[4, 5]), {}, r"points must be a list of pairs .* points=\[4, 5\]"),
     ("labelme", labelme(shape_type="circle"), {}, "shape 0: points must be 2 pairs of numbers"),
     ("labelme", labelme(points=[[1, 2], [3, float("nan")]]), {}, "points must be a list of pairs"),
@@ -145,6 +151,12 @@ FAULTS = [
         "in color must have 8 bits",
     ),
     ("mask_images", {"a.png": EMPTY + 7}, {"label_divisor": 2, **NAMES}, "value 7: .* class=3"),
+    (
+        "mask_images",
+        {"a/1.png": EMPTY},
+        {"label_divisor": 9},
+        "1.png: a file for one instance holds",
+    ),
     ("voc", {"SegmentationClass/a.png": EMPTY}, {}, "SegmentationObject: no such folder"),
     ("voc", {"SegmentationObject/c.png": EMPTY}, {}, "no such image in .* Received: name='c'"),
     (

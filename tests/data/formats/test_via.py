@@ -85,7 +85,7 @@ def test_regions_without_an_area_are_counted_and_named(images):
     assert dataset.dropped == {
         via.NO_AREA: 2, "annotation without a mask pixel inside the image": 1
     }  # fmt: skip
-    assert dataset.examples[via.NO_AREA][0].endswith("via.json: a.png: region 1")
+    assert dataset.examples[via.NO_AREA][0].endswith("via.json: 'a.png': region 1")
 
 
 def test_options_of_coco_dict_are_passed_on(images):
