@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data.coco import CocoDataset, read_json, read_segmentation
+from keras_maskrcnn.data.coco import FEW_POINTS, CocoDataset, read_json, read_segmentation
 from keras_maskrcnn.data.formats.content import Content, list_files
 from keras_maskrcnn.data.formats.shapes import ellipse, rectangle
 from keras_maskrcnn.data.images import MAX_PIXELS, DataError
@@ -50,8 +50,8 @@ def labelme(images, annotations, *, class_names=None, **options) -> CocoDataset:
         sides = entry.get("imageHeight"), entry.get("imageWidth")
         size = content.add_image(name, path, None if None in sides else sides)
         for label, parts in _instances(shapes, path, content.drop):
-            segmentation = _join([_segmentation(*part, *size) for part in parts], parts, *size)
-            content.add(name, label, segmentation, parts[0][1])
+            found = [(_segmentation(*part, *size), part[1]) for part in parts]
+            content.add(name, label, _join(found, *size, content.drop), parts[0][1])
     return content.dataset(annotations, options)
 
 
@@ -87,14 +87,16 @@ def _instances(shapes, path, drop):
     return [(key[0], parts) for key, parts in instances.items()]
 
 
-def _join(segmentations, parts, height, width):
-    """Makes one segmentation of several, of polygons if all are."""
-    if all(isinstance(segmentation, list) for segmentation in segmentations):
-        return [polygon for segmentation in segmentations for polygon in segmentation]
+def _join(parts, height, width, drop):
+    """Makes one segmentation of several (segmentation, where), of polygons if all are."""
+    if all(isinstance(segmentation, list) for segmentation, _ in parts):
+        return [polygon for segmentation, _ in parts for polygon in segmentation]
     encoded = []
-    for segmentation, (_, where) in zip(segmentations, parts, strict=True):
+    for segmentation, where in parts:
         counts, _ = read_segmentation(segmentation, height, width, where)
-        if counts is not None:
+        if counts is None:
+            drop(FEW_POINTS, where)
+        else:
             encoded.append({"size": [height, width], "counts": counts})
     counts = mask_api.merge(encoded)["counts"].decode("ascii")
     return {"size": [height, width], "counts": counts}

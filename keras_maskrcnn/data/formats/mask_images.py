@@ -88,19 +88,20 @@ def _match(images, names, annotations, files):
         in_folder[os.path.dirname(path)].append(path)
     masks_of = {}
     for name in names:
-        stem = os.path.join(annotations, os.path.splitext(name)[0])
-        folder = os.path.dirname(stem)
-        groups = [[path] for path in (f"{stem}.png", f"{stem}_mask.png") if path in files]
-        groups = [group for group in groups if group != [os.path.join(images, name)]]
-        index = [path for group in groups for path in group]
-        groups.append(in_folder.get(stem))
-        if os.path.basename(folder) == "images":
-            groups.append(in_folder.get(os.path.join(os.path.dirname(folder), "masks")))
-        groups = [group for group in groups if group]
-        if len(groups) > 1:
-            first = [group[0] for group in groups]
-            raise DataError(f"{images}: {name}: masks in more than one place. Received: {first}.")
-        masks_of[name] = {path: path in index for group in groups for path in group}
+        image, stem = (
+            os.path.join(images, name),
+            os.path.join(annotations, os.path.splitext(name)[0]),
+        )
+        index_masks = [f"{stem}.png", f"{stem}_mask.png"]
+        folders, parent = [stem], os.path.dirname(stem)
+        if os.path.basename(parent) == "images":
+            folders.append(os.path.join(os.path.dirname(parent), "masks"))
+        found = [{path: True} for path in index_masks if path in files and path != image]
+        found += [dict.fromkeys(in_folder[f], False) for f in folders if f in in_folder]
+        if len(found) > 1:
+            first = [next(iter(masks)) for masks in found]
+            raise DataError(f"{image}: masks in more than one place. Received: {first}.")
+        masks_of[name] = found[0] if found else {}
     return masks_of
 
 

@@ -7,6 +7,7 @@ import pytest
 import writers
 
 from keras_maskrcnn.data import DataError
+from keras_maskrcnn.data.coco import FEW_POINTS
 from keras_maskrcnn.data.formats import labelme
 from keras_maskrcnn.data.formats.content import NO_PIXEL
 
@@ -71,6 +72,7 @@ def test_masks_fill_the_box_of_their_points_both_corners_included(images, masks_
         shape(kind="mask", points=[[50, 5], [59, 10]], mask=encoded),  # outside
         shape(kind="mask", points=[[4, 5], [13, 10]], mask=encoded, group_id=0),
         shape(points=[[0, 0], [3, 0], [3, 3], [0, 3]], group_id=0),
+        shape(points=[[0, 0], [3, 0]], group_id=0),
     )
     dataset = labelme(images, images)
     masks = masks_of(dataset)
@@ -79,7 +81,7 @@ def test_masks_fill_the_box_of_their_points_both_corners_included(images, masks_
     np.testing.assert_array_equal(masks[2, 15:, :6], mask[:5, 4:])
     assert masks[2].sum() == mask[:5, 4:].sum()
     np.testing.assert_array_equal(masks[3], expected | box(0, 0, 3, 3))
-    assert dataset.dropped == {NO_PIXEL: 1}
+    assert dataset.dropped == {FEW_POINTS: 1, NO_PIXEL: 1}
 
 
 def test_the_image_is_beside_its_json_or_else_in_the_folder_of_images(images, tmp_path):
