@@ -55,11 +55,12 @@ def voc(images, annotations, *, split=None, class_names=CLASS_NAMES, **options) 
         objects[objects == VOID] = 0
         class_of = _classes(annotations, name, objects)
         for number, segmentation in rle.encode_values(objects).items():
-            where = f"{path}: object {number}"
             if number not in class_of:
                 raise DataError(
-                    f"{where}: neither SegmentationClass nor Annotations has its class."
+                    f"{path}: neither SegmentationClass nor Annotations has the class of an object."
+                    f" Received: object={number}."
                 )
+            where = f"{path}: object {number}"
             content.add(file_of[name], class_of[number], segmentation, where)
     return content.dataset(annotations, options)
 

