@@ -221,7 +221,7 @@ def test_predict_writes_a_picture_per_image_and_coco_results(trained, folder, tm
 
 
 def test_pictures_of_images_that_differ_in_the_suffix_only_have_names_of_their_own():
-    names = cli._picture_names(["in/a.jpg", "in/b.jpg", "in/b.png"])
+    names = cli.models._picture_names(["in/a.jpg", "in/b.jpg", "in/b.png"])
     assert names == ["a.png", "b.jpg.png", "b.png.png"]
 
 
@@ -232,6 +232,53 @@ def test_export_writes_the_next_version(trained, tmp_path):
     assert sorted(path.name for path in (tmp_path / "served").iterdir()) == ["1", "2"]
     loaded = tf.saved_model.load(tmp_path / "served" / "1")
     assert set(loaded.signatures) == {"serving_default", "serve_image_bytes"}
+
+
+def convert(folder, output, *flags, images=None):
+    images = images or folder / "train"
+    return cli.run(["convert", f"--images={images}", f"--output={output}", *flags])
+
+
+def test_convert_writes_what_is_kept_of_a_coco_json(folder, tmp_path, capsys):
+    content = json.loads((folder / "annotations" / "train.json").read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    flags = ["--format=coco_json", f"--annotations={tmp_path / 'a.json'}"]
+    assert convert(folder, tmp_path / "b.json", *flags) == 0
+    content["annotations"].pop(0)
+    assert json.loads((tmp_path / "b.json").read_text()) == content
+    assert not (tmp_path / "b.json.new").exists()
+    printed = capsys.readouterr().out
+    assert f"6 images, {len(content['annotations'])} instances, 3 classes" in printed
+    assert "dropped 1: annotation with iscrowd=1" in printed
+    assert convert(folder, tmp_path / "b.json", *flags) == 1
+    assert "b.json exists; pass --overwrite" in capsys.readouterr().err
+    assert convert(folder, tmp_path / "b.json", *flags, "--overwrite", "--quiet") == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("names", ["cat,dog", "classes.txt"])
+def test_convert_makes_a_coco_json_of_another_format(folder, tmp_path, names):
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    names = names if "," in names else tmp_path / names
+    for i in range(1, 7):
+        (tmp_path / f"{i:06d}.txt").write_text(f"{i % 2} 0.1 0.1 0.9 0.1 0.5 0.9")
+    flags = ["--format=yolo_seg", f"--annotations={tmp_path}", f"--class_names={names}"]
+    assert convert(folder, tmp_path / "a.json", *flags) == 0
+    dataset = data.coco_json(folder / "train", tmp_path / "a.json")
+    assert dataset.class_names == ("cat", "dog")
+    assert dataset.labels.tolist() == [2, 1, 2, 1, 2, 1]
+
+
+def test_convert_names_what_it_cannot_do_in_one_line(folder, tmp_path, capsys):
+    flags = ["--format=labelme", f"--annotations={tmp_path}"]
+    assert convert(folder, tmp_path / "a.json", *flags, "--split=train") == 1
+    assert "labelme has no split. Received: split='train'." in capsys.readouterr().err
+    assert convert(folder, tmp_path / "a.json", *flags) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / "a.json").exists()
+    assert convert(folder, tmp_path / "a.json", "--format=tiff", "--annotations=x") == 2
+    assert "<coco_json|via_json|labelme|mask_images|voc|yolo_seg>" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""From a COCO json and a folder of images to batches."""
+"""From images and annotations of any format to batches."""
 
 from keras_maskrcnn.data import augment
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict, coco_json
+from keras_maskrcnn.data.formats import labelme, mask_images, via_json, voc, yolo_seg
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.data.lvis import lvis_json
 from keras_maskrcnn.data.pipeline import batches
@@ -18,7 +19,12 @@ __all__ = [
     "batches",
     "coco_dict",
     "coco_json",
+    "labelme",
     "lvis_json",
+    "mask_images",
     "read_proposals",
     "tfds_dataset",
+    "via_json",
+    "voc",
+    "yolo_seg",
 ]

@@ -41,6 +41,7 @@ class CocoDataset:
         offsets: (I + 1,) int64. Image i has the instances offsets[i] to offsets[i + 1].
         boxes: (N, 4) float32 [x1, y1, x2, y2] in pixels of the original image.
         labels: (N,) int32 in 1..C.
+        annotation_ids: N, the ids of the annotations that the instances come from.
         counts: N bytes. COCO's compressed run lengths of each mask.
     """
 
@@ -57,6 +58,7 @@ class CocoDataset:
     offsets: np.ndarray = dataclasses.field(repr=False)
     boxes: np.ndarray = dataclasses.field(repr=False)
     labels: np.ndarray = dataclasses.field(repr=False)
+    annotation_ids: tuple = dataclasses.field(repr=False)
     counts: list[bytes] = dataclasses.field(repr=False)
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
 
@@ -87,6 +89,29 @@ class CocoDataset:
             more = ", ..." if count > len(self.examples[reason]) else ""
             lines.append(f"dropped {count}: {reason} (ids {ids}{more})")
         return "\n".join(lines)
+
+    def content(self) -> dict:
+        """Makes the content of a COCO json of what was kept, with the entries as they were read.
+
+        Polygons that were dropped are left out of their annotations; a missing area is filled in.
+        """
+        content = self.annotations
+        if isinstance(content, str):
+            content = read_json(content)
+        sizes = np.repeat(np.array(self.sizes), self.num_instances, axis=0).tolist()
+        instances = zip(self.annotation_ids, sizes, self.counts, strict=True)
+        encoded = {i: {"size": size, "counts": counts} for i, size, counts in instances}
+        image_ids, annotations = set(self.image_ids), []
+        for annotation in content["annotations"]:
+            if annotation["id"] in encoded:
+                area = int(mask_api.area(encoded[annotation["id"]]))
+                annotation = {"area": area, **annotation, "iscrowd": 0}
+                if isinstance(annotation["segmentation"], list):
+                    long = [polygon for polygon in annotation["segmentation"] if len(polygon) >= 6]
+                    annotation["segmentation"] = long
+                annotations.append(annotation)
+        images = [image for image in content["images"] if image["id"] in image_ids]
+        return {**content, "images": images, "annotations": annotations}
 
     def load_image(self, index) -> np.ndarray:
         """Reads one image as (H, W, 3) uint8 RGB."""
@@ -138,6 +163,7 @@ def coco_dict(
     content,
     *,
     source="annotations",
+    dropped=None,
     category_ids=None,
     mask_size=112,
     keep_empty=True,
@@ -149,6 +175,8 @@ def coco_dict(
         images: folder that `file_name` is relative to.
         content: dict of lists `images`, `annotations` and `categories`.
         source: str. What error messages call the content.
+        dropped: dict of reason to ids. What a reader of another format has left out of the content
+            already: it is counted and reported with the rest.
         category_ids: the categories of labels 1, 2, ..., for instance a trained model's. By default
             all of the json's, in ascending order.
         mask_size: int M. Masks are loaded as M x M crops of their boxes.
@@ -168,12 +196,16 @@ def coco_dict(
     if check_images:
         check_sizes(images, file_names, sizes)
 
-    dropped, examples = {}, {}
+    counted, examples = {}, {}
 
     def drop(reason, identity):
-        dropped[reason] = dropped.get(reason, 0) + 1
+        counted[reason] = counted.get(reason, 0) + 1
         if len(examples.setdefault(reason, [])) < 3:
             examples[reason].append(identity)
+
+    for reason, identities in (dropped or {}).items():
+        for identity in identities:
+            drop(reason, identity)
 
     per_image = _read_annotations(content, source, image_ids, sizes, ids, drop)
     kept = []
@@ -194,14 +226,15 @@ def coco_dict(
         file_names=tuple(file_names[i] for i in kept),
         sizes=tuple(sizes[i] for i in kept),
         mask_size=mask_size,
-        dropped=dropped,
+        dropped=counted,
         examples=examples,
         offsets=np.cumsum([0] + [len(per_image[i]) for i in kept]),
-        boxes=np.array([box for box, _, _ in instances], np.float32).reshape(-1, 4),
-        labels=np.array([label for _, label, _ in instances], np.int32),
-        counts=[counts for _, _, counts in instances],
+        boxes=np.array([box for _, box, _, _ in instances], np.float32).reshape(-1, 4),
+        labels=np.array([label for _, _, label, _ in instances], np.int32),
+        annotation_ids=tuple(identity for identity, _, _, _ in instances),
+        counts=[counts for _, _, _, counts in instances],
     )
-    if dropped:
+    if counted:
         logging.warning("%s: %s", source, dataset.report())
     return dataset
 
@@ -377,7 +410,7 @@ def _read_images(content, path):
 
 
 def _read_annotations(content, path, image_ids, sizes, category_ids, drop):
-    """Returns for every image a list of (box, label, counts), and calls `drop` for the rest."""
+    """Returns for every image a list of (id, box, label, counts); calls `drop` for the rest."""
     image_of = {image_id: i for i, image_id in enumerate(image_ids)}
     label_of = {category_id: i + 1 for i, category_id in enumerate(category_ids)}
     per_image, seen = [[] for _ in image_ids], set()
@@ -390,7 +423,7 @@ def _read_annotations(content, path, image_ids, sizes, category_ids, drop):
         )  # fmt: skip
         if found is not None:
             image, *instance = found
-            per_image[image].append(instance)
+            per_image[image].append((identity, *instance))
     return per_image
 
 

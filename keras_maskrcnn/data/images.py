@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 MAX_PIXELS = 178_956_970  # where Pillow, by default, starts to suspect a decompression bomb
 
 
@@ -58,12 +59,6 @@ def read_image(path, content=None) -> np.ndarray:
             raise DataError(line, "unreadable image") from error
 
 
-def read_size(path, content) -> tuple[int, int]:
-    """Reads (height, width) from the header of an image file, given as in `read_image`."""
-    with _open_image(path, content) as image:
-        return image.height, image.width
-
-
 def _open_image(path, content=None):
     """Opens an image file and reads no more than its header."""
     try:
@@ -84,6 +79,51 @@ def _open_image(path, content=None):
         line = f"{path}: image has over {MAX_PIXELS} pixels. Received: {size}."
         raise DataError(line, "image too large")
     return image
+
+
+def read_size(path, content=None) -> tuple[int, int]:
+    """Reads (height, width) from the header of an image file, given as in `read_image`.
+
+    Raises:
+        DataError: as `read_image`, but for broken pixels.
+    """
+    with _open_image(path, content) as image:
+        return image.height, image.width
+
+
+def read_index(path, size) -> np.ndarray:
+    """Reads a PNG whose pixels are numbers of instances or classes.
+
+    Grey levels of 8 or 16 bits and palette indices are taken as they are, colors as
+    R + 256 G + 65536 B, which is COCO's panoptic id. Transparency is ignored.
+
+    Args:
+        path: str.
+        size: (height, width) that it must have.
+
+    Returns:
+        (H, W) int64.
+
+    Raises:
+        DataError: as `read_image`, and for another size, or a format other than PNG.
+    """
+    with _open_image(path) as image:
+        if image.format != "PNG":
+            raise DataError(f"{path}: a mask must be a PNG. Received: format={image.format!r}.")
+        if (image.height, image.width) != tuple(size):
+            raise DataError(
+                f"{path}: the image has width={size[1]}, height={size[0]}, and so must its masks."
+                f" Received: width={image.width}, height={image.height}."
+            )
+        if image.mode.startswith("RGB") and "16" in str(image.tile[0][3]):  # Pillow cuts them
+            raise DataError(f"{path}: a mask in color must have 8 bits. Received: 16 bits.")
+        try:
+            pixels = np.asarray(image).astype(np.int64)
+        except Exception as error:  # as in read_image
+            raise DataError(f"{path}: image cannot be decoded. Received: {error}.") from error
+        if image.mode.startswith("RGB"):
+            return pixels[..., :3] @ [1, 256, 65536]
+        return pixels if pixels.ndim == 2 else pixels[..., 0]
 
 
 def read_sized(path, size) -> np.ndarray:
@@ -129,8 +169,7 @@ def check_sizes(folder, file_names, sizes):
 
     def check(file_name, size):
         path = os.path.join(folder, file_name)
-        with _open_image(path) as image:
-            actual = image.height, image.width
+        actual = read_size(path)
         if actual != size:
             raise size_error(path, actual, size)
 

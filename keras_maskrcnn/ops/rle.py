@@ -31,6 +31,34 @@ def encode_region(region, origin, height, width):
     joined = np.flatnonzero(edges[1:] == edges[:-1])  # at the image's bottom a run goes on
     if joined.size:
         edges = np.delete(edges, [joined, joined + 1])
+    return _encode_edges(edges, height, width)
+
+
+def encode_values(index):
+    """Encodes every value of an index mask, at the cost of their pixels and not of a mask each.
+
+    Args:
+        index: (H, W) integer. 0 is background, every other value an instance.
+
+    Returns:
+        Dict of value to {"size": [H, W], "counts": str}, by ascending value; empty for no pixel.
+    """
+    flat = index.ravel(order="F")
+    pixels = np.flatnonzero(flat)
+    pixels = pixels[np.argsort(flat[pixels], kind="stable")]
+    values, lengths = np.unique(flat[pixels], return_counts=True)
+    last = np.cumsum(lengths)
+    encoded = {}
+    for value, begin, end in zip(values, last - lengths, last, strict=True):
+        inside = pixels[begin:end]
+        gaps = np.flatnonzero(np.diff(inside) > 1)
+        begins, ends = inside[np.append(0, gaps + 1)], inside[np.append(gaps, -1)] + 1
+        encoded[int(value)] = _encode_edges(np.stack([begins, ends], axis=1).ravel(), *index.shape)
+    return encoded
+
+
+def _encode_edges(edges, height, width):
+    """Encodes a mask from where its runs begin and end, counted down the columns."""
     counts = np.diff(edges, prepend=0, append=height * width).tolist()
     if len(counts) > 1 and counts[-1] == 0:
         counts.pop()  # as pycocotools does when the last pixel belongs to the mask

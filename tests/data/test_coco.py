@@ -166,6 +166,24 @@ def test_a_pickled_dataset_loads_the_same(tmp_path):
         np.testing.assert_array_equal(copy[name], value)
 
 
+def test_the_content_of_what_is_kept_is_read_without_drops(tmp_path):
+    entries = [annotation(5), annotation(2, iscrowd=1), annotation("k", bbox=[0, 0, 0, 0])]
+    entries.append(annotation(4, segmentation=[*RECTANGLE, [1, 1, 2, 2]], area=7, note="x"))
+    dataset = read(tmp_path, content(entries, info={"year": 2017}))
+    kept = dataset.content()
+    assert dataset.annotation_ids == (5, 4)
+    assert kept == content(
+        [annotation(5, area=60), annotation(4, area=7, note="x")], info={"year": 2017}
+    )
+    assert coco_dict(tmp_path, kept).dropped == {}
+
+
+def test_the_content_has_no_image_that_was_dropped(tmp_path):
+    images = [*content()["images"], {**content()["images"][0], "id": 10}]
+    dataset = read(tmp_path, content(images=images), keep_empty=False)
+    assert [image["id"] for image in dataset.content()["images"]] == [9]
+
+
 # What is dropped, counted and reported.
 
 
@@ -217,6 +235,17 @@ def test_the_report_names_three_ids_per_reason_and_is_logged_once(tmp_path, monk
     assert first == f"dropped 5: {coco.CROWD} (ids 1, 2, 3, ...)"
     assert second == f"dropped 1: {coco.NO_AREA} (ids 6)"
     assert logged == [f"{tmp_path / 'a.json'}: {dataset.report()}"]
+
+
+def test_what_a_reader_dropped_before_is_reported_with_the_rest(tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(logging, "warning", lambda *parts: logged.append(parts[0] % parts[1:]))
+    write(tmp_path, {})
+    earlier = {"line": ["a.png: 1", "a.png: 2"], coco.CROWD: ["b.png: 1"]}
+    dataset = coco_dict(tmp_path, content([annotation(3, iscrowd=1)]), dropped=earlier)
+    assert dataset.dropped == {"line": 2, coco.CROWD: 2}
+    assert dataset.examples[coco.CROWD] == ["b.png: 1", 3]
+    assert len(logged) == 1 and len(earlier["line"]) == 2
 
 
 def test_nothing_is_logged_when_nothing_is_dropped(tmp_path, monkeypatch):

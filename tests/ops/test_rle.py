@@ -28,6 +28,18 @@ def test_encode_region_equals_pycocotools(rows, columns, share):
     assert encoded == {"size": [12, 15], "counts": expected["counts"].decode()}
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_encode_values_equals_pycocotools_for_each_value(dtype):
+    index = np.random.default_rng(0).choice([0, 0, 0, 3, 200, 201], (12, 15)).astype(dtype)
+    index[:, 4], index[-1, -1] = 3, 3  # a whole column, and the last pixel
+    encoded = rle.encode_values(index)
+    assert list(encoded) == [3, 200, 201]
+    for value, found in encoded.items():
+        expected = coco_mask.encode(np.asfortranarray(index == value, np.uint8))
+        assert found == {"size": [12, 15], "counts": expected["counts"].decode()}
+    assert rle.encode_values(np.zeros((12, 15), dtype)) == {}
+
+
 def test_run_lengths_decode_as_pycocotools_encodes():
     for seed, density in enumerate((0.001, 0.1, 0.5, 0.9)):
         mask = np.random.default_rng(seed).random((300, 400)) < density

@@ -1,0 +1,78 @@
+"""The command `keras-maskrcnn COMMAND --flag=value ...`; flags and files, no arithmetic.
+
+Exit status: 0 on success, 1 on bad input (one line on stderr names it), 2 on bad usage.
+"""
+
+import sys
+
+from absl import flags
+
+from keras_maskrcnn.cli import datasets, models, train
+
+COMMANDS = {  # name: what it does, what defines its flags
+    "train": (train.train, train.train_flags),
+    "evaluate": (models.evaluate, models.evaluate_flags),
+    "propose": (models.propose, models.propose_flags),
+    "predict": (models.predict, models.predict_flags),
+    "export": (models.export, models.export_flags),
+    "import-weights": (models.import_weights, models.import_flags),
+    "validate": (datasets.validate, datasets.validate_flags),
+    "convert": (datasets.convert, datasets.convert_flags),
+}
+
+
+def main(argv=None):
+    """Runs a command and exits with its status."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv):
+    """Runs a command.
+
+    Args:
+        argv: list of str, the command and its flags.
+
+    Returns:
+        int, the exit status.
+    """
+    usage = f"usage: keras-maskrcnn {{{','.join(COMMANDS)}}} --flag=value ... (COMMAND --help)"
+    if argv and argv[0] in ("help", "--help", "-h"):
+        print(usage)
+        return 0
+    if not argv or argv[0] not in COMMANDS:
+        print(usage, file=sys.stderr)
+        return 2
+    command, define = COMMANDS[argv[0]]
+    values = flags.FlagValues()
+    define(values)
+    if set(argv[1:]) & {"--help", "-h"}:
+        print(f"keras-maskrcnn {argv[0]}: {command.__doc__.splitlines()[0]}\n")
+        print(values.get_help(include_special_flags=False))
+        return 0
+    try:
+        rest = values([argv[0], *argv[1:]])
+    except flags.Error as error:
+        print(f"keras-maskrcnn {argv[0]}: {error}", file=sys.stderr)
+        return 2
+    if rest[1:]:
+        print(f"keras-maskrcnn {argv[0]}: unexpected {rest[1]!r}", file=sys.stderr)
+        return 2
+    return _run_command(argv[0], command, values)
+
+
+def _run_command(name, command, options):
+    try:
+        command(options)
+    except (ValueError, OSError) as error:
+        message = str(error)
+    except Exception as error:
+        # An error in the input pipeline comes wrapped by TensorFlow; ours is inside.
+        from keras_maskrcnn.data.pipeline import data_error
+
+        message = data_error(error)
+        if message is None:
+            raise
+    else:
+        return 0
+    print(f"keras-maskrcnn {name}: {' '.join(message.split())}", file=sys.stderr)
+    return 1

@@ -1,0 +1,141 @@
+"""The commands for data sets: validate and convert."""
+
+import inspect
+import json
+import os
+
+from keras_maskrcnn.cli.files import progress, refuse_existing, write_json
+from keras_maskrcnn.cli.flags import (
+    Definer,
+    config_overrides,
+    define_inference_config,
+    set_image_size,
+)
+from keras_maskrcnn.config import preset_config
+
+_REPAIRS_SHOWN = 20
+_FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "split")
+
+
+def validate(options):
+    """Reports what is wrong with a data set; status 1 if training would fail. Can repair a copy."""
+    from keras_maskrcnn.data import DataError, doctor, doctor_report
+    from keras_maskrcnn.networks import STRIDES, anchor_sizes
+
+    files = {}
+    if options.output:
+        files = {end: os.path.join(options.output, f"report.{end}") for end in ("json", "html")}
+    for path in files.values():
+        refuse_existing(path, options.overwrite)
+    if options.fix:
+        if os.path.exists(options.fix) and os.path.samefile(options.fix, options.annotations):
+            raise ValueError(f"--fix must not be --annotations. Received: fix={options.fix!r}.")
+        refuse_existing(options.fix, options.overwrite, "fix")
+    overrides = config_overrides(options)
+    set_image_size(overrides, options.image_size)
+    config = preset_config(options.preset, **overrides)
+    anchors = dict(
+        min_side=config.image_min_side, max_side=config.image_max_side,
+        resize_rule=config.resize_rule, padding_multiple=config.padding_multiple,
+        strides=tuple(STRIDES[config.neck].values()), anchor_sizes=anchor_sizes(config),
+        anchor_ratios=config.anchor_ratios, anchor_rule=config.anchor_rule,
+    )  # fmt: skip
+    found, report = doctor.examine(
+        options.images, options.annotations, max_instances=options.max_instances,
+        anchors=anchors, progress=lambda images: progress(images, options),
+    )  # fmt: skip
+    if not options.quiet:
+        print(doctor_report.text(report))
+    if files:
+        os.makedirs(options.output, exist_ok=True)
+        with open(files["html"], "w", encoding="utf-8") as file:
+            file.write(doctor_report.page(report, found))
+    try:
+        if options.fix:
+            report["repairs"] = _write_repaired(options.fix, found, options)
+    finally:
+        if files:
+            with open(files["json"], "w", encoding="utf-8") as file:
+                json.dump(report, file, indent=1)
+    errors = [problem.line for problem in found.problems if problem.severity == doctor.ERROR]
+    if errors:
+        count = f"errors={len(errors)}, the first of them: {errors[0]}"
+        raise DataError(f"training would fail. Received: {count}")
+
+
+def _write_repaired(path, found, options):
+    """Writes the repaired copy in one step, and returns a list of what was repaired."""
+    from keras_maskrcnn.data import doctor
+
+    content, repairs = doctor.repair(found)
+    write_json(path, content)
+    if not options.quiet:
+        print(f"\n{len(repairs)} repairs:")
+        print("\n".join(f"  {line}" for line in repairs[:_REPAIRS_SHOWN]))
+        if len(repairs) > _REPAIRS_SHOWN:
+            print("  ... (--output=DIR lists all in report.json)")
+        print(f"Wrote {path}.")
+    return repairs
+
+
+def convert(options):
+    """Writes a COCO json from annotations of another tool, or from what is kept of a COCO json."""
+    from keras_maskrcnn.data import formats
+
+    refuse_existing(options.output, options.overwrite)
+    reader = formats.READERS[options.format]
+    given = {name: getattr(options, name) for name in _FORMAT_FLAGS}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        if name not in inspect.signature(reader).parameters:
+            raise ValueError(f"{options.format} has no {name}. Received: {name}={value!r}.")
+    names = given.get("class_names")
+    if names and not names.lower().endswith((".txt", ".yaml", ".yml")):
+        given["class_names"] = [name.strip() for name in names.split(",")]
+    dataset = reader(options.images, options.annotations, **given)
+    write_json(options.output, dataset.content())
+    if not options.quiet:
+        print(
+            f"Wrote {options.output}: {len(dataset)} images, {len(dataset.counts)} instances, "
+            f"{dataset.num_classes} classes."
+        )
+        print(dataset.report() or "Nothing was dropped.")
+
+
+def validate_flags(values):
+    """Defines the flags of `validate`."""
+    define = Definer(values)
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "COCO json", required=True)
+    define.string("output", None, "folder for report.json and report.html")
+    define.string("fix", None, "COCO json to write, a repaired copy")
+    define.string(
+        "preset",
+        "mask_rcnn_resnet50_fpn",
+        "whose resizing and anchors objects are measured against",
+    )
+    define.integer("image_size", None, "shorter side in pixels; the longer side's limit follows")
+    define.integer("max_instances", None, "slots for the instances of an image in a batch")
+    define.boolean("overwrite", False, "replace an existing --fix and the reports in --output")
+    fields = ("image_min_side", "image_max_side", "anchor_sizes", "anchor_ratios")
+    define_inference_config(define, fields)
+
+
+def convert_flags(values):
+    """Defines the flags of `convert`."""
+    from keras_maskrcnn.data.formats import READERS
+
+    define = Definer(values)
+    define.enum("format", None, list(READERS), "what to read, see docs/data_formats.md", True)
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "file or folder of the annotations", required=True)
+    define.string("output", None, "COCO json to write", required=True)
+    define.string(
+        "class_names",
+        None,
+        "names with commas between, or a .txt file with one in each line, or YOLO's data.yaml",
+    )
+    define.string("class_attribute", None, "via_json: the region's attribute that is its class")
+    define.integer("label_divisor", None, "mask_images: pixels are class * this + instance")
+    define.string("split", None, "voc: name of the list in ImageSets/Segmentation, as train")
+    define.boolean("overwrite", False, "replace an existing --output")

@@ -1,0 +1,89 @@
+"""What the commands read and write, and what they refuse."""
+
+import json
+import os
+import sys
+
+
+def load_model(path):
+    """Loads a MaskRCNN from a .keras file; any other is a ValueError."""
+    import keras
+
+    from keras_maskrcnn.model import MaskRCNN
+
+    require_file("model", path)
+    require_suffix("model", path)
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many kinds for a file that is none of its own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path} cannot be read as a Keras model: {reason}") from error
+    if not isinstance(model, MaskRCNN):
+        raise ValueError(f"{path} holds a {type(model).__name__}, not a MaskRCNN.")
+    return model
+
+
+def with_overrides(model, overrides):
+    """The model, with other values of config fields if there are any."""
+    return model.with_config(**overrides) if overrides else model
+
+
+def read_proposals(path):
+    """Opens proposals; None if there is no path."""
+    from keras_maskrcnn import data
+
+    return data.read_proposals(path) if path else None
+
+
+def write_json(path, content):
+    """Writes under another name first, so that the file is never half there."""
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    os.replace(f"{path}.new", path)
+
+
+def write_metrics(path, metrics, options):
+    """Writes metrics as JSON, and prints them."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(metrics, file, indent=1)
+    if not options.quiet:
+        for name, value in metrics.items():
+            print(f"{name:<24} {value:.4f}")
+
+
+def require_file(name, path):
+    """Raises FileNotFoundError if a flag names no file."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no such file. Received: {name}={path!r}.")
+
+
+def require_suffix(name, path):
+    """Raises ValueError if a flag names no .keras file."""
+    if not path.endswith(".keras"):
+        raise ValueError(f"a model file ends in .keras. Received: {name}={path!r}.")
+
+
+def refuse_existing(path, overwrite, flag="output"):
+    """Raises FileExistsError if a file to write is there already."""
+    if os.path.exists(path) and not overwrite:
+        raise FileExistsError(f"{path} exists; pass --overwrite or another --{flag}.")
+
+
+def listdir(path):
+    """Names in a folder, none if there is no folder."""
+    return os.listdir(path) if os.path.isdir(path) else []
+
+
+def verbosity(options):
+    """Keras' verbosity: a bar on a terminal, a line an epoch elsewhere, nothing if quiet."""
+    return 0 if options.quiet else 1 if sys.stdout.isatty() else 2
+
+
+def progress(items, options):
+    """Yields the items, with a progress bar."""
+    import keras
+
+    bar = keras.utils.Progbar(len(items), verbose=verbosity(options) % 2, unit_name="image")
+    for i, item in enumerate(items):
+        yield item
+        bar.update(i + 1)

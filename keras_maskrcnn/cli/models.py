@@ -1,0 +1,215 @@
+"""The commands that use a trained model: evaluate, propose, predict, export; and import-weights."""
+
+import json
+import os
+
+from absl import logging
+
+from keras_maskrcnn.cli.files import (
+    listdir,
+    load_model,
+    progress,
+    read_proposals,
+    refuse_existing,
+    require_file,
+    require_suffix,
+    verbosity,
+    with_overrides,
+    write_metrics,
+)
+from keras_maskrcnn.cli.flags import (
+    DATA_FIELDS,
+    PROPOSAL_FIELDS,
+    Definer,
+    config_overrides,
+    define_config,
+    define_inference_config,
+)
+from keras_maskrcnn.config import PEERS, PRESETS, preset_config
+
+
+def evaluate(options):
+    """Scores a model with pycocotools and writes the 12 box and 12 mask numbers as JSON."""
+    from keras_maskrcnn import data
+    from keras_maskrcnn.evaluation import evaluate as coco_evaluate
+
+    refuse_existing(options.output, options.overwrite)
+    overrides = config_overrides(options, leave_out=("proposals",))
+    model = load_model(options.model)
+    if model.config.detections_per_image < options.max_detections:
+        overrides.setdefault("detections_per_image", options.max_detections)
+    model = with_overrides(model, overrides)
+    dataset = data.coco_json(
+        options.images, options.annotations, category_ids=model.config.category_ids or None
+    )
+    metrics = coco_evaluate(
+        model, dataset, max_detections=options.max_detections, per_class=options.per_class,
+        proposals=read_proposals(options.proposals), verbose=verbosity(options) % 2,
+    )  # fmt: skip
+    write_metrics(options.output, metrics, options)
+
+
+def propose(options):
+    """Writes the proposals of an RPN into a folder, and average_recall.json with their recall."""
+    from keras_maskrcnn import data, evaluation
+
+    model = with_overrides(load_model(options.model), config_overrides(options))
+    dataset = data.coco_json(
+        options.images, options.annotations, category_ids=model.config.category_ids or None
+    )
+    verbose = verbosity(options) % 2
+    found = evaluation.propose(
+        model, dataset, options.output, overwrite=options.overwrite, verbose=verbose
+    )
+    metrics = evaluation.average_recall(found, dataset, verbose=verbose)
+    write_metrics(os.path.join(options.output, "average_recall.json"), metrics, options)
+
+
+def predict(options):
+    """Draws detections on every image, and writes them as COCO results with file names."""
+    from keras_maskrcnn import visualize
+    from keras_maskrcnn.data.images import read_image
+    from keras_maskrcnn.detections import coco_box, predict_image
+    from keras_maskrcnn.ops import rle
+
+    paths = _image_paths(options.input)
+    if os.path.isdir(options.output) and os.listdir(options.output) and not options.overwrite:
+        raise FileExistsError(
+            f"the output folder is not empty; pass --overwrite or another. "
+            f"Received: output={options.output!r}."
+        )
+    model = with_overrides(load_model(options.model), config_overrides(options))
+    names, ids = model.config.names(), model.config.ids()
+    os.makedirs(options.output, exist_ok=True)
+    results = []
+    pictures = _picture_names(paths)
+    for path, picture_name in zip(progress(paths, options), pictures, strict=True):
+        image, name = read_image(path), os.path.basename(path)
+        found = predict_image(model, image)
+        picture = visualize.draw(image, found, names, score_threshold=options.draw_threshold)
+        visualize.save_png(os.path.join(options.output, picture_name), picture)
+        boxes = zip(found["boxes"], found["scores"], found["labels"], strict=True)
+        for i, (box, score, label) in enumerate(boxes):
+            results.append({"file_name": name, **coco_box(box, score, label, ids)})
+            if "masks" in found:
+                mask = found["masks"][i]
+                results[-1]["segmentation"] = rle.encode_region(mask, (0, 0), *mask.shape)
+    with open(os.path.join(options.output, "predictions.json"), "w", encoding="utf-8") as file:
+        json.dump(results, file)
+    if not options.quiet:
+        print(f"{len(results)} detections in {len(paths)} images; pictures in {options.output}.")
+
+
+def _image_paths(path):
+    from keras_maskrcnn.data.images import SUFFIXES
+
+    if os.path.isfile(path):
+        return [path]
+    names = sorted(listdir(path))
+    chosen = [name for name in names if name.lower().endswith(SUFFIXES)]
+    if not chosen:
+        raise FileNotFoundError(
+            f"--input is an image or a folder with images ({', '.join(SUFFIXES)}). "
+            f"Received: input={path!r}."
+        )
+    if len(chosen) < len(names):
+        logging.warning("%d files in %s are no images.", len(names) - len(chosen), path)
+    return [os.path.join(path, name) for name in chosen]
+
+
+def _picture_names(paths):
+    """a.jpg -> a.png; with the whole name, a.jpg.png, where only suffixes differ."""
+    names = [os.path.basename(path) for path in paths]
+    stems = [os.path.splitext(name)[0] for name in names]
+    return [
+        f"{stem if stems.count(stem) == 1 else name}.png"
+        for name, stem in zip(names, stems, strict=True)
+    ]
+
+
+def export(options):
+    """Writes the model as the next version of a SavedModel: OUTPUT/1, OUTPUT/2, ..."""
+    model = with_overrides(load_model(options.model), config_overrides(options))
+    versions = [int(name) for name in listdir(options.output) if name.isdigit()]
+    model.export(
+        os.path.join(options.output, str(max(versions, default=0) + 1)), verbose=not options.quiet
+    )
+
+
+def import_weights(options):
+    """Writes a .keras file from the checkpoint of another framework, and says what became of it."""
+    from keras_maskrcnn import weights
+    from keras_maskrcnn.model import MaskRCNN
+
+    require_file("checkpoint", options.checkpoint)
+    refuse_existing(options.output, options.overwrite)
+    require_suffix("output", options.output)
+    overrides = config_overrides(options)
+    if options.num_classes:
+        overrides["num_classes"] = options.num_classes
+    model = MaskRCNN(preset_config(options.preset, **overrides))
+    weights.LOADERS[options.source](
+        model, options.checkpoint, skip_predictors=options.skip_predictors,
+        verbose=not options.quiet,
+    )  # fmt: skip
+    model.save(options.output)
+    if not options.quiet:
+        print(f"Wrote {options.output}.")
+
+
+def evaluate_flags(values):
+    """Defines the flags of `evaluate`."""
+    define = Definer(values)
+    define.string("model", None, "a .keras file", required=True)
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "COCO json", required=True)
+    define.string("output", None, "JSON file for the numbers", required=True)
+    define.integer("max_detections", 100, "detections an image that count")
+    define.boolean("per_class", False, "also write the AP of each class")
+    define.string("proposals", None, "proposals of the images, for a model without RPN")
+    define.boolean("overwrite", False, "replace an existing --output")
+    define_inference_config(define)
+
+
+def propose_flags(values):
+    """Defines the flags of `propose`."""
+    define = Definer(values)
+    define.string("model", None, "a .keras file with task=proposals", required=True)
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "COCO json", required=True)
+    define.string("output", None, "folder for the proposals and their recall", required=True)
+    define.boolean("overwrite", False, "replace proposals in --output")
+    define_inference_config(define, PROPOSAL_FIELDS)
+
+
+def predict_flags(values):
+    """Defines the flags of `predict`."""
+    define = Definer(values)
+    define.string("model", None, "a .keras file", required=True)
+    define.string("input", None, "an image or a folder of images", required=True)
+    define.string("output", None, "folder for pictures and predictions.json", required=True)
+    define.float("draw_threshold", 0.5, "lowest score that is drawn")
+    define.boolean("overwrite", False, "write into a folder that is not empty")
+    define_inference_config(define)
+
+
+def export_flags(values):
+    """Defines the flags of `export`."""
+    define = Definer(values)
+    define.string("model", None, "a .keras file", required=True)
+    define.string("output", None, "folder; the model becomes its next version", required=True)
+    define_inference_config(define)
+
+
+def import_flags(values):
+    """Defines the flags of `import-weights`."""
+    define = Definer(values)
+    sources = [*PEERS, "matterport", "keras_applications"]
+    define.enum("source", None, sources, "whose checkpoint it is", True)
+    define.string("preset", None, f"one of {', '.join(PRESETS)}", required=True)
+    define.string("checkpoint", None, "a .pth, .pkl, .npz, .h5 or .safetensors file", required=True)
+    define.string("output", None, "the .keras file to write", required=True)
+    define.integer("num_classes", None, "classes without background; default: the preset's")
+    define.boolean("skip_predictors", False, "leave out the layers that depend on the classes")
+    define.boolean("overwrite", False, "replace an existing --output")
+    define_config(define, DATA_FIELDS)

@@ -1,0 +1,212 @@
+"""The command `train`."""
+
+import functools
+import os
+
+from keras_maskrcnn.cli.files import listdir, load_model, read_proposals, require_file, verbosity
+from keras_maskrcnn.cli.flags import (
+    DATA_FIELDS,
+    Definer,
+    config_overrides,
+    define_config,
+    set_image_size,
+)
+from keras_maskrcnn.config import PRESETS, preset_config
+
+# What decides which epoch's weights best.keras has.
+_MONITORED = {
+    "masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000",
+}  # fmt: skip
+AUGMENTATIONS = (
+    "vertical_flip", "rotate90", "crop", "color", "large_scale_jitter", "copy_paste",
+)  # fmt: skip
+
+
+def train(options):
+    """Trains a model on a COCO-format folder; writes model.keras, history.json, logs, backups."""
+    import keras
+
+    from keras_maskrcnn import data, training
+    from keras_maskrcnn.evaluation import CocoEvaluation
+    from keras_maskrcnn.model import MaskRCNN
+
+    output, verbose = options.output, verbosity(options)
+    _check_output(output, options.resume)
+    keras.utils.set_random_seed(options.seed)
+    dataset = data.coco_json(options.images, options.annotations)
+    overrides = config_overrides(options, leave_out=("proposals",))
+    if options.proposals:
+        overrides["proposals"] = "precomputed"
+    set_image_size(overrides, options.image_size)
+    config = preset_config(
+        options.preset, num_classes=dataset.num_classes, class_names=dataset.class_names,
+        category_ids=dataset.category_ids, **overrides,
+    )  # fmt: skip
+    proposals = read_proposals(options.proposals)
+    val, val_proposals = None, read_proposals(options.val_proposals)
+    if options.val_annotations:
+        if (proposals is None) != (val_proposals is None):
+            raise ValueError(
+                "--proposals and --val_proposals go together. Received:"
+                f" proposals={options.proposals!r}, val_proposals={options.val_proposals!r}."
+            )
+        val = data.coco_json(
+            options.val_images or options.images, options.val_annotations,
+            category_ids=dataset.category_ids,
+        )  # fmt: skip
+    steps_per_epoch = len(dataset) // options.batch_size
+    if not steps_per_epoch:
+        raise ValueError(
+            f"batch_size must be at most the number of images, {len(dataset)}. "
+            f"Received: batch_size={options.batch_size}."
+        )
+    recipe = _recipe(options, steps_per_epoch)
+    steps = recipe.steps
+    model = MaskRCNN(config)
+    _start_from_weights(model, options)
+    _freeze(model, options.freeze or ())
+    model.compile(optimizer=recipe.optimizer())
+    os.makedirs(output, exist_ok=True)
+    if not options.quiet:
+        print(f"{len(dataset)} images, {dataset.num_classes} classes; {recipe}", flush=True)
+
+    callbacks = [keras.callbacks.BackupAndRestore(os.path.join(output, "backup"))]
+    if val is not None:
+        callbacks += [
+            CocoEvaluation(
+                val, max_detections=options.max_detections, every=options.eval_every,
+                proposals=val_proposals,
+            ),
+            keras.callbacks.ModelCheckpoint(
+                os.path.join(output, "best.keras"), mode="max", save_best_only=True,
+                monitor=_MONITORED[config.task],
+            ),
+        ]  # fmt: skip
+    callbacks += [
+        keras.callbacks.TensorBoard(os.path.join(output, "logs"), write_graph=False),
+        training.HistoryFile(os.path.join(output, "history.json"), resume=options.resume),
+        training.StopAfter(steps),
+    ]
+    batches = data.batches(
+        dataset, options.batch_size, training=True, min_side=config.image_min_side,
+        max_side=config.image_max_side, resize_rule=config.resize_rule,
+        padding_multiple=config.padding_multiple, seed=options.seed, repeat=True,
+        proposals=proposals, max_proposals=config.train_proposals, cache=options.cache,
+        on_error=options.on_error,
+        **_augmentations(options.augment or (), config.image_min_side),
+    )  # fmt: skip
+    model.fit(
+        batches, epochs=-(-steps // steps_per_epoch), steps_per_epoch=steps_per_epoch,
+        callbacks=callbacks, verbose=verbose, shuffle=False,
+    )  # fmt: skip
+    model.save(os.path.join(output, "model.keras"))
+    if not options.quiet:
+        print(f"Wrote {os.path.join(output, 'model.keras')}.")
+        if dataset.skipped:
+            print(f"Skipped {len(dataset.skipped)} images: {', '.join(sorted(dataset.skipped))}.")
+
+
+def _augmentations(names, side):
+    """The arguments of `data.batches` that --augment stands for; `side` is the shorter side."""
+    from keras_maskrcnn.data import augment
+
+    partial = functools.partial
+    known = {
+        "vertical_flip": partial(augment.random_flip, horizontal=0.0, vertical=0.5),
+        "rotate90": augment.random_rotate90,
+        "crop": augment.random_crop,
+        # As torchvision's references/detection, where they are SSD's.
+        "color": partial(
+            augment.color_jitter, brightness=0.125, contrast=0.5, saturation=0.5, hue=0.05
+        ),
+        "large_scale_jitter": partial(augment.large_scale_jitter, size=side),
+    }
+    for name in names:
+        if name not in AUGMENTATIONS:
+            expected = ", ".join(AUGMENTATIONS)
+            raise ValueError(f"augmentations are {expected}. Received: augment={name!r}.")
+    return {
+        "augment": [known[name] for name in names if name in known],
+        "copy_paste": augment.copy_paste if "copy_paste" in names else None,
+    }
+
+
+def _recipe(options, steps_per_epoch):
+    """The numbers of a training run, as the flags and the preset have them."""
+    from keras_maskrcnn import training
+
+    steps = options.steps or (options.epochs or 0) * steps_per_epoch
+    fields = dict(training.ADAMW) if options.optimizer == "adamw" else {}
+    fields["learning_rate"] = options.learning_rate
+    if options.recipe:
+        return training.Recipe.named(options.recipe, options.batch_size, steps, **fields)
+    fields = {**training.PRESET_RECIPES.get(options.preset, {}), **fields}
+    return training.Recipe(steps or 12 * steps_per_epoch, options.batch_size, **fields)
+
+
+def _start_from_weights(model, options):
+    if not options.weights:
+        return
+    require_file("weights", options.weights)
+    if options.weights.endswith(".keras"):
+        copied = model.copy_networks(load_model(options.weights))
+        if not options.quiet:
+            print(f"{options.weights} gives {', '.join(copied)}.", flush=True)
+    else:
+        model.load_weights(options.weights)
+
+
+def _freeze(model, names):
+    from keras_maskrcnn.networks import NETWORKS
+
+    for name in names:
+        if name not in NETWORKS:
+            raise ValueError(f"networks are {', '.join(NETWORKS)}. Received: freeze={name!r}.")
+        if name in model.networks:
+            model.networks[name].trainable = False
+
+
+def _check_output(output, resume):
+    taken = [name for name in ("model.keras", "backup") if name in listdir(output)]
+    if taken and not resume:
+        raise FileExistsError(
+            f"{output} holds {' and '.join(taken)} of an earlier run; pass --resume to go on from "
+            "its backup, or another --output."
+        )
+    if resume and "backup" not in taken:
+        raise FileNotFoundError(f"{output} holds no backup to resume from.")
+
+
+def train_flags(values):
+    """Defines the flags of `train`."""
+    define = Definer(values)
+    define.string("images", None, "folder of the training images", required=True)
+    define.string("annotations", None, "COCO json of the training images", required=True)
+    define.string("val_images", None, "folder of the validation images")
+    define.string("val_annotations", None, "COCO json of the validation images")
+    define.string("preset", None, f"one of {', '.join(PRESETS)}", required=True)
+    define.string("output", None, "folder for the model, its history, logs and backups", True)
+    define.string("proposals", None, "proposals of the training images; there is no RPN then")
+    define.string("val_proposals", None, "proposals of the validation images")
+    define.string("recipe", None, "a schedule of the paper's or a peer's, see docs/recipes.md")
+    define.integer("epochs", None, "passes over the images; default: the recipe's, or 12")
+    define.integer("steps", None, "training steps in all, in place of epochs")
+    define.integer("batch_size", 2, "images a step")
+    define.enum("optimizer", "sgd", ["sgd", "adamw"], "the paper's SGD, or AdamW")
+    define.float("learning_rate", None, "default: 0.02 for 16 images a step, or the preset's")
+    define.integer("image_size", None, "shorter side in pixels; the longer side's limit follows")
+    define.string(
+        "weights",
+        None,
+        "where to start from: a .weights.h5 file of the same config, "
+        "or a .keras file, of which the networks that both have are taken",
+    )
+    define.list("freeze", None, "networks that are not trained, for instance backbone,fpn")
+    define.list("augment", None, f"any of {', '.join(AUGMENTATIONS)}; done in your order")
+    define.boolean("cache", False, "keep decoded images and masks in memory")
+    define.enum("on_error", "raise", ["raise", "skip"], "what to do if an image is unreadable")
+    define.integer("eval_every", 1, "epochs between two validations")
+    define.integer("max_detections", 100, "detections an image that a validation counts")
+    define.integer("seed", 0, "of weights, order, flips")
+    define.boolean("resume", False, "go on from the backup in --output")
+    define_config(define, (*DATA_FIELDS, "proposals"))

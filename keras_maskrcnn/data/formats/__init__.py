@@ -1,0 +1,19 @@
+"""Reads what other tools write: one file for each format, one function in it.
+
+All take a folder of images and the annotations, and return a `CocoDataset`; its `annotations` are
+the content of a COCO json. Images are numbered from 1 by file name, instances in their order.
+"""
+
+from keras_maskrcnn.data.coco import coco_json
+from keras_maskrcnn.data.formats.labelme import labelme
+from keras_maskrcnn.data.formats.mask_images import mask_images
+from keras_maskrcnn.data.formats.via import via_json
+from keras_maskrcnn.data.formats.voc import voc
+from keras_maskrcnn.data.formats.yolo import yolo_seg
+
+# What the command `convert` reads, by the name of its --format.
+READERS = {
+    reader.__name__: reader for reader in (coco_json, via_json, labelme, mask_images, voc, yolo_seg)
+}
+
+__all__ = ["READERS", "labelme", "mask_images", "via_json", "voc", "yolo_seg"]

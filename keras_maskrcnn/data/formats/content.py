@@ -1,0 +1,263 @@
+"""What all formats share: collecting images and instances, files, names of classes."""
+
+import os
+import re
+import reprlib
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from keras_maskrcnn.data.coco import (
+    FEW_POINTS,
+    NO_POLYGON,
+    CocoDataset,
+    coco_dict,
+    image_errors,
+    read_segmentation,
+)
+from keras_maskrcnn.data.images import DataError, read_size, size_error
+
+NO_PIXEL = "annotation without a mask pixel inside the image"
+
+MAX_TEXT = 16_000_000  # characters of a text file; real ones have thousands
+
+
+class Content:
+    """What a reader finds, until it becomes the content of a COCO json.
+
+    Args:
+        images: folder that file names are relative to.
+        class_names: as of `read_class_names`.
+        first_id: int. The category of the first of a list of class names.
+    """
+
+    def __init__(self, images, class_names=None, first_id=1):
+        self.images = os.fspath(images)
+        self.names = read_class_names(class_names, first_id)
+        self._sizes = {}  # file name -> (height, width)
+        self._annotations = {}  # file name -> annotations, without ids
+        self._dropped = {}  # reason -> places
+
+    def the_class(self):
+        """Returns the id of the one class of a format, or of a file, that has no classes."""
+        if len(self.names) != 1:
+            raise ValueError(
+                "class_names must be one name where the annotations have no classes."
+                f" Received: class_names={list(self.names.values())}."
+            )
+        return next(iter(self.names))
+
+    def add_image(self, file_name, where, size=None):
+        """Adds an image.
+
+        Args:
+            file_name: str. Path inside the folder of images.
+            where: str. What error messages begin with.
+            size: (height, width) that the annotations tell, or None.
+
+        Returns:
+            (height, width) as the image file has it.
+        """
+        for error in image_errors({"file_name": file_name, "height": 1, "width": 1}, where):
+            raise error
+        if file_name in self._sizes:
+            raise DataError(
+                f"{where}: the image is there twice. Received: file_name={file_name!r}."
+            )
+        path = os.path.join(self.images, file_name)
+        actual = read_size(path)
+        if size is not None and tuple(size) != actual:
+            raise size_error(path, actual, size)
+        self._sizes[file_name] = actual
+        self._annotations[file_name] = []
+        return actual
+
+    def add(self, file_name, category, segmentation, where):
+        """Adds an instance, or drops it if nothing of it lies inside the image.
+
+        Args:
+            file_name: str. An image that was added.
+            category: int id, or str name, of the class.
+            segmentation: polygons or run lengths, as in a COCO json.
+            where: str. What error messages begin with, and reports name.
+        """
+        self.check_class(category, where)
+        height, width = self._sizes[file_name]
+        counts, short = read_segmentation(segmentation, height, width, where)
+        for _ in range(short):
+            self.drop(FEW_POINTS, where)
+        rle = {"size": [height, width], "counts": counts}
+        if counts is None or not mask_api.area(rle):
+            self.drop(NO_POLYGON if counts is None else NO_PIXEL, where)
+            return
+        if isinstance(segmentation, list):
+            segmentation = [polygon for polygon in segmentation if len(polygon) >= 6]
+            points = np.concatenate(segmentation).reshape(-1, 2)
+            corner, opposite = np.clip([points.min(axis=0), points.max(axis=0)], 0, [width, height])
+            box = np.concatenate([corner, opposite - corner])
+        else:
+            box = mask_api.toBbox(rle)
+        self._annotations[file_name].append(
+            {
+                "category_id": category,
+                "bbox": box.tolist(),
+                "segmentation": segmentation,
+                "area": int(mask_api.area(rle)),
+                "iscrowd": 0,
+            }
+        )
+
+    def check_class(self, category, where):
+        """Refuses a class that is not among `class_names`, if those were given."""
+        if self.names is None or category in self.names or category in self.names.values():
+            return
+        known = list(self.names if isinstance(category, int) else self.names.values())
+        raise DataError(
+            f"{where}: unknown class, not one of {reprlib.repr(known)}."
+            f" Received: class={category!r}."
+        )
+
+    def drop(self, reason, where):
+        """Counts what is left out."""
+        self._dropped.setdefault(reason, []).append(where)
+
+    def dataset(self, annotations, options) -> CocoDataset:
+        """Makes the data set; `annotations` is its source, `options` are those of `coco_dict`."""
+        source, names = os.fspath(annotations), self.names
+        if not self._sizes:
+            raise DataError(f"{source}: no annotated image. Received: images={self.images!r}.")
+        if names is None:
+            found = {
+                a["category_id"] for per_image in self._annotations.values() for a in per_image
+            }
+            if not found:
+                raise DataError(f"{source}: no instance tells a class. Received: class_names=None.")
+            found = enumerate(sorted(found), start=1)
+            names = {c if isinstance(c, int) else i: str(c) for i, c in found}
+        id_of = {name: identity for identity, name in names.items()}
+        content = {
+            "images": [],
+            "annotations": [],
+            "categories": [{"id": identity, "name": name} for identity, name in names.items()],
+        }
+        for image_id, file_name in enumerate(sorted(self._sizes), start=1):
+            height, width = self._sizes[file_name]
+            image = {"id": image_id, "file_name": file_name, "height": height, "width": width}
+            content["images"].append(image)
+            for annotation in self._annotations[file_name]:
+                identity = len(content["annotations"]) + 1
+                category = annotation["category_id"]
+                category = id_of[category] if isinstance(category, str) else category
+                content["annotations"].append(
+                    {"id": identity, "image_id": image_id, **annotation, "category_id": category}
+                )
+        options = {"check_images": False, **options}  # `add_image` has read every header
+        return coco_dict(self.images, content, source=source, dropped=self._dropped, **options)
+
+
+def list_files(folder, suffixes):
+    """Lists the files in a folder and in those below, as sorted paths relative to it.
+
+    Args:
+        folder: path.
+        suffixes: str or tuple of str, in lower case.
+    """
+    if not os.path.isdir(folder):
+        raise DataError(f"{os.fspath(folder)}: no such folder.")
+    paths = [
+        os.path.relpath(os.path.join(parent, name), folder)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(suffixes)
+    ]
+    return sorted(paths)
+
+
+def read_text(path):
+    """Reads a text file of at most `MAX_TEXT` characters."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read(MAX_TEXT + 1)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as text. Received: {error}.") from error
+    if len(text) > MAX_TEXT:
+        raise DataError(f"{path}: the file is larger than {MAX_TEXT} characters.")
+    return text
+
+
+def read_class_names(class_names, first_id=1):
+    """Brings the names of classes into one form.
+
+    Args:
+        class_names: sequence of str, for the categories `first_id`, `first_id` + 1, ...; dict of
+            category id to name; path of a text file with a name in each line, or of a YAML file
+            with `names:`, as YOLO's data.yaml; or None.
+        first_id: int.
+
+    Returns:
+        Dict of int to str in the given order, or None.
+    """
+    if class_names is None:
+        return None
+    where = "class_names"
+    if isinstance(class_names, str | os.PathLike):
+        where = os.fspath(class_names)
+        yaml = where.lower().endswith((".yaml", ".yml"))
+        text = read_text(where)
+        class_names = _yaml_names(text, where) if yaml else text.split("\n")
+        if not yaml:
+            class_names = [name.strip() for name in class_names if name.strip()]
+    if not isinstance(class_names, dict):
+        class_names = dict(enumerate(class_names, start=first_id))
+    names = list(class_names.values())
+    if (
+        not all(isinstance(name, str) and name for name in names)
+        or not all(isinstance(identity, int) for identity in class_names)
+        or not 0 < len(names) == len(set(names))
+    ):
+        raise DataError(
+            f"{where}: classes need a name of their own each."
+            f" Received: {reprlib.repr(class_names)}."
+        )
+    return class_names
+
+
+# A number or a dash, if any, and a name: in quotes, or of plain characters.
+_YAML_NAME = re.compile(
+    r"""\s*(?:(\d+)\s*:\s+|-\s+)?(?:'([^'\\]+)'|"([^"\\]+)"|(\w[^'"\\\[\]{},:#]*?))\s*(?:\s#.*)?"""
+)
+
+
+def _yaml_names(text, path):
+    """Reads `names` of a YAML file: a list or a map of numbers, in one line or in many.
+
+    YOLO needs no more of YAML than that, and what is beyond it is refused, not guessed.
+    """
+
+    def error(received):
+        return DataError(
+            f"{path}: names must be a list, or a map of numbers to names. Received: {received!r}."
+        )
+
+    found = re.search(r"^names[ \t]*:(.*\n(?:(?:[ \t\-\]}#].*)?\n)*)", text + "\n", re.MULTILINE)
+    if not found:
+        raise error(text[:40])
+    body = found[1].strip()
+    flow = re.fullmatch(r"[\[{]([^\[\]{}]*)[\]}]\s*(?:#.*)?", body)
+    lines = flow[1].split(",") if flow else found[1].splitlines()
+    if not flow and lines[0].strip() and not lines[0].strip().startswith("#"):
+        raise error(body[:40])
+    entries = []
+    for line in lines:
+        if not line.strip() or line.strip().startswith("#"):
+            continue
+        match = _YAML_NAME.fullmatch(line)
+        if not match:
+            raise error(line.strip()[:40])
+        entries.append((match[1], match[2] or match[3] or match[4]))
+    numbers = [number for number, _ in entries if number is not None]
+    if not numbers:
+        return [name for _, name in entries]
+    if len(set(numbers)) < len(entries):
+        raise error(body[:40])
+    return {int(number): name for number, name in entries}

@@ -1,0 +1,113 @@
+"""Reads masks from PNG files: numbered instances in one, or one file for each instance."""
+
+import collections
+import os
+
+from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.formats.content import Content, list_files
+from keras_maskrcnn.data.images import SUFFIXES, DataError, read_index
+from keras_maskrcnn.ops import rle
+
+NO_MASK = "image without a mask file"
+NO_IMAGE = "mask file without an image"
+NO_NUMBER = "value below label_divisor: a class without the number of an instance"
+
+
+def mask_images(
+    images, annotations, *, label_divisor=None, class_names=None, **options
+) -> CocoDataset:
+    """Reads PNG masks. For the image `a/b.jpg` they are, in the folder of annotations, one of
+
+    - `a/b.png` or `a/b_mask.png`: an index mask, in which 0 is background and every other value an
+      instance, connected or not; 8 or 16 bits, a palette, or a color for each instance;
+    - `a/b/*.png`: one file for each instance, which is where its pixels are not 0;
+    - for the image `a/images/b.jpg`: `a/masks/*.png`, likewise.
+
+    Images without masks, and masks without an image, are left out and counted.
+
+    Args:
+        images: folder of the images, with those below it.
+        annotations: folder of the masks, laid out alike. It may be the same.
+        label_divisor: int. If given, the value of an instance is its class * label_divisor + its
+            number, as in Cityscapes with 1000. By default, all instances are of one class.
+        class_names: as of `read_class_names`. By default "object" if there is no `label_divisor`,
+            otherwise the numbers of those found.
+        options: as of `coco_dict`.
+
+    Raises:
+        DataError: if a mask or an image cannot be used, or no image has a mask.
+    """
+    if label_divisor is not None and label_divisor < 1:
+        raise ValueError(
+            f"label_divisor must be positive. Received: label_divisor={label_divisor}."
+        )
+    if label_divisor is None and class_names is None:
+        class_names = ["object"]
+    content = Content(images, class_names)
+    the_class = content.the_class() if label_divisor is None else None
+    images, annotations = os.path.abspath(images), os.path.abspath(annotations)
+    names = list_files(images, SUFFIXES)
+    files = {os.path.join(annotations, name) for name in list_files(annotations, ".png")}
+    masks_of = _match(images, names, annotations, files)
+    uses = collections.Counter(mask for masks in masks_of.values() for mask in masks)
+    if not uses:
+        raise DataError(f"{annotations}: no PNG belongs to an image. Received: images={images!r}.")
+    for name, masks in masks_of.items():
+        path = os.path.join(images, name)
+        if path in uses:  # the mask of another image, in the same folder
+            continue
+        if not masks:
+            content.drop(NO_MASK, path)
+            continue
+        size = content.add_image(name, path)
+        for mask, is_index in masks.items():
+            if uses[mask] > 1:
+                raise DataError(f"{mask}: the mask belongs to several images. Received: {path}.")
+            if label_divisor is not None and not is_index:
+                raise DataError(
+                    f"{mask}: a file for one instance holds no class."
+                    f" Received: label_divisor={label_divisor}."
+                )
+            for value, segmentation in _read(mask, is_index, size).items():
+                where = f"{mask}: value {value}"
+                if label_divisor is None:
+                    content.add(name, the_class, segmentation, where)
+                elif value < label_divisor:
+                    content.drop(NO_NUMBER, where)
+                else:
+                    content.add(name, value // label_divisor, segmentation, where)
+    for mask in sorted(files - uses.keys() - {os.path.join(images, name) for name in names}):
+        content.drop(NO_IMAGE, mask)
+    return content.dataset(annotations, options)
+
+
+def _match(images, names, annotations, files):
+    """Returns, for every image, its masks: dict of path to whether it is an index mask."""
+    in_folder = collections.defaultdict(list)
+    for path in sorted(files):
+        in_folder[os.path.dirname(path)].append(path)
+    masks_of = {}
+    for name in names:
+        image, stem = (
+            os.path.join(images, name),
+            os.path.join(annotations, os.path.splitext(name)[0]),
+        )
+        index_masks = [f"{stem}.png", f"{stem}_mask.png"]
+        folders, parent = [stem], os.path.dirname(stem)
+        if os.path.basename(parent) == "images":
+            folders.append(os.path.join(os.path.dirname(parent), "masks"))
+        found = [{path: True} for path in index_masks if path in files and path != image]
+        found += [dict.fromkeys(in_folder[f], False) for f in folders if f in in_folder]
+        if len(found) > 1:
+            first = [next(iter(masks)) for masks in found]
+            raise DataError(f"{image}: masks in more than one place. Received: {first}.")
+        masks_of[name] = found[0] if found else {}
+    return masks_of
+
+
+def _read(path, is_index, size):
+    """Returns the run lengths of each value of a mask; of 1 alone, maybe empty, if no index."""
+    index = read_index(path, size)
+    if is_index:
+        return rle.encode_values(index)
+    return {1: rle.encode_region(index != 0, (0, 0), *size)}

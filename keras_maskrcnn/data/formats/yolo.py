@@ -1,0 +1,84 @@
+"""Reads YOLO's text files of polygons."""
+
+import os
+import reprlib
+
+import numpy as np
+
+from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.formats.content import Content, list_files, read_text
+from keras_maskrcnn.data.images import SUFFIXES, DataError
+
+BOX_ONLY = "row of 5 numbers: a box, without a polygon"
+NO_IMAGE = "label file without an image"
+
+NAMES_FILE = "classes.txt"
+
+
+def yolo_seg(images, annotations, *, class_names=None, **options) -> CocoDataset:
+    """Reads YOLO's labels for segmentation: rows of `class x1 y1 x2 y2 x3 y3 ...`.
+
+    For the image `a/b.jpg` they are in `a/b.txt` of the folder of annotations; an image without
+    that file has no instances. Coordinates are shares of the image's sides. Rows of 5 numbers are
+    boxes without a mask: they are left out and counted.
+
+    Args:
+        images: folder of the images, with those below it.
+        annotations: folder of the text files, laid out alike.
+        class_names: as of `read_class_names`, for the classes 0, 1, ...: a list, or the path of a
+            data.yaml. By default the names in the annotations' `classes.txt`; if there is none,
+            the numbers of those found.
+        options: as of `coco_dict`.
+
+    Raises:
+        DataError: if a file cannot be used, or no text file belongs to an image.
+    """
+    names_file = os.path.join(annotations, NAMES_FILE)
+    if class_names is None and os.path.exists(names_file):
+        class_names = names_file
+    content = Content(images, class_names, first_id=0)
+    label_files = set(list_files(annotations, ".txt")) - {NAMES_FILE}
+    label_file_of = {
+        name: f"{os.path.splitext(name)[0]}.txt" for name in list_files(images, SUFFIXES)
+    }
+    if not label_files & set(label_file_of.values()):
+        images = os.fspath(images)
+        raise DataError(f"{annotations}: no .txt belongs to an image. Received: images={images!r}.")
+    for name, label_file in label_file_of.items():
+        height, width = content.add_image(name, os.path.join(images, name))
+        if label_file not in label_files:
+            continue
+        path = os.path.join(annotations, label_file)
+        for number, row in enumerate(read_text(path).split("\n"), start=1):
+            if row.strip():
+                _add_row(content, name, row.split(), f"{path}: line {number}", height, width)
+    for label_file in sorted(label_files - set(label_file_of.values())):
+        content.drop(NO_IMAGE, os.path.join(annotations, label_file))
+    return content.dataset(annotations, options)
+
+
+def _add_row(content, file_name, fields, where, height, width):
+    try:
+        values = [float(field) for field in fields]
+    except ValueError:
+        values = [float("nan")]
+    # Points a little outside are cut at the image's border, as in a polygon of COCO.
+    whole = values[0].is_integer() and values[0] >= 0
+    if not whole or not all(-1 <= value <= 2 for value in values[1:]):
+        raise DataError(
+            f"{where}: a row is the number of a class, then shares of the image's sides, 0 to 1."
+            f" Received: {reprlib.repr(' '.join(fields))}."
+        )
+    category = int(values[0])
+    content.check_class(category, where)
+    if len(values) == 5:
+        content.drop(BOX_ONLY, where)
+        return
+    if len(values) < 7 or len(values) % 2 == 0:
+        raise DataError(
+            f"{where}: a row is class x1 y1 x2 y2 x3 y3 ..., at least 7 numbers, an odd count."
+            f" Received: {len(values)} numbers."
+        )
+    points = np.array(values[1:]).reshape(-1, 2) * [width, height]
+    # COCO's polygons are drawn on fifths of a pixel, so halves must not come back as 0.4999.
+    content.add(file_name, category, [points.ravel().round(2).tolist()], where)

@@ -1,0 +1,111 @@
+"""data/formats/labelme.py: shapes, groups, masks, and where the image is."""
+
+import json
+
+import numpy as np
+import pytest
+import writers
+
+from keras_maskrcnn.data import DataError
+from keras_maskrcnn.data.coco import FEW_POINTS
+from keras_maskrcnn.data.formats import labelme
+from keras_maskrcnn.data.formats.content import NO_PIXEL
+
+SQUARE = [[4, 5], [14, 5], [14, 11], [4, 11]]
+
+
+def shape(label="cell", kind="polygon", points=SQUARE, **changes):
+    return {"label": label, "shape_type": kind, "points": points, "group_id": None, **changes}
+
+
+def write(folder, *shapes, name="a.json", **changes):
+    entry = {"version": "5.5.0", "flags": {}, "shapes": list(shapes), "imagePath": "a.png"}
+    entry |= {"imageData": None, "imageHeight": 20, "imageWidth": 30}
+    (folder / name).write_text(json.dumps({**entry, **changes}))
+
+
+def test_shapes_become_instances_and_labels_classes(images, masks_of, box):
+    write(
+        images,
+        shape("b"),
+        shape("a", "rectangle", [[14, 11], [4, 5]]),  # corners in any order
+        shape("a", "circle", [[15, 10], [15, 18]]),
+        shape("a", "oriented_rectangle"),
+        shape("a", None),  # labelme 3 wrote none for polygons
+    )
+    dataset = labelme(images, images)
+    assert dataset.class_names == ("a", "b")
+    assert dataset.labels.tolist() == [2, 1, 1, 1, 1]
+    masks = masks_of(dataset)
+    for i in (0, 1, 3, 4):
+        np.testing.assert_array_equal(masks[i], box(4, 5, 14, 11))
+    np.testing.assert_allclose(dataset.boxes[2], [7, 2, 23, 18], atol=0.01)
+    assert dataset.file_names == ("a.png",)  # b.jpg has no json
+
+
+def test_shapes_of_one_label_and_group_are_one_instance(images, masks_of, box):
+    write(
+        images,
+        shape(group_id=1, points=[[0, 0], [3, 0], [3, 3], [0, 3]]),
+        shape("dog", group_id=1),
+        shape(group_id=1),
+        shape(),
+        shape(),
+    )
+    dataset = labelme(images, images)
+    assert dataset.class_names == ("cell", "dog")
+    assert dataset.labels.tolist() == [1, 2, 1, 1]
+    np.testing.assert_array_equal(masks_of(dataset)[0], box(0, 0, 3, 3) | box(4, 5, 14, 11))
+    assert len(dataset.annotations["annotations"][0]["segmentation"]) == 2
+
+
+def test_masks_fill_the_box_of_their_points_both_corners_included(images, masks_of, box):
+    mask = np.ones((6, 10), bool)
+    mask[2:4, 3:5] = False  # a hole
+    encoded = writers.png_base64(mask)
+    expected = box(4, 5, 14, 11) - box(7, 7, 9, 9)
+    write(
+        images,
+        shape(kind="mask", points=[[4, 5], [13, 10]], mask=encoded),
+        shape(kind="mask", points=[[4.4, 4.6], [13.4, 9.6]], mask=encoded),
+        shape(kind="mask", points=[[-4, 15], [5, 20]], mask=encoded),  # partly outside
+        shape(kind="mask", points=[[50, 5], [59, 10]], mask=encoded),  # outside
+        shape(kind="mask", points=[[4, 5], [13, 10]], mask=encoded, group_id=0),
+        shape(points=[[0, 0], [3, 0], [3, 3], [0, 3]], group_id=0),
+        shape(points=[[0, 0], [3, 0]], group_id=0),
+    )
+    dataset = labelme(images, images)
+    masks = masks_of(dataset)
+    np.testing.assert_array_equal(masks[0], expected)
+    np.testing.assert_array_equal(masks[1], expected)
+    np.testing.assert_array_equal(masks[2, 15:, :6], mask[:5, 4:])
+    assert masks[2].sum() == mask[:5, 4:].sum()
+    np.testing.assert_array_equal(masks[3], expected | box(0, 0, 3, 3))
+    assert dataset.dropped == {FEW_POINTS: 1, NO_PIXEL: 1}
+
+
+def test_the_image_is_beside_its_json_or_else_in_the_folder_of_images(images, tmp_path):
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    write(folder, shape(), imagePath="..\\images\\a.png")
+    write(folder, shape(), imagePath="b.jpg", name="b.json")
+    assert labelme(images, folder).file_names == ("a.png", "b.jpg")
+
+
+def test_an_embedded_image_is_not_used_and_missing_sizes_are_read(images):
+    write(images, shape(), imageData="no image", imageHeight=None, imageWidth=None)
+    assert labelme(images, images).sizes == ((20, 30),)
+
+
+def test_points_and_lines_are_counted(images):
+    write(images, shape(), shape(kind="point", points=[[1, 1]]), shape(kind="linestrip"))
+    dataset = labelme(images, images)
+    ((reason, count),) = dataset.dropped.items()
+    assert reason.startswith("shape without an area") and count == 2
+    assert dataset.examples[reason][0].endswith("a.json: shape 1")
+
+
+def test_a_size_that_is_not_the_images_is_refused(images):
+    write(images, shape(), imageHeight=30, imageWidth=20)
+    with pytest.raises(DataError, match="a.png: the json says width=20, height=30"):
+        labelme(images, images)

@@ -1,0 +1,156 @@
+"""Writes a COCO content in other formats, for the law that reading them gives it back."""
+
+import base64
+import io
+import json
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as mask_api
+
+BRIDGE = (0, 0)  # a point from which a keyhole polygon visits its parts
+
+
+def run_lengths(segmentation, height, width):
+    """Returns {"size", "counts"} of polygons or run lengths."""
+    if isinstance(segmentation, dict):
+        return segmentation
+    return mask_api.merge(mask_api.frPyObjects(segmentation, height, width))
+
+
+def keyhole(mask):
+    """Returns one polygon of a mask with any holes and parts.
+
+    It visits the rectangle of every run of a column, and goes to it and back on the same line: what
+    is drawn twice cancels out.
+    """
+    polygon = [*BRIDGE]
+    columns = np.pad(mask, ((1, 1), (0, 0))).astype(np.int8).T
+    for x, column in enumerate(columns):
+        edges = np.flatnonzero(np.diff(column)).tolist()
+        for top, bottom in zip(edges[::2], edges[1::2], strict=True):
+            polygon += [x, top, x + 1, top, x + 1, bottom, x, bottom, x, top, *BRIDGE]
+    return polygon
+
+
+def one_polygon(segmentation, height, width):
+    if isinstance(segmentation, list) and len(segmentation) == 1:
+        return segmentation[0]
+    return keyhole(mask_api.decode(run_lengths(segmentation, height, width)))
+
+
+def png_base64(mask):
+    file = io.BytesIO()
+    Image.fromarray(mask.astype(bool)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def scenes(content):
+    """Yields (image, annotations) of a COCO content."""
+    for image in content["images"]:
+        yield image, [a for a in content["annotations"] if a["image_id"] == image["id"]]
+
+
+def names_of(content):
+    return {category["id"]: category["name"] for category in content["categories"]}
+
+
+def stem(image):
+    return image["file_name"].rsplit(".", 1)[0]
+
+
+def write_via(content, images, folder):
+    names, files = names_of(content), {}
+    for image, annotations in scenes(content):
+        regions = []
+        for annotation in annotations:
+            size = image["height"], image["width"]
+            polygon = one_polygon(annotation["segmentation"], *size)
+            shape = {"name": "polygon", "all_points_x": polygon[::2], "all_points_y": polygon[1::2]}
+            attributes = {"kind": names[annotation["category_id"]]}
+            regions.append({"shape_attributes": shape, "region_attributes": attributes})
+        files[image["file_name"]] = {"filename": image["file_name"], "regions": regions}
+    (folder / "via.json").write_text(json.dumps(files))
+    return folder / "via.json", {"class_attribute": "kind", "class_names": names}
+
+
+def write_labelme(content, images, folder):
+    """Parts become polygons with one group_id, run lengths become masks."""
+    names = names_of(content)
+    for image, annotations in scenes(content):
+        shapes = []
+        for group, annotation in enumerate(annotations):
+            shape = {"label": names[annotation["category_id"]], "group_id": group}
+            segmentation = annotation["segmentation"]
+            if isinstance(segmentation, dict):
+                x, y, w, h = mask_api.toBbox(segmentation).astype(int).tolist()
+                mask = png_base64(mask_api.decode(segmentation)[y : y + h, x : x + w])
+                points = [[x, y], [x + w - 1, y + h - 1]]
+                shapes.append({**shape, "shape_type": "mask", "points": points, "mask": mask})
+                continue
+            for polygon in segmentation:
+                points = np.reshape(polygon, (-1, 2)).tolist()
+                shapes.append({**shape, "shape_type": "polygon", "points": points})
+        entry = {"version": "5.5.0", "shapes": shapes, "imagePath": image["file_name"]}
+        entry |= {"imageHeight": image["height"], "imageWidth": image["width"], "imageData": None}
+        (folder / f"{stem(image)}.json").write_text(json.dumps(entry))
+    return folder, {"class_names": names}
+
+
+def indices(image, annotations, values):
+    """Returns an index mask; later instances cover earlier ones."""
+    index = np.zeros((image["height"], image["width"]), np.uint16)
+    for annotation, value in zip(annotations, values, strict=True):
+        encoded = run_lengths(annotation["segmentation"], image["height"], image["width"])
+        index[mask_api.decode(encoded) > 0] = value
+    return index
+
+
+def write_index_masks(content, images, folder):
+    """16 bits: class * 1000 + number."""
+    for image, annotations in scenes(content):
+        values = [a["category_id"] * 1000 + i for i, a in enumerate(annotations)]
+        index = indices(image, annotations, values)
+        Image.fromarray(index).save(folder / f"{stem(image)}.png")
+    return folder, {"label_divisor": 1000, "class_names": names_of(content)}
+
+
+def write_instance_masks(content, images, folder):
+    """A folder for each image, a file for each instance; there are no classes."""
+    for image, annotations in scenes(content):
+        (folder / stem(image)).mkdir()
+        for i, annotation in enumerate(annotations):
+            mask = indices(image, [annotation], [255]).astype(np.uint8)
+            Image.fromarray(mask).save(folder / stem(image) / f"{i:04d}.png")
+    return folder, {}
+
+
+def write_voc(content, images, folder):
+    for name in ("ImageSets/Segmentation", "SegmentationObject", "SegmentationClass"):
+        (folder / name).mkdir(parents=True)
+    names = []
+    for image, annotations in scenes(content):
+        names.append(stem(image))
+        numbers = range(1, len(annotations) + 1)
+        categories = [annotation["category_id"] for annotation in annotations]
+        for kind, values in (("Object", numbers), ("Class", categories)):
+            index = Image.fromarray(indices(image, annotations, values).astype(np.uint8), "P")
+            index.putpalette(list(range(256)) * 3)
+            index.save(folder / f"Segmentation{kind}" / f"{stem(image)}.png")
+    (folder / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(names) + "\n")
+    return folder, {"split": "train", "class_names": names_of(content)}
+
+
+def write_yolo(content, images, folder):
+    for image, annotations in scenes(content):
+        rows = []
+        for annotation in annotations:
+            size = image["height"], image["width"]
+            points = np.reshape(one_polygon(annotation["segmentation"], *size), (-1, 2))
+            shares = (points / [image["width"], image["height"]]).ravel()
+            # Six digits, as Ultralytics writes them.
+            rows.append(" ".join([str(annotation["category_id"]), *(f"{v:.6g}" for v in shares)]))
+        (folder / f"{stem(image)}.txt").write_text("\n".join(rows))
+    lines = [f"  {identity}: {name}" for identity, name in names_of(content).items()]
+    (folder / "data.yaml").write_text("\n".join(["path: .", "names:", *lines, "nc: 3"]))
+    return folder, {"class_names": folder / "data.yaml"}
