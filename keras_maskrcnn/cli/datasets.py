@@ -4,13 +4,13 @@ import inspect
 import json
 import os
 
-from keras_maskrcnn.cli.files import progress, refuse_existing, write_json
-from keras_maskrcnn.cli.flags import (
+from keras_maskrcnn.cli.config_flags import (
     Definer,
     config_overrides,
     define_inference_config,
     set_image_size,
 )
+from keras_maskrcnn.cli.files import progress, refuse_existing, write_json
 from keras_maskrcnn.config import preset_config
 
 _REPAIRS_SHOWN = 20
@@ -19,7 +19,7 @@ _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "split")
 
 def validate(options):
     """Reports what is wrong with a data set; status 1 if training would fail. Can repair a copy."""
-    from keras_maskrcnn.data import DataError, doctor, doctor_report
+    from keras_maskrcnn.data import DataError, doctor
     from keras_maskrcnn.networks import STRIDES, anchor_sizes
 
     files = {}
@@ -45,11 +45,11 @@ def validate(options):
         anchors=anchors, progress=lambda images: progress(images, options),
     )  # fmt: skip
     if not options.quiet:
-        print(doctor_report.text(report))
+        print(doctor.text(report))
     if files:
         os.makedirs(options.output, exist_ok=True)
         with open(files["html"], "w", encoding="utf-8") as file:
-            file.write(doctor_report.page(report, found))
+            file.write(doctor.page(report, found))
     try:
         if options.fix:
             report["repairs"] = _write_repaired(options.fix, found, options)

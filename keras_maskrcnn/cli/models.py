@@ -5,6 +5,14 @@ import os
 
 from absl import logging
 
+from keras_maskrcnn.cli.config_flags import (
+    DATA_FIELDS,
+    PROPOSAL_FIELDS,
+    Definer,
+    config_overrides,
+    define_config,
+    define_inference_config,
+)
 from keras_maskrcnn.cli.files import (
     listdir,
     load_model,
@@ -16,14 +24,6 @@ from keras_maskrcnn.cli.files import (
     verbosity,
     with_overrides,
     write_metrics,
-)
-from keras_maskrcnn.cli.flags import (
-    DATA_FIELDS,
-    PROPOSAL_FIELDS,
-    Definer,
-    config_overrides,
-    define_config,
-    define_inference_config,
 )
 from keras_maskrcnn.config import PEERS, PRESETS, preset_config
 

@@ -3,14 +3,14 @@
 import functools
 import os
 
-from keras_maskrcnn.cli.files import listdir, load_model, read_proposals, require_file, verbosity
-from keras_maskrcnn.cli.flags import (
+from keras_maskrcnn.cli.config_flags import (
     DATA_FIELDS,
     Definer,
     config_overrides,
     define_config,
     set_image_size,
 )
+from keras_maskrcnn.cli.files import listdir, load_model, read_proposals, require_file, verbosity
 from keras_maskrcnn.config import PRESETS, preset_config
 
 # What decides which epoch's weights best.keras has.

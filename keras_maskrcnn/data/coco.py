@@ -254,7 +254,7 @@ def read_json(path):
         ) from error
 
 
-# One entry at a time, so that data/doctor.py can go on where this module stops at the first error.
+# One entry at a time, so that data/doctor can go on where this module stops at the first error.
 
 
 def list_errors(content, source):

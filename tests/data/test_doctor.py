@@ -13,7 +13,7 @@ from PIL import Image
 
 from keras_maskrcnn import cli
 from keras_maskrcnn.config import preset_config
-from keras_maskrcnn.data import coco, doctor, doctor_report
+from keras_maskrcnn.data import coco, doctor
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.networks import STRIDES, anchor_sizes
 from keras_maskrcnn.ops import anchors as anchor_ops
@@ -362,7 +362,7 @@ def test_all_problems_are_found_at_once(tmp_path):
 
 def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(doctor, "read_sized", lambda path, size: opened.append(path))
+    monkeypatch.setattr("keras_maskrcnn.data.doctor.examine.read_sized", lambda path, size: opened.append(path))
     found, _ = doctor.examine(*make(tmp_path, "path upwards"))
     assert opened == [str(tmp_path / "9.png")]
     assert found.bad_images() == {1}  # whose annotations have no picture either
@@ -374,7 +374,7 @@ def test_a_long_table_is_cut_in_the_text_and_whole_on_the_page(tmp_path):
     content["categories"] += [{"id": i, "name": f"class {i}"} for i in range(100, 150)]
     path.write_text(json.dumps(content))
     found, report = doctor.examine(folder, path)
-    shown, page = doctor_report.text(report), doctor_report.page(report, found)
+    shown, page = doctor.text(report), doctor.page(report, found)
     assert "... and 22 more" in shown and "class 149" not in shown
     assert "<td>class 149</td>" in page
 
@@ -402,7 +402,7 @@ def test_problems_of_a_kind_are_counted_with_their_first_three_ids(tmp_path):
     _, report = doctor.examine(folder, path)
     (crowd,) = [kind for kind in report["kinds"] if kind["kind"] == "crowd"]
     assert (crowd["count"], crowd["examples"]) == (5, ["c0", "c1", "c2"])
-    (line,) = [line for line in doctor_report.text(report).splitlines() if "crowd" in line]
+    (line,) = [line for line in doctor.text(report).splitlines() if "crowd" in line]
     assert line.split() == ["dropped", "crowd", "5", "'c0',", "'c1',", "'c2',", "..."]
 
 
@@ -512,12 +512,12 @@ def test_names_and_ids_are_escaped_and_printable(tmp_path):
     content["images"][1].update(id='"><img src=x>')
     path.write_text(json.dumps(content))
     found, report = doctor.examine(folder, path)
-    page = doctor_report.page(report, found)
+    page = doctor.page(report, found)
     page.encode("utf-8")
     for tag in ("<script>", "<b>\\", "<i>", "<img src=x>"):
         assert tag not in page
     assert "&lt;script&gt;" in page and "&lt;i&gt;" in page
-    shown = doctor_report.text(report)
+    shown = doctor.text(report)
     shown.encode("utf-8")
     assert "\x1b" not in shown and "\\x1b" in shown
 
@@ -529,7 +529,7 @@ def test_the_page_shows_at_most_twelve_pictures_of_the_worst(tmp_path):
     content["annotations"] += [annotation(40, 10, bbox=[1, 2, 3])]
     path.write_text(json.dumps(content))
     found, report = doctor.examine(folder, path)
-    page = doctor_report.page(report, found)
+    page = doctor.page(report, found)
     figures = re.findall(
         '<img alt="" src="data:image/png;base64,[^"]+">.*?<b>(.*?)</b>', page, re.S
     )

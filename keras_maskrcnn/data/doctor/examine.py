@@ -1,10 +1,9 @@
-"""Finds all that is wrong with a COCO json and its images, and mends what can be mended.
+"""Finds all that is wrong with a COCO json and its images.
 
 `coco_json` stops at the first error; this goes on. Both call the same checks of data/coco.py and
 data/images.py, so that there is an error here if and only if reading would raise there.
 """
 
-import collections
 import concurrent.futures
 import dataclasses
 import os
@@ -14,10 +13,9 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco
+from keras_maskrcnn.data.doctor.anchors import anchor_overlaps
+from keras_maskrcnn.data.doctor.fit import disagree, is_area, mask_extents, xywh
 from keras_maskrcnn.data.images import DataError, read_image, read_sized
-from keras_maskrcnn.ops import anchors as anchor_ops
-from keras_maskrcnn.ops import images as image_ops
-from keras_maskrcnn.ops import rle
 
 ERROR, DROPPED, WARNING = SEVERITIES = ("error", "dropped", "warning")
 
@@ -29,11 +27,6 @@ DROPPED_KINDS = {
     coco.FEW_POINTS: "polygon of few points",
 }
 ROUNDING = 1.0  # pixels that a box may stick out of its image: tools round, or count from 1
-# A box and the extent of its mask disagree below this IoU, if a side is also 2 pixels off: of an
-# instance of few pixels, fractions of one make the difference.
-BOX_MASK_IOU, BOX_MASK_PIXELS = 0.7, 2.0
-# The area of a mask is at least half and at most twice that of the polygon, but for a few pixels.
-AREA_FACTOR, AREA_PIXELS = 2.0, 16.0
 SAME_INSTANCE_IOU = 0.95  # of boxes and of masks; annotators don't repeat themselves that exactly
 RARE_CLASS = 10  # instances; with less, a class is hardly learned or scored
 # Share of instances with an anchor of IoU 0.5. Every instance trains its best anchor, however bad,
@@ -234,7 +227,7 @@ def _examine_annotations(found):
     seen, instances, unchecked = set(), [], {}
     for i, annotation in enumerate(found.content["annotations"]):
         where = f"{found.annotations}: annotation {annotation.get('id')!r}"
-        image = _image(found, annotation)
+        image = image_of_annotation(found, annotation)
         try:
             seen.add(coco.check_identity(annotation, seen, found.annotations, "annotation"))
         except DataError as error:
@@ -269,7 +262,7 @@ def _examine_annotations(found):
     found.counts = [instance[4] for instance in instances]
 
 
-def _image(found, annotation):
+def image_of_annotation(found, annotation):
     """Returns the index of an annotation's image, None if there is no such image."""
     identity = annotation.get("image_id")
     return None if isinstance(identity, list | dict) else found.image_of.get(identity)
@@ -318,49 +311,21 @@ def _compare_masks(found):
         size = found.sizes[image]
         masks = [{"size": size, "counts": counts} for counts in found.counts[first:end]]
         extents, boxes = mask_extents(masks), found.boxes[first:end]
-        for i in np.flatnonzero(_disagree(boxes, extents)):
+        for i in np.flatnonzero(disagree(boxes, extents)):
             annotation = found.content["annotations"][found.entries[first + i]]
             text = "bbox is not the extent of the mask, [x, y, width, height] ="
-            text += f" {_xywh(extents[i])}. Received: bbox={annotation['bbox']}."
+            text += f" {xywh(extents[i])}. Received: bbox={annotation['bbox']}."
             _warn(found, "box and mask disagree", first + i, text)
         for i, mask in enumerate(masks):
             area = found.content["annotations"][found.entries[first + i]].get("area")
             covered = int(mask_api.area(mask))
-            if area is not None and not _is_area(area, covered):
+            if area is not None and not is_area(area, covered):
                 text = f"area is not the mask's, {covered}. Received: area={area!r}."
                 _warn(found, "area and mask disagree", first + i, text)
         for i, j in _repeated(boxes, found.labels[first:end], masks):
             other = found.content["annotations"][found.entries[first + i]].get("id")
             text = f"annotation {other!r} is the same instance: class, box and mask are alike."
             _warn(found, "same instance twice", first + j, text)
-
-
-def mask_extents(masks):
-    """Returns the smallest boxes around n masks: (n, 4) float64 [x1, y1, x2, y2]; 0 if empty."""
-    extents = np.reshape(mask_api.toBbox(masks), [-1, 4])
-    extents[:, 2:] += extents[:, :2]
-    return extents
-
-
-def _disagree(boxes, extents):
-    corner, end = np.maximum(boxes[:, :2], extents[:, :2]), np.minimum(boxes[:, 2:], extents[:, 2:])
-    inside = np.maximum(end - corner, 0).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    areas += (extents[:, 2:] - extents[:, :2]).prod(axis=1)
-    off = np.abs(boxes - extents).max(axis=1, initial=0) > BOX_MASK_PIXELS
-    return off & (inside < BOX_MASK_IOU * (areas - inside))
-
-
-def _is_area(value, covered):
-    """Whether a value, of any type, can be the area of `covered` pixels."""
-    low, high = covered / AREA_FACTOR - AREA_PIXELS, covered * AREA_FACTOR + AREA_PIXELS
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and max(low, 0) <= value <= high
-
-
-def _xywh(box):
-    """[x1, y1, x2, y2] as COCO's list."""
-    return [float(v) for v in (*box[:2], *(box[2:] - box[:2]))]
 
 
 def _repeated(boxes, labels, masks):
@@ -424,54 +389,6 @@ def _count_classes(found):
     return classes
 
 
-def anchor_overlaps(
-    boxes, sizes, *, min_side, max_side, resize_rule, padding_multiple, strides, anchor_sizes,
-    anchor_ratios, anchor_rule,
-):  # fmt: skip
-    """Resizes boxes with their images, and finds the best anchor of each.
-
-    The overlap along one axis falls with the distance of the centers, so the best of all shifts is
-    the nearest, on each axis by itself: exact, without making the anchors. A batch may be padded
-    further than `padding_multiple`, where a few more anchors lie outside the image.
-
-    Args:
-        boxes: (N, 4) float [x1, y1, x2, y2] in pixels of the original image.
-        sizes: (N, 2) int. Height and width of each box's image.
-        min_side, max_side, resize_rule: as of `ops.images.resized_size`.
-        padding_multiple: int. Sides of padded images are multiples of it.
-        strides, anchor_sizes: for each map of the RPN its stride, and a sequence of anchor sizes.
-        anchor_ratios: sequence of float. Height over width.
-        anchor_rule: "detectron2", "torchvision" or "matterport".
-
-    Returns:
-        resized: (N, 4) float64. The boxes in pixels of the resized image.
-        overlaps: (N,) float64 in [0, 1]. The best IoU.
-    """
-    sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
-    resized_size = image_ops.resized_size(sizes[:, 0], sizes[:, 1], min_side, max_side, resize_rule)
-    new_sizes = np.stack([np.asarray(side, np.int64) for side in resized_size], axis=1)
-    scale = (new_sizes / sizes)[:, [1, 0, 1, 0]]
-    resized = np.asarray(boxes, float).reshape(-1, 4) * scale
-    far = float(anchor_rule == "matterport")  # whose boxes and anchors end on their last pixel
-    low, high = resized[:, :2], np.maximum(resized[:, 2:] - far, resized[:, :2])
-    areas = (high - low).prod(axis=1)
-    canvas = -(-new_sizes[:, ::-1] // padding_multiple) * padding_multiple  # x before y
-    overlaps = np.zeros(len(resized))
-    for stride, level_sizes in zip(strides, anchor_sizes, strict=True):
-        cells = -(-canvas // stride)
-        steps = canvas // cells if anchor_rule == "torchvision" else np.full_like(cells, stride)
-        rounded = anchor_rule == "torchvision"
-        for anchor in anchor_ops.cell_anchors(level_sizes, anchor_ratios, rounded).astype(float):
-            anchor[2:] -= far
-            distance = (low + high) / 2 - (anchor[:2] + anchor[2:]) / 2
-            shifts = np.clip(np.rint(distance / steps), 0, cells - 1) * steps
-            sides = np.minimum(high, anchor[2:] + shifts) - np.maximum(low, anchor[:2] + shifts)
-            inside = np.maximum(sides, 0).prod(axis=1)
-            union = areas + (anchor[2:] - anchor[:2]).prod() - inside
-            overlaps = np.maximum(overlaps, inside / union)
-    return resized, overlaps
-
-
 def _measure_sizes(found, anchors):
     """Anchor recall by object size after resizing; None without anchors or instances."""
     if anchors is None or not len(found.entries):
@@ -527,108 +444,3 @@ def _report_problems(found):
 def _plain(value):
     """Returns what can be an id or a name as it is, anything else as a short text."""
     return value if isinstance(value, int | str | None) else reprlib.repr(value)
-
-
-# The repaired copy
-
-
-def repair(found):
-    """Makes a copy of the json from which nothing is dropped but crowds, and that raises nothing.
-
-    An image that cannot be used goes, with its annotations. Of an annotation with a usable mask
-    the box, the area and the id are made to fit, and polygons of too few points go; without one
-    it goes itself.
-
-    Args:
-        found: `Examination`.
-
-    Returns:
-        content: dict, of a COCO json.
-        actions: list of str, a line for each thing that was done.
-
-    Raises:
-        DataError: if no image or no category is left.
-    """
-    actions = [f"{key}: now a list of objects only" for key in found.cut]
-    categories, names = [], {}
-    for category in found.content["categories"]:
-        try:
-            coco.read_category(category, names, found.annotations)
-            categories.append(category)
-        except DataError:
-            actions.append(f"category {category.get('id')!r}: removed")
-    bad, images = found.bad_images(), []
-    index = [_image(found, annotation) for annotation in found.content["annotations"]]
-    counts = collections.Counter(index)
-    for i, image in enumerate(found.content["images"]):
-        if i in bad:
-            actions.append(f"image {image.get('id')!r}: removed, with {counts[i]} annotations")
-        else:
-            images.append(image)
-    if not images or not categories:
-        raise DataError(
-            f"{found.annotations}: too little can be used for a repaired copy."
-            f" Received: {len(images)} images, {len(categories)} categories."
-        )
-    usable = {identity: i for identity, i in found.image_of.items() if i not in bad}
-    seen, annotations = set(), []
-    ids = [a.get("id") for a in found.content["annotations"]]
-    next_id = max((i for i in ids if type(i) is int), default=0) + 1
-    for i, annotation in zip(index, found.content["annotations"], strict=True):
-        if i in bad:
-            continue
-        name = f"annotation {annotation.get('id')!r}"
-        repaired, done = _repair_annotation(found, annotation, usable)
-        if repaired is not None:
-            try:
-                coco.check_identity(repaired, seen, found.annotations, "annotation")
-            except DataError:
-                repaired["id"], next_id = next_id, next_id + 1
-                done.append(f"id is now {repaired['id']}")
-            seen.add(repaired["id"])
-            annotations.append(repaired)
-        actions += [f"{name}: {action}" for action in done]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    return {**found.content, **content}, [printable(action) for action in actions]
-
-
-def _repair_annotation(found, annotation, image_of):
-    """Returns a repaired copy, None if there is nothing to repair, and a list of what was done."""
-    repaired, done = dict(annotation), []
-    if repaired.get("bbox") is None and not repaired.get("iscrowd"):
-        repaired["bbox"] = [0, 0, 0, 0]  # the mask's extent follows
-    if any(coco.reference_errors(repaired, "", image_of, found.label_of)):
-        return None, ["removed"]
-    if repaired.get("iscrowd"):
-        return repaired, []
-    size = found.sizes[image_of[repaired["image_id"]]]
-    try:
-        counts, short = coco.read_segmentation(repaired["segmentation"], *size, "")
-    except DataError:
-        counts = None
-    mask = {"size": size, "counts": counts}
-    covered = 0 if counts is None else int(mask_api.area(mask))
-    if not covered:
-        return None, ["removed, as it has no usable mask"]
-    if short:
-        long = [polygon for polygon in repaired["segmentation"] if len(polygon) >= 6]
-        repaired["segmentation"] = long
-        done.append(f"{short} polygons of fewer than 3 points removed")
-    extent = mask_extents([mask])
-    try:
-        box = np.array([coco.read_box(repaired["bbox"], *size, "")], float)
-    except DataError:
-        box = np.zeros([1, 4])
-    fits = (box[0, 2:] - box[0, :2]).min() >= coco.MIN_BOX_SIDE
-    if not fits or _disagree(box, extent)[0] or not rle.touches(counts, box[0], *size):
-        repaired["bbox"] = _xywh(extent[0])
-        done.append("bbox is now the mask's extent")
-    else:
-        x, y, width, height = repaired["bbox"]
-        if np.abs(box[0] - [x, y, x + width, y + height]).max() > ROUNDING:
-            repaired["bbox"] = _xywh(box[0])
-            done.append("bbox is now clipped to the image")
-    if repaired.get("area") is not None and not _is_area(repaired["area"], covered):
-        repaired["area"] = covered
-        done.append("area is now the mask's")
-    return repaired, done

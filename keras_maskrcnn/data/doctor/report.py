@@ -1,4 +1,4 @@
-"""Shows what data/doctor.py found: as text, and as one page of HTML with pictures.
+"""Shows what `examine` found: as text, and as one page of HTML with pictures.
 
 Names and ids come from a file that nobody has vouched for: text is made printable, and HTML is
 escaped.
@@ -17,7 +17,7 @@ from pycocotools import mask as mask_api
 
 from keras_maskrcnn import visualize
 from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.doctor import printable
+from keras_maskrcnn.data.doctor.examine import printable
 from keras_maskrcnn.data.images import DataError, read_sized
 
 PICTURES = 12
@@ -27,7 +27,7 @@ LISTED = 200  # lines on the page; report.json has all
 
 
 def text(report) -> str:
-    """Returns the summary of a report of `doctor.examine`, some ten to fifty lines."""
+    """Returns the summary of a report of `examine`, some ten to fifty lines."""
     parts = [_sentence(report)]
     for title, header, rows in _tables(report):
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
@@ -45,7 +45,7 @@ def page(report, found) -> str:
     """Returns a self-contained page of HTML: the tables, pictures of the worst, and the lines.
 
     Args:
-        report, found: what `doctor.examine` returned.
+        report, found: what `examine` returned.
     """
     body = [f"<p>{_escape(_sentence(report))}</p>"]
     for title, header, rows in _tables(report):

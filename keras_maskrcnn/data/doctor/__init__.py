@@ -1,0 +1,17 @@
+"""The dataset doctor: what is wrong with a COCO json and its images, and a repaired copy."""
+
+from keras_maskrcnn.data.doctor.anchors import anchor_overlaps
+from keras_maskrcnn.data.doctor.examine import DROPPED_KINDS, ERROR, Examination, examine
+from keras_maskrcnn.data.doctor.repair import repair
+from keras_maskrcnn.data.doctor.report import page, text
+
+__all__ = [
+    "DROPPED_KINDS",
+    "ERROR",
+    "Examination",
+    "anchor_overlaps",
+    "examine",
+    "page",
+    "repair",
+    "text",
+]

@@ -1,0 +1,39 @@
+"""Whether a box and an area are those of their mask."""
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+# A box and the extent of its mask disagree below this IoU, if a side is also 2 pixels off: of an
+# instance of few pixels, fractions of one make the difference.
+BOX_MASK_IOU, BOX_MASK_PIXELS = 0.7, 2.0
+# The area of a mask is at least half and at most twice that of the polygon, but for a few pixels.
+AREA_FACTOR, AREA_PIXELS = 2.0, 16.0
+
+
+def mask_extents(masks):
+    """Returns the smallest boxes around n masks: (n, 4) float64 [x1, y1, x2, y2]; 0 if empty."""
+    extents = np.reshape(mask_api.toBbox(masks), [-1, 4])
+    extents[:, 2:] += extents[:, :2]
+    return extents
+
+
+def disagree(boxes, extents):
+    """Whether boxes (n, 4) are not the extents of their masks: (n,) bool."""
+    corner, end = np.maximum(boxes[:, :2], extents[:, :2]), np.minimum(boxes[:, 2:], extents[:, 2:])
+    inside = np.maximum(end - corner, 0).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    areas += (extents[:, 2:] - extents[:, :2]).prod(axis=1)
+    off = np.abs(boxes - extents).max(axis=1, initial=0) > BOX_MASK_PIXELS
+    return off & (inside < BOX_MASK_IOU * (areas - inside))
+
+
+def is_area(value, covered):
+    """Whether a value, of any type, can be the area of `covered` pixels."""
+    low, high = covered / AREA_FACTOR - AREA_PIXELS, covered * AREA_FACTOR + AREA_PIXELS
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and max(low, 0) <= value <= high
+
+
+def xywh(box):
+    """[x1, y1, x2, y2] as COCO's list."""
+    return [float(v) for v in (*box[:2], *(box[2:] - box[:2]))]

@@ -1,0 +1,114 @@
+"""Makes a copy of a COCO json in which what was found is mended, where it can be."""
+
+import collections
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from keras_maskrcnn.data import coco
+from keras_maskrcnn.data.doctor.examine import ROUNDING, image_of_annotation, printable
+from keras_maskrcnn.data.doctor.fit import disagree, is_area, mask_extents, xywh
+from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.ops import rle
+
+
+def repair(found):
+    """Makes a copy of the json from which nothing is dropped but crowds, and that raises nothing.
+
+    An image that cannot be used goes, with its annotations. Of an annotation with a usable mask
+    the box, the area and the id are made to fit, and polygons of too few points go; without one
+    it goes itself.
+
+    Args:
+        found: `Examination`.
+
+    Returns:
+        content: dict, of a COCO json.
+        actions: list of str, a line for each thing that was done.
+
+    Raises:
+        DataError: if no image or no category is left.
+    """
+    actions = [f"{key}: now a list of objects only" for key in found.cut]
+    categories, names = [], {}
+    for category in found.content["categories"]:
+        try:
+            coco.read_category(category, names, found.annotations)
+            categories.append(category)
+        except DataError:
+            actions.append(f"category {category.get('id')!r}: removed")
+    bad, images = found.bad_images(), []
+    index = [image_of_annotation(found, annotation) for annotation in found.content["annotations"]]
+    counts = collections.Counter(index)
+    for i, image in enumerate(found.content["images"]):
+        if i in bad:
+            actions.append(f"image {image.get('id')!r}: removed, with {counts[i]} annotations")
+        else:
+            images.append(image)
+    if not images or not categories:
+        raise DataError(
+            f"{found.annotations}: too little can be used for a repaired copy."
+            f" Received: {len(images)} images, {len(categories)} categories."
+        )
+    usable = {identity: i for identity, i in found.image_of.items() if i not in bad}
+    seen, annotations = set(), []
+    ids = [a.get("id") for a in found.content["annotations"]]
+    next_id = max((i for i in ids if type(i) is int), default=0) + 1
+    for i, annotation in zip(index, found.content["annotations"], strict=True):
+        if i in bad:
+            continue
+        name = f"annotation {annotation.get('id')!r}"
+        repaired, done = _repair_annotation(found, annotation, usable)
+        if repaired is not None:
+            try:
+                coco.check_identity(repaired, seen, found.annotations, "annotation")
+            except DataError:
+                repaired["id"], next_id = next_id, next_id + 1
+                done.append(f"id is now {repaired['id']}")
+            seen.add(repaired["id"])
+            annotations.append(repaired)
+        actions += [f"{name}: {action}" for action in done]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    return {**found.content, **content}, [printable(action) for action in actions]
+
+
+def _repair_annotation(found, annotation, image_of):
+    """Returns a repaired copy, None if there is nothing to repair, and a list of what was done."""
+    repaired, done = dict(annotation), []
+    if repaired.get("bbox") is None and not repaired.get("iscrowd"):
+        repaired["bbox"] = [0, 0, 0, 0]  # the mask's extent follows
+    if any(coco.reference_errors(repaired, "", image_of, found.label_of)):
+        return None, ["removed"]
+    if repaired.get("iscrowd"):
+        return repaired, []
+    size = found.sizes[image_of[repaired["image_id"]]]
+    try:
+        counts, short = coco.read_segmentation(repaired["segmentation"], *size, "")
+    except DataError:
+        counts = None
+    mask = {"size": size, "counts": counts}
+    covered = 0 if counts is None else int(mask_api.area(mask))
+    if not covered:
+        return None, ["removed, as it has no usable mask"]
+    if short:
+        long = [polygon for polygon in repaired["segmentation"] if len(polygon) >= 6]
+        repaired["segmentation"] = long
+        done.append(f"{short} polygons of fewer than 3 points removed")
+    extent = mask_extents([mask])
+    try:
+        box = np.array([coco.read_box(repaired["bbox"], *size, "")], float)
+    except DataError:
+        box = np.zeros([1, 4])
+    fits = (box[0, 2:] - box[0, :2]).min() >= coco.MIN_BOX_SIDE
+    if not fits or disagree(box, extent)[0] or not rle.touches(counts, box[0], *size):
+        repaired["bbox"] = xywh(extent[0])
+        done.append("bbox is now the mask's extent")
+    else:
+        x, y, width, height = repaired["bbox"]
+        if np.abs(box[0] - [x, y, x + width, y + height]).max() > ROUNDING:
+            repaired["bbox"] = xywh(box[0])
+            done.append("bbox is now clipped to the image")
+    if repaired.get("area") is not None and not is_area(repaired["area"], covered):
+        repaired["area"] = covered
+        done.append("area is now the mask's")
+    return repaired, done
