@@ -362,7 +362,8 @@ def test_all_problems_are_found_at_once(tmp_path):
 
 def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr("keras_maskrcnn.data.doctor.examine.read_sized", lambda path, size: opened.append(path))
+    read = "keras_maskrcnn.data.doctor.examination.read_sized"
+    monkeypatch.setattr(read, lambda path, size: opened.append(path))
     found, _ = doctor.examine(*make(tmp_path, "path upwards"))
     assert opened == [str(tmp_path / "9.png")]
     assert found.bad_images() == {1}  # whose annotations have no picture either

@@ -1,8 +1,8 @@
 """The dataset doctor: what is wrong with a COCO json and its images, and a repaired copy."""
 
 from keras_maskrcnn.data.doctor.anchors import anchor_overlaps
-from keras_maskrcnn.data.doctor.examine import DROPPED_KINDS, ERROR, Examination, examine
-from keras_maskrcnn.data.doctor.repair import repair
+from keras_maskrcnn.data.doctor.examination import DROPPED_KINDS, ERROR, Examination, examine
+from keras_maskrcnn.data.doctor.repairs import repair
 from keras_maskrcnn.data.doctor.report import page, text
 
 __all__ = [

@@ -17,7 +17,7 @@ from pycocotools import mask as mask_api
 
 from keras_maskrcnn import visualize
 from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.doctor.examine import printable
+from keras_maskrcnn.data.doctor.examination import printable
 from keras_maskrcnn.data.images import DataError, read_sized
 
 PICTURES = 12

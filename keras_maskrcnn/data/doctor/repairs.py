@@ -6,7 +6,7 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.doctor.examine import ROUNDING, image_of_annotation, printable
+from keras_maskrcnn.data.doctor.examination import ROUNDING, image_of_annotation, printable
 from keras_maskrcnn.data.doctor.fit import disagree, is_area, mask_extents, xywh
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.ops import rle
