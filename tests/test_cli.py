@@ -59,10 +59,11 @@ def test_steps_end_training_in_the_middle_of_an_epoch(folder, tmp_path):
     assert [epoch["step"] for epoch in history] == [3, 4]
 
 
-def test_train_with_adamw(folder, tmp_path):
+def test_train_with_adamw_and_augmentations(folder, tmp_path):
     import keras
 
     flags = [*data_flags(folder, "train"), *TINY, f"--output={tmp_path / 'run'}", "--steps=1"]
+    flags += [f"--augment={','.join(cli.train.AUGMENTATIONS)}", "--cache"]
     assert cli.run(["train", *flags, "--optimizer=adamw"]) == 0
     model = keras.models.load_model(tmp_path / "run" / "model.keras")
     assert isinstance(model.optimizer, keras.optimizers.AdamW)
@@ -323,6 +324,7 @@ def bad_inputs(folder, tmp_path):
         "batch": ([*train, images, annotations, "--batch_size=7"], ["batch_size=7", "6"]),
         "weights": ([*train, images, annotations, "--weights=w.h5"], ["w.h5"]),
         "resume": ([*train, images, annotations, "--resume"], ["no backup"]),
+        "augment": ([*train, images, annotations, "--augment=blur"], ["color", "augment='blur'"]),
         "no model": (["export", "--model=no.keras", "--output=x"], ["no.keras"]),
         "bad model": (["export", model, "--output=x"], ["model.keras"]),
         "no input": (["predict", model, f"--input={tmp_path / 'empty'}", "--output=x"], ["input"]),
@@ -331,8 +333,8 @@ def bad_inputs(folder, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["json", "no json", "no images", "preset", "config", "batch", "weights", "resume", "no model",
-     "bad model", "no input"],
+    ["json", "no json", "no images", "preset", "config", "batch", "weights", "resume", "augment",
+     "no model", "bad model", "no input"],
 )  # fmt: skip
 def test_bad_input_is_named_in_one_line_with_status_1(name, folder, tmp_path, capsys):
     argv, words = bad_inputs(folder, tmp_path)[name]
@@ -342,15 +344,19 @@ def test_bad_input_is_named_in_one_line_with_status_1(name, folder, tmp_path, ca
     assert all(word in printed for word in words)
 
 
-def test_an_image_that_breaks_in_training_is_named(folder, tmp_path, capsys):
+def test_an_image_that_breaks_in_training_is_named_or_skipped(folder, tmp_path, capsys):
     copy = tmp_path / "images"
     copy.mkdir()
     for path in (folder / "train").iterdir():
         data = path.read_bytes()
         (copy / path.name).write_bytes(data[: len(data) // 2] if "000004" in path.name else data)
-    flags = [f"--images={copy}", data_flags(folder, "train")[1], f"--output={tmp_path / 'run'}"]
-    assert cli.run(["train", *TINY, *flags, "--epochs=1"]) == 1
+    flags = [f"--images={copy}", data_flags(folder, "train")[1], "--epochs=1"]
+    assert cli.run(["train", *TINY, *flags, f"--output={tmp_path / 'run'}"]) == 1
     assert "000004.png" in capsys.readouterr().err.splitlines()[-1]
+    loud = [flag for flag in TINY if flag != "--quiet"]
+    skipping = [f"--output={tmp_path / 'skipping'}", "--on_error=skip"]
+    assert cli.run(["train", *loud, *flags, *skipping]) == 0
+    assert "Skipped 1 images: 000004.png." in capsys.readouterr().out
 
 
 def test_predict_names_a_file_that_is_no_image(trained, tmp_path, capsys):

@@ -60,6 +60,7 @@ def train(options):
             f"batch_size must be at most the number of images, {len(dataset)}. "
             f"Received: batch_size={options.batch_size}."
         )
+    augmentations = _augmentations(options.augment or (), config.image_min_side)
     recipe = _recipe(options, steps_per_epoch)
     steps = recipe.steps
     model = MaskRCNN(config)
@@ -92,8 +93,7 @@ def train(options):
         max_side=config.image_max_side, resize_rule=config.resize_rule,
         padding_multiple=config.padding_multiple, seed=options.seed, repeat=True,
         proposals=proposals, max_proposals=config.train_proposals, cache=options.cache,
-        on_error=options.on_error,
-        **_augmentations(options.augment or (), config.image_min_side),
+        on_error=options.on_error, **augmentations,
     )  # fmt: skip
     model.fit(
         batches, epochs=-(-steps // steps_per_epoch), steps_per_epoch=steps_per_epoch,
