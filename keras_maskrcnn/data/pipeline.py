@@ -160,7 +160,7 @@ def batches(
     if training:
         groups = np.zeros(len(dataset), int)
         if len(canvases):
-            groups = _canvas_of_each(dataset, sides[-1], max_side, resize_rule, canvases)
+            groups = _canvas_of_each(dataset, max(sides), max_side, resize_rule, canvases)
         elif group_shapes:
             groups = order.aspect_groups(dataset.sizes)
         positions = order.training_positions(
