@@ -256,6 +256,15 @@ def test_data_service_gives_the_same_batches(dataset):
     del worker
 
 
+def test_a_strategy_deals_out_the_images_of_a_batch(dataset, two_devices):
+    batched = small(dataset, 4, training=True)
+    expected, _ = numpy(small(dataset, 4, training=True))[0]
+    dealt = next(iter(two_devices.experimental_distribute_dataset(batched)))
+    inputs, targets = tf.nest.map_structure(two_devices.experimental_local_results, dealt)
+    assert [part.shape[0] for part in targets["labels"]] == [2, 2]
+    np.testing.assert_array_equal(np.concatenate(inputs["images"]), expected["images"])
+
+
 def test_without_targets_only_images_are_read(dataset, monkeypatch):
     monkeypatch.setattr(type(dataset), "load", lambda *_: pytest.fail("annotations were read"))
     inputs = numpy(small(dataset, training=False, targets=False))
