@@ -22,6 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from keras_maskrcnn import data
+from keras_maskrcnn.data.coco import long_polygons
 from keras_maskrcnn.detections import coco_box, coco_results
 
 
@@ -343,7 +344,7 @@ def _load_annotations(annotations, iou_type):
         x, y, width, height = annotation["bbox"]
         outline, area = annotation.get("segmentation"), width * height
         if isinstance(outline, list):
-            outline = [polygon for polygon in outline if len(polygon) >= 6]
+            outline = long_polygons(outline)
         annotation["segmentation"] = outline
         annotation["iscrowd"] = annotation.get("iscrowd") or 0
         annotation["id"] = i + 1

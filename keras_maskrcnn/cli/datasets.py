@@ -1,7 +1,6 @@
 """The commands for data sets: validate and convert."""
 
 import inspect
-import json
 import os
 
 from keras_maskrcnn.cli.config_flags import (
@@ -55,8 +54,7 @@ def validate(options):
             report["repairs"] = _write_repaired(options.fix, found, options)
     finally:
         if files:
-            with open(files["json"], "w", encoding="utf-8") as file:
-                json.dump(report, file, indent=1)
+            write_json(files["json"], report, indent=1)
     errors = [problem.line for problem in found.problems if problem.severity == doctor.ERROR]
     if errors:
         count = f"errors={len(errors)}, the first of them: {errors[0]}"

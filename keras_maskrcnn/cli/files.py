@@ -35,17 +35,16 @@ def read_proposals(path):
     return data.read_proposals(path) if path else None
 
 
-def write_json(path, content):
+def write_json(path, content, indent=None):
     """Writes under another name first, so that the file is never half there."""
     with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(content, file)
+        json.dump(content, file, indent=indent)
     os.replace(f"{path}.new", path)
 
 
 def write_metrics(path, metrics, options):
     """Writes metrics as JSON, and prints them."""
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(metrics, file, indent=1)
+    write_json(path, metrics, indent=1)
     if not options.quiet:
         for name, value in metrics.items():
             print(f"{name:<24} {value:.4f}")

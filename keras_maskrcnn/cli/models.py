@@ -1,6 +1,5 @@
 """The commands that use a trained model: evaluate, propose, predict, export; and import-weights."""
 
-import json
 import os
 
 from absl import logging
@@ -23,6 +22,7 @@ from keras_maskrcnn.cli.files import (
     require_suffix,
     verbosity,
     with_overrides,
+    write_json,
     write_metrics,
 )
 from keras_maskrcnn.config import PEERS, PRESETS, preset_config
@@ -94,8 +94,7 @@ def predict(options):
             if "masks" in found:
                 mask = found["masks"][i]
                 results[-1]["segmentation"] = rle.encode_region(mask, (0, 0), *mask.shape)
-    with open(os.path.join(options.output, "predictions.json"), "w", encoding="utf-8") as file:
-        json.dump(results, file)
+    write_json(os.path.join(options.output, "predictions.json"), results)
     if not options.quiet:
         print(f"{len(results)} detections in {len(paths)} images; pictures in {options.output}.")
 

@@ -107,8 +107,7 @@ class CocoDataset:
                 area = int(mask_api.area(encoded[annotation["id"]]))
                 annotation = {"area": area, **annotation, "iscrowd": 0}
                 if isinstance(annotation["segmentation"], list):
-                    long = [polygon for polygon in annotation["segmentation"] if len(polygon) >= 6]
-                    annotation["segmentation"] = long
+                    annotation["segmentation"] = long_polygons(annotation["segmentation"])
                 annotations.append(annotation)
         images = [image for image in content["images"] if image["id"] in image_ids]
         return {**content, "images": images, "annotations": annotations}
@@ -252,6 +251,11 @@ def read_json(path):
         raise DataError(
             f"{path}: cannot be read as json. Received: {error}.", "broken json"
         ) from error
+
+
+def long_polygons(polygons):
+    """Returns the polygons [x1, y1, x2, y2, ...] that have at least 3 points."""
+    return [polygon for polygon in polygons if len(polygon) >= 6]
 
 
 # One entry at a time, so that data/doctor can go on where this module stops at the first error.
@@ -459,7 +463,7 @@ def read_segmentation(segmentation, height, width, where):
         reach = max(height, width)
         if any(p.size and (p.min() < -reach or p.max() > 2 * reach) for p in polygons):
             raise error("polygon far outside the image", "polygon outside the image")
-        long = [polygon.tolist() for polygon in polygons if len(polygon) >= 6]
+        long = [polygon.tolist() for polygon in long_polygons(polygons)]
         if not long:
             return None, 0
         merged = mask_api.merge(mask_api.frPyObjects(long, height, width))

@@ -91,8 +91,7 @@ def _repair_annotation(found, annotation, image_of):
     if not covered:
         return None, ["removed, as it has no usable mask"]
     if short:
-        long = [polygon for polygon in repaired["segmentation"] if len(polygon) >= 6]
-        repaired["segmentation"] = long
+        repaired["segmentation"] = coco.long_polygons(repaired["segmentation"])
         done.append(f"{short} polygons of fewer than 3 points removed")
     extent = mask_extents([mask])
     try:

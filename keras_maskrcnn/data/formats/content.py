@@ -13,6 +13,7 @@ from keras_maskrcnn.data.coco import (
     CocoDataset,
     coco_dict,
     image_errors,
+    long_polygons,
     read_segmentation,
 )
 from keras_maskrcnn.data.images import DataError, read_size, size_error
@@ -91,7 +92,7 @@ class Content:
             self.drop(NO_POLYGON if counts is None else NO_PIXEL, where)
             return
         if isinstance(segmentation, list):
-            segmentation = [polygon for polygon in segmentation if len(polygon) >= 6]
+            segmentation = long_polygons(segmentation)
             points = np.concatenate(segmentation).reshape(-1, 2)
             corner, opposite = np.clip([points.min(axis=0), points.max(axis=0)], 0, [width, height])
             box = np.concatenate([corner, opposite - corner])
