@@ -54,6 +54,8 @@ CONFIGS = {
     "C5 RoIPool": dict(C5, **POOL),
     "C5 RoIWarp": dict(C5, roi_op="warp"),
     "FPN": FPN,
+    "FPN RoIPool": dict(FPN, **POOL),
+    "FPN RoIWarp": dict(FPN, roi_op="warp"),
     "FPN 4 convs": dict(FPN, mask_head_convs=4),
     "FPN MLP 2": dict(FPN, mask_predictor="mlp", mask_mlp_units=256),
     "FPN MLP 3": dict(FPN, mask_predictor="mlp", mask_mlp_units=256, mask_mlp_layers=3),
@@ -82,6 +84,10 @@ TABLES = {
             "C5 RoIWarp": None,  # not in the paper's table
             "C5": (30.9, 51.8, 32.1, 34.0, 36.4),
         },
+    ),
+    "RoI operations on a pyramid (FPN; not in the paper)": (
+        ("segm/AP", "segm/AP50", "segm/AP75"),
+        {"FPN RoIPool": None, "FPN RoIWarp": None, "FPN": None},
     ),
     "2e: mask branch (FPN)": (
         ("segm/AP", "segm/AP50", "segm/AP75"),
@@ -184,14 +190,15 @@ def draw(output):
     """Bars of each table's last metric, a dot for each seed."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, 3, figsize=(15, 8))
-    for axis, (title, (metrics, rows)) in zip(axes.flat, TABLES.items(), strict=True):
+    figure, axes = pyplot.subplots(2, 4, figsize=(19, 8))
+    for axis, (title, (metrics, rows)) in zip(axes.flat, TABLES.items(), strict=False):
         for i, name in enumerate(rows):
             values = scores(output, name, metrics[-1])
             axis.bar(i, values.mean() if len(values) else 0, color="#0072b2", alpha=0.5)
             axis.plot([i] * len(values), values, "k.")
         axis.set_xticks(range(len(rows)), rows, rotation=20, ha="right")
         axis.set_title(f"{title}, {metrics[-1]}", fontsize=9)
+    axes.flat[-1].axis("off")
     figure.tight_layout()
     figure.savefig(output / "ablations.png", dpi=80)
     print(f"\nWrote {output / 'ablations.png'}.")

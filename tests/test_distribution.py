@@ -68,9 +68,13 @@ def test_three_steps_on_two_devices_are_those_of_one(tiny_config, batch, two_dev
     two, together = train(config, two_devices.scope(), batches, optimizer)
     for name in alone:
         np.testing.assert_allclose(together[name], alone[name], rtol=1e-4, err_msg=name)
-    # Moving variances are in the hundreds, hence the relative part.
+    # Moving variances are in the hundreds, hence the relative part. C4 under batch norm comes out as
+    # far apart (0.9e-5, and 0.9e-4 of a variance) on one device whose initial kernels are all one
+    # bit of float32 larger: rounding, which the statistics of small batches amplify.
+    factor, rest = (2, 1e-4) if fields == C4 | EVERY_ROI else (1, 1e-5)
     for v, first, second in zip(one.weights, one.get_weights(), two.get_weights(), strict=True):
-        np.testing.assert_allclose(first, second, atol=1e-5, rtol=1e-5, err_msg=v.path)
+        rtol = rest if v.path.endswith(("moving_mean", "moving_variance")) else 0.0
+        np.testing.assert_allclose(first, second, atol=factor * 1e-5, rtol=rtol, err_msg=v.path)
 
 
 def test_validation_losses_of_unequal_shares_are_those_of_one_device(
