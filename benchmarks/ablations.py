@@ -1,6 +1,6 @@
 """The paper's comparisons (Tables 2b to 2e and 3, and §4.1) at a size that two CPU cores train.
 
-    python benchmarks/ablations.py run --output=DIR --seed=0 [--only="C4,C4 RoIPool max"] [--nuclei=FOLDER]
+    python benchmarks/ablations.py run --output=DIR --seed=0 [--only="C4,FPN"] [--nuclei=FOLDER]
     python benchmarks/ablations.py report --output=DIR
 
 `run` trains every configuration once for the seed, from random weights on images of colored shapes

@@ -465,7 +465,8 @@ class MaskRCNN(keras.Model):
 
     def _count(self, name, values, counted):
         """Adds to the share of those that count, (B, N) bool, for which `values` is true."""
-        values, counted = tf.cast(values, tf.float32), tf.cast(counted, tf.float32)
+        # Flat, for keras.metrics.Mean first averages over the later axes, whose length varies.
+        values, counted = (tf.reshape(tf.cast(x, tf.float32), [-1]) for x in (values, counted))
         self.trackers[name].update_state(values, sample_weight=counted)
 
     def _track(self, total, terms, counts=True):

@@ -68,7 +68,7 @@ def test_three_steps_on_two_devices_are_those_of_one(tiny_config, batch, two_dev
     two, together = train(config, two_devices.scope(), batches, optimizer)
     for name in alone:
         np.testing.assert_allclose(together[name], alone[name], rtol=1e-4, err_msg=name)
-    # Moving variances are in the hundreds, hence the relative part. C4 under batch norm comes out as
+    # Moving variances are in the hundreds, hence the relative part. C4 under batch norm is as
     # far apart (0.9e-5, and 0.9e-4 of a variance) on one device whose initial kernels are all one
     # bit of float32 larger: rounding, which the statistics of small batches amplify.
     factor, rest = (2, 1e-4) if fields == C4 | EVERY_ROI else (1, 1e-5)

@@ -94,6 +94,12 @@ def test_the_mask_head_runs_on_as_many_slots_as_an_image_has_positives(model, ba
     assert calls == [2 * fullest] and 2 * fullest < 2 * model.config.roi_batch // 4
 
 
+def test_shares_count_every_box_alike_however_many_slots_a_batch_has(model):
+    model._count("proposal_recall", [[True]], [[True]])
+    model._count("proposal_recall", [[False, False, True]], [[True, True, False]])
+    assert float(model.trackers["proposal_recall"].result()) == pytest.approx(1 / 3)
+
+
 def test_a_batch_without_objects_trains_the_classifiers_only(model, batch):
     inputs, gt = batch
     gt = {name: np.zeros_like(value) for name, value in gt.items()}
