@@ -1,22 +1,26 @@
 """Times inference and one training step of the ResNet-50-FPN, beside torchvision's if it is there.
 
-    python benchmarks/speed.py infer:800x1088:1 train:512x512:2 \\
+    python benchmarks/speed.py infer:800x1088:1 train:512x512:2:bfloat16 \\
         --peer "TORCH_PYTHON ../shared/peerlab/tv_bench.py" --output=speed.jsonl
 
-Each case runs in a process of its own, so that peak memory is its own, ours and the peer's in
-turn, `--rounds` times. Both see images of exactly the given size and 1000 proposals; inference
-counts resizing and the pasting of masks, a training step 8 instances and 512 RoIs an image, with
-frozen batch norm and the stem and res2 frozen. Prints one JSON object a run, and the ratios.
+A case is MODE:HEIGHTxWIDTH:BATCH, and :bfloat16 for that precision (the peer's autocast). The modes
+are `infer`, Keras' `predict`; `saved`, the exported SavedModel, pasting in its graph; `train`. Each
+case runs in a process of its own, so that peak memory is its own, ours and the peer's in turn,
+`--rounds` times. Both see images of exactly the given size and 1000 proposals; inference counts
+resizing and the pasting of masks, a training step 8 instances and 512 RoIs an image, with frozen
+batch norm and the stem and res2 frozen. Prints one JSON object a run, and the ratios.
 """
 
 import gc
 import json
+import multiprocessing
 import os
 import resource
 import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 from absl import app, flags
@@ -35,17 +39,18 @@ flags.register_validator("rounds", lambda value: value > 0, "must be positive")
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 
 
-def calibrated_model(image, side, longer):
+def calibrated_model(image, side, longer, dtype="float32", **fields):
     """A model with random weights that behaves as a trained one: moderate features, clear scores.
 
-    As initialized, scores hardly differ, and nothing would reach the second stage's NMS.
+    As initialized, scores hardly differ, and nothing would reach the second stage's NMS. `fields`
+    are those of the config that differ from the preset's.
     """
     import numpy as np
 
     import keras_maskrcnn as mrcnn
 
     # Small, so that the peak of memory is not calibration's.
-    keep = dict(num_classes=90, image_min_side=side, image_max_side=longer)
+    keep = dict(num_classes=90, image_min_side=side, image_max_side=longer) | fields
     model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", norm="batch", **keep)
     canvas = {"images": image[None, :128, :128], "sizes": np.int32([[128, 128]])}
     for _ in range(60):  # the statistics move by a tenth a call
@@ -53,7 +58,7 @@ def calibrated_model(image, side, longer):
     weights = model.get_weights()
     del model, features
     gc.collect()  # a Keras model refers to itself
-    model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", **keep)
+    model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", **keep, dtype=dtype)
     model.set_weights(weights)
     del weights
     features = model._features(canvas, training=False)
@@ -88,18 +93,35 @@ def run(case):
 
     import keras_maskrcnn as mrcnn
 
-    mode, size, batch = case.split(":")
+    mode, size, batch, *precision = case.split(":")
     height, width = map(int, size.split("x"))
     images, boxes, labels, masks = map(
         np.stack, zip(*(scene(height, width, i) for i in range(int(batch))), strict=True)
     )
-    model = calibrated_model(images[0], min(height, width), max(height, width))
+    dtype = "mixed_bfloat16" if precision else "float32"
+    arguments = images[0], min(height, width), max(height, width), dtype
+    if mode == "saved":
+        with tempfile.TemporaryDirectory() as folder:
+            process = multiprocessing.get_context("spawn").Process(
+                target=_export, args=(folder + "/1", *arguments)
+            )  # so that memory is the server's only
+            process.start()
+            process.join()
+            served = tf.saved_model.load(folder + "/1")
+        serve = served.signatures["serving_default"]
+    else:
+        model = calibrated_model(*arguments)
     result = {"case": case, "model": "keras_maskrcnn", "tensorflow": tf.__version__}
     if mode == "infer":
 
         def call():
             found = [mrcnn.predict_image(model, image) for image in images]
             result["detections"] = [len(one["scores"]) for one in found]
+    elif mode == "saved":
+
+        def call():
+            found = serve(tf.constant(images))
+            result["detections"] = found["num_detections"].numpy().tolist()
     else:
         sizes = np.tile(np.int32([[height, width]]), (int(batch), 1))
         inputs = {"images": images.astype(np.float32), "sizes": sizes, "original_sizes": sizes}
@@ -126,6 +148,10 @@ def run(case):
     result["cpu_ms"] = _summary(cpu[FLAGS.warmup :])
     result["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return result
+
+
+def _export(path, *arguments):
+    calibrated_model(*arguments).export(path, masks="binary", verbose=False)
 
 
 def _summary(values):
@@ -157,7 +183,9 @@ def main(args):
     for case in cases:
         commands = {"ours": [sys.executable, __file__, case, "--inner", *counts]}
         if FLAGS.peer:
-            commands["peer"] = [*shlex.split(FLAGS.peer), case, "--keep-memory", *counts]
+            mode, size, batch, *precision = case.replace("saved", "infer").split(":")
+            options = ["--keep-memory", *counts, *(["--bfloat16"] if precision else [])]
+            commands["peer"] = [*shlex.split(FLAGS.peer), f"{mode}:{size}:{batch}", *options]
         results = {name: [] for name in commands}
         for _ in range(FLAGS.rounds):
             for name, command in commands.items():

@@ -1,6 +1,8 @@
 """What a run logs, draws and prints; averages, accumulation and freezing, which Keras does."""
 
+import itertools
 import time
+import types
 
 import keras
 import numpy as np
@@ -10,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from keras_maskrcnn import targets, training
 from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.training import insight
 from keras_maskrcnn.training.callbacks import steps_taken
 
 
@@ -98,6 +101,33 @@ def test_all_that_a_run_tells(settable, batch, tmp_path, capsys):
     assert {"epoch_loss", "epoch_proposal_recall"} <= set(events.Tags()["tensors"])
     pictures = events.Tensors("predictions")
     assert [event.step for event in pictures] == [0, 1]
+
+
+def test_pace_leaves_out_the_traced_step_and_what_lies_between_epochs(monkeypatch):
+    model = types.SimpleNamespace(
+        optimizer=types.SimpleNamespace(learning_rate=0.1),
+        distribute_strategy=tf.distribute.get_strategy(),
+    )
+    throughput = training.Throughput()
+    throughput.set_model(model)
+
+    def epoch(start, *steps):
+        ticks = iter([start, *itertools.chain.from_iterable(steps)])
+        clock = types.SimpleNamespace(perf_counter=lambda: next(ticks))
+        monkeypatch.setattr(insight, "time", clock)
+        logs = {}
+        throughput.on_epoch_begin(0)
+        for i in range(len(steps)):
+            throughput.on_train_batch_begin(i)
+            throughput._note(2)
+            throughput.on_train_batch_end(i)
+        throughput.on_epoch_end(0, logs)
+        return logs
+
+    # A step begins to wait, has its batch, and ends.
+    assert epoch(0, (1, 3, 100)) == {"learning_rate": 0.1}
+    expected = {"learning_rate": 0.1, "images_per_second": 4 / 10, "waiting": 2.5 / 10}
+    assert epoch(200, (200, 202, 204), (205, 205.5, 210)) == expected
 
 
 def test_recall_counts_boxes_that_a_proposal_overlaps_by_half():
