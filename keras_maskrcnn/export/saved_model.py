@@ -80,9 +80,7 @@ def export_saved_model(
     # No server takes this name for a version's number.
     unfinished = f"{filepath}.unfinished-{os.getpid()}"
     try:
-        _archive(forward, config, masks, max_pixels, description).write_out(
-            unfinished, verbose=False
-        )
+        _write(_signatures(forward, config, masks, max_pixels, description), unfinished)
         extra = os.path.join(unfinished, "assets.extra")
         os.makedirs(extra)
         with open(os.path.join(extra, "model.json"), "w", encoding="utf-8") as file:
@@ -115,8 +113,8 @@ def _check_options(config, masks, max_pixels, warmup_sizes):
             )
 
 
-def _archive(forward, config, masks, max_pixels, description):
-    """The signatures of a model whose forward pass is `forward`."""
+def _signatures(forward, config, masks, max_pixels, description):
+    """Traces what is served of a model whose forward pass is `forward`."""
 
     def finish(outputs, sizes):
         if masks == "soft":
@@ -160,14 +158,30 @@ def _archive(forward, config, masks, max_pixels, description):
             "category_ids": tf.constant(config.ids(), tf.int64),
         }
 
-    archive = keras.export.ExportArchive()  # it finds the variables of `forward` itself
     images = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
     strings = tf.TensorSpec([None], tf.string, name="image_bytes")
     more = []
     if config.proposals == "precomputed":
         shape = [None, config.test_proposals, 4]
         more = [tf.TensorSpec(shape, tf.float32, name="proposals")]
-    archive.add_endpoint("serving_default", serve_images, input_signature=[images, *more])
-    archive.add_endpoint("serve_image_bytes", serve_image_bytes, input_signature=[strings, *more])
-    archive.add_endpoint("describe", describe, input_signature=[])
-    return archive
+    traced = {
+        "serving_default": (serve_images, [images, *more]),
+        "serve_image_bytes": (serve_image_bytes, [strings, *more]),
+        "describe": (describe, []),
+    }
+    return {
+        name: tf.function(function, input_signature=signature).get_concrete_function()
+        for name, (function, signature) in traced.items()
+    }
+
+
+def _write(signatures, folder):
+    """Writes a SavedModel, the same bytes for the same signatures."""
+    # keras.export.ExportArchive would write them, with the variables in the order of a set.
+    module, seen = tf.Module(), {}
+    for function in signatures.values():
+        places = {id(handle): i for i, handle in enumerate(function.captured_inputs)}
+        for variable in sorted(function.variables, key=lambda v: places[id(v.handle)]):
+            seen[id(variable)] = variable
+    module.kept = list(seen.values())
+    tf.saved_model.save(module, folder, signatures)

@@ -251,13 +251,12 @@ def test_a_folder_with_something_in_it_is_not_overwritten(model, path):
 
 
 def test_an_export_that_fails_leaves_nothing(model, tmp_path, monkeypatch):
-    class FullDisk:
-        def write_out(self, folder, verbose):
-            os.makedirs(folder)
-            assert [name.isdigit() for name in os.listdir(tmp_path)] == [False]
-            raise OSError("disk is full")
+    def fill_disk(signatures, folder):
+        os.makedirs(folder)
+        assert [name.isdigit() for name in os.listdir(tmp_path)] == [False]
+        raise OSError("disk is full")
 
-    monkeypatch.setattr(saved_model, "_archive", lambda *args: FullDisk())
+    monkeypatch.setattr(saved_model, "_write", fill_disk)
     with pytest.raises(OSError, match="disk is full"):
         model.export(tmp_path / "1", verbose=False)
     assert not os.listdir(tmp_path)

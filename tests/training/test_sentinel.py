@@ -126,8 +126,12 @@ def test_one_replica_s_image_stops_the_step_of_all(tiny_config, batch, two_devic
     assert "epoch 1: skipped 1 steps, of d.png (1)." in caplog.text
 
 
-def test_an_overflow_of_scaled_gradients_is_left_to_the_loss_scale(tiny_config, batch, caplog):
-    model = compiled(tiny_config, lambda: keras.optimizers.SGD(0.01), dtype="mixed_float16")
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_overflow_of_scaled_gradients_is_left_to_the_loss_scale(
+    tiny_config, batch, two_devices, devices, caplog
+):
+    scope = two_devices.scope() if devices == 2 else contextlib.nullcontext()
+    model = compiled(tiny_config, lambda: keras.optimizers.SGD(0.01), scope, "mixed_float16")
     model.make_train_function()
     model.optimizer.dynamic_scale.assign(2.0**30)
     sentinel = training.Sentinel("skip", FILES)
