@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 
 import keras
@@ -79,7 +80,7 @@ class MaskRCNN(keras.Model):
         self.built = True
 
     @classmethod
-    def from_preset(cls, preset, weights=None, **overrides):
+    def from_preset(cls, preset, weights=None, dtype=None, **overrides):
         """Builds a model from a preset of `config.PRESETS`, with config fields replaced.
 
         Args:
@@ -87,6 +88,7 @@ class MaskRCNN(keras.Model):
             weights: for presets of torchvision's, detectron2's or Matterport's conventions, "coco",
                 which downloads what they published, or the path of a checkpoint of theirs. With
                 another `num_classes` than the preset's the predictors are left out.
+            dtype: dtype policy, for instance "mixed_bfloat16"; None for Keras' global one.
             **overrides: fields of `MaskRCNNConfig`, for instance `num_classes=3`.
 
         Raises:
@@ -94,9 +96,8 @@ class MaskRCNN(keras.Model):
                 weights (CheckpointError) cannot be had or do not fit.
         """
         config = preset_config(preset, **overrides)
-        if weights is None:
-            return cls(config)
-        return load_for_preset(cls, preset, config, weights)
+        make = functools.partial(cls, dtype=dtype)
+        return make(config) if weights is None else load_for_preset(make, preset, config, weights)
 
     def with_config(self, **overrides):
         """Returns a copy with the same weights and other numbers.

@@ -224,10 +224,13 @@ def test_bfloat16_computes_boxes_in_float32(tiny_config, batch):
     assert again.mask_head.compute_dtype == "bfloat16"
 
 
-def test_from_preset_takes_config_fields():
-    model = MaskRCNN.from_preset("mask_rcnn_resnet18_fpn_small", num_classes=2, norm="group")
+def test_from_preset_takes_config_fields_and_a_dtype_policy():
+    model = MaskRCNN.from_preset(
+        "mask_rcnn_resnet18_fpn_small", num_classes=2, norm="group", dtype="mixed_bfloat16"
+    )
     assert model.config.num_classes == 2
     assert model.config.norm == "group"
+    assert model.backbone.compute_dtype == "bfloat16"
 
 
 @pytest.mark.parametrize(
