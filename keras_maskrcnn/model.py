@@ -450,7 +450,12 @@ class MaskRCNN(keras.Model):
         gradients = tape.gradient(scaled, variables)
         gradients = distribution.sum_gradients(gradients, self.optimizer)
         if sentinel is None:
-            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+            # Last, for what needs no gradient (weight decay, momentum times its rate) would run
+            # first, and keep twice the weights' memory through the step.
+            with tf.control_dependencies([x for x in gradients if x is not None]):
+                self.optimizer.apply_gradients(
+                    zip(gradients, self.trainable_variables, strict=True)
+                )
             return self._track(total, terms)
         finite = sentinel.step_if_finite(inputs, gt_is_finite, terms, gradients, statistics)
         return self._track(total, terms, finite)
