@@ -57,7 +57,7 @@ class MaskRCNN(keras.Model):
     """
 
     def __init__(self, config, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(**{"autocast": False, **kwargs})  # pixels and boxes come in as they are
         self.config = config
         self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
         with _dtype_policy(self.dtype_policy):

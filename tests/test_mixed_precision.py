@@ -53,6 +53,30 @@ def test_boxes_targets_and_losses_are_float32_inside(tiny_config, batch, monkeyp
     assert {v.dtype for v in model.weights} == {"float32"}
 
 
+def test_pixels_and_boxes_are_not_rounded_on_entry(tiny_config, batch, monkeypatch):
+    config = dataclasses.replace(tiny_config, proposals="precomputed")
+    model, seen = MaskRCNN(config, dtype="mixed_bfloat16"), []
+
+    def spy(name):
+        method = getattr(MaskRCNN, name)
+
+        def call(self, inputs, *args):
+            seen.append(inputs)
+            return method(self, inputs, *args)
+
+        monkeypatch.setattr(MaskRCNN, name, call)
+
+    spy("_features")
+    spy("_given_proposals")
+    proposals = np.full([2, 3, 4], [1.01, 2.01, 60.01, 50.01], np.float32)
+    inputs = {**batch[0], "images": batch[0]["images"] + np.float32(0.01), "proposals": proposals}
+    model(inputs)
+    assert len(seen) == 2
+    for entered in seen:
+        np.testing.assert_array_equal(entered["images"], inputs["images"])
+        np.testing.assert_array_equal(entered["proposals"], proposals)
+
+
 def test_an_overflow_skips_the_step_until_the_scale_has_fallen(tiny_config, batch):
     model = compiled(tiny_config, "mixed_float16")
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
