@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.ops import masks as mask_ops
 
 
 def anchor_labels(anchors, gt_boxes, *, positive_iou=0.7, negative_iou=0.3):
@@ -118,21 +119,13 @@ def mask_targets(rois, gt_boxes, gt_masks, matched, size, samples=2, soft=False)
     Returns:
         (B, F, m, m) float32 of 0 and 1, or in [0, 1] if soft; 0 outside the ground-truth box.
     """
-    side, count = gt_masks.shape[2], tf.shape(rois)[1]
-    # A border of zeros: half a cell of the stored mask lies beyond its outermost centres.
-    masks = tf.cast(tf.gather(gt_masks, matched, batch_dims=1), tf.float32) / 255.0
-    masks = tf.pad(masks, [[0, 0], [0, 0], [1, 1], [1, 1]])
-    masks = tf.reshape(masks, [-1, side + 2, side + 2, 1])
-    boxes = tf.gather(gt_boxes, matched, batch_dims=1)
-    sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 1e-6)
-    first = (rois[..., :2] - boxes[..., :2]) / sides * side
-    step = (rois[..., 2:] - rois[..., :2]) / sides * side / (size * samples)
-    first = first + step / 2 + 0.5  # -0.5 for cell centres, +1 for the border
-    last = first + step * (size * samples - 1)
-    corners = tf.reverse(tf.stack([first, last], axis=2), [3]) / (side + 1)
-    corners = tf.reshape(corners, [-1, 4])  # y1, x1, y2, x2
-    grid = [size * samples] * 2
-    targets = tf.image.crop_and_resize(masks, corners, tf.range(tf.shape(corners)[0]), grid)
+    batch, slots = tf.unstack(tf.shape(matched))
+    instances, side = tf.shape(gt_masks)[1], gt_masks.shape[2]
+    masks = tf.reshape(tf.cast(gt_masks, tf.float32) / 255.0, [-1, side, side])
+    owners = tf.reshape(matched + instances * tf.range(batch)[:, None], [-1])
+    boxes, windows = (tf.reshape(x, [-1, 4]) for x in (gt_boxes, rois))
+    grid = size * samples
+    targets = mask_ops.sample(masks, boxes, owners, windows, grid, grid)[..., None]
     targets = tf.nn.avg_pool2d(targets, samples, samples, "VALID")
-    targets = tf.reshape(targets, [-1, count, size, size])
+    targets = tf.reshape(targets, [batch, slots, size, size])
     return targets if soft else tf.cast(targets >= 0.5, tf.float32)

@@ -32,6 +32,7 @@ import tensorflow as tf
 
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.ops import masks as mask_ops
 
 BOXES = {"boxes", "proposals"}  # what is moved with the image
 INSTANCES = ("boxes", "labels", "masks")
@@ -406,7 +407,7 @@ def _fine_extents(masks, boxes):
 def _recrop(masks, boxes, new_boxes):
     """Samples masks in other boxes: (n, M, M) uint8."""
     side, count = masks.shape[1], tf.shape(masks)[0]
-    sampled = _sample(masks, boxes, tf.range(count), new_boxes, side, side)
+    sampled = mask_ops.sample(masks, boxes, tf.range(count), new_boxes, side, side)
     return tf.cast(tf.round(sampled), tf.uint8)
 
 
@@ -426,7 +427,7 @@ def _coverage(painted, boxes, side):
     height, width = tf.unstack(tf.cast(tf.shape(painted), tf.float32))
     frame = [[-1.0, -1.0, width + 1, height + 1]]
     owners = tf.zeros([tf.shape(boxes)[0]], tf.int32)
-    points = _sample(grid, tf.stack(frame), owners, boxes, 2 * side, 2 * side)
+    points = mask_ops.sample(grid, tf.stack(frame), owners, boxes, 2 * side, 2 * side)
     return tf.nn.avg_pool2d(points[..., None], 2, 2, "VALID")[..., 0]
 
 
@@ -441,38 +442,9 @@ def _paint(masks, boxes, size):
         high = tf.clip_by_value(tf.cast(tf.math.ceil(box[2:]), tf.int32), low + 1, limit)
         window = tf.cast(tf.concat([low, high], axis=0), tf.float32)[None]
         width, height = tf.unstack(high - low)
-        values = _sample(mask[None], box[None], [0], window, height, width)[0]
+        values = mask_ops.sample(mask[None], box[None], [0], window, height, width)[0]
         around = tf.gather(tf.stack([low, limit - high], axis=1), [1, 0])
         return canvas | tf.reshape(tf.pad(values >= 127.5, around), size)
 
     # One at a time: all at once would take an image of memory for each.
     return tf.foldl(add, (masks, boxes), tf.zeros(size, tf.bool))
-
-
-def _sample(masks, boxes, owners, windows, height, width):
-    """Reads masks at the centers of a grid of cells that is laid over a window.
-
-    Bilinear between the centers of the mask's cells, zero beyond its box, as `ops.masks.paste`.
-
-    Args:
-        masks: (n, A, B) uint8.
-        boxes: (n, 4) float32. Where each mask lies.
-        owners: (k,) int32 in [0, n). Which mask is read.
-        windows: (k, 4) float32.
-        height, width: int. Cells of the grid.
-
-    Returns:
-        (k, height, width) float32, in the range of `masks`.
-    """
-    cells = tf.cast(tf.gather(tf.shape(masks), [2, 1]), tf.float32)  # x, y
-    boxes = tf.gather(boxes, owners)
-    scale = cells / tf.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
-    count = tf.cast(tf.stack([width, height]), tf.float32)
-    first = (windows[:, :2] - boxes[:, :2]) * scale
-    step = (windows[:, 2:] - windows[:, :2]) * scale / count
-    first = first + step / 2 + 0.5  # -0.5 for cell centers, +1 for a border of zeros
-    last = first + step * (count - 1)
-    corners = tf.concat([first, last], axis=1) / (tf.tile(cells, [2]) + 1)
-    corners = tf.gather(corners, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
-    padded = tf.pad(tf.cast(masks, tf.float32), [[0, 0], [1, 1], [1, 1]])[..., None]
-    return tf.image.crop_and_resize(padded, corners, owners, tf.stack([height, width]))[..., 0]

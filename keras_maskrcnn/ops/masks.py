@@ -1,8 +1,9 @@
-"""Moves masks between an image's frame and a box's frame, both ways, in NumPy."""
+"""Moves masks between the frames of an image and a box: `sample` in a graph, the rest in NumPy."""
 
 import math
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 
@@ -92,3 +93,32 @@ def crop(mask, box, size):
         return np.zeros((size, size), np.uint8)
     image = Image.fromarray(np.rint(np.multiply(mask, np.float32(255))).astype(np.uint8))
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+
+def sample(masks, boxes, owners, windows, height, width):
+    """Reads masks at the centers of a grid of cells that is laid over a window.
+
+    Bilinear between the centers of the mask's cells, zero beyond its box, as `paste`.
+
+    Args:
+        masks: (n, A, B) uint8 or float32.
+        boxes: (n, 4) float32. Where each mask lies.
+        owners: (k,) int32 in [0, n). Which mask is read.
+        windows: (k, 4) float32.
+        height, width: int. Cells of the grid.
+
+    Returns:
+        (k, height, width) float32, in the range of `masks`.
+    """
+    cells = tf.cast(tf.gather(tf.shape(masks), [2, 1]), tf.float32)  # x, y
+    boxes = tf.gather(boxes, owners)
+    scale = cells / tf.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
+    count = tf.cast(tf.stack([width, height]), tf.float32)
+    first = (windows[:, :2] - boxes[:, :2]) * scale
+    step = (windows[:, 2:] - windows[:, :2]) * scale / count
+    first = first + step / 2 + 0.5  # -0.5 for cell centers, +1 for a border of zeros
+    last = first + step * (count - 1)
+    corners = tf.concat([first, last], axis=1) / (tf.tile(cells, [2]) + 1)
+    corners = tf.gather(corners, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
+    padded = tf.pad(tf.cast(masks, tf.float32), [[0, 0], [1, 1], [1, 1]])[..., None]
+    return tf.image.crop_and_resize(padded, corners, owners, tf.stack([height, width]))[..., 0]
