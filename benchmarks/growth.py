@@ -19,10 +19,10 @@ import keras_maskrcnn as mrcnn
 
 BASE = {"side": 512, "proposals": 1000, "classes": 90, "detections": 100}
 VALUES = {
-    "side": (256, 384, 512, 768, 1024, 1280),
-    "proposals": (100, 300, 1000, 2000),
-    "classes": (1, 20, 90, 365, 1203),
-    "detections": (10, 50, 100, 300),
+    "side": (256, 512, 768, 1024),
+    "proposals": (100, 500, 1000, 2000),
+    "classes": (1, 90, 1203),
+    "detections": (10, 100, 300),
 }
 
 
