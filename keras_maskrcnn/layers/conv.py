@@ -1,10 +1,59 @@
 """Convolution, normalization and ReLU as one layer, so that fixed batch norm costs nothing."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
 HE_NORMAL = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 XAVIER = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
+
+
+@functools.cache
+def _has_gradients_of_groups():
+    """Whether TensorFlow can train grouped convolutions here: on GPUs, and where oneDNN is on.
+
+    It is on by default on CPUs with AVX-512 VNNI, and elsewhere slower than what TensorFlow has.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return True
+    with tf.init_scope():
+        one = tf.ones([1, 1, 1, 2])
+        try:
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=one.shape, filter=one, out_backprop=one, strides=[1] * 4,
+                padding="SAME",
+            )  # fmt: skip
+        except tf.errors.InvalidArgumentError:
+            return False
+    return True
+
+
+def merge_groups(kernel, groups, channels=16):
+    """Merges groups of a convolution, with zeros between them, into blocks of some channels.
+
+    Such blocks take no longer than the groups, whose products of matrices are too small.
+
+    Args:
+        kernel: (h, w, c, N) float. Of a convolution of `groups` times c channels.
+        groups: int.
+        channels: int. Groups are merged until a block has as many, if there are enough.
+
+    Returns:
+        (blocks, h, w, C, N / blocks): each block's kernel, C channels of the input in turn.
+    """
+    height, width, depth, filters = kernel.shape
+    merged = max(n for n in range(1, groups + 1) if groups % n == 0 and (n - 1) * depth < channels)
+    blocks = groups // merged
+    kernel = tf.reshape(kernel, [height, width, depth, blocks, merged, filters // groups])
+    diagonal = tf.eye(merged, dtype=kernel.dtype)
+    kernel = tf.einsum("hwcbmd,nm->bhwncmd", kernel, diagonal)
+    return tf.reshape(kernel, [blocks, height, width, merged * depth, filters // blocks])
+
+
+def _add_bias(outputs, bias):
+    # TensorFlow fuses this operation, and no other, with the product before it and ReLU behind.
+    return tf.nn.bias_add(outputs, tf.cast(bias, outputs.dtype))
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -87,10 +136,10 @@ class ConvNorm(keras.layers.Layer):
     def call(self, inputs, training=False):
         frozen = self.norm_name == "frozen_batch" or not self.trainable
         if self.norm is None:
-            outputs = self._convolve(inputs, self.kernel) + tf.cast(self.bias, inputs.dtype)
+            outputs = _add_bias(self._convolve(inputs, self.kernel), self.bias)
         elif self.norm_name != "group" and (frozen or not training):
             kernel, bias = self.folded()
-            outputs = self._convolve(inputs, kernel) + tf.cast(bias, inputs.dtype)
+            outputs = _add_bias(self._convolve(inputs, kernel), bias)
         else:
             outputs = self.norm(self._convolve(inputs, self.kernel), training=training)
         return tf.nn.relu(outputs) if self.relu else outputs
@@ -109,11 +158,18 @@ class ConvNorm(keras.layers.Layer):
     def _convolve(self, inputs, kernel):
         # "SAME" pads a strided convolution more on the right; every trained weight expects both
         # sides alike. Not as TF's explicit padding: its gradients bypass oneDNN, 3 times slower.
-        if self.strides == 1 or self.kernel_size == 1:
-            return tf.nn.conv2d(inputs, kernel, self.strides, "SAME", dilations=self.dilation)
-        pad = [self.kernel_size // 2] * 2
-        inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
-        return tf.nn.conv2d(inputs, kernel, self.strides, "VALID")
+        padding = "SAME"
+        if self.strides > 1 and self.kernel_size > 1:
+            pad, padding = [self.kernel_size // 2] * 2, "VALID"
+            inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
+        blocks = [kernel]
+        if self.groups > 1 and not _has_gradients_of_groups():
+            blocks = tf.unstack(merge_groups(kernel, self.groups))
+        parts = [
+            tf.nn.conv2d(part, block, self.strides, padding, dilations=self.dilation)
+            for part, block in zip(tf.split(inputs, len(blocks), axis=-1), blocks, strict=True)
+        ]
+        return tf.concat(parts, axis=-1) if len(parts) > 1 else parts[0]
 
     def compute_output_shape(self, input_shape):
         sides = (None if side is None else -(-side // self.strides) for side in input_shape[1:3])
@@ -132,3 +188,31 @@ class ConvNorm(keras.layers.Layer):
             "groups": self.groups,
             "dilation": self.dilation,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class Deconv(keras.layers.Conv2DTranspose):
+    """The 2x2 deconvolution with stride 2 and ReLU of Figure 4, as one product of matrices.
+
+    Its windows do not overlap, so that each cell becomes 2 x 2 cells of its own; the gradient of a
+    convolution, which Keras' layer computes, takes twice the time for it.
+
+    Args:
+        filters: int. Channels of the output.
+
+    Call: (B, H, W, K) float -> (B, 2 H, 2 W, filters).
+    """
+
+    def __init__(self, filters, **kwargs):
+        fixed = {"kernel_size": 2, "strides": 2, "activation": "relu"}
+        super().__init__(filters, **{**kwargs, **fixed})
+
+    def call(self, inputs):
+        (height, width, depth), filters = inputs.shape[1:], self.filters
+        height, width = (height or tf.shape(inputs)[1], width or tf.shape(inputs)[2])
+        kernel = tf.reshape(self.kernel, [4 * filters, depth])  # rows, columns and filters of 2 x 2
+        outputs = tf.matmul(tf.reshape(inputs, [-1, depth]), kernel, transpose_b=True)
+        outputs = tf.nn.relu(_add_bias(outputs, tf.tile(self.bias, [4])))
+        outputs = tf.reshape(outputs, [-1, height, width, 2, 2 * filters])
+        outputs = tf.transpose(outputs, [0, 1, 3, 2, 4])
+        return tf.reshape(outputs, [-1, 2 * height, 2 * width, filters])

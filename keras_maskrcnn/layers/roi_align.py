@@ -39,34 +39,54 @@ def cells_per_pixel(strides):
     return tf.constant([1 / stride for stride in strides], tf.float32)
 
 
-def pyramid_atlas(features):
-    """Lays the levels of a pyramid out in one map, like the mipmaps of a texture.
+class Atlas(NamedTuple):
+    """The levels of a pyramid laid out in one map, like the mipmaps of a texture.
 
-    Each level gets a border of one cell that repeats its edge: RoIAlign reads points up to one
-    cell outside as the edge, and CropAndResize would read zeros or the neighbouring level.
+    Each level has a border of one cell that repeats its edge: RoIAlign reads points up to one cell
+    outside as the edge, and CropAndResize would read zeros or the neighbouring level.
+    """
+
+    cells: tf.Tensor  # (B, N, K). All cells of all levels, finest level first
+    index: tf.Tensor  # (Ha, Wa) int32. Which of the N cells lies where; anything in between
+    origins: tf.Tensor  # (L, 2) int32. Row and column of each level's cell (0, 0)
+
+    def map(self):
+        """Returns the map, (B, Ha, Wa, K)."""
+        return tf.gather(self.cells, self.index, axis=1)
+
+
+def pyramid_atlas(features):
+    """Lays out levels: the first on the left, the others below one another beside it.
+
+    Args:
+        features: list of L (B, Hl, Wl, K), finest first.
 
     Returns:
-        atlas: (B, Ha, Wa, K). The first level on the left, the others below one another beside.
-        origins: (L, 2) float32. Row and column of each level's cell (0, 0).
+        `Atlas`.
     """
-    padded = [tf.pad(f, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC") for f in features]
-    first, others = padded[0], padded[1:]
-    origins = [(1, 1)]
+    start, blocks = 0, []
+    for level in features:
+        height, width = tf.unstack(tf.shape(level)[1:3])
+        rows = tf.clip_by_value(tf.range(-1, height + 1), 0, height - 1)
+        columns = tf.clip_by_value(tf.range(-1, width + 1), 0, width - 1)
+        blocks.append(start + rows[:, None] * width + columns)
+        start += height * width
+    depth = features[0].shape[-1]
+    flat = [tf.reshape(level, [tf.shape(level)[0], -1, depth]) for level in features]
+    cells, (first, *others) = tf.concat(flat, axis=1), blocks
     if not others:
-        return first, tf.cast(tf.stack(origins), tf.float32)
-    left, top, column = tf.shape(first)[2], 0, []
-    width = tf.shape(others[0])[2]
-    for level in others:
-        origins.append((top + 1, left + 1))
-        top += tf.shape(level)[1]
-        column.append(tf.pad(level, [[0, 0], [0, 0], [0, width - tf.shape(level)[2]], [0, 0]]))
-    height = tf.maximum(tf.shape(first)[1], top)
-    beside = tf.concat(column, axis=1)
+        return Atlas(cells, first, tf.constant([[1, 1]]))
+    width, top, column, origins = tf.shape(others[0])[1], 0, [], [(1, 1)]
+    for block in others:
+        origins.append((top + 1, tf.shape(first)[1] + 1))
+        top += tf.shape(block)[0]
+        column.append(tf.pad(block, [[0, 0], [0, width - tf.shape(block)[1]]]))
+    height = tf.maximum(tf.shape(first)[0], top)
     sides = [
-        tf.pad(part, [[0, 0], [0, height - tf.shape(part)[1]], [0, 0], [0, 0]])
-        for part in (first, beside)
+        tf.pad(side, [[0, height - tf.shape(side)[0]], [0, 0]])
+        for side in (first, tf.concat(column, axis=0))
     ]
-    return tf.concat(sides, axis=2), tf.cast(tf.stack([tf.stack(o) for o in origins]), tf.float32)
+    return Atlas(cells, tf.concat(sides, axis=1), tf.stack([tf.stack(o) for o in origins]))
 
 
 class _Placed(NamedTuple):
@@ -85,7 +105,7 @@ def _place(boxes, levels, features, origins, strides, bins, aligned, corners):
     boxes, levels = tf.reshape(boxes, [-1, 4]), tf.reshape(levels, [-1])
     cells = tf.gather(boxes, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
     cells *= tf.gather(cells_per_pixel(strides), levels)[:, None]
-    origin = tf.gather(origins, levels)
+    origin = tf.cast(tf.gather(origins, levels), tf.float32)
     sizes = tf.cast(tf.stack([tf.shape(f)[1:3] for f in features]), tf.float32)
     sizes = tf.gather(sizes, levels)
     if corners:  # the first and last cell of a map lie on the first and last pixel of the canvas
@@ -199,29 +219,32 @@ def _gather_and_average(atlas, placed, bins, ratio):
     return pooled / max(ratio, 1) ** 2
 
 
-def _pooling_matrix(shape, placed, bins, ratio):
-    """Pooling is linear in the map, and its bins are separable: the matrix of it.
+def _pooling_matrix(atlas, placed, bins, ratio):
+    """Pooling is linear in the cells, and its bins are separable: the matrix of it.
 
     Args:
-        shape: (4,) int32. Of the atlas, (B, H, W, K).
+        atlas: `Atlas`.
         placed: `_Placed`, N boxes.
         bins, ratio: as in `_axis_reads`.
 
     Returns:
-        indices: (Z, 2) int64. Bin of N * bins * bins, cell of B * H * W.
+        indices: (Z, 2) int64. Bin of N * bins * bins, cell of all images' `atlas.cells`.
         values: (Z,) float32, not 0.
     """
     rows, row_weights = _axis_reads(placed, 0, bins, ratio)
     columns, column_weights = _axis_reads(placed, 1, bins, ratio)
-    rows += shape[1] * placed.image[:, None, None]
     # Axes: box, bin row, bin column, cell row, cell column.
-    cells = rows[:, :, None, :, None] * shape[2] + columns[:, None, :, None, :]
+    width = tf.shape(atlas.index)[1]
+    places = rows[:, :, None, :, None] * width + columns[:, None, :, None, :]
     weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
-    weights = tf.reshape(weights, [-1])
+    weights, places = tf.reshape(weights, [-1]), tf.reshape(places, [-1])
     read = tf.where(weights > 0)[:, 0]
-    per_bin = tf.cast(tf.shape(rows)[2] * tf.shape(columns)[2], tf.int64)
-    cells = tf.cast(tf.gather(tf.reshape(cells, [-1]), read), tf.int64)
-    return tf.stack([read // per_bin, cells], axis=1), tf.gather(weights, read)
+    bin_reads = tf.cast(tf.shape(rows)[2] * tf.shape(columns)[2], tf.int64)
+    bin_read = read // bin_reads
+    cells = tf.gather(tf.reshape(atlas.index, [-1]), tf.gather(places, read))
+    image = tf.gather(placed.image, bin_read // bins**2)
+    cells = tf.cast(cells + image * tf.shape(atlas.cells)[1], tf.int64)
+    return tf.stack([bin_read, cells], axis=1), tf.gather(weights, read)
 
 
 def _multiply(indices, values, rows, dense):
@@ -295,36 +318,38 @@ def roi_align(
         points = tf.reshape(points, [-1, grid, grid, depth])
         pooled = tf.nn.max_pool2d(points, sampling_ratio, sampling_ratio, "VALID")
         return tf.reshape(pooled, [-1, num_boxes, bins, bins, depth])
-    atlas, origins = pyramid_atlas(features)
-    placed = _place(boxes, levels, features, origins, strides, bins, aligned, corners)
-    dtype, depth, shape = atlas.dtype, atlas.shape[-1], tf.shape(atlas)
+    atlas = pyramid_atlas(features)
+    placed = _place(boxes, levels, features, atlas.origins, strides, bins, aligned, corners)
+    dtype, depth, shape = atlas.cells.dtype, features[0].shape[-1], tf.shape(atlas.cells)
     bounded = bounded or not (aligned or corners)
 
     @tf.custom_gradient
-    def pool(atlas):
+    def pool(cells):
         matrix = None
-        if is_portable():
-            pooled = _gather_and_average(atlas, placed, bins, sampling_ratio)
-        elif sampling_ratio:  # several times faster, but only for as many points in every bin
-            pooled = _in_parts(
-                lambda part: _crop_and_average(atlas, part, bins, sampling_ratio, bounded), placed
-            )
-        else:
-            matrix = _pooling_matrix(shape, placed, bins, sampling_ratio)
+        if not sampling_ratio and not is_portable():
+            matrix = _pooling_matrix(atlas, placed, bins, sampling_ratio)
             rows = tf.size(placed.image) * bins**2
-            pooled = _multiply(*matrix, rows, tf.reshape(atlas, [-1, depth]))
+            pooled = _multiply(*matrix, rows, tf.reshape(cells, [-1, depth]))
+        else:
+            laid_out = atlas._replace(cells=cells).map()
+            if is_portable():
+                pooled = _gather_and_average(laid_out, placed, bins, sampling_ratio)
+            else:  # several times faster, but only for as many points in every bin
+                pooled = _in_parts(
+                    lambda part: _crop_and_average(laid_out, part, bins, sampling_ratio, bounded),
+                    placed,
+                )
 
         def gradient(upstream):
-            indices, values = matrix or _pooling_matrix(shape, placed, bins, sampling_ratio)
-            cells = shape[0] * shape[1] * shape[2]
+            indices, values = matrix or _pooling_matrix(atlas, placed, bins, sampling_ratio)
             upstream = tf.reshape(upstream, [-1, depth])
             transposed = tf.reverse(indices, [1])
-            return tf.reshape(_multiply(transposed, values, cells, upstream), shape)
+            return tf.reshape(_multiply(transposed, values, shape[0] * shape[1], upstream), shape)
 
         return tf.reshape(pooled, [-1, num_boxes, bins, bins, depth]), gradient
 
     # CropAndResize has no bfloat16 kernel.
-    return tf.cast(pool(tf.cast(atlas, tf.float32)), dtype)
+    return tf.cast(pool(tf.cast(atlas.cells, tf.float32)), dtype)
 
 
 class RoILayer(keras.layers.Layer):

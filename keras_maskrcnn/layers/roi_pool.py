@@ -143,27 +143,33 @@ def roi_pool(features, boxes, levels, *, output_size, strides):
         (B, R, m, m, K) in the dtype of `features`; 0 in bins that lie outside their map.
     """
     num_boxes, bins = boxes.shape[1] or tf.shape(boxes)[1], output_size
-    atlas, origins = pyramid_atlas(features)
-    dtype, depth, shape = atlas.dtype, atlas.shape[-1], tf.shape(atlas)
+    atlas = pyramid_atlas(features)
+    dtype, depth, shape = atlas.cells.dtype, features[0].shape[-1], tf.shape(atlas.cells)
     first, size = _bins(boxes, levels, features, strides, bins)
-    first += tf.repeat(tf.gather(tf.cast(origins, tf.int32), tf.reshape(levels, [-1])), bins**2, 0)
+    first += tf.repeat(tf.gather(atlas.origins, tf.reshape(levels, [-1])), bins**2, 0)
     image = tf.repeat(tf.range(shape[0]), num_boxes * bins**2)
-    corner = (image * shape[1] + first[:, 0]) * shape[2] + first[:, 1]
+    height, width = tf.unstack(tf.shape(atlas.index))
+    corner = (image * height + first[:, 0]) * width + first[:, 1]
 
     @tf.custom_gradient
-    def pool(atlas):
+    def pool(cells):
+        laid_out = atlas._replace(cells=cells).map()
+
         def gradient(upstream):
-            greatest = tf.bitcast(_maxima(_ranked(atlas), corner, size), tf.int32)[..., 0]
-            entries = tf.size(atlas)
-            entry = tf.where(greatest > 0, entries - greatest, -1)  # a segment of -1 is left out
+            greatest = tf.bitcast(_maxima(_ranked(laid_out), corner, size), tf.int32)[..., 0]
+            entry = tf.maximum(tf.size(laid_out) - greatest, 0)  # of the map
+            place, channel = entry // depth % (height * width), entry % depth
+            cell = tf.gather(tf.reshape(atlas.index, [-1]), place) + image[:, None] * shape[1]
+            entry = tf.where(greatest > 0, cell * depth + channel, -1)  # -1 is left out
             upstream = tf.reshape(upstream, [-1, depth])
             # Each thread owns a part of the sums (tensorflow/tensorflow#54366): no race on CPUs.
-            return tf.reshape(tf.math.unsorted_segment_sum(upstream, entry, entries), shape)
+            sums = tf.math.unsorted_segment_sum(upstream, entry, tf.size(cells))
+            return tf.reshape(sums, shape)
 
-        pooled = _maxima(atlas, corner, size)
+        pooled = _maxima(laid_out, corner, size)
         return tf.reshape(pooled, [-1, num_boxes, bins, bins, depth]), gradient
 
-    return tf.cast(pool(tf.cast(atlas, tf.float32)), dtype)
+    return tf.cast(pool(tf.cast(atlas.cells, tf.float32)), dtype)
 
 
 def roi_warp(

@@ -1,9 +1,11 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from contracts import check_layer
 
-from keras_maskrcnn.layers.conv import ConvNorm
+from keras_maskrcnn.layers import conv
+from keras_maskrcnn.layers.conv import ConvNorm, Deconv, merge_groups
 
 
 def randomize_norm(layer):
@@ -81,6 +83,24 @@ def test_the_gradient_of_groups_is_that_of_the_full_kernel_with_zeros():
     np.testing.assert_allclose(gradients[1], own, atol=1e-4)
 
 
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize(
+    # 16 channels a block: four groups of 4 each; all there are; groups that have more as they are.
+    # Of three groups of 12, two would do, but do not divide three.
+    ("groups", "depth", "blocks"),
+    [(32, 4, 8), (2, 2, 1), (2, 32, 2), (3, 12, 3)],
+)
+def test_merged_groups_are_the_groups(monkeypatch, groups, depth, blocks, strides):
+    layer = ConvNorm(5 * groups, 3, strides, groups=groups)
+    images = tf.random.normal([2, 7, 8, depth * groups])
+    outputs = []
+    for native in (True, False):
+        monkeypatch.setattr(conv, "_has_gradients_of_groups", lambda native=native: native)
+        outputs.append(layer(images))
+    np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-4)
+    assert len(merge_groups(layer.kernel, groups)) == blocks
+
+
 def test_a_dilated_kernel_has_zeros_between_its_taps():
     layer = ConvNorm(4, 3, dilation=2)
     images = tf.random.normal([1, 9, 10, 3])
@@ -88,6 +108,27 @@ def test_a_dilated_kernel_has_zeros_between_its_taps():
     wide = np.zeros((5, 5, 3, 4), np.float32)
     wide[::2, ::2] = layer.kernel
     np.testing.assert_allclose(outputs, tf.nn.conv2d(images, wide, 1, "SAME"), atol=1e-5)
+
+
+def test_deconv_is_keras_transposed_convolution():
+    ours, keras_own = Deconv(6), keras.layers.Conv2DTranspose(6, 2, 2, activation="relu")
+    rois = tf.random.normal([5, 3, 4, 7])
+    upstream = tf.random.normal([5, 6, 8, 6])
+    found = []
+    for layer in (keras_own, ours):
+        layer.build(rois.shape)
+        layer.set_weights([*keras_own.get_weights()[:1], tf.range(6.0)])
+        with tf.GradientTape() as tape:
+            tape.watch(rois)
+            outputs = layer(rois)
+        sources = [rois, layer.kernel.value, layer.bias.value]
+        found.append([outputs, *tape.gradient(outputs, sources, upstream)])
+    for expected, value in zip(*found, strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-4)
+
+
+def test_deconv_fulfils_the_layer_contract():
+    check_layer(Deconv(6), tf.random.normal([5, 3, 4, 7]))
 
 
 def test_without_norm_there_is_a_bias_and_no_relu():
