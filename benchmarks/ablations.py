@@ -1,6 +1,7 @@
-"""The paper's comparisons (Tables 2b to 2e and 3, and §4.1) at a size that two CPU cores train.
+r"""The paper's comparisons (Tables 2b to 2e and 3, and §4.1) at a size that two CPU cores train.
 
-    python benchmarks/ablations.py run --output=DIR --seed=0 [--only="C4,FPN"] [--nuclei=FOLDER]
+    python benchmarks/ablations.py run --output=DIR --seed=0 [--only="C4,FPN"] [--steps=900] \
+        [--nuclei=FOLDER]
     python benchmarks/ablations.py report --output=DIR
 
 `run` trains every configuration once for the seed, from random weights on images of colored shapes
@@ -54,6 +55,7 @@ CONFIGS = {
     "C5 RoIPool": dict(C5, **POOL),
     "C5 RoIWarp": dict(C5, roi_op="warp"),
     "FPN": FPN,
+    "FPN softmax": dict(FPN, mask_loss="softmax"),
     "FPN RoIPool": dict(FPN, **POOL),
     "FPN RoIWarp": dict(FPN, roi_op="warp"),
     "FPN 4 convs": dict(FPN, mask_head_convs=4),
@@ -88,6 +90,10 @@ TABLES = {
     "RoI operations on a pyramid (FPN; not in the paper)": (
         ("segm/AP", "segm/AP50", "segm/AP75"),
         {"FPN RoIPool": None, "FPN RoIWarp": None, "FPN": None},
+    ),
+    "Sigmoid and softmax on a pyramid (FPN; not in the paper)": (
+        ("segm/AP", "segm/AP50", "segm/AP75"),
+        {"FPN softmax": None, "FPN": None},
     ),
     "2e: mask branch (FPN)": (
         ("segm/AP", "segm/AP50", "segm/AP75"),
@@ -131,7 +137,7 @@ def data_sets(output, nuclei):
     ]
 
 
-def run(output, seed, only, nuclei):
+def run(output, seed, only, nuclei, steps):
     """Trains and scores what has no scores yet."""
     import keras
 
@@ -147,13 +153,13 @@ def run(output, seed, only, nuclei):
         keras.utils.set_random_seed(seed)
         config = {**config, **(NUCLEI if nuclei else {})}
         model = mrcnn.MaskRCNN(mrcnn.MaskRCNNConfig(num_classes=train.num_classes, **config))
-        recipe = mrcnn.training.Recipe(STEPS, batch_size, **mrcnn.training.ADAMW)
+        recipe = mrcnn.training.Recipe(steps, batch_size, **mrcnn.training.ADAMW)
         model.compile(recipe.optimizer())
         batches = mrcnn.data.batches(
             train, batch_size, training=True, min_side=config["image_min_side"],
             max_side=config["image_max_side"], seed=seed, repeat=True, cache=True,
         )  # fmt: skip
-        model.fit(batches, steps_per_epoch=STEPS, shuffle=False, verbose=0)
+        model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
         metrics = mrcnn.evaluate(
             model, val, batch_size=batch_size, max_detections=config["detections_per_image"],
             verbose=0,
@@ -170,35 +176,41 @@ def scores(output, name, metric):
 
 
 def report(output):
-    """Prints the tables and draws them."""
-    for title, (metrics, rows) in TABLES.items():
+    """Prints the tables of which two rows are there, and draws them."""
+    there = {name for name in CONFIGS if len(scores(output, name, "bbox/AP"))}
+    tables = {
+        title: (metrics, {name: paper for name, paper in rows.items() if name in there})
+        for title, (metrics, rows) in TABLES.items()
+    }
+    tables = {title: table for title, table in tables.items() if len(table[1]) > 1}
+    for title, (metrics, rows) in tables.items():
         print(f"\n### {title}\n")
         print("| | seeds |", " | ".join(f"{m} | paper" for m in metrics), "|")
         print("| --- | --- |", " | ".join(["--- | ---"] * len(metrics)), "|")
         for name, paper in rows.items():
             values = [scores(output, name, metric) for metric in metrics]
-            if not len(values[0]):
-                continue
             cells = [f"{v.mean():.1f} ± {v.std(ddof=1):.1f}" if len(v) > 1 else "-" for v in values]
             figures = ["-"] * len(metrics) if paper is None else paper
             pairs = [f"{cell} | {figure}" for cell, figure in zip(cells, figures, strict=True)]
             print(f"| {name} | {len(values[0])} |", " | ".join(pairs), "|")
-    draw(output)
+    draw(output, tables)
 
 
-def draw(output):
+def draw(output, tables):
     """Bars of each table's last metric, a dot for each seed."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, 4, figsize=(19, 8))
-    for axis, (title, (metrics, rows)) in zip(axes.flat, TABLES.items(), strict=False):
+    columns = -(-len(tables) // 2)
+    figure, axes = pyplot.subplots(2, columns, figsize=(4.8 * columns, 8), squeeze=False)
+    for axis, (title, (metrics, rows)) in zip(axes.flat, tables.items(), strict=False):
         for i, name in enumerate(rows):
             values = scores(output, name, metrics[-1])
-            axis.bar(i, values.mean() if len(values) else 0, color="#0072b2", alpha=0.5)
+            axis.bar(i, values.mean(), color="#0072b2", alpha=0.5)
             axis.plot([i] * len(values), values, "k.")
         axis.set_xticks(range(len(rows)), rows, rotation=20, ha="right")
         axis.set_title(f"{title}, {metrics[-1]}", fontsize=9)
-    axes.flat[-1].axis("off")
+    for axis in axes.flat[len(tables) :]:
+        axis.axis("off")
     figure.tight_layout()
     figure.savefig(output / "ablations.png", dpi=80)
     print(f"\nWrote {output / 'ablations.png'}.")
@@ -209,12 +221,13 @@ if __name__ == "__main__":
     parser.add_argument("action", choices=["run", "report"])
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--only", help="configurations to train, with commas between them")
     parser.add_argument("--nuclei", type=pathlib.Path, help="train on this folder's images")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     if arguments.action == "run":
         only = arguments.only.split(",") if arguments.only else None
-        run(arguments.output, arguments.seed, only, arguments.nuclei)
+        run(arguments.output, arguments.seed, only, arguments.nuclei, arguments.steps)
     else:
         report(arguments.output)
