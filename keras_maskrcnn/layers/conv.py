@@ -191,28 +191,62 @@ class ConvNorm(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
-class Deconv(keras.layers.Conv2DTranspose):
-    """The 2x2 deconvolution with stride 2 and ReLU of Figure 4, as one product of matrices.
+class Deconv(keras.layers.Layer):
+    """The 2x2 deconvolution with stride 2, and ReLU (Figure 4), as one product of matrices.
 
-    Its windows do not overlap, so that each cell becomes 2 x 2 cells of its own; the gradient of a
-    convolution, which Keras' layer computes, takes twice the time for it.
+    Each cell becomes 2 x 2 cells of its own. They stay side by side until `interleave`: what
+    follows cell by cell need not know, and moves fewer channels afterwards. The gradient of a
+    convolution, which Keras' Conv2DTranspose is, takes twice the time.
 
     Args:
         filters: int. Channels of the output.
+        kernel_initializer: a Keras initializer, or its name.
 
-    Call: (B, H, W, K) float -> (B, 2 H, 2 W, filters).
+    Call: (B, H, W, K) float -> (B, H, 4 W, filters).
     """
 
-    def __init__(self, filters, **kwargs):
-        fixed = {"kernel_size": 2, "strides": 2, "activation": "relu"}
-        super().__init__(filters, **{**kwargs, **fixed})
+    def __init__(self, filters, kernel_initializer="he_normal", **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        shape = (2, 2, self.filters, input_shape[-1])  # as Conv2DTranspose has it
+        self.kernel = self.add_weight(
+            name="kernel", shape=shape, initializer=self.kernel_initializer
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def call(self, inputs):
-        (height, width, depth), filters = inputs.shape[1:], self.filters
-        height, width = (height or tf.shape(inputs)[1], width or tf.shape(inputs)[2])
-        kernel = tf.reshape(self.kernel, [4 * filters, depth])  # rows, columns and filters of 2 x 2
+        _, height, width, depth = inputs.shape
+        kernel = tf.reshape(self.kernel, [4 * self.filters, depth])
         outputs = tf.matmul(tf.reshape(inputs, [-1, depth]), kernel, transpose_b=True)
         outputs = tf.nn.relu(_add_bias(outputs, tf.tile(self.bias, [4])))
-        outputs = tf.reshape(outputs, [-1, height, width, 2, 2 * filters])
-        outputs = tf.transpose(outputs, [0, 1, 3, 2, 4])
-        return tf.reshape(outputs, [-1, 2 * height, 2 * width, filters])
+        return tf.reshape(outputs, [-1, height, 4 * width, self.filters])
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        return (batch, height, 4 * width, self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+def interleave(cells):
+    """Puts the 2 x 2 cells that `Deconv` made of each one where they belong.
+
+    Args:
+        cells: (B, H, 4 W, K) Keras tensor.
+
+    Returns:
+        (B, 2 H, 2 W, K).
+    """
+    _, height, width, depth = cells.shape
+    width //= 4
+    x = keras.layers.Reshape((height, width, 2, 2 * depth), name="split")(cells)
+    x = keras.layers.Permute((1, 3, 2, 4), name="interleave")(x)
+    return keras.layers.Reshape((2 * height, 2 * width, depth), name="masks")(x)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from contracts import check_layer
 
 from keras_maskrcnn.layers import conv
-from keras_maskrcnn.layers.conv import ConvNorm, Deconv, merge_groups
+from keras_maskrcnn.layers.conv import ConvNorm, Deconv, interleave, merge_groups
 
 
 def randomize_norm(layer):
@@ -110,17 +110,18 @@ def test_a_dilated_kernel_has_zeros_between_its_taps():
     np.testing.assert_allclose(outputs, tf.nn.conv2d(images, wide, 1, "SAME"), atol=1e-5)
 
 
-def test_deconv_is_keras_transposed_convolution():
-    ours, keras_own = Deconv(6), keras.layers.Conv2DTranspose(6, 2, 2, activation="relu")
-    rois = tf.random.normal([5, 3, 4, 7])
-    upstream = tf.random.normal([5, 6, 8, 6])
+def test_deconv_and_interleave_are_a_transposed_convolution():
+    theirs, ours = keras.layers.Conv2DTranspose(6, 2, 2, activation="relu"), Deconv(6)
+    cells = keras.Input((3, 16, 6))
+    place = keras.Model(cells, interleave(cells))
+    rois, upstream = tf.random.normal([5, 3, 4, 7]), tf.random.normal([5, 6, 8, 6])
     found = []
-    for layer in (keras_own, ours):
+    for layer, finish in ((theirs, tf.identity), (ours, place)):
         layer.build(rois.shape)
-        layer.set_weights([*keras_own.get_weights()[:1], tf.range(6.0)])
+        layer.set_weights([theirs.get_weights()[0], tf.range(6.0)])
         with tf.GradientTape() as tape:
             tape.watch(rois)
-            outputs = layer(rois)
+            outputs = finish(layer(rois))
         sources = [rois, layer.kernel.value, layer.bias.value]
         found.append([outputs, *tape.gradient(outputs, sources, upstream)])
     for expected, value in zip(*found, strict=True):
