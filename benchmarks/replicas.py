@@ -1,6 +1,6 @@
 """Precision and replicas: the same training in float32 and bfloat16, on one device and on two.
 
-    python benchmarks/replicas.py run --output=DIR --seed=0 [--only=bfloat16]
+    python benchmarks/replicas.py run --output=DIR --seed=0 [--only=bfloat16] [--steps=900]
     python benchmarks/replicas.py report --output=DIR
 
 `run` trains the FPN of `ablations.py` on colored shapes for each combination, in a process of its
@@ -35,7 +35,7 @@ def run_name(policy, devices):
     return f"{policy} on {devices}"
 
 
-def run(output, seed, only):
+def run(output, seed, only, steps):
     """Starts a process for each combination that has no scores yet."""
     from shapes import make_shapes
 
@@ -46,10 +46,11 @@ def run(output, seed, only):
         if result_path(output, name, seed).exists() or (only and only not in name):
             continue
         command = [sys.executable, __file__, "one", f"--output={output}", f"--seed={seed}"]
-        subprocess.run([*command, f"--policy={policy}", f"--devices={devices}"], check=True)
+        command += [f"--policy={policy}", f"--devices={devices}", f"--steps={steps}"]
+        subprocess.run(command, check=True)
 
 
-def run_one(output, seed, policy, devices):
+def run_one(output, seed, policy, devices, steps):
     """Trains and scores one combination."""
     import keras
     import tensorflow as tf
@@ -74,11 +75,11 @@ def run_one(output, seed, policy, devices):
     with strategy.scope():
         config = mrcnn.MaskRCNNConfig(num_classes=train.num_classes, **FPN)
         model = mrcnn.MaskRCNN(config, dtype=policy)
-        model.compile(mrcnn.training.Recipe(STEPS, BATCH, **mrcnn.training.ADAMW).optimizer())
+        model.compile(mrcnn.training.Recipe(steps, BATCH, **mrcnn.training.ADAMW).optimizer())
     batches = mrcnn.data.batches(
         train, BATCH, training=True, min_side=SIZE, max_side=SIZE, seed=seed, repeat=True
     )
-    model.fit(batches, steps_per_epoch=STEPS, callbacks=[timer], shuffle=False, verbose=0)
+    model.fit(batches, steps_per_epoch=steps, callbacks=[timer], shuffle=False, verbose=0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # bytes; Linux counts KiB
     metrics = mrcnn.evaluate(model, val, batch_size=4, max_detections=50, verbose=0)
     metrics |= {"step_seconds": float(np.median(np.diff(ends))), "peak_bytes": peak}
@@ -106,14 +107,17 @@ if __name__ == "__main__":
     parser.add_argument("action", choices=["run", "one", "report"])
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--only", help="train combinations with this in their name")
     parser.add_argument("--policy", choices=POLICIES, default=POLICIES[0], help="of `one`")
     parser.add_argument("--devices", type=int, default=1, help="of `one`")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     if arguments.action == "run":
-        run(arguments.output, arguments.seed, arguments.only)
+        run(arguments.output, arguments.seed, arguments.only, arguments.steps)
     elif arguments.action == "one":
-        run_one(arguments.output, arguments.seed, arguments.policy, arguments.devices)
+        run_one(
+            arguments.output, arguments.seed, arguments.policy, arguments.devices, arguments.steps
+        )
     else:
         report(arguments.output)
