@@ -5,7 +5,7 @@
 The 3x3 convolutions of ResNeXt-50-32x4d and 101-32x8d on two images of 256 x 256, in milliseconds,
 the best of five: forward by TensorFlow's grouped kernel, and forward, and with the gradient, in
 blocks of so many channels. The narrowest blocks are the groups one by one; `layers/conv.py` takes
-16 where TensorFlow has no gradient of its own.
+16 where TensorFlow has no gradient of groups.
 """
 
 import time

@@ -10,10 +10,10 @@ XAVIER = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
 
 
 @functools.cache
-def _has_gradients_of_groups():
-    """Whether TensorFlow can train grouped convolutions here: on GPUs, and where oneDNN is on.
+def _has_every_gradient():
+    """Whether TensorFlow can train grouped and dilated convolutions here.
 
-    It is on by default on CPUs with AVX-512 VNNI, and elsewhere slower than what TensorFlow has.
+    It can on GPUs and with oneDNN, which is on by default on CPUs with AVX-512 VNNI alone.
     """
     if tf.config.list_physical_devices("GPU"):
         return True
@@ -27,6 +27,25 @@ def _has_gradients_of_groups():
         except tf.errors.InvalidArgumentError:
             return False
     return True
+
+
+def dilated(inputs, kernel, dilation):
+    """Convolves every `dilation`-th cell with every `dilation`-th one, as "SAME" does.
+
+    Args:
+        inputs: (B, H, W, K) float.
+        kernel: (h, w, K, N) float, h and w odd and equal.
+        dilation: int.
+
+    Returns:
+        (B, H, W, N).
+    """
+    reach = dilation * (kernel.shape[0] // 2)
+    rest = -tf.shape(inputs)[1:3] % dilation
+    pads = tf.stack([[reach, reach], reach + rest], axis=1)
+    apart = tf.space_to_batch(inputs, [dilation] * 2, pads)
+    apart = tf.nn.conv2d(apart, kernel, 1, "VALID")
+    return tf.batch_to_space(apart, [dilation] * 2, tf.stack([[0, 0], rest], axis=1))
 
 
 def merge_groups(kernel, groups, channels=16):
@@ -162,13 +181,18 @@ class ConvNorm(keras.layers.Layer):
         if self.strides > 1 and self.kernel_size > 1:
             pad, padding = [self.kernel_size // 2] * 2, "VALID"
             inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
-        blocks = [kernel]
-        if self.groups > 1 and not _has_gradients_of_groups():
-            blocks = tf.unstack(merge_groups(kernel, self.groups))
-        parts = [
-            tf.nn.conv2d(part, block, self.strides, padding, dilations=self.dilation)
-            for part, block in zip(tf.split(inputs, len(blocks), axis=-1), blocks, strict=True)
-        ]
+        groups, dilation = self.groups, self.dilation
+        blocks, convolve = (
+            [kernel],
+            functools.partial(
+                tf.nn.conv2d, strides=self.strides, padding=padding, dilations=dilation
+            ),
+        )
+        if (groups, dilation) != (1, 1) and not _has_every_gradient():
+            blocks = tf.unstack(merge_groups(kernel, groups)) if groups > 1 else blocks
+            convolve = functools.partial(dilated, dilation=dilation) if dilation > 1 else convolve
+        inputs = tf.split(inputs, len(blocks), axis=-1) if len(blocks) > 1 else [inputs]
+        parts = [convolve(part, block) for part, block in zip(inputs, blocks, strict=True)]
         return tf.concat(parts, axis=-1) if len(parts) > 1 else parts[0]
 
     def compute_output_shape(self, input_shape):

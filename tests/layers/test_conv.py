@@ -95,19 +95,42 @@ def test_merged_groups_are_the_groups(monkeypatch, groups, depth, blocks, stride
     images = tf.random.normal([2, 7, 8, depth * groups])
     outputs = []
     for native in (True, False):
-        monkeypatch.setattr(conv, "_has_gradients_of_groups", lambda native=native: native)
+        monkeypatch.setattr(conv, "_has_every_gradient", lambda native=native: native)
         outputs.append(layer(images))
     np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-4)
     assert len(merge_groups(layer.kernel, groups)) == blocks
 
 
-def test_a_dilated_kernel_has_zeros_between_its_taps():
-    layer = ConvNorm(4, 3, dilation=2)
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_dilated_kernel_has_zeros_between_its_taps(monkeypatch, native, groups):
+    monkeypatch.setattr(conv, "_has_every_gradient", lambda: native)
+    layer = ConvNorm(6, 3, dilation=2, groups=groups)
     images = tf.random.normal([1, 9, 10, 3])
     outputs = layer(images)
-    wide = np.zeros((5, 5, 3, 4), np.float32)
+    wide = np.zeros((5, 5, 3 // groups, 6), np.float32)
     wide[::2, ::2] = layer.kernel
     np.testing.assert_allclose(outputs, tf.nn.conv2d(images, wide, 1, "SAME"), atol=1e-5)
+
+
+def test_the_gradient_of_a_dilated_kernel_is_that_of_the_wide_one():
+    layer = ConvNorm(4, 3, dilation=2)
+    images, upstream = tf.random.normal([2, 9, 10, 3]), tf.random.normal([2, 9, 10, 4])
+    layer.build(images.shape)
+    wide = np.zeros((5, 5, 3, 4), np.float32)
+    wide[::2, ::2] = layer.kernel
+    wide, found = tf.constant(wide), []
+    for kernel, function in (
+        (layer.kernel.value, layer),
+        (wide, lambda x: tf.nn.conv2d(x, wide, 1, "SAME")),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch([images, kernel])
+            outputs = function(images)
+        found.append(tape.gradient(outputs, [images, kernel], upstream))
+    (images_gradient, kernel_gradient), (images_expected, wide_gradient) = found
+    np.testing.assert_allclose(images_gradient, images_expected, atol=1e-4)
+    np.testing.assert_allclose(kernel_gradient, wide_gradient[::2, ::2], atol=1e-4)
 
 
 def test_deconv_and_interleave_are_a_transposed_convolution():
