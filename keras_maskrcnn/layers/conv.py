@@ -181,19 +181,18 @@ class ConvNorm(keras.layers.Layer):
         if self.strides > 1 and self.kernel_size > 1:
             pad, padding = [self.kernel_size // 2] * 2, "VALID"
             inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
-        groups, dilation = self.groups, self.dilation
-        blocks, convolve = (
-            [kernel],
-            functools.partial(
-                tf.nn.conv2d, strides=self.strides, padding=padding, dilations=dilation
-            ),
-        )
-        if (groups, dilation) != (1, 1) and not _has_every_gradient():
-            blocks = tf.unstack(merge_groups(kernel, groups)) if groups > 1 else blocks
-            convolve = functools.partial(dilated, dilation=dilation) if dilation > 1 else convolve
-        inputs = tf.split(inputs, len(blocks), axis=-1) if len(blocks) > 1 else [inputs]
-        parts = [convolve(part, block) for part, block in zip(inputs, blocks, strict=True)]
-        return tf.concat(parts, axis=-1) if len(parts) > 1 else parts[0]
+        native = self.groups == self.dilation == 1 or _has_every_gradient()
+
+        def convolve(inputs, kernel):
+            if self.dilation > 1 and not native:
+                return dilated(inputs, kernel, self.dilation)
+            return tf.nn.conv2d(inputs, kernel, self.strides, padding, dilations=self.dilation)
+
+        if self.groups == 1 or native:
+            return convolve(inputs, kernel)
+        blocks = tf.unstack(merge_groups(kernel, self.groups))
+        parts = zip(tf.split(inputs, len(blocks), axis=-1), blocks, strict=True)
+        return tf.concat([convolve(part, block) for part, block in parts], axis=-1)
 
     def compute_output_shape(self, input_shape):
         sides = (None if side is None else -(-side // self.strides) for side in input_shape[1:3])
