@@ -5,6 +5,8 @@ import functools
 import keras
 import tensorflow as tf
 
+from keras_maskrcnn.ops.portable import is_portable
+
 HE_NORMAL = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 XAVIER = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
 
@@ -181,7 +183,8 @@ class ConvNorm(keras.layers.Layer):
         if self.strides > 1 and self.kernel_size > 1:
             pad, padding = [self.kernel_size // 2] * 2, "VALID"
             inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
-        native = self.groups == self.dilation == 1 or _has_every_gradient()
+        # Other runtimes have these operations, and no use for gradients.
+        native = self.groups == self.dilation == 1 or is_portable() or _has_every_gradient()
 
         def convolve(inputs, kernel):
             if self.dilation > 1 and not native:
