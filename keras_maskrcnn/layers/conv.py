@@ -15,7 +15,7 @@ XAVIER = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
 def _has_every_gradient():
     """Whether TensorFlow can train grouped and dilated convolutions here.
 
-    It can on GPUs and with oneDNN, which is on by default on CPUs with AVX-512 VNNI alone.
+    It can on GPUs and with oneDNN, which is off by default on CPUs without AVX-512 or AVX VNNI.
     """
     if tf.config.list_physical_devices("GPU"):
         return True
@@ -221,8 +221,8 @@ class Deconv(keras.layers.Layer):
     """The 2x2 deconvolution with stride 2, and ReLU (Figure 4), as one product of matrices.
 
     Each cell becomes 2 x 2 cells of its own. They stay side by side until `interleave`: what
-    follows cell by cell need not know, and moves fewer channels afterwards. The gradient of a
-    convolution, which Keras' Conv2DTranspose is, takes twice the time.
+    follows cell by cell need not know, and moves fewer channels afterwards. Keras' Conv2DTranspose,
+    the gradient of a convolution, takes longer.
 
     Args:
         filters: int. Channels of the output.
