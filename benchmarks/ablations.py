@@ -56,6 +56,7 @@ CONFIGS = {
     "C5 RoIWarp": dict(C5, roi_op="warp"),
     "FPN": FPN,
     "FPN softmax": dict(FPN, mask_loss="softmax"),
+    "FPN class-agnostic": dict(FPN, class_agnostic_masks=True),
     "FPN RoIPool": dict(FPN, **POOL),
     "FPN RoIWarp": dict(FPN, roi_op="warp"),
     "FPN 4 convs": dict(FPN, mask_head_convs=4),
@@ -107,6 +108,10 @@ TABLES = {
     "§4.1: class-agnostic masks (C4)": (
         ("segm/AP",),
         {"C4 class-agnostic": (29.7,), "C4": (30.3,)},
+    ),
+    "Class-agnostic masks on a pyramid (FPN; not in the paper)": (
+        ("segm/AP", "segm/AP50", "segm/AP75"),
+        {"FPN class-agnostic": None, "FPN": None},
     ),
     "3: does the mask help the box? (FPN; the paper's ResNet-101)": (
         ("bbox/AP",),
