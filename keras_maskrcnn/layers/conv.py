@@ -120,10 +120,12 @@ class ConvNorm(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer or HE_NORMAL.clone())
         self.norm = None
         if norm in ("frozen_batch", "batch"):
+            # Keras' synchronized statistics take a tenth of a step longer, also with one replica.
+            several = tf.distribute.get_strategy().num_replicas_in_sync > 1
             # PyTorch's momentum 0.1; Keras' default of 0.99 needs ten times more steps to settle.
             self.norm = keras.layers.BatchNormalization(
-                momentum=0.9, epsilon=epsilon, synchronized=norm == "batch", name="norm",
-                dtype=self.dtype_policy,
+                momentum=0.9, epsilon=epsilon, synchronized=several and norm == "batch",
+                name="norm", dtype=self.dtype_policy,
             )  # fmt: skip
         elif norm == "group":
             self.norm = keras.layers.GroupNormalization(
