@@ -34,24 +34,18 @@ def fixed_seed():
 
 @pytest.fixture(autouse=True)
 def free_models():
-    """Keras models refer to themselves: Python, to which they look small, would keep gigabytes."""
+    """Keras models refer to themselves: Python, to which they look small, would keep gigabytes.
+
+    And TensorFlow keeps the custom gradients that each graph registers, and by them the graphs: one
+    that trains is 150 MiB and 70,000 objects, which every collection would look at.
+    """
     began = time.monotonic()
     yield
-    if time.monotonic() - began > 2:  # building a model takes longer; collecting, up to a second
+    if time.monotonic() - began > 2:  # what is worth a collection, up to a second, takes longer
+        registered = ops.gradient_registry._registry
+        for name in [name for name in registered if name.startswith("CustomGradient-")]:
+            del registered[name]
         gc.collect()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def free_graphs():
-    """TensorFlow notes each graph's custom gradients for good, and with them the graphs.
-
-    A graph that trains is 150 MiB and 70,000 objects, which every collection would look at.
-    """
-    yield
-    notes = ops.gradient_registry._registry
-    for name in [name for name in notes if name.startswith("CustomGradient-")]:
-        del notes[name]
-    gc.collect()
 
 
 @pytest.fixture(scope="session")
