@@ -53,7 +53,7 @@ SAMPLED = dict(rpn_loss_divisor="sampled", roi_loss_divisor="sampled")
     [
         pytest.param(SAMPLED, marks=pytest.mark.slow, id="fpn frozen"),
         pytest.param(EVERY_ROI, id="fpn synchronized"),
-        pytest.param(dict(C4, **SAMPLED), id="c4 frozen"),
+        pytest.param(dict(C4, **SAMPLED), marks=pytest.mark.slow, id="c4 frozen"),
         pytest.param(dict(C4, **EVERY_ROI), marks=pytest.mark.slow, id="c4 synchronized"),
     ],
 )

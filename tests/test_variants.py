@@ -96,8 +96,8 @@ def check(config, batch, folder):
 
 # The grid has most of these too, test_parity.py detectron2's C4, and test_model.py Faster R-CNN.
 SLOW = (
-    *("C4 as detectron2", "C5", "RoIWarp", "RoIAlign with max", "MLP", "softmax"),
-    *("class-agnostic", "Faster R-CNN"),
+    *("FPN", "C4 as detectron2", "C5", "RoIPool", "RoIWarp", "RoIAlign with max", "MLP"),
+    *("softmax", "class-agnostic", "Faster R-CNN"),
 )
 
 
