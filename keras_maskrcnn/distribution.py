@@ -4,6 +4,7 @@ A batch is that of all replicas together: what is averaged over it, drawn for it
 same however many replicas share it. With one replica all of this costs nothing.
 """
 
+import functools
 import json
 
 import tensorflow as tf
@@ -24,8 +25,8 @@ def make_strategy(name, devices=None):
         tf.distribute.Strategy.
 
     Raises:
-        ValueError: if there is no such strategy, `devices` do not belong to it, or TF_CONFIG and
-            the strategy contradict each other.
+        ValueError: if there is no such strategy or device, `devices` do not belong to it, or
+            TF_CONFIG and the strategy contradict each other.
     """
     if name not in STRATEGIES:
         raise ValueError(f"strategies are {', '.join(STRATEGIES)}. Received: strategy={name!r}.")
@@ -40,6 +41,10 @@ def make_strategy(name, devices=None):
     if name == "multi_worker":
         return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "mirrored":
+        known = [d.name.removeprefix("/device:") for d in tf.config.list_logical_devices()]
+        for device in devices or ():
+            if device not in known:  # TensorFlow would put it elsewhere, and say nothing
+                raise ValueError(f"devices are {', '.join(known)}. Received: {device!r}.")
         return tf.distribute.MirroredStrategy(devices or None)
     return tf.distribute.get_strategy()
 
@@ -78,6 +83,30 @@ def mean_over_replicas(value):
     return value if context is None else context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
 
 
+def moments(x, axes):
+    """Computes mean and variance of the values in all replicas.
+
+    Shares may differ in size. The parts' variances are put together with the squared distances of
+    their means from the whole's (Chan, Golub, LeVeque, 1979): no large numbers cancel.
+
+    Args:
+        x: float32 tensor.
+        axes: list of int.
+
+    Returns:
+        mean, variance: float32, without these axes.
+    """
+    mean, variance = tf.nn.moments(x, axes)
+    context = _shared()
+    if context is None:
+        return mean, variance
+    sum_up = functools.partial(context.all_reduce, tf.distribute.ReduceOp.SUM)
+    count = tf.cast(tf.size(x) // tf.size(mean), tf.float32)
+    share = count / sum_up(count)
+    whole = sum_up(share * mean)
+    return whole, sum_up(share * (variance + tf.square(mean - whole)))
+
+
 def part_of_batch(strategy, replica):
     """Which part of a batch a replica gets.
 
@@ -107,13 +136,33 @@ def first_image(count):
     return tf.reduce_sum(tf.boolean_mask(counts, before))
 
 
-def not_empty(images):
-    """Returns `images`, once it is clear that this replica has one: convolutions fail on none."""
+def not_empty(inputs, gt, training):
+    """Makes sure that this replica has an image, for convolutions fail on none.
+
+    In evaluation, where the last batch may be short, a replica without one gets one of zeros, of
+    size 0 x 0, which no loss counts. In training it would count in batch norm, and is an error.
+
+    Args:
+        inputs, gt: dicts of tensors with a common first axis.
+        training: bool.
+
+    Returns:
+        inputs, gt.
+    """
     if _shared() is None:
-        return images
-    message = "each replica needs an image of every batch, also of the last one, which may be short"
-    with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(images)[0], message)]):
-        return tf.identity(images)
+        return inputs, gt
+    count = tf.shape(inputs["images"])[0]
+    if training:
+        message = "each replica needs an image of every batch that is trained on"
+        with tf.control_dependencies([tf.debugging.assert_positive(count, message)]):
+            return {**inputs, "images": tf.identity(inputs["images"])}, gt
+
+    def fill(value):
+        shape = tf.concat([[tf.maximum(1 - count, 0)], tf.shape(value)[1:]], axis=0)
+        filled = tf.concat([value, tf.zeros(shape, value.dtype)], axis=0)
+        return tf.ensure_shape(filled, [None, *value.shape[1:]])
+
+    return tf.nest.map_structure(fill, (inputs, gt))
 
 
 def sum_gradients(gradients, optimizer):

@@ -124,12 +124,14 @@ def propose(model, dataset, path, *, batch_size=1, overwrite=False, verbose=1):
 
     Raises:
         FileExistsError: if the folder holds proposals that may not be removed.
-        ValueError: if the model detects, instead of proposing.
+        ValueError: if the model detects, instead of proposing, or there are several workers.
     """
     if model.config.task != "proposals":
         raise ValueError(
             f"the model must have task='proposals'. Received: task={model.config.task!r}."
         )
+    if distribution.worker(model.distribute_strategy)[1] > 1:
+        raise ValueError("proposals are written by one process. Received: several workers.")
     with data.ProposalWriter(path, dataset.image_ids, overwrite=overwrite) as writer:
         for image_id, boxes, scores in _proposed(model, dataset, batch_size, verbose):
             writer.add(image_id, boxes, scores)
@@ -176,7 +178,7 @@ def _predict(model, dataset, batch_size, proposals, verbose):
     for batch in batches:
         count = len(batch["images"])
         if replicas > 1:
-            batch = _distribute(strategy, batch)
+            batch = _distribute(strategy, batch, config.padding_multiple)
         outputs = model.predict_function([batch])
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
         for row in range(count):
@@ -190,7 +192,7 @@ def _predict(model, dataset, batch_size, proposals, verbose):
         )
 
 
-def _distribute(strategy, batch):
+def _distribute(strategy, batch, padding_multiple):
     """Splits a batch over the replicas in order; repeats its last image to fill the last ones.
 
     `experimental_distribute_dataset` would hand empty batches to some replicas at the end of the
@@ -200,12 +202,15 @@ def _distribute(strategy, batch):
     replicas, count = strategy.num_replicas_in_sync, len(batch["images"])
     share = -(-count // replicas)
     indices = np.minimum(np.arange(replicas * share), count - 1).reshape(replicas, share)
-    return strategy.experimental_distribute_values_from_function(
-        lambda context: {
-            name: tf.gather(value, indices[part(context.replica_id_in_sync_group)])
-            for name, value in batch.items()
-        }
-    )
+
+    def values(context):
+        rows = indices[part(context.replica_id_in_sync_group)]
+        own = {name: tf.gather(value, rows) for name, value in batch.items()}
+        # Without the padding that only other replicas' images need, and that biases would fill.
+        height, width = -(-np.max(own["sizes"], axis=0) // padding_multiple) * padding_multiple
+        return {**own, "images": own["images"][:, :height, :width]}
+
+    return strategy.experimental_distribute_values_from_function(values)
 
 
 def evaluate_results(

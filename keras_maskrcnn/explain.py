@@ -379,14 +379,16 @@ def _follow(stages, example, i, config, scale, class_names):
         "negative": config.rpn_negative_iou, "width": (box[2] - box[0]) * scale[1],
         "height": (box[3] - box[1]) * scale[0], **row,
     }  # fmt: skip
-    if cause == "low score":
-        anything = box_ops.iou(stage.boxes, example["boxes"]).numpy()
+    if cause in ("moved away", "low score"):
+        # Boxes are of a class: of one that the head does not see it does not move any either.
+        scored = stages[last + 2] if cause == "moved away" else stage
+        anything = box_ops.iou(scored.boxes, example["boxes"]).numpy()
         # Of another class, for those of its own are lost; and nearer to it than to other objects.
         taken = (anything[:, i] >= MIN_IOU) & (anything[:, i] == anything.max(axis=1))
         if taken.any():
-            other, best = _best(stage, anything[:, i], taken)
+            other, best = _best(scored, anything[:, i], taken)
             cause, limit = "wrong class", None
-            about["other"] = class_names[stage.labels[best] - 1]
+            about["other"] = class_names[scored.labels[best] - 1]
             about["other_score"] = other["score"]
     elif limit == "nms_iou":
         rivals = _overlaps(stage, row["best_box"], label)

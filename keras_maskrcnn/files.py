@@ -1,6 +1,7 @@
 """Files that are replaced as a whole: a kill at any moment leaves the old one or the new one."""
 
 import contextlib
+import hashlib
 import json
 import os
 
@@ -38,6 +39,14 @@ def write_json(path, content, indent=None):
     """
     with replacing(path) as new, open(new, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=indent)
+
+
+def checksum(path):
+    """Returns a file's SHA-256, hexadecimal; None if `path` is None or empty."""
+    if not path:
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path):

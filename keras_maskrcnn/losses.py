@@ -33,8 +33,8 @@ def objectness_loss(logits, labels, divisor="slots"):
 
     Args:
         logits: (B, N) float.
-        labels: (B, N) int32. 1 object, 0 background, -1 no loss.
-        divisor: "slots", B * N; or "sampled", the number of labels that are not -1.
+        labels: (B, N) int32. 1 object, 0 background, -1 no loss, -2 not even a slot.
+        divisor: "slots", B * N; or "sampled", the number of labels that are not negative.
 
     Returns:
         () float32: the sum divided by `divisor`.

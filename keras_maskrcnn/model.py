@@ -179,7 +179,7 @@ class MaskRCNN(keras.Model):
         Returns:
             dict of `LOSSES` to () float32, those that the model has. `SHARES` go into `metrics`.
         """
-        inputs = {**inputs, "images": distribution.not_empty(inputs["images"])}
+        inputs, gt = distribution.not_empty(inputs, gt, training)
         gt, terms = _without_empty_slots(gt), {}
         gt = {**gt, "boxes": tf.subtract(gt["boxes"], self.far_corner)}
         features = self._features(inputs, training)
@@ -189,7 +189,7 @@ class MaskRCNN(keras.Model):
             terms, proposals = self._rpn_losses(features, inputs["sizes"], gt, training)
         self._count("proposal_recall", targets.recalled(proposals, gt["boxes"]), gt["labels"] > 0)
         if self.config.task != "proposals":
-            terms |= self._roi_losses(features, proposals, gt, training)
+            terms |= self._roi_losses(features, proposals, inputs["sizes"], gt, training)
         return terms
 
     def _given_proposals(self, inputs):
@@ -213,6 +213,7 @@ class MaskRCNN(keras.Model):
         max_positives = max(1, int(config.rpn_batch * config.rpn_positive_fraction))
         noise = self._noise(tf.shape(labels), stream=0)
         chosen, labels = targets.sample(labels, noise, config.rpn_batch, max_positives)
+        labels = _without_filling(labels, sizes)
         matched = tf.gather(matched, chosen, batch_dims=1)
         anchor_targets = box_ops.encode(
             tf.gather(gt_boxes, matched, batch_dims=1), tf.gather(anchors, chosen)
@@ -228,7 +229,7 @@ class MaskRCNN(keras.Model):
         # CropAndResize would fail before anybody could say that the losses are not finite.
         return terms, tf.where(tf.math.is_finite(proposals), proposals, 0.0)
 
-    def _roi_losses(self, features, proposals, gt, training):
+    def _roi_losses(self, features, proposals, sizes, gt, training):
         """The heads' terms, on RoIs that are sampled from the proposals and the truth."""
         config, gt_boxes = self.config, gt["boxes"]
         batch, slots = tf.unstack(tf.shape(gt_boxes)[:2])
@@ -238,6 +239,7 @@ class MaskRCNN(keras.Model):
             count=config.roi_batch, positive_fraction=config.roi_positive_fraction,
             positive_iou=config.roi_positive_iou,
         )  # fmt: skip
+        labels = _without_filling(labels, sizes)
         self._count("foreground_share", labels > 0, labels >= 0)
         class_logits, deltas, shared = self._box_branch(features, rois, training)
         box_targets = box_ops.encode(
@@ -257,6 +259,8 @@ class MaskRCNN(keras.Model):
         # convolutions of each are the largest part of a step.
         count = tf.reduce_max(tf.reduce_sum(tf.cast(labels > 0, tf.int32), axis=1))
         count = tf.maximum(count, 1)
+        if config.head_norm == "batch":  # whose statistics see empty slots too, the same everywhere
+            count = tf.reduce_max(distribution.concat_over_replicas(count[None]))
         rois, labels, matched = rois[:, :count], labels[:, :count], matched[:, :count]
         if self.res5 is None:
             mask_logits = self._mask_branch(features, rois, training)
@@ -412,6 +416,11 @@ class MaskRCNN(keras.Model):
         force = force or (self.sentinel, self.throughput) != (self._sentinel, self._throughput)
         self._sentinel, self._throughput = self.sentinel, self.throughput
         self.sentinel = self.throughput = None
+        if self._sentinel is not None and self.steps_per_execution > 1:
+            raise ValueError(
+                "a Sentinel looks at every step. "
+                f"Received: steps_per_execution={self.steps_per_execution}."
+            )
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas > 1 and optimizer.gradient_accumulation_steps:
@@ -439,7 +448,7 @@ class MaskRCNN(keras.Model):
             self._throughput.note_arrival(inputs["sizes"])
         sentinel = self._sentinel
         if sentinel is not None:
-            gt, gt_is_finite, statistics = sentinel.before_step(gt)
+            inputs, gt, boxes_are_finite, before = sentinel.before_step(inputs, gt)
         with tf.GradientTape() as tape:
             terms = self.compute_losses(inputs, gt, training=True)
             total = tf.add_n(list(terms.values()))
@@ -457,7 +466,7 @@ class MaskRCNN(keras.Model):
                     zip(gradients, self.trainable_variables, strict=True)
                 )
             return self._track(total, terms)
-        finite = sentinel.step_if_finite(inputs, gt_is_finite, terms, gradients, statistics)
+        finite = sentinel.step_if_finite(inputs, boxes_are_finite, terms, gradients, before)
         return self._track(total, terms, finite)
 
     def test_step(self, data):
@@ -559,8 +568,15 @@ def _without_empty_slots(gt):
     return {name: value[:, :count] for name, value in gt.items()}
 
 
+def _without_filling(labels, sizes):
+    """Gives -2, which no loss counts, to the slots of images that `distribution.not_empty` made."""
+    return tf.where(sizes[:, :1] > 0, labels, -2)
+
+
 def _unpack(data):
-    inputs, gt, _ = keras.utils.unpack_x_y_sample_weight(data)
+    inputs, gt, weights = keras.utils.unpack_x_y_sample_weight(data)
+    if weights is not None:
+        raise ValueError("images are not weighted. Received: sample_weight.")
     if gt is None:
         raise ValueError(
             "training needs batches of (inputs, targets), as data.batches makes them. "

@@ -40,7 +40,7 @@ def sample(labels, noise, count, max_positives):
         max_positives: int in 1..count.
 
     Returns:
-        indices: (B, count) int32 in [0, N).
+        indices: (B, count) int32 in [0, N); 0 in empty slots.
         labels: (B, count) int32. 1, 0, or -1 where there were not enough to fill the slot.
     """
     size = tf.shape(labels)[1]
@@ -51,6 +51,9 @@ def sample(labels, noise, count, max_positives):
     missing = [[0, 0], [0, count - tf.shape(keys)[1]]]
     keys, indices = tf.pad(keys, missing), tf.pad(indices, missing)
     keys, indices = tf.ensure_shape(keys, [None, count]), tf.ensure_shape(indices, [None, count])
+    # Batch norm in the heads sees what is in empty slots: never a box that is padding itself, of
+    # which a batch has as many as its fullest image has objects.
+    indices = tf.where(keys > 0, indices, 0)
     return indices, tf.where(keys >= 2.0, 1, tf.where(keys >= 1.0, 0, -1))
 
 

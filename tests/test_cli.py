@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import runpy
+import shutil
 import signal
 
 import numpy as np
@@ -69,14 +70,23 @@ def test_steps_end_training_in_the_middle_of_an_epoch(folder, tmp_path):
     assert [epoch["step"] for epoch in history] == [3, 4]
 
 
-def test_train_with_adamw_and_augmentations(folder, tmp_path):
+def test_train_with_adamw_and_augmentations_from_weights(trained, folder, tmp_path, caplog):
     import keras
 
+    # What a kill during the first backup leaves.
+    half = tmp_path / "run" / "backup" / "new.step_00000000.npz"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
     flags = [*data_flags(folder, "train"), *TINY, f"--output={tmp_path / 'run'}", "--steps=1"]
-    flags += [f"--augment={','.join(cli.train.AUGMENTATIONS)}", "--cache"]
+    flags += [f"--augment={','.join(cli.train.AUGMENTATIONS)}", "--cache", "--resume"]
+    flags += [f"--weights={trained / 'model.keras'}", "--learning_rate=0"]
     assert cli.run(["train", *flags, "--optimizer=adamw"]) == 0
+    assert "holds no backup: a new run begins" in caplog.text
     model = keras.models.load_model(tmp_path / "run" / "model.keras")
     assert isinstance(model.optimizer, keras.optimizers.AdamW)
+    before = keras.models.load_model(trained / "model.keras").trainable_variables
+    for a, b in zip(before, model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_train_on_two_replicas_in_float16(folder, tmp_path, monkeypatch, two_devices, capsys):
@@ -118,8 +128,8 @@ def test_a_run_that_is_stopped_and_goes_on_is_as_one_that_was_not(
     monkeypatch.undo()
     assert not (output / "model.keras").exists()
     assert cli.run(["train", *flags]) == 1  # an earlier run is not overwritten
-    assert cli.run(["train", *flags, "--resume", "--seed=1"]) == 1
-    assert "seed=0, and only the same run can go on from it. Received: seed=1" in (
+    assert cli.run(["train", *flags, "--resume", "--epochs=3"]) == 1
+    assert "steps=6, and only the same run can go on from it. Received: steps=9" in (
         capsys.readouterr().err
     )
     assert cli.run(["train", *flags, "--resume"]) == 0
@@ -289,6 +299,23 @@ def test_explain_writes_a_picture_per_image_and_what_was_lost(trained, folder, t
     printed = capsys.readouterr().out
     assert f"0 of {objects} objects in 3 images found; lost:" in printed
     assert cli.run(["explain", *flags, f"--output={output}"]) == 1  # is not empty
+    flags.append("--overwrite")
+    assert cli.run(["explain", *flags, f"--output={folder / 'val'}"]) == 1
+    assert "pictures would replace images" in capsys.readouterr().err
+
+
+def test_explain_counts_what_cannot_be_read(trained, folder, tmp_path, capsys):
+    shutil.copytree(folder / "val", tmp_path / "val")
+    path = tmp_path / "val" / "000002.png"
+    path.write_bytes(path.read_bytes()[:-200])
+    annotations = folder / "annotations" / "val.json"
+    flags = [f"--model={trained / 'model.keras'}", f"--images={tmp_path / 'val'}"]
+    flags += [f"--annotations={annotations}", f"--output={tmp_path / 'why'}"]
+    assert cli.run(["explain", *flags]) == 0
+    assert "1 images could not be read: 000002.png." in capsys.readouterr().out
+    written = json.loads((tmp_path / "why" / "explain.json").read_text())
+    assert (written["images"], written["unreadable"]) == (2, ["000002.png"])
+    assert cli.run(["explain", *flags, "--overwrite", "--image=000002.png"]) == 1
 
 
 def test_explain_tells_of_one_image(trained, folder, tmp_path, capsys):
@@ -404,7 +431,10 @@ def bad_inputs(folder, tmp_path):
         "config": ([*train, images, annotations, "--norm=layer"], ["norm", "frozen_batch"]),
         "batch": ([*train, images, annotations, "--batch_size=7"], ["batch_size=7", "6"]),
         "weights": ([*train, images, annotations, "--weights=w.h5"], ["w.h5"]),
-        "resume": ([*train, images, annotations, "--resume"], ["no backup"]),
+        "taken": (
+            [*train, images, annotations, "--resume", f"--output={tmp_path}"],
+            ["holds model.keras of an earlier run; pass another --output"],
+        ),
         "augment": ([*train, images, annotations, "--augment=blur"], ["color", "augment='blur'"]),
         "no model": (["export", "--model=no.keras", "--output=x"], ["no.keras"]),
         "bad model": (["export", model, "--output=x"], ["model.keras"]),
@@ -420,7 +450,7 @@ def bad_inputs(folder, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["json", "no json", "no images", "preset", "config", "batch", "weights", "resume", "augment",
+    ["json", "no json", "no images", "preset", "config", "batch", "weights", "taken", "augment",
      "no model", "bad model", "bad size", "no image size", "another format's", "no input"],
 )  # fmt: skip
 def test_bad_input_is_named_in_one_line_with_status_1(name, folder, tmp_path, capsys):

@@ -480,6 +480,12 @@ def test_propose_refuses_a_detector(dataset, tmp_path):
     assert not (tmp_path / "p").exists()
 
 
+def test_propose_refuses_several_workers(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation.distribution, "worker", lambda strategy: (1, 2))
+    with pytest.raises(ValueError, match="by one process. Received: several workers"):
+        evaluation.propose(Proposer(truth_as_proposals(dataset)), dataset, tmp_path / "p")
+
+
 def test_evaluate_hands_proposals_to_the_model(dataset):
     class Echo(Oracle):  # its boxes are the proposals
         def __init__(self, dataset):

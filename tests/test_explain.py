@@ -55,7 +55,10 @@ def scripted(tiny_model, tiny_config, monkeypatch):
     """Function from what RPN and box head say to a model."""
 
     def make(anchors, scores=(SURE,), rpn_shift=0.0, head_shift=0.0, **overrides):
-        """The first anchor has the highest objectness; a shift is one of x, in sides of a box."""
+        """The first anchor has the highest objectness; a shift is one of x, in sides of a box.
+
+        That of the head may be one for each class.
+        """
         config = dataclasses.replace(tiny_config, task="boxes", **overrides)
         anchors = tf.constant(anchors)
         logits = tf.range(len(anchors), 0, -1.0)[None]
@@ -68,8 +71,9 @@ def scripted(tiny_model, tiny_config, monkeypatch):
         def box_branch(features, rois, training):
             anchor = tf.argmax(box_ops.iou(rois[0], anchors), axis=1)
             class_logits = tf.gather(np.log(scores).astype(np.float32), anchor)[None]
-            shift = tf.constant([head_shift * config.box_delta_weights[0], 0.0, 0.0, 0.0])
-            return class_logits, tf.zeros([1, rois.shape[1], 3, 4]) + shift, None
+            deltas = np.zeros((1, rois.shape[1], 3, 4), np.float32)
+            deltas[..., 0] = np.multiply(head_shift, config.box_delta_weights[0])
+            return class_logits, tf.constant(deltas), None
 
         for name, value in {
             "config": config, "_propose": propose, "_box_branch": box_branch
@@ -136,6 +140,14 @@ def test_wrong_class(scripted, tmp_path, one_class):
     row = explain_cat(model, tmp_path)
     assert (row["cause"], row["limit"]) == ("wrong class", None)
     assert row["why"] == "it is taken for dog with score 0.850, and scores 0.040 as cat"
+
+
+def test_wrong_class_whose_own_box_is_elsewhere(scripted, tmp_path):
+    """The head trains a class's deltas on what it takes for that class."""
+    model = scripted([OBJECT], [[0.04, 0.05, 0.9, 0.01]], head_shift=(0.5, 0.0, 0.0))
+    row = explain_cat(model, tmp_path)
+    assert (row["cause"], row["limit"], row["iou"]) == ("wrong class", None, pytest.approx(1 / 3))
+    assert row["why"] == "it is taken for dog with score 0.900, and scores 0.050 as cat"
 
 
 def test_a_neighbor_of_another_class_is_no_wrong_class(scripted, tmp_path):

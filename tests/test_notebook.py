@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
+import parity
 import pytest
 import tensorflow as tf
 
@@ -20,6 +22,7 @@ SMALL = {
     "PRESET": "mask_rcnn_resnet18_fpn_small", "WEIGHTS": None, "IMAGE_SIZE": 64, "STEPS": 2,
     "EPOCHS": 1,
 }  # fmt: skip
+WIDTHS = ("backbone_width", "fpn_channels", "box_head_units", "mask_head_channels")
 
 
 def tags(cell):
@@ -70,20 +73,30 @@ def test_notebook_runs_without_its_downloads(folder, tmp_path):
         content = json.loads((folder / "annotations" / f"{part}.json").read_text())
         path = tmp_path / "balloon" / part / "via_region_data.json"
         path.write_text(json.dumps(via(content)))
+    # Torchvision's layout, narrow: the golden files' network.
+    np.savez(tmp_path / "coco.npz", **parity.peer_weights("fpn_torchvision"))
+    numbers = {
+        **SMALL, "PRESET": "mask_rcnn_resnet50_fpn_torchvision", "WEIGHTS": "coco.npz",
+        "CONFIG": {name: parity.TINY[name] for name in WIDTHS},
+    }  # fmt: skip
     program = ["pictures = []", "display = pictures.append  # Jupyter's"]
     for cell in CODE:
         if tags(cell) & {"download", "colab"}:
             continue
         program.append("".join(cell["source"]))
         if tags(cell) == {"parameters"}:
-            program += [f"{name} = {value!r}" for name, value in SMALL.items()]
+            program += [f"{name} = {value!r}" for name, value in numbers.items()]
     # The training images, both validation images, the explanation.
     program.append("assert len(pictures) == 4, pictures")
     (tmp_path / "cells.py").write_text("\n".join(program))
     printed = run(["cells.py"], tmp_path)
     assert "4 images and" in printed and "val_segm/AP50" in printed
-    assert "objects found." in printed
+    assert "objects found." in printed and "predictors, as asked" in printed
     assert_finetuned(tmp_path / "finetuned")
+    model = keras.models.load_model(tmp_path / "finetuned" / "model.keras")
+    expected = parity.peer_weights("fpn_torchvision")["backbone.body.conv1.weight"]
+    kernel = model.backbone.get_layer("stem").kernel  # frozen: still the file's
+    np.testing.assert_array_equal(kernel, expected.transpose(2, 3, 1, 0))
 
 
 def via(content):

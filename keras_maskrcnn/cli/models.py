@@ -81,7 +81,7 @@ def predict(options):
     from keras_maskrcnn.ops import rle
 
     paths = _image_paths(options.input)
-    _refuse_filled(options)
+    _refuse_filled(options, os.path.dirname(paths[0]))
     model = with_overrides(load_model(options.model), config_overrides(options))
     names, ids = model.config.names(), model.config.ids()
     os.makedirs(options.output, exist_ok=True)
@@ -120,7 +120,12 @@ def _image_paths(path):
     return [os.path.join(path, name) for name in chosen]
 
 
-def _refuse_filled(options):
+def _refuse_filled(options, images):
+    """Raises if pictures in the output folder might replace files: of the images, always."""
+    if os.path.realpath(options.output) == os.path.realpath(images):
+        raise FileExistsError(
+            f"pictures would replace images. Received: output={options.output!r}."
+        )  # fmt: skip
     if os.path.isdir(options.output) and os.listdir(options.output) and not options.overwrite:
         raise FileExistsError(
             f"the output folder is not empty; pass --overwrite or another. "
@@ -144,7 +149,7 @@ def explain(options):
     from keras_maskrcnn.explain import explain as explain_image
     from keras_maskrcnn.explain import summary
 
-    _refuse_filled(options)
+    _refuse_filled(options, options.images)
     overrides = config_overrides(options, leave_out=("proposals",))
     model = with_overrides(load_model(options.model), overrides)
     dataset = data.coco_json(
@@ -158,18 +163,28 @@ def explain(options):
             )
         indices = [dataset.file_names.index(options.image)]
     os.makedirs(options.output, exist_ok=True)
-    pictures, rows = _picture_names(dataset.file_names), []
+    pictures, rows, unreadable = _picture_names(dataset.file_names), [], []
     for index in progress(indices, options):
-        found = explain_image(model, dataset, index, proposals=proposals)
+        try:
+            found = explain_image(model, dataset, index, proposals=proposals)
+        except data.DataError as error:
+            if len(indices) == 1:
+                raise
+            logging.warning("left out: %s", error)
+            unreadable.append(dataset.file_names[index])
+            continue
         visualize.save_png(os.path.join(options.output, pictures[index]), found.picture())
         rows.append({**found.as_dict(), "picture": pictures[index]})
     counts = summary(rows)
-    write_json(os.path.join(options.output, "explain.json"), {**counts, "explained": rows}, 1)
+    content = {**counts, "unreadable": unreadable, "explained": rows}
+    write_json(os.path.join(options.output, "explain.json"), content, 1)
     if not options.quiet:
         if options.image is not None:
             print(found)
         print(f"{counts['found']} of {counts['objects']} objects in {counts['images']} images "
               "found; lost:" + ("" if counts["lost"] else " none."))  # fmt: skip
+        if unreadable:
+            print(f"{len(unreadable)} images could not be read: {', '.join(unreadable)}.")
         for cause, count in counts["lost"].items():
             print(f"  {count:6} {cause}")
         print(f"Pictures and explain.json are in {options.output}; docs/explain.md says more.")

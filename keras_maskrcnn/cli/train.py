@@ -3,6 +3,8 @@
 import functools
 import os
 
+from absl import logging
+
 from keras_maskrcnn.cli.config_flags import (
     DATA_FIELDS,
     Definer,
@@ -13,6 +15,7 @@ from keras_maskrcnn.cli.config_flags import (
 from keras_maskrcnn.cli.files import listdir, load_model, read_proposals, require_file, verbosity
 from keras_maskrcnn.config import PRESETS, preset_config
 from keras_maskrcnn.distribution import STRATEGIES
+from keras_maskrcnn.files import checksum
 
 # What decides which epoch's weights best.keras has.
 _MONITORED = {
@@ -37,7 +40,7 @@ def train(options):
     writes = distribution.is_chief()
     options.quiet = options.quiet or not writes
     output, verbose = options.output, verbosity(options)
-    _check_output(output, options.resume)
+    goes_on = _check_output(output, options.resume)
     keras.utils.set_random_seed(options.seed)
     dataset = data.coco_json(options.images, options.annotations)
     overrides = config_overrides(options, leave_out=("proposals",))
@@ -81,7 +84,7 @@ def train(options):
     )  # fmt: skip
     with strategy.scope():
         model = MaskRCNN(config, dtype=options.dtype_policy)
-        if not options.resume:
+        if not goes_on:
             _start_from_weights(model, options)
         training.freeze(model, options.freeze or ())
         model.compile(optimizer=recipe.optimizer())
@@ -107,19 +110,15 @@ def train(options):
         callbacks += [validation, best]
         if config.task != "proposals" and config.proposals == "joint":
             callbacks.append(training.Pictures(logs, val, every=options.eval_every, write=writes))
+    sentinel = training.Sentinel(options.on_nonfinite, dataset)
     backup = training.Backup(
-        os.path.join(output, "backup"), options.save_every, resume=options.resume, keep=[best],
-        write=writes,
-        run={
-            "images": len(dataset), "instances": int(sum(dataset.num_instances)),
-            "batch_size": options.batch_size, "seed": options.seed, "augment": options.augment,
-            "freeze": options.freeze,
-        },
+        os.path.join(output, "backup"), options.save_every, resume=goes_on, keep=[best, sentinel],
+        write=writes, run=_identity(options, steps),
     )  # fmt: skip
     callbacks += [
-        training.Sentinel(options.on_nonfinite, dataset),
+        sentinel,
         keras.callbacks.TensorBoard(logs, write_graph=False),
-        training.HistoryFile(os.path.join(output, "history.json"), resume=options.resume),
+        training.HistoryFile(os.path.join(output, "history.json"), resume=goes_on),
         training.StopAfter(steps),
         *([training.EpochLine()] if verbose == 2 else []),
         backup,
@@ -205,14 +204,35 @@ def _start_from_weights(model, options):
 
 
 def _check_output(output, resume):
-    taken = [name for name in ("model.keras", "backup") if name in listdir(output)]
-    if taken and not resume:
+    """Whether to go on from a backup; FileExistsError if there is a run that would be lost."""
+    from keras_maskrcnn.training.backup import backup_paths
+
+    backups = backup_paths(os.path.join(output, "backup"))
+    taken = [name for name in ("model.keras", "best.keras") if name in listdir(output)]
+    taken += ["backup"] if backups else []
+    if taken and not (resume and backups):
         raise FileExistsError(
-            f"{output} holds {' and '.join(taken)} of an earlier run; pass --resume to go on from "
-            "its backup, or another --output."
+            f"{output} holds {' and '.join(taken)} of an earlier run; pass "
+            + ("--resume to go on from its backup, or " if backups else "")
+            + "another --output."
         )
-    if resume and "backup" not in taken:
-        raise FileNotFoundError(f"{output} holds no backup to resume from.")
+    if resume and not backups:
+        logging.warning("%s holds no backup: a new run begins.", output)
+    return bool(backups)
+
+
+def _identity(options, steps):
+    """What must be the same in a run that goes on, beside the config and the optimizer."""
+    return {
+        "steps": steps,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+        "augment": ",".join(options.augment or ()),
+        "freeze": ",".join(options.freeze or ()),
+        "max_detections": options.max_detections,
+        "annotations": checksum(options.annotations),
+        "val_annotations": checksum(options.val_annotations),
+    }
 
 
 def train_flags(values):
@@ -261,5 +281,5 @@ def train_flags(values):
     define.integer("max_detections", 100, "detections an image that a validation counts")
     define.integer("seed", 0, "of weights, order, flips")
     define.integer("save_every", 200, "steps between two backups")
-    define.boolean("resume", False, "go on from the backup in --output")
+    define.boolean("resume", False, "go on from the backup in --output, if there is one")
     define_config(define, (*DATA_FIELDS, "proposals"))

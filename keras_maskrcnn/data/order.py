@@ -3,6 +3,8 @@
 So a run that was stopped goes on with the batch that came next, without reading those before.
 """
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 
@@ -58,7 +60,7 @@ def training_positions(
 
     Args:
         count, batch_size, groups: as in `epoch_order`.
-        seed: int.
+        seed: int >= 0.
         shuffle: whether to draw a new order in each epoch.
         repeat: whether to go on forever. If not, every iteration over the data set is an epoch.
         first_step: int. Batches to leave out at the beginning.
@@ -68,18 +70,23 @@ def training_positions(
         seed: (2,) int32 >= 0, for what is random about this image this time.
     """
 
-    def draw(number):
-        rng = np.random.default_rng(number)
+    def draw(epoch):
+        rng = np.random.default_rng([seed, epoch])
         order = epoch_order(count, batch_size, groups=groups, rng=rng if shuffle else None)
         return order, rng.integers(2**31, size=(len(order), 2), dtype=np.int32)
 
-    def epoch(number):
-        order, seeds = tf.numpy_function(draw, [number], [tf.int64, tf.int32], stateful=False)
+    def images(epoch):
+        order, seeds = tf.numpy_function(draw, [epoch], [tf.int64, tf.int32], stateful=False)
         order, seeds = tf.ensure_shape(order, [None]), tf.ensure_shape(seeds, [None, 2])
         return tf.data.Dataset.from_tensor_slices((order, seeds))
 
-    steps = max(count // batch_size, 1)
-    numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    numbers = numbers.skip(first_step // steps)
-    epochs = (numbers if repeat else numbers.take(1)).flat_map(epoch)
-    return epochs.skip(first_step % steps * batch_size)
+    # Not tf.data.Dataset.random: its numbers depend on TensorFlow's global seed too.
+    first_epoch, first_batch = divmod(first_step, max(count // batch_size, 1))
+    if repeat:
+        epochs = tf.data.Dataset.counter(first_epoch)
+    else:
+        iterations = itertools.count(first_epoch)
+        epochs = tf.data.Dataset.from_generator(
+            lambda: [next(iterations)], output_signature=tf.TensorSpec([], tf.int64)
+        )
+    return epochs.flat_map(images).skip(first_batch * batch_size)

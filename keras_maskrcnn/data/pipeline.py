@@ -55,8 +55,8 @@ def batches(
 ) -> tf.data.Dataset:
     """Batches a data set for `fit`, `evaluate` or `predict`; the module says what a batch is.
 
-    The same seed gives the same batches in every run; order, flips and augmentations differ between
-    epochs.
+    The same seed gives the same batches in every run, whatever the global seeds are; order, flips
+    and augmentations differ between epochs.
 
     Args:
         dataset: `CocoDataset`, or anything with its `__len__`, `load`, `load_image`, `mask_size`,
@@ -74,7 +74,7 @@ def batches(
         copy_paste: `data.augment.copy_paste`, or another callable (example, other, seed) ->
             example, called with two random examples after `augment`; None for none.
         targets: whether to yield (x, y); otherwise x alone, and no annotation is read.
-        seed: int.
+        seed: int >= 0.
         repeat: whether to go on forever, for training that counts steps.
         shuffle: whether to draw a new order each epoch; by default as `training`.
         first_step: int. Batches that a run before this one has trained on; with `repeat`.
@@ -104,6 +104,8 @@ def batches(
         batch_size=batch_size, min_side=min(sides, default=0), max_side=max_side,
         max_instances=1 if max_instances is None else max_instances, max_proposals=max_proposals,
     )  # fmt: skip
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0. Received: seed={seed}.")
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error must be 'raise' or 'skip'. Received: on_error={on_error!r}.")
     if not training:

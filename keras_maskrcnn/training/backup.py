@@ -10,17 +10,22 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_maskrcnn import files
+from keras_maskrcnn import distribution, files
 from keras_maskrcnn.data import DataError
 
 _FORMAT = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# What EarlyStopping, ReduceLROnPlateau and ModelCheckpoint know of the epochs before.
-_CALLBACK_STATE = ("best", "best_epoch", "wait", "stopped_epoch", "cooldown_counter")
+_ASK_EVERY = 10  # steps between two questions for the signals of other workers
+# What EarlyStopping, ReduceLROnPlateau and ModelCheckpoint know of the epochs before, and Sentinel
+# of this one.
+_CALLBACK_STATE = (
+    "best", "best_epoch", "wait", "stopped_epoch", "cooldown_counter", "skipped_steps",
+    "skipped_images",
+)  # fmt: skip
 
 
 class Backup(keras.callbacks.Callback):
-    """Saves a run every so many steps, after each epoch, at SIGTERM and at Ctrl-C.
+    """Saves a run every so many steps, before and after validation, at SIGTERM and at Ctrl-C.
 
     The last in the list of callbacks. The same lines begin a run and go on with it, in the middle
     of an epoch if need be; on CPUs the weights are then equal to the bit:
@@ -33,17 +38,19 @@ class Backup(keras.callbacks.Callback):
     A backup has all variables of the model (weights, statistics of batch norm, seeds), of the
     optimizer (step, momenta, averages, accumulated gradients, loss scale) and of the metrics (the
     means of the epoch so far), the position in the data, and the best value and the counters of
-    EarlyStopping, ReduceLROnPlateau and ModelCheckpoint, if they are in `keep`. It does not have
-    the state of other callbacks, `model.history` (`HistoryFile` has all epochs), and the global
-    random generators, from which neither the model nor `data.batches` draws.
+    EarlyStopping, ReduceLROnPlateau, ModelCheckpoint and `Sentinel`, if they are in `keep`. It does
+    not have the state of other callbacks, `model.history` (`HistoryFile` has all epochs), and the
+    global random generators, from which neither the model nor `data.batches` draws.
 
     At a signal the step is finished and saved. Then `fit` ends with SystemExit and status 143 after
-    SIGTERM, with KeyboardInterrupt after Ctrl-C; a second signal acts at once. A thread other than
-    the main one gets no signals. If `fit` fails, `release_signals` gives them back.
+    SIGTERM, with KeyboardInterrupt after Ctrl-C; a second signal acts at once. Several workers ask
+    each other every tenth step, and all end if one of them got a signal. A thread other than the
+    main one gets no signals. If `fit` fails, `release_signals` gives them back.
 
-    Weights that are not finite are not saved, so that there is something to go back to. The model
-    is a `MaskRCNN`, of whose variables all exist before the first step; Keras makes those of
-    compiled metrics later.
+    Weights that are not finite are not saved, so that there is something to go back to. If the disk
+    is full the run goes on, and says so; only the last backup of `fit` must succeed. The model is a
+    `MaskRCNN`, of whose variables all exist before the first step; Keras makes those of compiled
+    metrics later.
 
     Args:
         folder: str. The last two backups stay there, as step_00000200.npz and so on; if the newest
@@ -52,7 +59,8 @@ class Backup(keras.callbacks.Callback):
         resume: bool. Whether to go on from a backup in the folder, if there is one.
         keep: sequence of the callbacks whose state is saved.
         run: dict of plain values that must be the same in the run that goes on, beside the model's
-            and the optimizer's config: batch size and seed, for instance.
+            and the optimizer's config: batch size and seed, for instance. A learning rate that is a
+            number may differ: the backup's counts.
         write: bool. False in workers that only restore: of several, one writes.
 
     Attributes:
@@ -63,6 +71,7 @@ class Backup(keras.callbacks.Callback):
         FileExistsError: if there are backups in the folder, without `resume`.
         DataError: if there are backups, and none can be read.
         ValueError: if an argument is out of its range; from `fit`, if the backup is of another run.
+        OSError: from `fit`, if its last backup cannot be written.
     """
 
     def __init__(self, folder, every=200, *, resume=False, keep=(), run=None, write=True):
@@ -74,7 +83,7 @@ class Backup(keras.callbacks.Callback):
                 "backups have no best weights: use ModelCheckpoint(save_best_only=True). "
                 "Received: keep with restore_best_weights=True."
             )
-        if write and not resume and _paths(folder):
+        if write and not resume and backup_paths(folder):
             raise FileExistsError(f"{folder} holds backups of an earlier run.")
         self.folder, self.every, self.keep = folder, every, tuple(keep)
         self.run, self.write = dict(run or {}), write
@@ -94,6 +103,7 @@ class Backup(keras.callbacks.Callback):
         if not self.params["steps"]:
             raise ValueError("backups need the length of an epoch. Received: steps_per_epoch=None.")
         self._run = self._describe()
+        self._workers = distribution.worker(self.model.distribute_strategy)[1]
         if self._stored is not None:
             _check_same_run(self._last, self._stored[1]["run"], self._run)
         self._signal = None
@@ -111,8 +121,10 @@ class Backup(keras.callbacks.Callback):
             self._restore()
         else:
             self.epoch, self._batch = epoch, 0
-            self._save()
-            self._stop_if_asked()
+            stops = self._is_asked_to_stop()
+            self._save(final=stops)
+            if stops:
+                self._stop()
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts, and saves if it is time or if the program is to end."""
@@ -123,9 +135,15 @@ class Backup(keras.callbacks.Callback):
         before = self.step
         self.step += batch + 1 - self._batch
         self._batch = batch + 1
-        if self._signal is not None or self.step // self.every > before // self.every:
-            self._save()
-        self._stop_if_asked()
+        # Validation, which may take longer than a scheduler waits after SIGTERM, comes next.
+        due = self._batch == self.params["steps"] or self.model.stop_training
+        due |= self.step // self.every > before // self.every
+        if due or self.step // _ASK_EVERY > before // _ASK_EVERY or self._workers == 1:
+            stops = self._is_asked_to_stop()
+            if due or stops:
+                self._save(final=stops)
+            if stops:
+                self._stop()
 
     def on_epoch_end(self, epoch, logs=None):
         """Ends a restored epoch of which no batch was left."""
@@ -137,9 +155,10 @@ class Backup(keras.callbacks.Callback):
             self._restore()
         else:
             self.epoch, self._batch = self.params["epochs"], 0
-            self._save()
+            self._save(final=True)
         self.release_signals()
-        self._stop_if_asked()
+        if self._is_asked_to_stop():
+            self._stop()
 
     def release_signals(self):
         """Restores the handlers of before `fit`; it does so itself unless it fails."""
@@ -151,9 +170,15 @@ class Backup(keras.callbacks.Callback):
         self._signal = number
         self.release_signals()
 
-    def _stop_if_asked(self):
-        if self._signal is None:
-            return
+    def _is_asked_to_stop(self):
+        """Whether any worker got a signal: all must ask at once, and save and stop at once."""
+        signals = distribution.gather(self.model.distribute_strategy, [self._signal])
+        self._signal = next((number for number in signals if number is not None), None)
+        return self._signal is not None
+
+    def _stop(self):
+        # A worker that ended before the one that writes would seem to have crashed.
+        distribution.gather(self.model.distribute_strategy, [None])
         name = signal.Signals(self._signal).name
         logging.warning("%s: stopped after step %d; backup in %s.", name, self.step, self.folder)
         if self._signal == signal.SIGINT:
@@ -166,6 +191,7 @@ class Backup(keras.callbacks.Callback):
         run = {
             **self.run,
             "steps_per_epoch": self.params["steps"],
+            "dtype_policy": model.dtype_policy.name,
             "model": model.get_config(),
             "optimizer": {"class": type(optimizer).__name__, **optimizer.get_config()},
             "keep": [type(callback).__name__ for callback in self.keep],
@@ -181,7 +207,7 @@ class Backup(keras.callbacks.Callback):
         metrics = [variable for metric in model.metrics for variable in metric.variables]
         return [*model.variables, *model.optimizer.variables, *metrics]
 
-    def _save(self):
+    def _save(self, final=False):
         # Every worker reads, for under a strategy some variables are sums over the replicas.
         values = [np.asarray(variable) for variable in self._variables()]
         if not self.write:
@@ -197,14 +223,22 @@ class Backup(keras.callbacks.Callback):
             ],
             "variables": len(values), "run": self._run,
         }  # fmt: skip
-        os.makedirs(self.folder, exist_ok=True)
         path = os.path.join(self.folder, f"step_{self.step:08}.npz")
-        with files.replacing(path) as new:
-            text = np.frombuffer(json.dumps(state).encode(), np.uint8)
-            np.savez(new, *values, state=text)
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            with files.replacing(path) as new:
+                text = np.frombuffer(json.dumps(state).encode(), np.uint8)
+                np.savez(new, *values, state=text)
+        except OSError as error:
+            message = f"no backup of step {self.step} could be written to {path}: {error}"
+            if final:
+                raise OSError(message) from error
+            logging.warning("%s. The run goes on without.", message)
+            return
         if path != self._last:
             self._last, self._previous = path, self._last
-        for other in set(_paths(self.folder)) - {self._last, self._previous}:
+        kept = {self._last, self._previous}
+        for other in {*backup_paths(self.folder), *_paths(self.folder, "new.step_*.npz")} - kept:
             os.remove(other)
 
     def _restore(self):
@@ -239,18 +273,22 @@ def read_backup(folder):
 
     Raises:
         DataError: if none of the backups can be read.
+        PermissionError: if the newest one may not be read.
         ValueError: if it was written by another version of this module.
     """
-    paths = _paths(folder)
+    paths = backup_paths(folder)
     for path in reversed(paths):
         try:
             with np.load(path, allow_pickle=False) as file:
-                state = json.loads(file["state"].tobytes())
-                values = [file[f"arr_{i}"] for i in range(state["variables"])]
+                state, values = json.loads(file["state"].tobytes()), None
+                if state["format"] == _FORMAT:
+                    values = [file[f"arr_{i}"] for i in range(state["variables"])]
+        except PermissionError:
+            raise
         except Exception as error:  # of many kinds, of zipfile, NumPy and json
             logging.warning("%s is damaged (%s): the backup before it counts.", path, error)
             continue
-        if state["format"] != _FORMAT:
+        if values is None:
             raise ValueError(f"{path}: format must be {_FORMAT}. Received: {state['format']}.")
         return path, state, values
     if paths:
@@ -258,8 +296,13 @@ def read_backup(folder):
     return None
 
 
-def _paths(folder):
-    return sorted(glob.glob(os.path.join(glob.escape(folder), "step_*.npz")))
+def backup_paths(folder):
+    """Returns the paths of a folder's backups, the newest last."""
+    return _paths(folder, "step_*.npz")
+
+
+def _paths(folder, pattern):
+    return sorted(glob.glob(os.path.join(glob.escape(folder), pattern)))
 
 
 def _check_same_run(path, stored, run):
@@ -273,11 +316,12 @@ def _check_same_run(path, stored, run):
 
 
 def _flat(value, prefix=""):
-    """{"a": [{"b": 1}]} -> {"a.0.b": 1}, without names: Keras numbers its objects in a process."""
+    """{"a": [{"b": 1}]} -> {"a.0.b": 1}, without what two runs that are the same may differ in."""
     if not isinstance(value, dict | list):
         return {prefix: value}
     flat = {}
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        if key != "name":
+        # Keras numbers its objects in a process; a rate that is a number is a variable, restored.
+        if key != "name" and not (key == "learning_rate" and isinstance(inner, float)):
             flat |= _flat(inner, f"{prefix}.{key}" if prefix else key)
     return flat

@@ -6,6 +6,7 @@ import os
 import keras
 
 from keras_maskrcnn import files
+from keras_maskrcnn.data import DataError
 
 
 def steps_taken(optimizer):
@@ -35,14 +36,16 @@ class HistoryFile(keras.callbacks.Callback):
     Args:
         path: str.
         resume: bool. Whether to keep the epochs that the file already has.
+
+    Raises:
+        DataError: if it has none that can be read.
     """
 
     def __init__(self, path, resume=False):
         super().__init__()
         self.path, self.epochs = path, []
         if resume and os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                self.epochs = json.load(file)
+            self.epochs = _read(path)
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds an epoch, after those before it: a run that goes on may repeat some."""
@@ -51,3 +54,15 @@ class HistoryFile(keras.callbacks.Callback):
         self.epochs = [entry for entry in self.epochs if entry["epoch"] <= epoch]
         self.epochs.append({"epoch": epoch + 1, "step": step, **values})
         files.write_json(self.path, self.epochs, indent=1)
+
+
+def _read(path):
+    with open(path, "rb") as file:
+        try:
+            epochs = json.load(file)
+            if all(isinstance(entry["epoch"], int) for entry in epochs):
+                return epochs
+            problem = "an epoch is no number"
+        except (ValueError, TypeError, KeyError) as error:
+            problem = str(error)
+    raise DataError(f"{path} must be a JSON list of epochs; move it away to begin anew: {problem}.")

@@ -10,17 +10,20 @@ from absl import logging
 
 from keras_maskrcnn import distribution
 from keras_maskrcnn.data import DataError
+from keras_maskrcnn.model import SHARES
 
 POLICIES = ("stop", "skip")
+INPUTS = ("pixels", "boxes", "proposals")  # of an image
 
 
 class Sentinel(keras.callbacks.Callback):
     """Looks at every step of `MaskRCNN.fit`, and takes none that is not finite.
 
-    Looked at are, in this order, pixels, boxes, the learning rate, the losses and the gradients'
-    norm. The first that is not finite is the cause; if there is one, the weights, the statistics
-    of batch norm and all that the optimizer has stay as they were before the step. Gradients that
-    overflow in mixed_float16 are left to Keras' LossScaleOptimizer.
+    Looked at are, in this order, pixels, boxes, given proposals, the learning rate, the losses and
+    the gradients' norm. The first that is not finite is the cause; if there is one, the weights,
+    the statistics of batch norm, the means of the epoch and all that the optimizer has stay as they
+    were before the step. Gradients that overflow in mixed_float16 are left to Keras'
+    LossScaleOptimizer.
 
     Args:
         on_nonfinite: "stop" ends `fit` with an error that names the cause and the images; "skip"
@@ -32,9 +35,14 @@ class Sentinel(keras.callbacks.Callback):
             it, or in batches without `indices`, images are numbers: their places in the data set
             or in the batch.
 
+    Attributes:
+        skipped_steps: int, of this epoch so far.
+        skipped_images: list of their images.
+
     Raises:
         ValueError: if `on_nonfinite` is none of the above; from `fit`, at a step that is not
-            finite, (DataError) if an image or a box is the cause.
+            finite, (DataError) if an image or a box is the cause, or if `steps_per_execution` hides
+            steps from callbacks.
     """
 
     def __init__(self, on_nonfinite="stop", dataset=None):
@@ -54,7 +62,7 @@ class Sentinel(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Begins to count."""
-        self._epoch, self._skipped, self._images = epoch, 0, collections.Counter()
+        self._epoch, self.skipped_steps, self.skipped_images = epoch, 0, []
 
     def on_train_batch_end(self, batch, logs=None):
         """Raises or reports what the step found."""
@@ -72,42 +80,47 @@ class Sentinel(keras.callbacks.Callback):
                 f"Received: {received}images={images}."
             )
             if self.on_nonfinite == "stop" or cause == "weights":
-                raise DataError(line) if cause in ("pixels", "boxes") else ValueError(line)
+                raise DataError(line) if cause in INPUTS else ValueError(line)
             logging.warning("skipped %s", line)
-            self._skipped += 1
-            self._images.update(images)
+            self.skipped_steps += 1
+            self.skipped_images += images
 
     def on_epoch_end(self, epoch, logs=None):
         """Reports what was skipped."""
         if self.on_nonfinite == "skip" and logs is not None:
-            logs["skipped_steps"] = self._skipped
-        if self._skipped:
-            images = ", ".join(f"{name} ({count})" for name, count in self._images.items())
-            logging.warning("epoch %d: skipped %d steps, of %s.", epoch + 1, self._skipped, images)
+            logs["skipped_steps"] = self.skipped_steps
+        if self.skipped_steps:
+            counts = collections.Counter(self.skipped_images).items()
+            images = ", ".join(f"{name} ({count})" for name, count in counts)
+            steps = self.skipped_steps
+            logging.warning("epoch %d: skipped %d steps, of %s.", epoch + 1, steps, images)
 
     # Inside the training step
 
-    def before_step(self, gt):
+    def before_step(self, inputs, gt):
         """Keeps what the forward pass will change, and makes it possible with boxes of NaN.
 
         Args:
-            gt: the targets of this replica's batch.
+            inputs, gt: those of this replica's batch.
 
         Returns:
-            gt, with zeros for what is not finite in boxes; which images' boxes are finite, (B,)
-            bool; the moving statistics of batch norm, a list of tensors.
+            inputs and gt, with zeros for what is not finite in boxes and proposals; which images'
+            are finite, (B, 2) bool; the values of `_changed_by_forward`, a list of tensors.
         """
-        boxes = gt["boxes"]
-        clean = {**gt, "boxes": tf.where(tf.math.is_finite(boxes), boxes, 0.0)}
-        statistics = [tf.identity(variable.value) for variable in self._moving()]
-        return clean, _finite(boxes, axis=[1, 2]), statistics
+        boxes = [gt["boxes"], inputs.get("proposals", gt["boxes"])]
+        finite = tf.stack([_finite(value, axis=[1, 2]) for value in boxes], axis=1)
+        clean = [tf.where(tf.math.is_finite(value), value, 0.0) for value in boxes]
+        if "proposals" in inputs:
+            inputs = {**inputs, "proposals": clean[1]}
+        before = [tf.identity(variable.value) for variable in self._changed_by_forward()]
+        return inputs, {**gt, "boxes": clean[0]}, finite, before
 
-    def step_if_finite(self, inputs, gt_is_finite, terms, gradients, statistics):
+    def step_if_finite(self, inputs, boxes_are_finite, terms, gradients, before):
         """Applies the gradients, or notes why not.
 
         Args:
             inputs: those of this replica's batch.
-            gt_is_finite, statistics: what `before_step` returned.
+            boxes_are_finite, before: what `before_step` returned.
             terms: dict of () float32, the losses.
             gradients: of the trainable variables, summed over the replicas.
 
@@ -117,12 +130,9 @@ class Sentinel(keras.callbacks.Callback):
         model, optimizer = self.model, self.model.optimizer
         pixels = tf.cast(inputs["images"], tf.float32)
         unknown = tf.fill([tf.shape(pixels)[0]], -1)
-        images = [
-            inputs.get("indices", unknown),
-            tf.cast(_finite(pixels, axis=[1, 2, 3]), tf.int32),
-            tf.cast(gt_is_finite, tf.int32),
-        ]
-        images = distribution.concat_over_replicas(tf.stack(images, axis=1))  # (B, 3)
+        finite = [_finite(pixels, axis=[1, 2, 3]), *tf.unstack(boxes_are_finite, axis=1)]
+        images = [inputs.get("indices", unknown), *(tf.cast(x, tf.int32) for x in finite)]
+        images = distribution.concat_over_replicas(tf.stack(images, axis=1))  # (B, 4)
         values = distribution.mean_over_replicas(tf.stack([*terms.values()]))
         rate = tf.cast(optimizer.learning_rate, tf.float32)
         norm = tf.linalg.global_norm(gradients)
@@ -133,27 +143,29 @@ class Sentinel(keras.callbacks.Callback):
         def step(gradients, *_):
             optimizer.apply(gradients, model.trainable_variables)
 
-        def leave_out(_, statistics, *found):
-            for variable, value in zip(self._moving(), statistics, strict=True):
+        def leave_out(_, before, *found):
+            for variable, value in zip(self._changed_by_forward(), before, strict=True):
                 variable.assign(value)
             # Python sees nothing of the steps that are taken: those cost no synchronization.
             tf.numpy_function(functools.partial(self._note, tuple(terms)), found, [])
 
-        distribution.choose(
-            finite, step, leave_out, gradients, statistics, images, values, rate, norm
-        )
+        distribution.choose(finite, step, leave_out, gradients, before, images, values, rate, norm)
         return finite
 
-    def _moving(self):
-        config, variables = self.model.config, self.model.non_trainable_variables
-        if "batch" not in (config.norm, config.head_norm):
-            return []
-        return [v for v in variables if v.name in ("moving_mean", "moving_variance")]
+    def _changed_by_forward(self):
+        """Moving statistics of batch norm, and what `SHARES` count."""
+        model = self.model
+        trackers = [model.trackers[name] for name in SHARES if name in model.trackers]
+        variables = [variable for tracker in trackers for variable in tracker.variables]
+        if "batch" in (model.config.norm, model.config.head_norm):
+            moving = ("moving_mean", "moving_variance")
+            variables += [v for v in model.non_trainable_variables if v.name in moving]
+        return variables
 
     def _note(self, terms, images, values, rate, norm):
         """Keeps (cause, what else was received, names of images) for the end of the batch."""
         names = [self._name(row, index) for row, index in enumerate(images[:, 0])]
-        for column, cause in ((1, "pixels"), (2, "boxes")):
+        for column, cause in enumerate(INPUTS, 1):
             if not images[:, column].all():
                 bad = [name for name, ok in zip(names, images[:, column], strict=True) if not ok]
                 self._found.append((cause, "", bad))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_maskrcnn.data import order
 
@@ -76,6 +77,22 @@ def test_epochs_and_seeds_differ_but_runs_repeat():
     assert [int(i) for i, _ in first] != [int(i) for i, _ in other]
     assert [int(i) for i, _ in first[:6]] != [int(i) for i, _ in first[6:12]]
     assert len({tuple(seed) for _, seed in first}) == 20
+
+
+@pytest.mark.parametrize("repeat", [True, False])
+def test_the_global_seed_does_not_count(repeat):
+    drawn = []
+    for seed in (None, 1, 2):
+        tf.random.set_seed(seed)
+        drawn.append([(int(i), s.tolist()) for i, s in positions(repeat=repeat)])
+    assert drawn[0] == drawn[1] == drawn[2]
+
+
+def test_an_epoch_alone_has_the_order_that_repeating_gives_it():
+    whole = [int(i) for i, _ in positions()]
+    drawn = order.training_positions(7, 2, groups=np.arange(7) % 2, seed=5)
+    epochs = [[int(i) for i, _ in drawn.as_numpy_iterator()] for _ in range(3)]
+    assert epochs == [whole[:6], whole[6:12], whole[12:18]]
 
 
 def test_each_iteration_over_one_epoch_draws_anew():

@@ -238,9 +238,10 @@ def test_a_set_of_unreadable_images_is_an_error(dataset, tmp_path):
         ({"augment": [print]}, "augment needs training=True"),
         ({"min_side": (1, 2)}, r"min_side needs training=True. Received: min_side=\(1, 2\)"),
         ({"training": True, "first_step": 3}, "first_step needs repeat=True"),
+        ({"seed": -1}, "seed must be at least 0. Received: seed=-1"),
     ],
 )
-def test_what_needs_training_is_refused_elsewhere(dataset, options, message):
+def test_options_that_do_not_fit_are_named(dataset, options, message):
     with pytest.raises(ValueError, match=message):
         small(dataset, **{"training": False, **options})
 

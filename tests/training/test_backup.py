@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from keras_maskrcnn import DataError
-from keras_maskrcnn.training import Backup, HistoryFile, StopAfter, read_backup
+from keras_maskrcnn.training import Backup, HistoryFile, Sentinel, StopAfter, read_backup
 
 EPOCH = 4  # steps
 
@@ -67,7 +67,7 @@ OPTIMIZERS = {
 
 
 def train(folder, *, first=(), last=(), optimizer="momentum", steps=None, units=4, seed=0,
-          scope=None, epoch=EPOCH, **options):  # fmt: skip
+          scope=None, epoch=EPOCH, keep=(), **options):  # fmt: skip
     """Three epochs, or what is left of them.
 
     Returns:
@@ -87,7 +87,7 @@ def train(folder, *, first=(), last=(), optimizer="momentum", steps=None, units=
         model.optimizer.build(model.trainable_variables)  # as MaskRCNN does
     plateau = keras.callbacks.ReduceLROnPlateau("loss", 0.5, 1, mode="min", min_delta=1e6)
     backup = Backup(
-        folder / "backup", 2, resume=options.pop("resume", True), keep=[plateau],
+        folder / "backup", 2, resume=options.pop("resume", True), keep=[plateau, *keep],
         run={"seed": seed}, **options,
     )  # fmt: skip
     history = HistoryFile(folder / "history.json", resume=True)
@@ -137,7 +137,8 @@ def test_a_run_that_is_killed_between_epochs_repeats_their_end(tmp_path, whole):
     with pytest.raises(Killed):
         train(tmp_path, last=[AtEpochEnd(1, kill)])
     assert len(json.loads((tmp_path / "history.json").read_text())) == 2
-    assert read_backup(tmp_path / "backup")[1]["epoch"] == 1
+    state = read_backup(tmp_path / "backup")[1]  # before validation, which a kill may cut off
+    assert (state["epoch"], state["step"]) == (1, 8)
     assert_same(go_on(tmp_path), whole)
 
 
@@ -150,14 +151,46 @@ def test_a_run_is_killed_often(tmp_path, whole):
     assert_same(go_on(tmp_path), whole)
 
 
-@pytest.mark.parametrize("optimizer", ["averages", "loss scale"])
-def test_all_that_an_optimizer_has_is_kept(tmp_path, optimizer):
+@pytest.mark.parametrize(
+    ("optimizer", "step"),
+    [
+        ("averages", 5),  # the backup of step 4 has a sum of one batch's gradients
+        ("averages", 7),
+        ("loss scale", 7),
+    ],
+)
+def test_all_that_an_optimizer_has_is_kept(tmp_path, optimizer, step):
     keras.utils.set_random_seed(0)
     expected = train(tmp_path / "whole", optimizer=optimizer)
     keras.utils.set_random_seed(0)
     with pytest.raises(Killed):
-        train(tmp_path / "killed", optimizer=optimizer, last=[After(7, kill)])
+        train(tmp_path / "killed", optimizer=optimizer, last=[After(step, kill)])
     assert_same(go_on(tmp_path / "killed", optimizer=optimizer), expected)
+
+
+def test_what_a_sentinel_left_out_is_kept(tmp_path):
+    def note():  # as the next step would
+        sentinel._found.append(("pixels", "", ["a.png"]))
+
+    sentinel = Sentinel("skip")
+    with pytest.raises(Killed):
+        train(
+            tmp_path, keep=[sentinel], first=[After(5, note), sentinel], last=[After(7, kill)],
+        )  # fmt: skip
+    again = Sentinel("skip")
+    _, epochs, _ = go_on(tmp_path, keep=[again], first=[again])
+    assert [epoch["skipped_steps"] for epoch in epochs] == [0, 1, 0]
+
+
+def test_the_rate_is_that_of_the_backup(tmp_path, whole, monkeypatch):
+    """A model whose rate ReduceLROnPlateau has lowered goes on in the same process."""
+    keras.utils.set_random_seed(0)
+    with pytest.raises(Killed):
+        train(tmp_path, last=[After(7, kill)])
+    monkeypatch.setitem(
+        OPTIMIZERS, "momentum", lambda: keras.optimizers.SGD(0.0025, momentum=0.9)
+    )  # fmt: skip
+    assert_same(go_on(tmp_path), whole)
 
 
 def test_two_replicas_go_on(tmp_path, two_devices):
@@ -259,6 +292,34 @@ def test_a_cut_backup_is_not_read(folder, tmp_path):
         read_backup(tmp_path / "backup")
 
 
+def test_another_format_is_not_taken_for_damage(tmp_path):
+    state = np.frombuffer(json.dumps({"format": 2}).encode(), np.uint8)
+    np.savez(tmp_path / "step_00000001.npz", state=state)
+    with pytest.raises(ValueError, match="step_00000001.npz: format must be 1. Received: 2"):
+        read_backup(tmp_path)
+
+
+def test_a_full_disk_ends_a_run_at_its_end_only(tmp_path, monkeypatch, caplog):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    def fill():
+        monkeypatch.setattr(np, "savez", full)
+
+    with pytest.raises(OSError, match="step 12 could be written to .*step_00000012.npz: .*space"):
+        train(tmp_path, first=[After(7, fill)])
+    assert "no backup of step 8 could be written" in caplog.text
+    assert read_backup(tmp_path / "backup")[1]["step"] == 6
+    assert sorted(os.listdir(tmp_path / "backup")) == ["step_00000004.npz", "step_00000006.npz"]
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / "new.step_00000003.npz").write_bytes(b"half")
+    train(tmp_path, resume=False)
+    assert sorted(os.listdir(tmp_path / "backup")) == ["step_00000010.npz", "step_00000012.npz"]
+
+
 def test_a_run_goes_on_from_the_backup_before_a_damaged_one(tmp_path, whole):
     keras.utils.set_random_seed(0)
     with pytest.raises(Killed):
@@ -280,6 +341,16 @@ def test_another_run_does_not_go_on_from_the_backup(folder, tmp_path, change, me
     shutil.copytree(folder, tmp_path / "run")
     with pytest.raises(ValueError, match=message):
         train(tmp_path / "run", **change)
+
+
+def test_another_precision_makes_another_run(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        with pytest.raises(ValueError, match="dtype_policy='float32', .*'mixed_bfloat16'"):
+            train(tmp_path / "run")
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 def test_a_frozen_layer_makes_another_run(folder):

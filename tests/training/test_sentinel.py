@@ -1,6 +1,7 @@
 """A step that is not finite is not taken, and its cause has a name."""
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import types
@@ -11,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from keras_maskrcnn import DataError, training
-from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.model import SHARES, MaskRCNN
 
 FILES = types.SimpleNamespace(file_names=("a.png", "b.png", "c.png", "d.png"))
 
@@ -45,7 +46,9 @@ class Spoil(keras.callbacks.Callback):
         if batch in self.functions:
             self.functions[batch][1]()
         model = self.model
-        self.kept.append([np.array(v) for v in [*model.weights, *model.optimizer.variables]])
+        shares = [v for name in SHARES for v in model.trackers[name].variables]
+        variables = [*model.weights, *model.optimizer.variables, *shares]
+        self.kept.append([np.array(v) for v in variables])
 
     def steps(self):
         """Whether each batch but the first changed anything."""
@@ -78,7 +81,7 @@ def test_each_cause_is_named_and_its_step_left_out(tiny_config, batch, caplog):
     data = batches(batch, None, "image", "box", "rate", "loss", None)
     sentinel = training.Sentinel("skip", FILES)
     history = model.fit(data, verbose=0, shuffle=False, callbacks=[spoil, sentinel]).history
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [record.getMessage() for record in caplog.records if record.name == "absl"]
     assert lines[:3] == [
         "skipped epoch 1, step 2: pixels must be finite. Received: images=['d.png'].",
         "skipped epoch 1, step 3: boxes must be finite. Received: images=['d.png'].",
@@ -138,6 +141,29 @@ def test_an_overflow_of_scaled_gradients_is_left_to_the_loss_scale(
     model.fit(batches(batch, None, "image"), verbose=0, shuffle=False, callbacks=[sentinel])
     assert model.optimizer.dynamic_scale == 2.0**29 and model.optimizer.iterations == 0
     assert "skipped 1 steps, of d.png (1)" in caplog.text
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_proposal_that_is_not_finite_is_named(tiny_config, batch, value):
+    inputs, gt = batch
+    proposals = np.zeros((2, 40, 4), np.float32)
+    proposals[:, :3] = gt["boxes"]
+    proposals[1, 0, 2] = value
+    config = dataclasses.replace(tiny_config, proposals="precomputed")
+    model = compiled(config, lambda: training.sgd(0.01, warmup_steps=0))
+    line = r"step 1: proposals must be finite. Received: images=\['number 2 of the batch'\].$"
+    with pytest.raises(DataError, match=line):
+        model.fit(
+            {**inputs, "proposals": proposals}, gt, batch_size=2, verbose=0, shuffle=False,
+            callbacks=[training.Sentinel()],
+        )  # fmt: skip
+
+
+def test_steps_that_callbacks_do_not_see_are_refused(tiny_config, batch):
+    model = MaskRCNN(tiny_config)
+    model.compile(training.sgd(), steps_per_execution=2)
+    with pytest.raises(ValueError, match="every step. Received: steps_per_execution=2"):
+        model.fit(batches(batch, None), callbacks=[training.Sentinel()], verbose=0, shuffle=False)
 
 
 def test_policies_are_checked():
