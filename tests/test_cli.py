@@ -89,6 +89,7 @@ def test_train_with_adamw_and_augmentations_from_weights(trained, folder, tmp_pa
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_train_on_two_replicas_in_float16(folder, tmp_path, monkeypatch, two_devices, capsys):
     monkeypatch.setattr(distribution, "make_strategy", lambda *args: two_devices)
     flags = [*data_flags(folder, "train"), *TINY, "--steps=1", "--strategy=mirrored"]

@@ -94,6 +94,7 @@ def test_an_overflow_skips_the_step_until_the_scale_has_fallen(tiny_config, batc
     assert any(np.any(a != b) for a, b in zip(before, model.mask_head.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_an_overflow_of_one_replica_skips_the_step_of_all(tiny_config, batch, two_devices):
     config = dataclasses.replace(tiny_config, norm="frozen_batch")
     model = compiled(config, "mixed_float16", two_devices.scope())
@@ -109,7 +110,9 @@ def test_an_overflow_of_one_replica_skips_the_step_of_all(tiny_config, batch, tw
     assert model.optimizer.iterations == 1
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_a_keras_file_and_an_export_keep_the_policy(tiny_config, batch, tmp_path, policy):
     model = compiled(dataclasses.replace(tiny_config, score_threshold=0.0), policy)
     model.optimizer.build(model.trainable_variables)

@@ -91,7 +91,8 @@ def test_the_mask_head_runs_on_as_many_slots_as_an_image_has_positives(model, ba
     calls = []
     original = model.mask_head.call
     model.mask_head.call = lambda x, **kwargs: (calls.append(x.shape[0]), original(x, **kwargs))[1]
-    model._roi_losses(features, tf.zeros([2, 5, 4]), gt, training=True)  # only the truth is left
+    proposals = tf.zeros([2, 5, 4])  # only the truth is left
+    model._roi_losses(features, proposals, inputs["sizes"], gt, training=True)
     fullest = int(tf.reduce_max(tf.reduce_sum(tf.cast(gt["labels"] > 0, tf.int32), axis=1)))
     assert calls == [2 * fullest] and 2 * fullest < 2 * model.config.roi_batch // 4
 
@@ -164,6 +165,7 @@ def test_fit_reports_each_loss_and_validation(model, batch):
     assert set(history) == names | {f"val_{name}" for name in names}
 
 
+@pytest.mark.slow  # test_cli.py compares a run and one that was stopped to the bit
 def test_the_same_seed_trains_the_same_weights(tiny_config, batch):
     weights = []
     for _ in range(2):
