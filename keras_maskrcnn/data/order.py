@@ -85,8 +85,9 @@ def training_positions(
     if repeat:
         epochs = tf.data.Dataset.counter(first_epoch)
     else:
+        # Not from_generator, which several workers take for a file that they cannot share.
         iterations = itertools.count(first_epoch)
-        epochs = tf.data.Dataset.from_generator(
-            lambda: [next(iterations)], output_signature=tf.TensorSpec([], tf.int64)
+        epochs = tf.data.Dataset.range(1).map(
+            lambda _: tf.ensure_shape(tf.numpy_function(lambda: next(iterations), [], tf.int64), [])
         )
     return epochs.flat_map(images).skip(first_batch * batch_size)
