@@ -25,6 +25,7 @@ from pycocotools.cocoeval import COCOeval
 from keras_maskrcnn import data, distribution
 from keras_maskrcnn.data.coco import long_polygons
 from keras_maskrcnn.detections import coco_box, coco_results
+from keras_maskrcnn.ops import images as image_ops
 
 
 def evaluate(
@@ -207,8 +208,9 @@ def _distribute(strategy, batch, padding_multiple):
         rows = indices[part(context.replica_id_in_sync_group)]
         own = {name: tf.gather(value, rows) for name, value in batch.items()}
         # Without the padding that only other replicas' images need, and that biases would fill.
-        height, width = -(-np.max(own["sizes"], axis=0) // padding_multiple) * padding_multiple
-        return {**own, "images": own["images"][:, :height, :width]}
+        height, width = np.max(own["sizes"], axis=0)
+        images = own["images"][:, :height, :width]
+        return {**own, "images": image_ops.pad_to_multiple(images, padding_multiple)}
 
     return strategy.experimental_distribute_values_from_function(values)
 

@@ -143,19 +143,28 @@ def test_detections_of_images_of_all_sizes_are_those_of_one_device(
         np.testing.assert_allclose(one, two, atol=1e-4)
 
 
+def cluster(workers):
+    """The environments of as many worker processes on this machine; of one alone, ours."""
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(workers)]
+    hosts = [f"localhost:{s.getsockname()[1]}" for s in sockets]
+    for bound in sockets:
+        bound.close()
+    if workers == 1:
+        return [os.environ]
+    places = [
+        {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+        for index in range(workers)
+    ]
+    return [{**os.environ, "TF_CONFIG": json.dumps(place)} for place in places]
+
+
 def run_workers(tmp_path, config, folder, workers, devices):
     """Runs tests/distribution_worker.py in as many processes; returns what each has written."""
     path = tmp_path / "config.json"
     path.write_text(json.dumps(dataclasses.asdict(config)))
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(workers)]
-    cluster = {"worker": [f"localhost:{s.getsockname()[1]}" for s in sockets]}
-    for bound in sockets:
-        bound.close()
     outputs, running = [], []
-    for index in range(workers):
+    for index, env in enumerate(cluster(workers)):
         outputs.append(tmp_path / f"worker_{workers}_{index}")
-        place = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-        env = {**os.environ, **({"TF_CONFIG": json.dumps(place)} if workers > 1 else {})}
         command = [sys.executable, TESTS / "distribution_worker.py", path, folder, outputs[-1]]
         running.append(subprocess.Popen([*command, str(devices)], env=env))
     try:
@@ -206,17 +215,7 @@ def test_two_workers_of_the_command_stop_together_and_go_on_as_if_they_had_not(t
 
     def start(name, *flags):
         flags = ["--strategy=multi_worker", "--epochs=8", f"--output={tmp_path / name}", *flags]
-        environments = [{**os.environ, "TF_CONFIG": json.dumps(place)} for place in places()]
-        return [subprocess.Popen([*command, *flags], env=env) for env in environments]
-
-    def places():
-        sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
-        hosts = [f"localhost:{s.getsockname()[1]}" for s in sockets]
-        for bound in sockets:
-            bound.close()
-        return [
-            {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": i}} for i in (0, 1)
-        ]
+        return [subprocess.Popen([*command, *flags], env=env) for env in cluster(2)]
 
     running = start("two")
     try:

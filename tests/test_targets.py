@@ -105,6 +105,15 @@ def test_sample_of_fewer_than_count():
     assert np.max(indices) < 3
 
 
+def test_empty_slots_do_not_depend_on_padding_behind_the_candidates():
+    labels, noise = tf.constant([[-1, 0, 1, -1, -1]]), tf.random.uniform([1, 5])
+    indices, drawn = targets.sample(labels, noise, 8, 4)
+    np.testing.assert_array_equal(indices, [[2, 1] + [0] * 6])
+    shorter = targets.sample(labels[:, :3], noise[:, :3], 8, 4)
+    np.testing.assert_array_equal(shorter[0], indices)
+    np.testing.assert_array_equal(shorter[1], drawn)
+
+
 def test_sample_takes_the_largest_noise():
     labels, noise = tf.constant([[1, 1, 1, 0, 0]]), tf.constant([[0.2, 0.8, 0.5, 0.1, 0.9]])
     indices, _ = targets.sample(labels, noise, 3, 2)

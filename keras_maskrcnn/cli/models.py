@@ -125,7 +125,7 @@ def _refuse_filled(options, images):
     if os.path.realpath(options.output) == os.path.realpath(images):
         raise FileExistsError(
             f"pictures would replace images. Received: output={options.output!r}."
-        )  # fmt: skip
+        )
     if os.path.isdir(options.output) and os.listdir(options.output) and not options.overwrite:
         raise FileExistsError(
             f"the output folder is not empty; pass --overwrite or another. "
@@ -183,10 +183,10 @@ def explain(options):
             print(found)
         print(f"{counts['found']} of {counts['objects']} objects in {counts['images']} images "
               "found; lost:" + ("" if counts["lost"] else " none."))  # fmt: skip
-        if unreadable:
-            print(f"{len(unreadable)} images could not be read: {', '.join(unreadable)}.")
         for cause, count in counts["lost"].items():
             print(f"  {count:6} {cause}")
+        if unreadable:
+            print(f"{len(unreadable)} images could not be read: {', '.join(unreadable)}.")
         print(f"Pictures and explain.json are in {options.output}; docs/explain.md says more.")
 
 

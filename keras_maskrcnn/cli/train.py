@@ -40,7 +40,7 @@ def train(options):
     writes = distribution.is_chief()
     options.quiet = options.quiet or not writes
     output, verbose = options.output, verbosity(options)
-    goes_on = _check_output(output, options.resume)
+    goes_on = _goes_on(output, options.resume)
     keras.utils.set_random_seed(options.seed)
     dataset = data.coco_json(options.images, options.annotations)
     overrides = config_overrides(options, leave_out=("proposals",))
@@ -203,7 +203,7 @@ def _start_from_weights(model, options):
         model.load_weights(options.weights)
 
 
-def _check_output(output, resume):
+def _goes_on(output, resume):
     """Whether to go on from a backup; FileExistsError if there is a run that would be lost."""
     from keras_maskrcnn.training.backup import backup_paths
 

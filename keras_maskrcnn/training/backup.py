@@ -103,7 +103,6 @@ class Backup(keras.callbacks.Callback):
         if not self.params["steps"]:
             raise ValueError("backups need the length of an epoch. Received: steps_per_epoch=None.")
         self._run = self._describe()
-        self._workers = distribution.worker(self.model.distribute_strategy)[1]
         if self._stored is not None:
             _check_same_run(self._last, self._stored[1]["run"], self._run)
         self._signal = None
@@ -121,10 +120,7 @@ class Backup(keras.callbacks.Callback):
             self._restore()
         else:
             self.epoch, self._batch = epoch, 0
-            stops = self._is_asked_to_stop()
-            self._save(final=stops)
-            if stops:
-                self._stop()
+            self._save_or_stop()
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts, and saves if it is time or if the program is to end."""
@@ -138,12 +134,9 @@ class Backup(keras.callbacks.Callback):
         # Validation, which may take longer than a scheduler waits after SIGTERM, comes next.
         due = self._batch == self.params["steps"] or self.model.stop_training
         due |= self.step // self.every > before // self.every
-        if due or self.step // _ASK_EVERY > before // _ASK_EVERY or self._workers == 1:
-            stops = self._is_asked_to_stop()
-            if due or stops:
-                self._save(final=stops)
-            if stops:
-                self._stop()
+        alone = distribution.worker(self.model.distribute_strategy)[1] == 1
+        if due or alone or self.step // _ASK_EVERY > before // _ASK_EVERY:
+            self._save_or_stop(due)
 
     def on_epoch_end(self, epoch, logs=None):
         """Ends a restored epoch of which no batch was left."""
@@ -169,6 +162,14 @@ class Backup(keras.callbacks.Callback):
     def _note(self, number, frame):
         self._signal = number
         self.release_signals()
+
+    def _save_or_stop(self, due=True):
+        """Saves if it is time to; after a signal in any case, and ends the run."""
+        stops = self._is_asked_to_stop()
+        if due or stops:
+            self._save(final=stops)
+        if stops:
+            self._stop()
 
     def _is_asked_to_stop(self):
         """Whether any worker got a signal: all must ask at once, and save and stop at once."""

@@ -1,12 +1,12 @@
 """What happens beside the steps of a training run: its end and its history file."""
 
-import json
 import os
 
 import keras
 
 from keras_maskrcnn import files
 from keras_maskrcnn.data import DataError
+from keras_maskrcnn.data.coco import read_json
 
 
 def steps_taken(optimizer):
@@ -57,12 +57,11 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 def _read(path):
-    with open(path, "rb") as file:
-        try:
-            epochs = json.load(file)
-            if all(isinstance(entry["epoch"], int) for entry in epochs):
-                return epochs
-            problem = "an epoch is no number"
-        except (ValueError, TypeError, KeyError) as error:
-            problem = str(error)
+    try:
+        epochs = read_json(path)
+        if all(isinstance(entry["epoch"], int) for entry in epochs):
+            return epochs
+        problem = "an epoch is no number"
+    except (DataError, TypeError, KeyError) as error:
+        problem = str(error)
     raise DataError(f"{path} must be a JSON list of epochs; move it away to begin anew: {problem}.")

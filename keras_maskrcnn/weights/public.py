@@ -1,11 +1,11 @@
 """Where the peers publish their weights for COCO."""
 
-import hashlib
 import os
 
 import keras
 
 from keras_maskrcnn.data.coco_classes import COCO_CLASSES
+from keras_maskrcnn.files import checksum
 from keras_maskrcnn.weights.checkpoint import CheckpointError
 
 _TORCHVISION = "https://download.pytorch.org/models/"
@@ -88,8 +88,7 @@ def download(preset):
             "pass its path as `weights`."
         ) from error
     expected = SHA256.get(preset, "")
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = checksum(path)
     if not found.startswith(expected):
         raise CheckpointError(
             f"{path} is not what was published: its SHA-256 begins with {found[:8]}, not "

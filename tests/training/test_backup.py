@@ -187,9 +187,8 @@ def test_the_rate_is_that_of_the_backup(tmp_path, whole, monkeypatch):
     keras.utils.set_random_seed(0)
     with pytest.raises(Killed):
         train(tmp_path, last=[After(7, kill)])
-    monkeypatch.setitem(
-        OPTIMIZERS, "momentum", lambda: keras.optimizers.SGD(0.0025, momentum=0.9)
-    )  # fmt: skip
+    lowered = keras.optimizers.SGD(0.0025, momentum=0.9)
+    monkeypatch.setitem(OPTIMIZERS, "momentum", lambda: lowered)
     assert_same(go_on(tmp_path), whole)
 
 
