@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pathlib
 import time
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -46,6 +47,19 @@ def free_models():
         for name in [name for name in registered if name.startswith("CustomGradient-")]:
             del registered[name]
         gc.collect()
+
+
+@pytest.fixture(scope="session")
+def case():
+    """Function from a name to the folder of ../shared/cases/NAME: inputs that once failed."""
+
+    def folder(name):
+        path = pathlib.Path(__file__).parents[2] / "shared" / "cases" / name
+        if not path.is_dir():
+            pytest.skip("there is no ../shared/cases beside this clone")
+        return path
+
+    return folder
 
 
 @pytest.fixture(scope="session")
