@@ -161,8 +161,8 @@ def run(output, seed, only, nuclei, steps):
         recipe = mrcnn.training.Recipe(steps, batch_size, **mrcnn.training.ADAMW)
         model.compile(recipe.optimizer())
         batches = mrcnn.data.batches(
-            train, batch_size, training=True, min_side=config["image_min_side"],
-            max_side=config["image_max_side"], seed=seed, repeat=True, cache=True,
+            train, batch_size, training=True, seed=seed, repeat=True, cache=True,
+            **model.config.resizing(),
         )  # fmt: skip
         model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
         metrics = mrcnn.evaluate(

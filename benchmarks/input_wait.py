@@ -34,9 +34,8 @@ def main(argv):
     )  # fmt: skip
     model.compile(mrcnn.training.Recipe(1000, FLAGS.batch_size).optimizer())
     batches = mrcnn.data.batches(
-        dataset, FLAGS.batch_size, training=True, min_side=FLAGS.image_size, max_side=longer,
-        repeat=True,
-    )  # fmt: skip
+        dataset, FLAGS.batch_size, training=True, repeat=True, **model.config.resizing()
+    )
     step = tf.function(model.train_step, input_signature=[batches.element_spec])
     iterator, waiting, started, seen = iter(batches), 0.0, 0.0, []
     for i in range(WARMUP + FLAGS.steps):

@@ -77,7 +77,7 @@ def run_one(output, seed, policy, devices, steps):
         model = mrcnn.MaskRCNN(config, dtype=policy)
         model.compile(mrcnn.training.Recipe(steps, BATCH, **mrcnn.training.ADAMW).optimizer())
     batches = mrcnn.data.batches(
-        train, BATCH, training=True, min_side=SIZE, max_side=SIZE, seed=seed, repeat=True
+        train, BATCH, training=True, seed=seed, repeat=True, **config.resizing()
     )
     model.fit(batches, steps_per_epoch=steps, callbacks=[timer], shuffle=False, verbose=0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # bytes; Linux counts KiB

@@ -67,10 +67,7 @@ def main(_):
     )  # fmt: skip
     model = Counted(config)
     model.compile(mrcnn.training.Recipe(FLAGS.steps, base_rate=0.08).optimizer())
-    batches = mrcnn.data.batches(
-        dataset, 2, training=True, min_side=config.image_min_side,
-        max_side=config.image_max_side, repeat=True,
-    )  # fmt: skip
+    batches = mrcnn.data.batches(dataset, 2, training=True, repeat=True, **config.resizing())
     model.fit(
         batches, steps_per_epoch=FLAGS.steps_per_epoch, epochs=FLAGS.steps // FLAGS.steps_per_epoch,
         callbacks=[Report()], verbose=0, shuffle=False,

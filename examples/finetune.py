@@ -71,12 +71,10 @@ def main(argv=None):
 
 def fit(model, train, val, args):
     """Trains what is not frozen, and validates after every epoch."""
-    config = model.config
     model.compile(mrcnn.training.Recipe(args.steps, args.batch_size).optimizer())
     batches = mrcnn.data.batches(
-        train, args.batch_size, training=True, min_side=config.image_min_side,
-        max_side=config.image_max_side, resize_rule=config.resize_rule,
-        padding_multiple=config.padding_multiple, seed=args.seed, repeat=True,
+        train, args.batch_size, training=True, seed=args.seed, repeat=True,
+        **model.config.resizing(),
     )  # fmt: skip
     callbacks = [
         mrcnn.CocoEvaluation(val),

@@ -77,7 +77,7 @@ def train_model(train, val, epochs, seed, verbose):
     )
     model.compile(recipe.optimizer())
     batches = mrcnn.data.batches(
-        train, batch_size, training=True, min_side=128, max_side=128, seed=seed
+        train, batch_size, training=True, seed=seed, **model.config.resizing()
     )
     validation = mrcnn.CocoEvaluation(val, batch_size=8, max_detections=50)
     model.fit(batches, epochs=epochs, callbacks=[validation], shuffle=False, verbose=verbose)

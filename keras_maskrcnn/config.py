@@ -221,6 +221,19 @@ class MaskRCNNConfig:
         """Returns a tuple of `num_classes` class names, `class 1`, ... where none were given."""
         return self.class_names or tuple(f"class {i + 1}" for i in range(self.num_classes))
 
+    def resizing(self):
+        """Returns how the model resizes images, as `data.batches` takes it: keyword arguments.
+
+        `data.batches(dataset, 2, training=True, **config.resizing())` makes the batches that the
+        model trains on, and that `evaluate` scores.
+        """
+        return {
+            "min_side": self.image_min_side,
+            "max_side": self.image_max_side,
+            "resize_rule": self.resize_rule,
+            "padding_multiple": self.padding_multiple,
+        }
+
     def ids(self):
         """Returns a tuple of `num_classes` category ids, 1, 2, ... where none were given."""
         return self.category_ids or tuple(range(1, self.num_classes + 1))

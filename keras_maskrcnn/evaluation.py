@@ -164,13 +164,10 @@ def _predict(model, dataset, batch_size, proposals, verbose):
         dataset,
         batch_size * replicas,
         training=False,
-        min_side=config.image_min_side,
-        max_side=config.image_max_side,
         targets=False,
-        resize_rule=config.resize_rule,
-        padding_multiple=config.padding_multiple,
         proposals=proposals,
         max_proposals=config.test_proposals,
+        **config.resizing(),
     )
     model.make_predict_function()
     num_images = len(dataset.image_ids)

@@ -1,8 +1,10 @@
 import dataclasses
+import inspect
 import json
 
 import pytest
 
+from keras_maskrcnn import data
 from keras_maskrcnn.config import PRESETS, MaskRCNNConfig, preset_config
 
 
@@ -174,3 +176,11 @@ def test_labels_without_names_are_numbered():
 def test_given_names_and_ids_are_kept():
     config = MaskRCNNConfig(num_classes=2, class_names=("cat", "dog"), category_ids=(17, 18))
     assert (config.names(), config.ids()) == (("cat", "dog"), (17, 18))
+
+
+def test_resizing_is_what_data_batches_takes_by_these_names():
+    config = preset_config("mask_rcnn_resnet50_c4_detectron2", image_min_side=256)
+    assert config.resizing() == {
+        "min_side": 256, "max_side": 1333, "resize_rule": "detectron2", "padding_multiple": 1,
+    }  # fmt: skip
+    assert set(config.resizing()) <= set(inspect.signature(data.batches).parameters)

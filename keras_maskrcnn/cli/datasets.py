@@ -35,10 +35,8 @@ def validate(options):
     set_image_size(overrides, options.image_size)
     config = preset_config(options.preset, **overrides)
     anchors = dict(
-        min_side=config.image_min_side, max_side=config.image_max_side,
-        resize_rule=config.resize_rule, padding_multiple=config.padding_multiple,
         strides=tuple(STRIDES[config.neck].values()), anchor_sizes=anchor_sizes(config),
-        anchor_ratios=config.anchor_ratios, anchor_rule=config.anchor_rule,
+        anchor_ratios=config.anchor_ratios, anchor_rule=config.anchor_rule, **config.resizing(),
     )  # fmt: skip
     found, report = doctor.examine(
         options.images, options.annotations, max_instances=options.max_instances,

@@ -77,11 +77,7 @@ def train(options):
     augmentations = _augmentations(options.augment or (), config.image_min_side)
     recipe = _recipe(options, steps_per_epoch)
     steps = recipe.steps
-    shapes = dict(
-        min_side=config.image_min_side, max_side=config.image_max_side,
-        resize_rule=config.resize_rule, padding_multiple=config.padding_multiple,
-        max_proposals=config.train_proposals,
-    )  # fmt: skip
+    shapes = dict(config.resizing(), max_proposals=config.train_proposals)
     with strategy.scope():
         model = MaskRCNN(config, dtype=options.dtype_policy)
         if not goes_on:

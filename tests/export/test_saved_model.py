@@ -88,8 +88,7 @@ def batch_of(model, images, tmp_path):
     (tmp_path / "empty.json").write_text(json.dumps(content))
     batches = data.batches(
         data.coco_json(tmp_path, tmp_path / "empty.json"), len(images), training=False,
-        targets=False, min_side=model.config.image_min_side,
-        max_side=model.config.image_max_side, padding_multiple=model.config.padding_multiple,
+        targets=False, **model.config.resizing(),
     )  # fmt: skip
     return next(iter(batches))
 
