@@ -502,11 +502,17 @@ class MaskRCNN(keras.Model):
 
     def save(self, filepath, overwrite=True, **kwargs):
         """Keras' own; but a .keras file that is replaced stays until the new one is complete."""
-        local = os.path.isdir(os.path.dirname(os.path.abspath(filepath)))  # not gs://, say
-        if kwargs or not (overwrite and local and str(filepath).endswith(".keras")):
+        if kwargs or not (overwrite and _is_local(filepath, ".keras")):
             return super().save(filepath, overwrite=overwrite, **kwargs)
         with files.replacing(filepath) as new:
             super().save(new)
+
+    def save_weights(self, filepath, overwrite=True, **kwargs):
+        """Keras' own; but a .weights.h5 file stays until the new one is complete."""
+        if kwargs or not (overwrite and _is_local(filepath, ".weights.h5")):
+            return super().save_weights(filepath, overwrite=overwrite, **kwargs)
+        with files.replacing(filepath) as new:
+            super().save_weights(new)
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
         """Writes the model for other programs.
@@ -539,6 +545,12 @@ class MaskRCNN(keras.Model):
     def from_config(cls, config):
         """The inverse of `get_config`."""
         return cls(**{**config, "config": MaskRCNNConfig(**config["config"])})
+
+
+def _is_local(path, suffix):
+    """Whether a path ends so, and lies in a folder of this machine: not gs://, say."""
+    path = str(path)
+    return path.endswith(suffix) and os.path.isdir(os.path.dirname(os.path.abspath(path)))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from keras_maskrcnn import files
+
 PALETTE = np.array(
     [
         (230, 159, 0),  # orange
@@ -181,7 +183,8 @@ def save_png(path, image):
     """Writes an (H, W, 3) uint8 picture as PNG, and makes the folder if it is missing."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path, format="PNG")
+    with files.replacing(path, sync=False) as new:
+        Image.fromarray(image).save(new, format="PNG")
 
 
 def _enlarge(array, scale):

@@ -52,5 +52,5 @@ def test_leaves_do_not_know_the_config(unit):
     assert (unit, "config") not in set(imports())
 
 
-def test_data_imports_ops_and_for_pictures_visualize_only():
-    assert {b for a, b in imports() if a == "data"} <= {"data", "ops", "visualize"}
+def test_data_imports_files_and_ops_and_for_pictures_visualize_only():
+    assert {b for a, b in imports() if a == "data"} <= {"data", "files", "ops", "visualize"}

@@ -74,7 +74,7 @@ def test_train_with_adamw_and_augmentations_from_weights(trained, folder, tmp_pa
     import keras
 
     # What a kill during the first backup leaves.
-    half = tmp_path / "run" / "backup" / "new.step_00000000.npz"
+    half = tmp_path / "run" / "backup" / "unfinished-00.step_00000000.npz"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half")
     flags = [*data_flags(folder, "train"), *TINY, f"--output={tmp_path / 'run'}", "--steps=1"]

@@ -1,7 +1,9 @@
 """The assembled model: its outputs, its losses, its train step, its files."""
 
 import dataclasses
+import os
 import pathlib
+import threading
 
 import keras
 import numpy as np
@@ -350,3 +352,25 @@ def test_a_save_that_fails_leaves_the_file_before(tiny_config, tmp_path, monkeyp
         MaskRCNN(tiny_config).save(path)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_that_save_to_one_path_leave_a_whole_file(tiny_config, tmp_path):
+    model, errors, barrier = MaskRCNN(tiny_config), [], threading.Barrier(2)
+
+    def work(save, name):
+        try:
+            barrier.wait(timeout=60)
+            save(tmp_path / name)
+        except BaseException as error:
+            errors.append(error)
+
+    for save, name in ((model.save, "a.keras"), (model.save_weights, "a.weights.h5")):
+        threads = [threading.Thread(target=work, args=[save, name]) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+    assert sorted(os.listdir(tmp_path)) == ["a.keras", "a.weights.h5"]
+    keras.models.load_model(tmp_path / "a.keras")
+    model.load_weights(tmp_path / "a.weights.h5")

@@ -9,9 +9,9 @@ from keras_maskrcnn.cli.config_flags import (
     define_inference_config,
     set_image_size,
 )
-from keras_maskrcnn.cli.files import progress, refuse_existing
+from keras_maskrcnn.cli.files import progress, refuse_existing, refuse_inputs
 from keras_maskrcnn.config import preset_config
-from keras_maskrcnn.files import write_json
+from keras_maskrcnn.files import replacing, write_json
 
 _REPAIRS_SHOWN = 20
 _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "split")
@@ -27,10 +27,10 @@ def validate(options):
         files = {end: os.path.join(options.output, f"report.{end}") for end in ("json", "html")}
     for path in files.values():
         refuse_existing(path, options.overwrite)
+    refuse_inputs(options, *files.values())
     if options.fix:
-        if os.path.exists(options.fix) and os.path.samefile(options.fix, options.annotations):
-            raise ValueError(f"--fix must not be --annotations. Received: fix={options.fix!r}.")
         refuse_existing(options.fix, options.overwrite, "fix")
+        refuse_inputs(options, options.fix, flag="fix")
     overrides = config_overrides(options)
     set_image_size(overrides, options.image_size)
     config = preset_config(options.preset, **overrides)
@@ -46,8 +46,9 @@ def validate(options):
         print(doctor.text(report))
     if files:
         os.makedirs(options.output, exist_ok=True)
-        with open(files["html"], "w", encoding="utf-8") as file:
-            file.write(doctor.page(report, found))
+        page = doctor.page(report, found)
+        with replacing(files["html"]) as new, open(new, "w", encoding="utf-8") as file:
+            file.write(page)
     try:
         if options.fix:
             report["repairs"] = _write_repaired(options.fix, found, options)
@@ -80,6 +81,7 @@ def convert(options):
     from keras_maskrcnn.data import formats
 
     refuse_existing(options.output, options.overwrite)
+    refuse_inputs(options, options.output)
     reader = formats.READERS[options.format]
     given = {name: getattr(options, name) for name in _FORMAT_FLAGS}
     given = {name: value for name, value in given.items() if value is not None}

@@ -62,6 +62,46 @@ def refuse_existing(path, overwrite, flag="output"):
         raise FileExistsError(f"{path} exists; pass --overwrite or another --{flag}.")
 
 
+_INPUTS = (
+    "annotations", "val_annotations", "model", "checkpoint", "weights", "proposals",
+    "val_proposals", "class_names",
+)  # fmt: skip
+
+
+def refuse_inputs(options, *written, flag="output", images=None):
+    """Raises ValueError if a file to write is one that is read, under whatever name.
+
+    Args:
+        options: the flags' values, of which `_INPUTS`, `images` and `input` name what is read.
+        *written: paths.
+        flag: str. The flag that they come from.
+        images: sequence of the paths of the images that are read, if they are known; or else every
+            image in the folders counts.
+    """
+    from keras_maskrcnn.data.images import SUFFIXES
+
+    # Of a folder of annotations; a COCO json may lie among them, unless they are json too.
+    labelme = getattr(options, "format", None) == "labelme"
+    folders = {"annotations": (".json",) if labelme else (".png", ".xml", ".txt", ".yaml", ".yml")}
+    if images is None:
+        folders |= dict.fromkeys(("images", "val_images", "input"), SUFFIXES)
+    images = {os.path.realpath(path) for path in images or ()}
+    for path in filter(os.path.exists, written):
+        found = os.path.realpath(path)
+        for name in _INPUTS:
+            given = getattr(options, name, None)
+            if given and os.path.exists(given) and os.path.samefile(path, given):
+                raise ValueError(f"--{flag} would replace --{name}. Received: {name}={given!r}.")
+        for name, suffixes in folders.items():
+            folder = os.path.join(os.path.realpath(getattr(options, name, None) or os.devnull), "")
+            if found.startswith(folder) and found.lower().endswith(suffixes):
+                raise ValueError(
+                    f"--{flag} would replace a file of --{name}. Received: {flag}={path!r}."
+                )
+        if found in images:
+            raise ValueError(f"--{flag} would replace the image {path}.")
+
+
 def listdir(path):
     """Names in a folder, none if there is no folder."""
     return os.listdir(path) if os.path.isdir(path) else []

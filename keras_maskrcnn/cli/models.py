@@ -19,6 +19,7 @@ from keras_maskrcnn.cli.files import (
     progress,
     read_proposals,
     refuse_existing,
+    refuse_inputs,
     require_file,
     require_suffix,
     verbosity,
@@ -42,6 +43,7 @@ def evaluate(options):
     from keras_maskrcnn.evaluation import evaluate as coco_evaluate
 
     refuse_existing(options.output, options.overwrite)
+    refuse_inputs(options, options.output)
     overrides = config_overrides(options, leave_out=("proposals",))
     model = load_model(options.model)
     if model.config.detections_per_image < options.max_detections:
@@ -61,6 +63,8 @@ def propose(options):
     """Writes the proposals of an RPN into a folder, and average_recall.json with their recall."""
     from keras_maskrcnn import data, evaluation
 
+    written = ("index.json", "average_recall.json")
+    refuse_inputs(options, *(os.path.join(options.output, name) for name in written))
     model = with_overrides(load_model(options.model), config_overrides(options))
     dataset = data.coco_json(
         options.images, options.annotations, category_ids=model.config.category_ids or None
@@ -84,9 +88,11 @@ def predict(options):
     _refuse_filled(options, os.path.dirname(paths[0]))
     model = with_overrides(load_model(options.model), config_overrides(options))
     names, ids = model.config.names(), model.config.ids()
-    os.makedirs(options.output, exist_ok=True)
     results = []
     pictures = _picture_names([os.path.basename(path) for path in paths])
+    written = [os.path.join(options.output, name) for name in (*pictures, "predictions.json")]
+    refuse_inputs(options, *written, images=paths)
+    os.makedirs(options.output, exist_ok=True)
     for path, picture_name in zip(progress(paths, options), pictures, strict=True):
         image, name = read_image(path), os.path.basename(path)
         found = predict_image(model, image)
@@ -162,8 +168,11 @@ def explain(options):
                 f"{options.annotations} has no such file_name. Received: image={options.image!r}."
             )
         indices = [dataset.file_names.index(options.image)]
-    os.makedirs(options.output, exist_ok=True)
     pictures, rows, unreadable = _picture_names(dataset.file_names), [], []
+    written = [os.path.join(options.output, name) for name in (*pictures, "explain.json")]
+    images = [os.path.join(dataset.images, name) for name in dataset.file_names]
+    refuse_inputs(options, *written, images=images)
+    os.makedirs(options.output, exist_ok=True)
     for index in progress(indices, options):
         try:
             found = explain_image(model, dataset, index, proposals=proposals)
@@ -225,6 +234,7 @@ def import_weights(options):
     require_file("checkpoint", options.checkpoint)
     refuse_existing(options.output, options.overwrite)
     require_suffix("output", options.output)
+    refuse_inputs(options, options.output)
     overrides = config_overrides(options)
     if options.num_classes:
         overrides["num_classes"] = options.num_classes

@@ -12,7 +12,14 @@ from keras_maskrcnn.cli.config_flags import (
     define_config,
     set_image_size,
 )
-from keras_maskrcnn.cli.files import listdir, load_model, read_proposals, require_file, verbosity
+from keras_maskrcnn.cli.files import (
+    listdir,
+    load_model,
+    read_proposals,
+    refuse_inputs,
+    require_file,
+    verbosity,
+)
 from keras_maskrcnn.config import PRESETS, preset_config
 from keras_maskrcnn.distribution import STRATEGIES
 from keras_maskrcnn.files import checksum
@@ -41,6 +48,7 @@ def train(options):
     options.quiet = options.quiet or not writes
     output, verbose = options.output, verbosity(options)
     goes_on = _goes_on(output, options.resume)
+    refuse_inputs(options, os.path.join(output, "history.json"))
     keras.utils.set_random_seed(options.seed)
     dataset = data.coco_json(options.images, options.annotations)
     overrides = config_overrides(options, leave_out=("proposals",))

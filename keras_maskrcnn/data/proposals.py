@@ -11,6 +11,7 @@ import reprlib
 
 import numpy as np
 
+from keras_maskrcnn import files
 from keras_maskrcnn.data import pickles
 from keras_maskrcnn.data.images import DataError
 
@@ -58,7 +59,10 @@ class ProposalWriter:
         self._shard_size = images_per_shard
         self._pending, self._done = [], 0
         os.makedirs(self._path, exist_ok=True)
-        ours = re.compile(rf"({re.escape(INDEX)}|proposals-\d+-of-\d+\.npz)(\.new)?")
+        # What a kill left behind too; version 0.1 called it NAME.new.
+        ours = re.compile(
+            rf"({files.UNFINISHED}[0-9a-f]+\.)?({re.escape(INDEX)}|proposals-\d+-of-\d+\.npz)(\.new)?"
+        )
         old = sorted(name for name in os.listdir(self._path) if ours.fullmatch(name))
         if old and not overwrite:
             raise FileExistsError(
@@ -93,15 +97,9 @@ class ProposalWriter:
             "scores": np.concatenate(scores),
         }
         name = _shard_name(number, -(-len(self._ids) // self._shard_size))
-        self._write(name, lambda file: np.savez_compressed(file, **arrays))
+        with files.replacing(os.path.join(self._path, name)) as new:
+            np.savez_compressed(new, **arrays)
         self._pending = []
-
-    def _write(self, name, write):
-        """Writes a file under another name first, so that it is never half there."""
-        path = os.path.join(self._path, name)
-        with open(f"{path}.new", "wb") as file:
-            write(file)
-        os.replace(f"{path}.new", path)
 
     def __enter__(self):
         return self
@@ -122,7 +120,7 @@ class ProposalWriter:
             "scores": "float32, higher is better",
             "shards": [self._ids[start : start + self._shard_size] for start in starts],
         }
-        self._write(INDEX, lambda file: file.write(json.dumps(index).encode()))
+        files.write_json(os.path.join(self._path, INDEX), index)
 
 
 class ProposalFile:

@@ -5,6 +5,7 @@ import os
 import keras
 import tensorflow as tf
 
+from keras_maskrcnn import files
 from keras_maskrcnn.export.optimize import folded_copy
 from keras_maskrcnn.ops.portable import portable
 
@@ -69,14 +70,20 @@ def export_portable(model, filepath, format, *, image_size, batch_size, verbose,
     if batch_size < 1:
         raise ValueError(f"batch_size must be positive. Received: batch_size={batch_size}.")
     filepath = os.fspath(filepath)
-    if os.path.exists(filepath):
-        raise FileExistsError(f"the export needs a new file. Received: filepath={filepath!r}.")
+    _require_new(filepath)
     signature = [
         tf.TensorSpec([batch_size, *image_size, 3], tf.float32, name="images"),
         tf.TensorSpec([batch_size, 2], tf.int32, name="sizes"),
     ]
-    PortableModel(model).export(
-        filepath, format=format, input_signature=signature, verbose=False, **kwargs
-    )
+    with files.replacing(filepath) as new:
+        PortableModel(model).export(
+            new, format=format, input_signature=signature, verbose=False, **kwargs
+        )
+        _require_new(filepath)  # nor has somebody else written it meanwhile
     if verbose:
         print(f"Wrote {filepath} for {batch_size} x {image_size[0]} x {image_size[1]} images.")
+
+
+def _require_new(filepath):
+    if os.path.exists(filepath):
+        raise FileExistsError(f"the export needs a new file. Received: filepath={filepath!r}.")

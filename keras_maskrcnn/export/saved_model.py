@@ -8,7 +8,7 @@ import shutil
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn import __version__
+from keras_maskrcnn import __version__, files
 from keras_maskrcnn.data.images import MAX_PIXELS
 from keras_maskrcnn.export import masks as mask_export
 from keras_maskrcnn.export import requests, warmup
@@ -77,8 +77,8 @@ def export_saved_model(
         },
         indent=1,
     )  # fmt: skip
-    # No server takes this name for a version's number.
-    unfinished = f"{filepath}.unfinished-{os.getpid()}"
+    final = os.path.realpath(filepath)
+    unfinished = files.unfinished(final)  # which no server takes for a version's number
     try:
         _write(_signatures(forward, config, masks, max_pixels, description), unfinished)
         extra = os.path.join(unfinished, "assets.extra")
@@ -88,7 +88,14 @@ def export_saved_model(
         if warmup_sizes:
             given = config.test_proposals if config.proposals == "precomputed" else 0
             warmup.write_warmup(extra, warmup_sizes, given)
-        os.rename(unfinished, filepath)  # fails if somebody else has filled it meanwhile
+        try:
+            os.rename(unfinished, final)
+        except OSError as error:
+            if not os.path.exists(final):
+                raise
+            raise FileExistsError(
+                f"somebody else has filled the folder meanwhile. Received: filepath={filepath!r}."
+            ) from error
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise

@@ -239,7 +239,10 @@ class Backup(keras.callbacks.Callback):
         if path != self._last:
             self._last, self._previous = path, self._last
         kept = {self._last, self._previous}
-        for other in {*backup_paths(self.folder), *_paths(self.folder, "new.step_*.npz")} - kept:
+        # What kills left behind; version 0.1 wrote to new.step_00000200.npz and so on.
+        left = [f"{files.UNFINISHED}*.step_*.npz", f"new.step_{'[0-9]' * 8}.npz"]
+        left = {path for pattern in left for path in _paths(self.folder, pattern)}
+        for other in {*backup_paths(self.folder), *left} - kept:
             os.remove(other)
 
     def _restore(self):

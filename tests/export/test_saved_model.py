@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -247,6 +248,33 @@ def test_warm_up_requests_are_of_the_size_that_needs_no_resizing(path):
 def test_a_folder_with_something_in_it_is_not_overwritten(model, path):
     with pytest.raises(FileExistsError, match="new or empty"):
         model.export(path, verbose=False)
+
+
+def test_of_two_exports_at_once_one_is_whole_and_the_other_an_error(tmp_path, monkeypatch, model):
+    barrier, errors = threading.Barrier(2), []
+
+    def write(signatures, folder):
+        os.makedirs(folder)
+        barrier.wait(timeout=60)
+        pathlib.Path(folder, "saved_model.pb").write_bytes(b"whole")
+
+    def work():
+        try:
+            model.export(tmp_path / "1", warmup_sizes=(), verbose=False)
+        except FileExistsError as error:
+            errors.append(str(error))
+
+    monkeypatch.setattr(saved_model, "_write", write)
+    monkeypatch.setattr(saved_model, "_signatures", lambda *args: {})
+    monkeypatch.setattr(saved_model, "inference_function", lambda *args: None)
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert os.listdir(tmp_path) == ["1"]
+    assert sorted(os.listdir(tmp_path / "1")) == ["assets.extra", "saved_model.pb"]
+    assert len(errors) == 1 and "somebody else has filled the folder" in errors[0]
 
 
 def test_an_export_that_fails_leaves_nothing(model, tmp_path, monkeypatch):

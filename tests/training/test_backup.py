@@ -314,9 +314,12 @@ def test_a_full_disk_ends_a_run_at_its_end_only(tmp_path, monkeypatch, caplog):
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path):
     (tmp_path / "backup").mkdir()
-    (tmp_path / "backup" / "new.step_00000003.npz").write_bytes(b"half")
+    for name in ("new.step_00000003.npz", "unfinished-00aa.step_00000003.npz", "new.txt"):
+        (tmp_path / "backup" / name).write_bytes(b"half")  # the first is version 0.1's
     train(tmp_path, resume=False)
-    assert sorted(os.listdir(tmp_path / "backup")) == ["step_00000010.npz", "step_00000012.npz"]
+    assert sorted(os.listdir(tmp_path / "backup")) == [
+        "new.txt", "step_00000010.npz", "step_00000012.npz",
+    ]  # fmt: skip
 
 
 def test_a_run_goes_on_from_the_backup_before_a_damaged_one(tmp_path, whole):

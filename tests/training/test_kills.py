@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_maskrcnn import files
 from keras_maskrcnn.training import read_backup
 
 TESTS = pathlib.Path(__file__).parents[1]
@@ -38,7 +39,7 @@ def wait_for_step(folder, step, process):
 
 
 def being_written(folder):
-    return any(name.startswith("new.") for name in os.listdir(folder / "backup"))
+    return any(name.startswith(files.UNFINISHED) for name in os.listdir(folder / "backup"))
 
 
 @pytest.mark.slow
