@@ -130,9 +130,9 @@ def test_a_run_that_is_stopped_and_goes_on_is_as_one_that_was_not(
     assert not (output / "model.keras").exists()
     assert cli.run(["train", *flags]) == 1  # an earlier run is not overwritten
     assert cli.run(["train", *flags, "--resume", "--epochs=3"]) == 1
-    assert "steps=6, and only the same run can go on from it. Received: steps=9" in (
-        capsys.readouterr().err
-    )
+    printed = capsys.readouterr().err
+    assert f"begin another run from its weights: --weights={output}/model.keras" in printed
+    assert "is a run of 6 steps" in printed and "Received: steps=9." in printed
     assert cli.run(["train", *flags, "--resume"]) == 0
     for name in ("history.json", "model.keras", "best.keras"):
         ours, theirs = (path / name for path in (output, trained))
@@ -434,7 +434,7 @@ def bad_inputs(folder, tmp_path):
         "weights": ([*train, images, annotations, "--weights=w.h5"], ["w.h5"]),
         "taken": (
             [*train, images, annotations, "--resume", f"--output={tmp_path}"],
-            ["holds model.keras of an earlier run; pass another --output"],
+            ["holds model.keras of an earlier run; pass another --output, with --weights="],
         ),
         "augment": ([*train, images, annotations, "--augment=blur"], ["color", "augment='blur'"]),
         "no model": (["export", "--model=no.keras", "--output=x"], ["no.keras"]),

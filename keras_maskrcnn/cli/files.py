@@ -6,14 +6,14 @@ import sys
 from keras_maskrcnn.files import write_json
 
 
-def load_model(path):
+def load_model(path, flag="model"):
     """Loads a MaskRCNN from a .keras file; any other is a ValueError."""
     import keras
 
     from keras_maskrcnn.model import MaskRCNN
 
-    require_file("model", path)
-    require_suffix("model", path)
+    require_file(flag, path)
+    require_suffix(flag, path)
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for a file that is none of its own

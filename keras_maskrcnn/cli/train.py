@@ -28,6 +28,7 @@ from keras_maskrcnn.files import checksum
 _MONITORED = {
     "masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000",
 }  # fmt: skip
+DOWNLOADS = ("coco", "imagenet")  # of --weights, as of MaskRCNN.from_preset
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 AUGMENTATIONS = (
     "vertical_flip", "rotate90", "crop", "color", "large_scale_jitter", "copy_paste",
@@ -40,7 +41,6 @@ def train(options):
 
     from keras_maskrcnn import data, distribution, training
     from keras_maskrcnn.evaluation import CocoEvaluation
-    from keras_maskrcnn.model import MaskRCNN
 
     # First of all: several workers are only found before TensorFlow has started.
     strategy = distribution.make_strategy(options.strategy, options.devices)
@@ -87,9 +87,7 @@ def train(options):
     steps = recipe.steps
     shapes = dict(config.resizing(), max_proposals=config.train_proposals)
     with strategy.scope():
-        model = MaskRCNN(config, dtype=options.dtype_policy)
-        if not goes_on:
-            _start_from_weights(model, options)
+        model = _new_model(config, options, goes_on)
         training.freeze(model, options.freeze or ())
         model.compile(optimizer=recipe.optimizer())
     os.makedirs(output, exist_ok=True)
@@ -119,6 +117,7 @@ def train(options):
         os.path.join(output, "backup"), options.save_every, resume=goes_on, keep=[best, sentinel],
         write=writes, run=_identity(options, steps),
     )  # fmt: skip
+    _refuse_other_length(backup, steps, output)
     callbacks += [
         sentinel,
         keras.callbacks.TensorBoard(logs, write_graph=False),
@@ -195,16 +194,25 @@ def _recipe(options, steps_per_epoch):
     return training.Recipe(steps or 12 * steps_per_epoch, options.batch_size, **fields)
 
 
-def _start_from_weights(model, options):
-    if not options.weights:
-        return
-    require_file("weights", options.weights)
-    if options.weights.endswith(".keras"):
-        copied = model.copy_networks(load_model(options.weights))
-        if not options.quiet:
-            print(f"{options.weights} gives {', '.join(copied)}.", flush=True)
-    else:
-        model.load_weights(options.weights)
+def _new_model(config, options, goes_on):
+    """The model, with the weights that it starts from."""
+    from keras_maskrcnn import weights
+    from keras_maskrcnn.model import MaskRCNN
+
+    make, path = functools.partial(MaskRCNN, dtype=options.dtype_policy), options.weights
+    if goes_on or not path:
+        return make(config)
+    if path not in DOWNLOADS:
+        require_file("weights", path)
+        if path.endswith((".keras", ".weights.h5")):
+            model = make(config)
+            source = load_model(path, "weights") if path.endswith(".keras") else path
+            afresh = weights.start_from(model, source, path)
+            if not options.quiet:
+                print(f"{path} gives all weights" + (" but these, which start afresh:"
+                      if afresh else "."), *afresh, sep="\n  ", flush=True)  # fmt: skip
+            return model
+    return weights.load_for_preset(make, options.preset, config, path, verbose=not options.quiet)
 
 
 def _goes_on(output, resume):
@@ -215,14 +223,27 @@ def _goes_on(output, resume):
     taken = [name for name in ("model.keras", "best.keras") if name in listdir(output)]
     taken += ["backup"] if backups else []
     if taken and not (resume and backups):
+        further = f", with --weights={os.path.join(output, taken[0])} to train that further"
         raise FileExistsError(
             f"{output} holds {' and '.join(taken)} of an earlier run; pass "
             + ("--resume to go on from its backup, or " if backups else "")
-            + "another --output."
+            + f"another --output{further if taken[0] != 'backup' else ''}."
         )
     if resume and not backups:
         logging.warning("%s holds no backup: a new run begins.", output)
     return bool(backups)
+
+
+def _refuse_other_length(backup, steps, output):
+    """Raises ValueError if a run would go on with another number of steps, and names the way."""
+    stored = (backup.stored_run or {}).get("steps", steps)
+    if stored != steps:
+        raise ValueError(
+            f"{output} is a run of {stored} steps, from which its learning rates follow, and only "
+            "the same run can go on from its backup. To train longer, let it end, and begin "
+            f"another run from its weights: --weights={output}/model.keras --output=ANOTHER. "
+            f"Received: steps={steps}."
+        )
 
 
 def _identity(options, steps):
@@ -266,8 +287,9 @@ def train_flags(values):
     define.string(
         "weights",
         None,
-        "where to start from: a .weights.h5 file of the same config, "
-        "or a .keras file, of which the networks that both have are taken",
+        "where to start from: the .keras or .weights.h5 file of a model of yours, which may have "
+        "other classes; coco or imagenet, which are downloaded; or a checkpoint of the framework "
+        "that the preset is named after",
     )
     define.list(
         "freeze", None, "networks or stages that are not trained, as in backbone:stem,backbone:res2"

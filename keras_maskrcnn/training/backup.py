@@ -66,6 +66,7 @@ class Backup(keras.callbacks.Callback):
     Attributes:
         step: int. Batches trained on so far: `first_step` of `data.batches`.
         epoch: int. Epochs that are over: `initial_epoch` of `fit`.
+        stored_run: dict, what the run of the backup has, `run` and more; None without a backup.
 
     Raises:
         FileExistsError: if there are backups in the folder, without `resume`.
@@ -95,6 +96,7 @@ class Backup(keras.callbacks.Callback):
         else:
             self._last, state, _ = self._stored
             self.step, self.epoch, self._batch = (state[n] for n in ("step", "epoch", "batch"))
+        self.stored_run = state["run"] if self._stored else None
         self._train_function = None  # of the model, while the batches before the backup pass
         self._signal, self._handlers = None, {}
 

@@ -1,4 +1,4 @@
-"""Weights of other frameworks."""
+"""Weights of other frameworks, and of models that were trained before."""
 
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint
 from keras_maskrcnn.weights.load import (
@@ -10,6 +10,7 @@ from keras_maskrcnn.weights.load import (
     load_matterport,
     load_torchvision,
 )
+from keras_maskrcnn.weights.own import start_from
 
 __all__ = [
     "LOADERS",
@@ -21,4 +22,5 @@ __all__ = [
     "load_matterport",
     "load_torchvision",
     "read_checkpoint",
+    "start_from",
 ]

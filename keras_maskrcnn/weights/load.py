@@ -116,7 +116,7 @@ def load_keras_applications(model, path, *, skip_predictors=False, verbose=True)
     return _load(model, path, "keras_applications", skip_predictors, verbose)
 
 
-def load_for_preset(make, preset, config, weights):
+def load_for_preset(make, preset, config, weights, verbose=True):
     """Builds a model and loads weights into it, see `MaskRCNN.from_preset`.
 
     Args:
@@ -124,6 +124,7 @@ def load_for_preset(make, preset, config, weights):
         preset: str. Its name says whose weights fit.
         config: `MaskRCNNConfig` of the preset, perhaps with fields replaced.
         weights: "coco" or a path.
+        verbose: bool. Whether to print what became of the arrays.
     """
     source = next((peer for peer in LOADERS if f"_{peer}" in preset), None)
     if source is None:
@@ -136,10 +137,13 @@ def load_for_preset(make, preset, config, weights):
     path = weights
     if weights == "coco":
         path = download(preset)
-        if not other_classes and not config.class_names:
-            config = dataclasses.replace(config, **coco_classes(config.num_classes))
+        classes = {} if other_classes else coco_classes(config.num_classes)
+        if config.class_names:  # as many as COCO has, but which?
+            other_classes |= config.class_names != classes.get("class_names")
+        else:
+            config = dataclasses.replace(config, **classes)
     model = make(config)
-    LOADERS[source](model, path, skip_predictors=other_classes)
+    LOADERS[source](model, path, skip_predictors=other_classes, verbose=verbose)
     return model
 
 
