@@ -37,6 +37,7 @@ def evaluate(
     per_class=False,
     proposals=None,
     verbose=1,
+    on_error="raise",
 ):
     """Runs the model over a data set and returns COCO's metrics.
 
@@ -52,14 +53,18 @@ def evaluate(
         per_class: bool. Adds `bbox/AP/<class name>` and `segm/AP/<class name>`.
         proposals: data.ProposalFile, for a model that has no RPN.
         verbose: 0 is silent, 1 shows a progress bar.
+        on_error: what becomes of an image that cannot be read: "raise", or "skip": the numbers are
+            without it; it is logged, and named in `dataset.skipped`.
 
     Returns:
         dict name → float, see the module's docstring; only `bbox/` if the model has no mask
         branch. `AR100` is named after `max_detections`. For an RPN alone, what `average_recall`
         returns of its proposals.
     """
+    _check_counts(batch_size=batch_size)
+    _check_limit(max_detections)
     if model.config.task == "proposals":
-        return _average_recall(_proposed(model, dataset, batch_size, verbose), dataset)
+        return _average_recall(_proposed(model, dataset, batch_size, verbose, on_error), dataset)
     available = model.config.detections_per_image
     if available < max_detections:
         logging.warning(
@@ -69,27 +74,30 @@ def evaluate(
             max_detections,
         )
     results = predict_dataset(
-        model, dataset, batch_size=batch_size, proposals=proposals, verbose=verbose
-    )
+        model, dataset, batch_size=batch_size, proposals=proposals, verbose=verbose,
+        on_error=on_error,
+    )  # fmt: skip
     return evaluate_results(
         results,
         dataset.annotations,
         max_detections=max_detections,
         iou_types=("bbox", "segm") if model.config.task == "masks" else ("bbox",),
-        image_ids=dataset.image_ids,
+        image_ids=[dataset.image_ids[index] for index in _readable(dataset)],
         category_ids=dataset.category_ids,
         per_class=per_class,
     )
 
 
-def predict_dataset(model, dataset, *, batch_size=1, proposals=None, verbose=1):
+def predict_dataset(
+    model, dataset, *, batch_size=1, proposals=None, verbose=1, on_error="raise"
+):  # fmt: skip
     """Runs the model over a data set and returns COCO results.
 
     Only run lengths are kept, so memory is bounded by a batch. The model's cached
     `predict_function` is used: a second call does not trace again.
 
     Args:
-        model, dataset, batch_size, proposals, verbose: as for `evaluate`.
+        model, dataset, batch_size, proposals, verbose, on_error: as for `evaluate`.
 
     Returns:
         list of COCO results (`detections.coco_results`), in the order of the data set. Labels
@@ -99,7 +107,7 @@ def predict_dataset(model, dataset, *, batch_size=1, proposals=None, verbose=1):
     category_ids = tuple(config.category_ids) or tuple(dataset.category_ids)
     this_worker, workers = distribution.worker(model.distribute_strategy)
     found = []  # (index, COCO results) of the images that are this worker's share
-    for index, outputs, row in _predict(model, dataset, batch_size, proposals, verbose):
+    for index, outputs, row in _predict(model, dataset, batch_size, proposals, verbose, on_error):
         if index % workers == this_worker:
             image_id, (height, width) = dataset.image_ids[index], dataset.sizes[index]
             results = coco_results(
@@ -110,7 +118,9 @@ def predict_dataset(model, dataset, *, batch_size=1, proposals=None, verbose=1):
     return [result for _, results in found for result in results]
 
 
-def propose(model, dataset, path, *, batch_size=1, overwrite=False, verbose=1):
+def propose(
+    model, dataset, path, *, batch_size=1, overwrite=False, verbose=1, on_error="raise"
+):  # fmt: skip
     """Runs an RPN over a data set and writes its proposals into a folder (docs/proposals.md).
 
     Args:
@@ -119,6 +129,7 @@ def propose(model, dataset, path, *, batch_size=1, overwrite=False, verbose=1):
         path: str. The folder.
         batch_size, verbose: as for `evaluate`.
         overwrite: bool. Whether to remove proposals that the folder holds.
+        on_error: as for `evaluate`; an image that was left out has 0 proposals.
 
     Returns:
         data.ProposalFile, what `data.read_proposals` makes of the folder.
@@ -134,26 +145,72 @@ def propose(model, dataset, path, *, batch_size=1, overwrite=False, verbose=1):
     if distribution.worker(model.distribute_strategy)[1] > 1:
         raise ValueError("proposals are written by one process. Received: several workers.")
     with data.ProposalWriter(path, dataset.image_ids, overwrite=overwrite) as writer:
-        for image_id, boxes, scores in _proposed(model, dataset, batch_size, verbose):
-            writer.add(image_id, boxes, scores)
+        ids, nothing = iter(dataset.image_ids), (np.zeros([0, 4]), np.zeros([0]))
+        for found, boxes, scores in _proposed(model, dataset, batch_size, verbose, on_error):
+            for image_id in ids:
+                writer.add(image_id, *((boxes, scores) if image_id == found else nothing))
+                if image_id == found:
+                    break
+        for image_id in ids:
+            writer.add(image_id, *nothing)
     return data.read_proposals(path)
 
 
-def _proposed(model, dataset, batch_size, verbose):
+def _proposed(model, dataset, batch_size, verbose, on_error):
     """Runs an RPN over a data set; yields the id, boxes (n, 4) and scores (n,) of each image."""
-    for index, outputs, row in _predict(model, dataset, batch_size, None, verbose):
+    for index, outputs, row in _predict(model, dataset, batch_size, None, verbose, on_error):
         count = outputs["num_proposals"][row]
         boxes, scores = outputs["boxes"][row][:count], outputs["scores"][row][:count]
         yield dataset.image_ids[index], boxes, scores
 
 
-def _predict(model, dataset, batch_size, proposals, verbose):
+def _readable(dataset):
+    """The places of the images that no run left out."""
+    skipped = getattr(dataset, "skipped", {})
+    if not skipped:
+        return range(len(dataset.image_ids))
+    return [i for i, name in enumerate(dataset.file_names) if name not in skipped]
+
+
+class _Blank:
+    """A data set in which a blank image takes the place of one that cannot be read."""
+
+    def __init__(self, dataset):
+        self._dataset, self.blank = dataset, set()
+
+    def __getattr__(self, name):
+        return getattr(self._dataset, name)
+
+    def __len__(self):
+        return len(self._dataset)
+
+    def load_image(self, index):
+        """Reads an image; or logs why not, and counts it."""
+        dataset = self._dataset
+        try:
+            return dataset.load_image(index)
+        except data.DataError as error:
+            logging.warning("left out: %s", error)
+            name = dataset.file_names[index]
+            dataset.skipped[name] = dataset.skipped.get(name, 0) + 1
+            self.blank.add(index)
+            if len(self.blank) == len(dataset):
+                raise data.DataError(f"none of {len(dataset)} images can be read.") from error
+            return np.zeros([*dataset.sizes[index], 3], np.uint8)
+
+
+def _predict(model, dataset, batch_size, proposals, verbose, on_error):
     """Runs the model over a data set, image by image in its order.
+
+    Those that `on_error="skip"` leaves out are not among them.
 
     Yields:
         the image's index in the data set; the outputs of its batch, NumPy arrays; its row in them.
     """
     config, strategy = model.config, model.distribute_strategy
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip'. Received: on_error={on_error!r}.")
+    read = _Blank(dataset) if on_error == "skip" else dataset
     if (config.proposals == "precomputed") != (proposals is not None):
         raise ValueError(
             "proposals belong to a model without an RPN, and only to such a one. Received: a model "
@@ -161,7 +218,7 @@ def _predict(model, dataset, batch_size, proposals, verbose):
         )
     replicas = strategy.num_replicas_in_sync
     batches = data.batches(
-        dataset,
+        read,
         batch_size * replicas,
         training=False,
         targets=False,
@@ -180,7 +237,8 @@ def _predict(model, dataset, batch_size, proposals, verbose):
         outputs = model.predict_function([batch])
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
         for row in range(count):
-            yield done + row, outputs, row
+            if read is dataset or done + row not in read.blank:
+                yield done + row, outputs, row
         done += count
         progress.update(done)
     if done != num_images:
@@ -240,10 +298,7 @@ def evaluate_results(
     Raises:
         ValueError: if `max_detections` is 10 or less: AR1 and AR10 are among the twelve.
     """
-    if max_detections <= 10:
-        raise ValueError(
-            f"max_detections must exceed 10. Received: max_detections={max_detections}."
-        )
+    _check_limit(max_detections)
     metrics = {}
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         for iou_type in iou_types:
@@ -284,7 +339,8 @@ def average_recall(proposals, dataset, *, limits=(100, 1000), verbose=1):
     progress = keras.utils.Progbar(len(dataset.image_ids), verbose=verbose, unit_name="image")
 
     def images():
-        for image_id in dataset.image_ids:
+        for index in _readable(dataset):
+            image_id = dataset.image_ids[index]
             yield image_id, *proposals.get(image_id)
             progress.add(1)
 
@@ -418,6 +474,19 @@ def _summarize(coco_eval, per_class):
     return metrics
 
 
+def _check_counts(**counts):
+    for name, count in counts.items():
+        if not count >= 1:
+            raise ValueError(f"{name} must be positive. Received: {name}={count!r}.")
+
+
+def _check_limit(max_detections):
+    if not max_detections > 10:  # AR1 and AR10 are among the twelve
+        raise ValueError(
+            f"max_detections must exceed 10. Received: max_detections={max_detections!r}."
+        )
+
+
 def _mean(values):
     """Averages what pycocotools could compute; -1 if there is nothing."""
     values = values[values > -1]
@@ -439,9 +508,10 @@ class CocoEvaluation(keras.callbacks.Callback):
         prefix: str. Stands before each name.
         verbose: 0 is silent, 1 shows a progress bar.
         proposals: data.ProposalFile, for a model that has no RPN.
+        on_error: as of `evaluate`.
 
     Raises:
-        ValueError: if `every` is below 1.
+        ValueError: if a number is out of its range.
     """
 
     def __init__(
@@ -453,10 +523,11 @@ class CocoEvaluation(keras.callbacks.Callback):
         prefix="val_",
         verbose=0,
         proposals=None,
+        on_error="raise",
     ):
         super().__init__()
-        if every < 1:
-            raise ValueError(f"every must be positive. Received: every={every}.")
+        _check_counts(every=every, batch_size=batch_size)
+        _check_limit(max_detections)
         self.dataset = dataset
         self.batch_size = batch_size
         self.max_detections = max_detections
@@ -464,6 +535,7 @@ class CocoEvaluation(keras.callbacks.Callback):
         self.prefix = prefix
         self.verbose = verbose
         self.proposals = proposals
+        self.on_error = on_error
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the numbers into `logs`, which Keras hands on to the next callback."""
@@ -476,5 +548,6 @@ class CocoEvaluation(keras.callbacks.Callback):
             max_detections=self.max_detections,
             proposals=self.proposals,
             verbose=self.verbose,
+            on_error=self.on_error,
         )
         logs.update({self.prefix + name: value for name, value in metrics.items()})

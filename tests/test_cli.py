@@ -312,8 +312,9 @@ def test_explain_counts_what_cannot_be_read(trained, folder, tmp_path, capsys):
     annotations = folder / "annotations" / "val.json"
     flags = [f"--model={trained / 'model.keras'}", f"--images={tmp_path / 'val'}"]
     flags += [f"--annotations={annotations}", f"--output={tmp_path / 'why'}"]
-    assert cli.run(["explain", *flags]) == 0
-    assert "1 images could not be read: 000002.png." in capsys.readouterr().out
+    assert cli.run(["explain", *flags]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "1 of 3 images could not be read" in line and "000002.png" in line
     written = json.loads((tmp_path / "why" / "explain.json").read_text())
     assert (written["images"], written["unreadable"]) == (2, ["000002.png"])
     assert cli.run(["explain", *flags, "--overwrite", "--image=000002.png"]) == 1

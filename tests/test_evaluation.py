@@ -227,6 +227,65 @@ def test_evaluate_is_silent_or_shows_progress(dataset, capsys):
     assert "5/5" in capsys.readouterr().out
 
 
+@pytest.fixture
+def broken(dataset, monkeypatch):
+    """The data set with its third image unreadable, and batches that read it."""
+    made = data.batches
+
+    def load_image(index):
+        if index == 2:
+            raise data.DataError("2.png: image cannot be decoded.")
+        return np.zeros([*dataset.sizes[index], 3], np.uint8)
+
+    class Broken(types.SimpleNamespace):
+        def __len__(self):
+            return len(self.image_ids)
+
+    def batches(dataset, batch_size, **options):
+        assert [dataset.load_image(i).shape for i in range(NUM_IMAGES)] == [
+            (*size, 3) for size in dataset.sizes
+        ]
+        return made(dataset, batch_size, **options)
+
+    monkeypatch.setattr(data, "batches", batches)
+    names = [f"{i}.png" for i in range(NUM_IMAGES)]
+    return Broken(**vars(dataset), file_names=names, skipped={}, load_image=load_image)
+
+
+def test_an_image_that_cannot_be_read_is_raised_or_left_out_and_named(broken, caplog):
+    oracle = Oracle(broken)
+    with pytest.raises(data.DataError, match="2.png"):
+        evaluation.evaluate(oracle, broken, verbose=0)
+    metrics = evaluation.evaluate(oracle, broken, on_error="skip", batch_size=2, verbose=0)
+    assert broken.skipped == {"2.png": 1} and "left out: 2.png" in caplog.text
+    results = evaluation.predict_dataset(oracle, broken, on_error="skip", verbose=0)
+    others = [image_id for i, image_id in enumerate(broken.image_ids) if i != 2]
+    assert sorted({result["image_id"] for result in results}) == others
+    ids = dict(image_ids=others, category_ids=CATEGORY_IDS)
+    assert metrics == evaluation.evaluate_results(results, broken.annotations, **ids)
+    assert metrics["segm/AP"] > 0.9  # the image that was left out does not count as missed
+
+
+def test_that_no_image_can_be_read_is_an_error(broken, monkeypatch):
+    def load_image(index):
+        raise data.DataError("broken")
+
+    monkeypatch.setattr(broken, "load_image", load_image)
+    with pytest.raises(data.DataError, match="none of 5 images can be read"):
+        evaluation.evaluate(Oracle(broken), broken, on_error="skip", verbose=0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch_size": 0}, {"max_detections": 10}, {"max_detections": float("nan")}]
+)
+def test_numbers_are_checked_before_work(dataset, wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=rf"{name} must .* Received: {name}="):
+        evaluation.evaluate(None, dataset, **wrong)
+    with pytest.raises(ValueError, match=rf"{name} must .* Received: {name}="):
+        evaluation.CocoEvaluation(dataset, **wrong)
+
+
 def test_more_than_100_detections_count_when_asked_for(tmp_path):
     boxes = [[x * 10.0, y * 10.0, 8.0, 8.0] for x in range(15) for y in range(10)]
     fields = {"image_id": 1, "category_id": 1}
@@ -455,6 +514,16 @@ def test_propose_writes_what_the_model_proposes(dataset, tmp_path, capsys):
         evaluation.propose(model, dataset, tmp_path / "p", verbose=0)
     evaluation.propose(model, dataset, tmp_path / "p", overwrite=True, verbose=0)
     assert capsys.readouterr().out == ""
+
+
+def test_an_image_that_cannot_be_read_has_no_proposals_and_does_not_count(broken, tmp_path):
+    oracle = Proposer(truth_as_proposals(broken))
+    found = evaluation.propose(oracle, broken, tmp_path / "p", on_error="skip", verbose=0)
+    counts = [len(found.get(image_id)[1]) for image_id in broken.image_ids]
+    assert counts[2] == 0 and all(counts[:2] + counts[3:])
+    recall = evaluation.average_recall(found, broken, verbose=0)
+    assert recall == evaluation.evaluate(oracle, broken, on_error="skip", verbose=0)
+    assert recall["bbox/AR1000"] == 1
 
 
 def test_propose_under_two_replicas_equals_one(dataset, two_devices, tmp_path):

@@ -1,10 +1,14 @@
 """The command `keras-maskrcnn COMMAND --flag=value ...`; flags and files, no arithmetic.
 
-Exit status: 0 on success, 1 on bad input (one line on stderr names it), 2 on bad usage; 130 after
-Ctrl-C and 143 after SIGTERM, at both of which `train` saves what it has done.
+Exit status: 0 on success, 1 on bad input (one line on stderr names it) and where some images could
+not be read, when the others are done; 2 on bad usage; 130 after Ctrl-C and 143 after SIGTERM, at
+both of which `train`, `predict` and `explain` save what they have done.
 """
 
+import contextlib
+import signal
 import sys
+import threading
 
 from absl import flags
 
@@ -64,7 +68,8 @@ def run(argv):
 
 def _run_command(name, command, options):
     try:
-        command(options)
+        with _sigterm_ends():
+            command(options)
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, ImportError) as error:
@@ -80,3 +85,20 @@ def _run_command(name, command, options):
         return 0
     print(f"keras-maskrcnn {name}: {' '.join(message.split())}", file=sys.stderr)
     return 1
+
+
+@contextlib.contextmanager
+def _sigterm_ends():
+    """SIGTERM ends a command as Ctrl-C does, by an exception, so that it can save its results."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number, frame):
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not set by Python

@@ -9,9 +9,14 @@ from keras_maskrcnn.cli.config_flags import (
     define_inference_config,
     set_image_size,
 )
-from keras_maskrcnn.cli.files import progress, refuse_existing, refuse_inputs
+from keras_maskrcnn.cli.files import (
+    progress,
+    refuse_existing,
+    refuse_inputs,
+    write_output,
+)
 from keras_maskrcnn.config import preset_config
-from keras_maskrcnn.files import replacing, write_json
+from keras_maskrcnn.files import replacing
 
 _REPAIRS_SHOWN = 20
 _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "split")
@@ -54,7 +59,7 @@ def validate(options):
             report["repairs"] = _write_repaired(options.fix, found, options)
     finally:
         if files:
-            write_json(files["json"], report, indent=1)
+            write_output(files["json"], report, indent=1)
     errors = [problem.line for problem in found.problems if problem.severity == doctor.ERROR]
     if errors:
         count = f"errors={len(errors)}, the first of them: {errors[0]}"
@@ -66,7 +71,7 @@ def _write_repaired(path, found, options):
     from keras_maskrcnn.data import doctor
 
     content, repairs = doctor.repair(found)
-    write_json(path, content)
+    write_output(path, content)
     if not options.quiet:
         print(f"\n{len(repairs)} repairs:")
         print("\n".join(f"  {line}" for line in repairs[:_REPAIRS_SHOWN]))
@@ -92,7 +97,7 @@ def convert(options):
     if names and not names.lower().endswith((".txt", ".yaml", ".yml")):
         given["class_names"] = [name.strip() for name in names.split(",")]
     dataset = reader(options.images, options.annotations, **given)
-    write_json(options.output, dataset.content())
+    write_output(options.output, dataset.content())
     if not options.quiet:
         print(
             f"Wrote {options.output}: {len(dataset)} images, {len(dataset.counts)} instances, "

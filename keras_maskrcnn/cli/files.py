@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 
 from keras_maskrcnn.files import write_json
 
@@ -36,12 +37,25 @@ def read_proposals(path):
     return data.read_proposals(path) if path else None
 
 
-def write_metrics(path, metrics, options):
-    """Writes metrics as JSON, and prints them."""
-    write_json(path, metrics, indent=1)
-    if not options.quiet:
-        for name, value in metrics.items():
-            print(f"{name:<24} {value:.4f}")
+def write_output(path, content, indent=None):
+    """Writes a JSON file, and makes its folder."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    write_json(path, content, indent)
+
+
+def write_metrics(path, metrics, options, unreadable=()):
+    """Writes metrics as JSON, with the images that they lack, and prints them; if they cannot be
+    written, they are printed in any case.
+    """
+    written = False
+    try:
+        lacking = {"unreadable": sorted(unreadable)} if unreadable else {}
+        write_output(path, {**metrics, **lacking}, indent=1)
+        written = True
+    finally:
+        if not (written and options.quiet):
+            for name, value in metrics.items():
+                print(f"{name:<24} {value:.4f}")
 
 
 def require_file(name, path):
@@ -57,9 +71,27 @@ def require_suffix(name, path):
 
 
 def refuse_existing(path, overwrite, flag="output"):
-    """Raises FileExistsError if a file to write is there already."""
+    """Raises OSError if a file is there already or could not be written: before work, not after."""
     if os.path.exists(path) and not overwrite:
         raise FileExistsError(f"{path} exists; pass --overwrite or another --{flag}.")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"a file is wanted, not a folder. Received: {flag}={path!r}.")
+    require_writable(os.path.dirname(os.path.abspath(path)), flag, path)
+
+
+def require_writable(folder, flag="output", received=None):
+    """Raises OSError if nothing could be written into a folder, which need not exist yet."""
+    existing = os.path.abspath(folder)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"nothing can be written into {existing} ({error.strerror}). "
+            f"Received: {flag}={received or folder!r}."
+        ) from error
 
 
 _INPUTS = (
@@ -120,3 +152,29 @@ def progress(items, options):
     for i, item in enumerate(items):
         yield item
         bar.update(i + 1)
+
+
+def define_on_error(define, others):
+    """Defines the flag --on_error of a command that goes on without images that are unreadable."""
+    define.enum(
+        "on_error", "raise", ["raise", "skip"],
+        f"the status if an image is unreadable, when {others}: 1 (raise) or 0 (skip)",
+    )  # fmt: skip
+
+
+def report_unreadable(names, count, options):
+    """Names the images, of `count`, that could not be read; a DataError without --on_error=skip."""
+    from keras_maskrcnn.data import DataError
+
+    if not names:
+        return
+    names = sorted(names)
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    line = (
+        f"{len(names)} of {count} images could not be read, and the results are without them: "
+        f"{', '.join(names[:10])}{more}."
+    )
+    if options.on_error == "raise":
+        raise DataError(line)
+    if not options.quiet:
+        print(line)

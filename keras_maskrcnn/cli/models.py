@@ -14,21 +14,24 @@ from keras_maskrcnn.cli.config_flags import (
     define_inference_config,
 )
 from keras_maskrcnn.cli.files import (
+    define_on_error,
     listdir,
     load_model,
     progress,
     read_proposals,
     refuse_existing,
     refuse_inputs,
+    report_unreadable,
     require_file,
     require_suffix,
+    require_writable,
     verbosity,
     with_overrides,
     write_metrics,
+    write_output,
 )
 from keras_maskrcnn.config import PEERS, PRESETS, preset_config
 from keras_maskrcnn.data.images import MAX_PIXELS
-from keras_maskrcnn.files import write_json
 
 _EXPORT_FLAGS = {
     "tf_saved_model": ("masks", "precision", "max_pixels", "warmup_sizes"),
@@ -55,14 +58,17 @@ def evaluate(options):
     metrics = coco_evaluate(
         model, dataset, max_detections=options.max_detections, per_class=options.per_class,
         proposals=read_proposals(options.proposals), verbose=verbosity(options) % 2,
+        on_error="skip",
     )  # fmt: skip
-    write_metrics(options.output, metrics, options)
+    write_metrics(options.output, metrics, options, dataset.skipped)
+    report_unreadable(dataset.skipped, len(dataset), options)
 
 
 def propose(options):
     """Writes the proposals of an RPN into a folder, and average_recall.json with their recall."""
     from keras_maskrcnn import data, evaluation
 
+    require_writable(options.output)
     written = ("index.json", "average_recall.json")
     refuse_inputs(options, *(os.path.join(options.output, name) for name in written))
     model = with_overrides(load_model(options.model), config_overrides(options))
@@ -71,16 +77,19 @@ def propose(options):
     )
     verbose = verbosity(options) % 2
     found = evaluation.propose(
-        model, dataset, options.output, overwrite=options.overwrite, verbose=verbose
-    )
+        model, dataset, options.output, overwrite=options.overwrite, verbose=verbose,
+        on_error="skip",
+    )  # fmt: skip
     metrics = evaluation.average_recall(found, dataset, verbose=verbose)
-    write_metrics(os.path.join(options.output, "average_recall.json"), metrics, options)
+    path = os.path.join(options.output, "average_recall.json")
+    write_metrics(path, metrics, options, dataset.skipped)
+    report_unreadable(dataset.skipped, len(dataset), options)
 
 
 def predict(options):
     """Draws detections on every image, and writes them as COCO results with file names."""
     from keras_maskrcnn import visualize
-    from keras_maskrcnn.data.images import read_image
+    from keras_maskrcnn.data.images import DataError, read_image
     from keras_maskrcnn.detections import coco_box, predict_image
     from keras_maskrcnn.ops import rle
 
@@ -93,20 +102,34 @@ def predict(options):
     written = [os.path.join(options.output, name) for name in (*pictures, "predictions.json")]
     refuse_inputs(options, *written, images=paths)
     os.makedirs(options.output, exist_ok=True)
-    for path, picture_name in zip(progress(paths, options), pictures, strict=True):
-        image, name = read_image(path), os.path.basename(path)
-        found = predict_image(model, image)
-        picture = visualize.draw(image, found, names, score_threshold=options.draw_threshold)
-        visualize.save_png(os.path.join(options.output, picture_name), picture)
-        boxes = zip(found["boxes"], found["scores"], found["labels"], strict=True)
-        for i, (box, score, label) in enumerate(boxes):
-            results.append({"file_name": name, **coco_box(box, score, label, ids)})
-            if "masks" in found:
-                mask = found["masks"][i]
-                results[-1]["segmentation"] = rle.encode_region(mask, (0, 0), *mask.shape)
-    write_json(os.path.join(options.output, "predictions.json"), results)
+    unreadable, done = [], 0
+    try:
+        for path, picture_name in zip(progress(paths, options), pictures, strict=True):
+            name = os.path.basename(path)
+            try:
+                image = read_image(path)
+            except DataError as error:
+                if len(paths) == 1:
+                    raise
+                logging.warning("left out: %s", error)
+                unreadable.append(name)
+                continue
+            found = predict_image(model, image)
+            boxes = zip(found["boxes"], found["scores"], found["labels"], strict=True)
+            for i, (box, score, label) in enumerate(boxes):
+                results.append({"file_name": name, **coco_box(box, score, label, ids)})
+                if "masks" in found:
+                    mask = found["masks"][i]
+                    results[-1]["segmentation"] = rle.encode_region(mask, (0, 0), *mask.shape)
+            picture = visualize.draw(image, found, names, score_threshold=options.draw_threshold)
+            visualize.save_png(os.path.join(options.output, picture_name), picture)
+            done += 1
+    finally:  # of a command that was stopped too
+        if done or results or unreadable:
+            write_output(os.path.join(options.output, "predictions.json"), results)
     if not options.quiet:
-        print(f"{len(results)} detections in {len(paths)} images; pictures in {options.output}.")
+        print(f"{len(results)} detections in {done} images; pictures in {options.output}.")
+    report_unreadable(unreadable, len(paths), options)
 
 
 def _image_paths(path):
@@ -137,6 +160,7 @@ def _refuse_filled(options, images):
             f"the output folder is not empty; pass --overwrite or another. "
             f"Received: output={options.output!r}."
         )
+    require_writable(options.output)
 
 
 def _picture_names(names):
@@ -173,20 +197,23 @@ def explain(options):
     images = [os.path.join(dataset.images, name) for name in dataset.file_names]
     refuse_inputs(options, *written, images=images)
     os.makedirs(options.output, exist_ok=True)
-    for index in progress(indices, options):
-        try:
-            found = explain_image(model, dataset, index, proposals=proposals)
-        except data.DataError as error:
-            if len(indices) == 1:
-                raise
-            logging.warning("left out: %s", error)
-            unreadable.append(dataset.file_names[index])
-            continue
-        visualize.save_png(os.path.join(options.output, pictures[index]), found.picture())
-        rows.append({**found.as_dict(), "picture": pictures[index]})
-    counts = summary(rows)
-    content = {**counts, "unreadable": unreadable, "explained": rows}
-    write_json(os.path.join(options.output, "explain.json"), content, 1)
+    try:
+        for index in progress(indices, options):
+            try:
+                found = explain_image(model, dataset, index, proposals=proposals)
+            except data.DataError as error:
+                if len(indices) == 1:
+                    raise
+                logging.warning("left out: %s", error)
+                unreadable.append(dataset.file_names[index])
+                continue
+            visualize.save_png(os.path.join(options.output, pictures[index]), found.picture())
+            rows.append({**found.as_dict(), "picture": pictures[index]})
+    finally:  # of a command that was stopped too
+        counts = summary(rows)
+        if rows or unreadable:
+            content = {**counts, "unreadable": unreadable, "explained": rows}
+            write_output(os.path.join(options.output, "explain.json"), content, 1)
     if not options.quiet:
         if options.image is not None:
             print(found)
@@ -194,9 +221,8 @@ def explain(options):
               "found; lost:" + ("" if counts["lost"] else " none."))  # fmt: skip
         for cause, count in counts["lost"].items():
             print(f"  {count:6} {cause}")
-        if unreadable:
-            print(f"{len(unreadable)} images could not be read: {', '.join(unreadable)}.")
         print(f"Pictures and explain.json are in {options.output}; docs/explain.md says more.")
+    report_unreadable(unreadable, len(indices), options)
 
 
 def export(options):
@@ -210,12 +236,14 @@ def export(options):
         sizes = [_height_and_width("warmup_sizes", size) for size in given["warmup_sizes"]]
         given["warmup_sizes"] = sizes
     path = options.output
+    require_writable(path if options.format == "tf_saved_model" else os.path.dirname(path) or ".")
     if options.format == "tf_saved_model":
         versions = [int(name) for name in listdir(path) if name.isdigit()]
         path = os.path.join(path, str(max(versions, default=0) + 1))
     else:
         given["image_size"] = _height_and_width("image_size", options.image_size or "")
     model = with_overrides(load_model(options.model), config_overrides(options))
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     model.export(path, options.format, **given, verbose=not options.quiet)
 
 
@@ -243,6 +271,7 @@ def import_weights(options):
         model, options.checkpoint, skip_predictors=options.skip_predictors,
         verbose=not options.quiet,
     )  # fmt: skip
+    os.makedirs(os.path.dirname(os.path.abspath(options.output)), exist_ok=True)
     model.save(options.output)
     if not options.quiet:
         print(f"Wrote {options.output}.")
@@ -258,6 +287,7 @@ def evaluate_flags(values):
     define.integer("max_detections", 100, "detections an image that count")
     define.boolean("per_class", False, "also write the AP of each class")
     define.string("proposals", None, "proposals of the images, for a model without RPN")
+    define_on_error(define, "the numbers are those of the others")
     define.boolean("overwrite", False, "replace an existing --output")
     define_inference_config(define)
 
@@ -269,6 +299,7 @@ def propose_flags(values):
     define.string("images", None, "folder of the images", required=True)
     define.string("annotations", None, "COCO json", required=True)
     define.string("output", None, "folder for the proposals and their recall", required=True)
+    define_on_error(define, "there are proposals of the others")
     define.boolean("overwrite", False, "replace proposals in --output")
     define_inference_config(define, PROPOSAL_FIELDS)
 
@@ -280,6 +311,7 @@ def predict_flags(values):
     define.string("input", None, "an image or a folder of images", required=True)
     define.string("output", None, "folder for pictures and predictions.json", required=True)
     define.float("draw_threshold", 0.5, "lowest score that is drawn")
+    define_on_error(define, "the others are done")
     define.boolean("overwrite", False, "write into a folder that is not empty")
     define_inference_config(define)
 
@@ -293,6 +325,7 @@ def explain_flags(values):
     define.string("image", None, "file_name of the only image to explain; default: all")
     define.string("output", None, "folder for pictures and explain.json", required=True)
     define.string("proposals", None, "proposals of the images, for a model without RPN")
+    define_on_error(define, "the others are done")
     define.boolean("overwrite", False, "write into a folder that is not empty")
     define_inference_config(define)
 

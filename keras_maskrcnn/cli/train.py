@@ -18,6 +18,7 @@ from keras_maskrcnn.cli.files import (
     read_proposals,
     refuse_inputs,
     require_file,
+    require_writable,
     verbosity,
 )
 from keras_maskrcnn.config import PRESETS, preset_config
@@ -48,6 +49,8 @@ def train(options):
     options.quiet = options.quiet or not writes
     output, verbose = options.output, verbosity(options)
     goes_on = _goes_on(output, options.resume)
+    if writes:
+        require_writable(output)
     refuse_inputs(options, os.path.join(output, "history.json"))
     keras.utils.set_random_seed(options.seed)
     dataset = data.coco_json(options.images, options.annotations)

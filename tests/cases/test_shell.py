@@ -1,8 +1,13 @@
 """Cases of the commands: each command line of a README.txt, as cheaply as it can be run."""
 
+import json
+import types
+
 import numpy as np
+import pytest
 
 from keras_maskrcnn import cli
+from keras_maskrcnn.config import MaskRCNNConfig
 
 SMALL = [
     "--preset=mask_rcnn_resnet18_fpn_small", "--image_size=96", "--fpn_channels=16",
@@ -37,3 +42,33 @@ def test_fine_tuning_to_other_classes_names_what_starts_afresh(case, tmp_path, c
         ]  # fmt: skip
         kernels = [model.box_head.get_layer("fc1").kernel for model in models]
         np.testing.assert_array_equal(kernels[0], kernels[-1])
+
+
+@pytest.fixture
+def any_model(monkeypatch):
+    """Stands in for ANY.keras: what it finds does not matter."""
+    config = MaskRCNNConfig(num_classes=2, category_ids=(3, 7))
+    nothing = {"boxes": np.zeros([0, 4]), "scores": np.zeros(0), "labels": np.zeros(0, int)}
+    model = types.SimpleNamespace(config=config)
+    monkeypatch.setattr("keras_maskrcnn.cli.models.load_model", lambda path: model)
+    monkeypatch.setattr("keras_maskrcnn.detections.predict_image", lambda *args: nothing)
+    monkeypatch.setattr("keras_maskrcnn.evaluation.evaluate", lambda *args, **k: {"bbox/AP": 0.5})
+
+
+def test_predict_goes_on_behind_the_broken_image(case, any_model, tmp_path, capsys):
+    images = case("predict_stops_at_one_broken_image") / "images"
+    argv = ["predict", "--model=ANY.keras", f"--input={images}", f"--output={tmp_path / 'p'}"]
+    assert cli.run(argv) == 1
+    written = sorted(path.name for path in (tmp_path / "p").iterdir())
+    assert written == ["im0.png", "im2.png", "im3.png", "predictions.json"]
+    assert "1 of 4 images could not be read" in (line := capsys.readouterr().err)
+    assert "im1.jpg" in line
+
+
+def test_evaluate_makes_the_folder_and_prints_the_numbers(case, any_model, tmp_path, capsys):
+    folder, output = case("evaluate_into_a_missing_folder"), tmp_path / "no_such" / "metrics.json"
+    argv = ["evaluate", "--model=ANY.keras", f"--images={folder / 'images'}"]
+    argv += [f"--annotations={folder / 'ann.json'}", f"--output={output}"]
+    assert cli.run(argv) == 0
+    assert json.loads(output.read_text()) == {"bbox/AP": 0.5}
+    assert "0.5000" in capsys.readouterr().out

@@ -1,0 +1,204 @@
+"""The commands that use a model, with a fake one: what they refuse before work, and lose after."""
+
+import json
+import os
+import pathlib
+import signal
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_maskrcnn import cli, data
+from keras_maskrcnn.config import MaskRCNNConfig
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images of which b.png is cut off in the middle, and their annotations."""
+    (tmp_path / "images").mkdir()
+    images = []
+    for i, name in enumerate(["a.png", "b.png", "c.png"]):
+        path = tmp_path / "images" / name
+        noise = np.random.default_rng(i).integers(0, 256, (40, 60, 3), np.uint8)
+        Image.fromarray(noise).save(path)
+        images.append({"id": i + 1, "file_name": name, "height": 40, "width": 60})
+    whole = path.read_bytes()
+    (tmp_path / "images" / "b.png").write_bytes(whole[: len(whole) // 2])
+    annotations = [
+        {"id": i, "image_id": i, "category_id": 3, "bbox": [5, 5, 20, 20], "area": 400,
+         "iscrowd": 0, "segmentation": [[5, 5, 25, 5, 25, 25, 5, 25]]}
+        for i in (1, 2, 3)
+    ]  # fmt: skip
+    content = {"images": images, "annotations": annotations,
+               "categories": [{"id": 3, "name": "cell"}]}  # fmt: skip
+    (tmp_path / "ann.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """Stands in for the model of every --model; finds one thing in each image."""
+    fake = types.SimpleNamespace(config=MaskRCNNConfig(num_classes=1), calls=[])
+
+    def predict_image(model, image):
+        fake.calls.append(image.shape)
+        return {
+            "boxes": np.array([[1, 2, 21, 12]], np.float32), "scores": np.array([0.75], np.float32),
+            "labels": np.array([1], np.int32), "masks": np.ones([1, *image.shape[:2]], bool),
+        }  # fmt: skip
+
+    monkeypatch.setattr("keras_maskrcnn.cli.models.load_model", lambda path: fake)
+    monkeypatch.setattr("keras_maskrcnn.detections.predict_image", predict_image)
+    return fake
+
+
+@pytest.fixture
+def scored(model, monkeypatch):
+    """Stands in for the evaluation; a list of the data sets that were scored."""
+    calls = []
+
+    def evaluate(model, dataset, **options):
+        calls.append(dataset)
+        for index in range(len(dataset)):
+            try:
+                dataset.load_image(index)
+            except data.DataError:
+                dataset.skipped[dataset.file_names[index]] = 1
+        return {"bbox/AP": 0.25}
+
+    monkeypatch.setattr("keras_maskrcnn.evaluation.evaluate", evaluate)
+    return calls
+
+
+def run(command, folder, output, *flags):
+    read = [f"--input={folder / 'images'}"] if command == "predict" else [
+        f"--images={folder / 'images'}", f"--annotations={folder / 'ann.json'}"
+    ]  # fmt: skip
+    return cli.run([command, "--model=m.keras", *read, f"--output={output}", *flags])
+
+
+def test_predict_goes_on_behind_a_broken_image_names_it_and_ends_with_1(folder, model, capsys):
+    output = folder / "out"
+    assert run("predict", folder, output) == 1
+    assert sorted(os.listdir(output)) == ["a.png", "c.png", "predictions.json"]
+    results = json.loads((output / "predictions.json").read_text())
+    assert [result["file_name"] for result in results] == ["a.png", "c.png"]
+    assert results[0]["bbox"] == [1, 2, 20, 10] and results[0]["score"] == 0.75
+    printed = capsys.readouterr()
+    assert "2 detections in 2 images" in printed.out
+    assert "1 of 3 images could not be read" in printed.err and "b.png" in printed.err
+    assert run("predict", folder, output, "--overwrite", "--on_error=skip") == 0
+    assert "without them: b.png." in capsys.readouterr().out
+
+
+def test_predict_of_one_broken_image_writes_nothing(folder, model, capsys):
+    argv = ["predict", "--model=m.keras", f"--input={folder / 'images' / 'b.png'}"]
+    assert cli.run([*argv, f"--output={folder / 'out'}"]) == 1
+    assert "b.png: image cannot be decoded" in capsys.readouterr().err
+    assert os.listdir(folder / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_predict_writes_what_it_had_when_it_is_stopped(folder, model, monkeypatch, number, status):
+    def draw(*args, **kwargs):
+        if len(model.calls) == 2:
+            os.kill(os.getpid(), number)
+        return np.zeros([9, 9, 3], np.uint8)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("keras_maskrcnn.visualize.draw", draw)
+    try:
+        assert run("predict", folder, folder / "out") == status
+    except SystemExit as stopped:
+        assert stopped.code == status
+    results = json.loads((folder / "out" / "predictions.json").read_text())
+    assert [result["file_name"] for result in results] == ["a.png", "c.png"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_predict_that_cannot_write_a_picture_writes_what_it_had(folder, model, monkeypatch, capsys):
+    def save_png(path, picture):
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr("keras_maskrcnn.visualize.save_png", save_png)
+    assert run("predict", folder, folder / "out") == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert len(json.loads((folder / "out" / "predictions.json").read_text())) == 1
+
+
+def test_evaluate_makes_its_folder_and_names_what_it_could_not_read(folder, scored, capsys):
+    output = folder / "no" / "such" / "metrics.json"
+    assert run("evaluate", folder, output) == 1
+    assert json.loads(output.read_text()) == {"bbox/AP": 0.25, "unreadable": ["b.png"]}
+    printed = capsys.readouterr()
+    assert printed.out == f"{'bbox/AP':<24} 0.2500\n"
+    assert "1 of 3 images could not be read" in printed.err
+    assert run("evaluate", folder, output, "--overwrite", "--on_error=skip", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_numbers_that_cannot_be_written_are_printed_even_if_quiet(
+    folder, scored, monkeypatch, capsys
+):
+    def full(path, content, indent=None):
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr("keras_maskrcnn.cli.files.write_json", full)
+    assert run("evaluate", folder, folder / "metrics.json", "--quiet") == 1
+    printed = capsys.readouterr()
+    assert printed.out == f"{'bbox/AP':<24} 0.2500\n"
+    assert "No space left on device" in printed.err and "metrics.json" in printed.err
+
+
+def commands(folder):
+    """argv of every command that writes, but for --output."""
+    read = [f"--images={folder / 'images'}", f"--annotations={folder / 'ann.json'}"]
+    model = ["--model=m.keras"]
+    small = "--preset=mask_rcnn_resnet18_fpn_small"
+    return {
+        "train": ["train", *read, small],
+        "evaluate": ["evaluate", *model, *read],
+        "propose": ["propose", *model, *read],
+        "predict": ["predict", *model, f"--input={folder / 'images'}"],
+        "explain": ["explain", *model, *read],
+        "export": ["export", *model],
+        "export onnx": ["export", *model, "--format=onnx", "--image_size=64x64"],
+        "import-weights": [
+            "import-weights", "--source=torchvision", small, f"--checkpoint={folder / 'ann.json'}"
+        ],
+        "validate": ["validate", *read],
+        "convert": ["convert", "--format=coco_json", *read],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(commands(pathlib.Path())))
+def test_an_output_below_a_file_is_refused_before_work(folder, scored, name, capsys):
+    (folder / "file").write_text("text")
+    argv = [*commands(folder)[name], f"--output={folder / 'file' / 'below' / 'x.keras'}"]
+    assert cli.run(argv) == 1
+    printed = capsys.readouterr()
+    assert f"nothing can be written into {folder / 'file'} (Not a directory)" in printed.err
+    assert "Received: output=" in printed.err
+    assert printed.out == "" and not scored
+    assert (folder / "file").read_text() == "text"
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_work(folder, scored, capsys):
+    (folder / "taken").mkdir()
+    assert run("evaluate", folder, folder / "taken", "--overwrite") == 1
+    assert "a file is wanted, not a folder. Received: output=" in capsys.readouterr().err
+    assert not scored
+
+
+def test_convert_and_fix_make_their_folders(folder, capsys):
+    read = [f"--images={folder / 'images'}", f"--annotations={folder / 'ann.json'}", "--quiet"]
+    output = folder / "new" / "folder" / "a.json"
+    assert cli.run(["convert", "--format=coco_json", *read, f"--output={output}"]) == 0
+    assert len(json.loads(output.read_text())["images"]) == 3
+    fixed = folder / "newer" / "fixed.json"
+    cli.run(["validate", *read, f"--fix={fixed}"])  # b.png is an error
+    assert json.loads(fixed.read_text())["images"]
