@@ -6,7 +6,7 @@ beyond what is returned.
 
 import numpy as np
 
-from keras_maskrcnn.data.images import read_image
+from keras_maskrcnn.data.images import log_remarks, read_with_remarks
 from keras_maskrcnn.ops import masks as mask_ops
 from keras_maskrcnn.ops import rle
 
@@ -38,7 +38,9 @@ def predict_image(model, image, *, score_threshold=0.0):
             f"task={model.config.task!r}, proposals={model.config.proposals!r}."
         )
     if not hasattr(image, "shape"):
-        image = read_image(image)
+        name = image
+        image, remarks = read_with_remarks(name)
+        log_remarks({remark: [str(name)] for remark in remarks})
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(

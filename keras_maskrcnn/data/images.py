@@ -4,16 +4,42 @@ The EXIF orientation tag is ignored, because annotations made with those tools a
 stored pixels.
 """
 
+import collections
 import concurrent.futures
 import io
 import os
+import reprlib
 
 import numpy as np
-from PIL import Image
+from absl import logging
+from PIL import Image, TiffImagePlugin
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 178_956_970  # where Pillow, by default, starts to suspect a decompression bomb
+
+# What is no error, but makes pictures of another look than the user's.
+TURNED = "orientation tag that is ignored"
+DARK = "16 bits in a part of their range"
+REMARKS = {
+    TURNED: "have an orientation tag (EXIF). The tag is ignored: the stored pixels count, so"
+    " outlines that were drawn on the turned picture miss their objects. Store images upright.",
+    DARK: "have 16 bits, but values in the lowest quarter of the range only, as of 12-bit cameras."
+    " The high byte alone is read, so they come out nearly black. Scale the values up to 65535.",
+}
+_DARK_BELOW = 64  # of 256, after 16 bits are cut
+_TILE_PIXELS = 2**24  # of a TIFF; they have thousands
+_ORIENTATION = 0x0112  # the tag in EXIF
+# Pillow turns TIFFs, and only them, by their tag when it loads them: what turns them back.
+_TURN_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 class DataError(ValueError):
@@ -32,7 +58,7 @@ def read_image(path, content=None) -> np.ndarray:
     """Reads an image file of any `FORMATS` and color mode as 8-bit RGB, stored pixels as they are.
 
     16 bits are cut to the high byte, transparency is dropped and not blended, the EXIF orientation
-    is ignored; of an animation the first frame counts.
+    is ignored; of an animation, or of a TIFF of several pages, the first counts.
 
     Args:
         path: str. The file; with `content` only what error messages call it.
@@ -44,19 +70,103 @@ def read_image(path, content=None) -> np.ndarray:
     Raises:
         DataError: if the file is missing, broken, of another format, or above `MAX_PIXELS`.
     """
+    return read_with_remarks(path, content)[0]
+
+
+def read_with_remarks(path, content=None, *, sides_tell=False):
+    """Reads an image file as `read_image` does, and says what may be a mistake.
+
+    Args:
+        path, content: as of `read_image`.
+        sides_tell: whether the annotations tell the sides of the image. A quarter turn swaps sides,
+            so if those told are the stored ones, nobody drew on the turned picture; half a turn, a
+            mirror, and a square remain.
+
+    Returns:
+        The image, (H, W, 3) uint8, and a list of those of `REMARKS` that are true of it.
+    """
     with _open_image(path, content) as image:
+        remarks = [TURNED] if _may_be_turned(image, sides_tell) else []
+        sixteen = _has_16_bits(image)
         try:
-            image.load()
-            if image.mode.startswith("I;16"):
-                pixels = np.asarray(image).astype(np.uint16) >> 8
-                return np.repeat(pixels.astype(np.uint8)[..., None], 3, axis=-1)
-            if image.mode in ("I", "F"):
-                raise ValueError(f"pixels of 32 bits, mode {image.mode}")
-            image.info.pop("transparency", None)  # Pillow warns when it drops it itself
-            return np.array(image.convert("RGB"))
+            pixels = _load(image)
         except Exception as error:  # Pillow's decoders raise nearly everything on broken files
             line = f"{path}: image cannot be decoded. Received: {error}."
             raise DataError(line, "unreadable image") from error
+    if sixteen and pixels.max() < _DARK_BELOW:
+        remarks.append(DARK)
+    return pixels, remarks
+
+
+def log_remarks(names_of):
+    """Logs one warning for each kind of remark.
+
+    Args:
+        names_of: dict of one of `REMARKS` to the names of the images that it is about.
+    """
+    for remark, names in names_of.items():
+        logging.warning("%s", remark_line(remark, names))
+
+
+def remark_line(remark, names):
+    """Says in one line which images a remark is about, as "2 images have ..."."""
+    count = f"{len(names)} image{'s' if len(names) > 1 else ''}"
+    some = ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
+    text = REMARKS[remark]
+    return f"{count} {text if len(names) > 1 else text.replace('have', 'has', 1)} ({some})"
+
+
+def _load(image):
+    """Decodes an opened image, to (H, W, 3) uint8."""
+    if image.mode in ("I", "F"):
+        kind = "floats" if image.mode == "F" else "signed integers, or integers of 32 bits"
+        raise ValueError(f"pixels that are {kind}, where 8 or 16 bits, unsigned, are read")
+    turn_back = _TURN_BACK.get(_orientation(image)) if image.format == "TIFF" else None
+    white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0
+    if turn_back is not None:
+        image.filename = ""  # else Pillow maps the file into memory, with the sides swapped
+    image.load()
+    if turn_back is not None:
+        image = image.transpose(turn_back)
+    if image.mode.startswith("I;16"):
+        pixels = np.asarray(image).astype(np.uint16) >> 8
+        pixels = pixels.astype(np.uint8)
+        # Pillow inverts such TIFFs of 8 bits, but not those of 16.
+        return np.repeat((~pixels if white_is_zero else pixels)[..., None], 3, axis=-1)
+    image.info.pop("transparency", None)  # Pillow warns when it drops it itself
+    return np.array(image.convert("RGB"))
+
+
+def _has_16_bits(image):
+    """Whether an opened image has 16 bits in each channel, of which `_load` takes the high byte."""
+    if image.mode.startswith("I;16"):
+        return True
+    kinds = image.tile[0][3] if image.tile else ""  # how the decoder finds the pixels
+    kinds = kinds[0] if isinstance(kinds, tuple) and kinds else kinds
+    return isinstance(kinds, str | list | tuple) and "16" in str(kinds)
+
+
+def _orientation(image):
+    """Returns the orientation tag of an opened image, 2 to 8; 1 if it is upright or untagged."""
+    try:
+        # Not image.getexif(): of a PNG it decodes all pixels, to look for a tag behind them.
+        tag = Image.Image.getexif(image).get(_ORIENTATION, 1)
+    except Exception:  # broken EXIF, of which Pillow's parsers raise nearly everything
+        return 1
+    return tag if tag in _TURN_BACK else 1
+
+
+def _may_be_turned(image, sides_tell):
+    """Whether annotations may be drawn on another picture than the stored one."""
+    tag, (height, width) = _orientation(image), _stored_size(image)
+    return tag != 1 and (tag < 5 or height == width or not sides_tell)
+
+
+def _stored_size(image):
+    """Returns (height, width) of the stored pixels of an opened image."""
+    if image.format == "TIFF":  # Pillow tells the sides as they will be once it has turned it
+        return image.tag_v2[257], image.tag_v2[256]
+    return image.height, image.width
 
 
 def _open_image(path, content=None):
@@ -66,8 +176,12 @@ def _open_image(path, content=None):
     except FileNotFoundError as error:
         raise DataError(f"{path}: image file does not exist.", "missing image") from error
     except Image.UnidentifiedImageError as error:
+        kind = _tiff_kind(path, content)
         formats = ", ".join(FORMATS)
         line = f"{path}: not an image, or in none of the formats {formats}."
+        if kind:
+            line = f"{path}: a TIFF of this kind is not read; 8 bits, or 16 unsigned, of gray or"
+            line += f" RGB are. Received: {kind}."
         raise DataError(line, "unreadable image") from error
     except Exception as error:
         bomb = isinstance(error, Image.DecompressionBombError)
@@ -78,7 +192,44 @@ def _open_image(path, content=None):
         image.close()
         line = f"{path}: image has over {MAX_PIXELS} pixels. Received: {size}."
         raise DataError(line, "image too large")
+    if image.format == "TIFF" and not _is_bounded(image):
+        image.close()
+        line = f"{path}: a TIFF with more or larger parts than its size needs is refused. Received:"
+        raise DataError(f"{line} width={image.width}, height={image.height}.", "image too large")
     return image
+
+
+def _is_bounded(image):
+    """Whether decoding a TIFF takes time and memory as its size does, whatever its header says."""
+    pixels = image.width * image.height
+    width, height = (image.tag_v2.get(tag, 1) for tag in (322, 323))
+    if not isinstance(width, int) or not isinstance(height, int):
+        return False
+    if width * height > max(pixels, _TILE_PIXELS):  # libtiff allocates one of these tiles
+        return False
+    # Four channels, in rows or in tiles of 16 x 16.
+    return len(image.tile) <= 4 * (image.height + pixels // 256 + 1)
+
+
+def _tiff_kind(path, content=None):
+    """Tells the kind of a TIFF that Pillow does not read; empty if the file is none."""
+    try:
+        with open(path, "rb") if content is None else io.BytesIO(content) as file:
+            header = file.read(8)
+            if header[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+                return ""
+            header += file.read(8) if b"+" in header[:4] else b""
+            directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+            file.seek(directory.next)
+            directory.load(file)
+            fields = {
+                "width": 256, "height": 257, "bits": 258, "samples": 277, "sample_format": 339,
+                "compression": 259, "photometric": 262,
+            }  # fmt: skip
+            found = {name: directory[tag] for name, tag in fields.items() if tag in directory}
+    except Exception:  # a broken one
+        return "a broken header"
+    return ", ".join(f"{name}={reprlib.repr(value)}" for name, value in found.items())
 
 
 def read_size(path, content=None) -> tuple[int, int]:
@@ -88,7 +239,20 @@ def read_size(path, content=None) -> tuple[int, int]:
         DataError: as `read_image`, but for broken pixels.
     """
     with _open_image(path, content) as image:
-        return image.height, image.width
+        return _stored_size(image)
+
+
+def read_header(path, *, sides_tell=False):
+    """Reads (height, width) of an image file, and the remarks that its header is enough for.
+
+    Args:
+        path, sides_tell: as of `read_with_remarks`.
+
+    Raises:
+        DataError: as `read_image`, but for broken pixels.
+    """
+    with _open_image(path) as image:
+        return _stored_size(image), [TURNED] if _may_be_turned(image, sides_tell) else []
 
 
 def read_index(path, size) -> np.ndarray:
@@ -133,15 +297,20 @@ def read_sized(path, size) -> np.ndarray:
         DataError: as `read_image`, and if the size differs.
     """
     image = read_image(path)
-    if image.shape[:2] != tuple(size):
-        raise size_error(path, image.shape[:2], size)
+    require_size(path, image.shape[:2], size)
     return image
+
+
+def require_size(path, actual, expected):
+    """Raises DataError for an image that has not the (height, width) of the json."""
+    if tuple(actual) != tuple(expected):
+        raise size_error(path, actual, expected)
 
 
 def size_error(path, actual, expected):
     """Makes the error for an image that has not the (height, width) of the json."""
     with _open_image(path) as image:
-        orientation = image.getexif().get(0x0112, 1)
+        orientation = _orientation(image)
     hint = ""
     if tuple(actual) == tuple(reversed(expected)) and orientation in (5, 6, 7, 8):
         hint = (
@@ -156,7 +325,7 @@ def size_error(path, actual, expected):
 
 
 def check_sizes(folder, file_names, sizes):
-    """Compares the size in every image's header with the json's.
+    """Compares the size in every image's header with the json's, and logs remarks.
 
     Args:
         folder: str. What the file names are relative to.
@@ -169,10 +338,14 @@ def check_sizes(folder, file_names, sizes):
 
     def check(file_name, size):
         path = os.path.join(folder, file_name)
-        actual = read_size(path)
-        if actual != size:
-            raise size_error(path, actual, size)
+        actual, remarks = read_header(path, sides_tell=True)
+        require_size(path, actual, size)
+        return remarks
 
+    names_of = collections.defaultdict(list)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for _ in pool.map(check, file_names, sizes):
-            pass
+        checked = pool.map(check, file_names, sizes)
+        for file_name, remarks in zip(file_names, checked, strict=True):
+            for remark in remarks:
+                names_of[remark].append(file_name)
+    log_remarks(names_of)

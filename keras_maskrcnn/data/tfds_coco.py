@@ -20,6 +20,7 @@ import uuid
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from pycocotools import mask as mask_api
 from tensorflow_datasets.core import dataset_builder, example_serializer, file_adapters, utils
 
@@ -149,6 +150,7 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
             images, source = (os.path.abspath(path) for path in paths)
             content = with_file_names(read_json(source))
             sources[split] = (coco_dict(images, content, source=source), content, source)
+            _name_tiffs(sources[split][0], source)
             _add_categories(names, content, source)
         category_ids = sorted(names)
         self.info.features["objects"]["label"].names = [names[i] for i in category_ids]
@@ -219,6 +221,16 @@ def _run_with_beam(write, names, config):
     beam = tfds.core.lazy_imports.apache_beam
     with beam.Pipeline(runner=config.beam_runner, options=config.beam_options) as pipeline:
         _ = pipeline | beam.Create(names) | beam.Reshuffle() | beam.Map(write)
+
+
+def _name_tiffs(dataset, source):
+    """Logs which images of a split TFDS itself will not decode."""
+    tiffs = [name for name in dataset.file_names if name.lower().endswith((".tif", ".tiff"))]
+    if tiffs:
+        logging.warning(
+            "%s: TensorFlow decodes no TIFF, so tfds.load will fail on them; tfds_dataset reads"
+            " them. Received: %d TIFFs, the first is %r.", source, len(tiffs), tiffs[0],
+        )  # fmt: skip
 
 
 def _add_categories(names, content, source):

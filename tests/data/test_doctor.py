@@ -14,7 +14,7 @@ from PIL import Image
 from keras_maskrcnn import cli
 from keras_maskrcnn.config import preset_config
 from keras_maskrcnn.data import coco, doctor
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.images import DARK, TURNED, DataError
 from keras_maskrcnn.networks import STRIDES, anchor_sizes
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
@@ -362,11 +362,35 @@ def test_all_problems_are_found_at_once(tmp_path):
 
 def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
     opened = []
-    read = "keras_maskrcnn.data.doctor.examination.read_sized"
-    monkeypatch.setattr(read, lambda path, size: opened.append(path))
+
+    def read(path, sides_tell):
+        opened.append(path)
+        return np.zeros((HEIGHT, WIDTH, 3), np.uint8), []
+
+    monkeypatch.setattr("keras_maskrcnn.data.doctor.examination.read_with_remarks", read)
     found, _ = doctor.examine(*make(tmp_path, "path upwards"))
     assert opened == [str(tmp_path / "9.png")]
     assert found.bad_images() == {1}  # whose annotations have no picture either
+
+
+def test_a_tag_that_turns_a_picture_and_keeps_its_sides_is_a_warning(tmp_path):
+    folder, path = make(tmp_path)
+    for name, tag in (("9.png", 3), ("10.png", 6)):  # 6 swaps sides, and the json has the stored
+        exif = Image.Exif()
+        exif[0x0112] = tag
+        write_image(folder / name, exif=exif)
+    found, report = doctor.examine(folder, path)
+    warned = [problem.image for problem in found.problems if problem.kind == TURNED]
+    assert warned == [0]
+    assert "\n1 image has an orientation tag (EXIF)." in doctor.text(report)
+
+
+def test_16_bits_in_a_part_of_their_range_are_a_warning(tmp_path):
+    folder, path = make(tmp_path)
+    Image.fromarray(np.full((HEIGHT, WIDTH), 4095, np.uint16)).save(folder / "9.png")
+    found, report = doctor.examine(folder, path)
+    assert [problem.image for problem in found.problems if problem.kind == DARK] == [0]
+    assert "\n1 image has 16 bits, but values in the lowest quarter" in doctor.text(report)
 
 
 def test_a_long_table_is_cut_in_the_text_and_whole_on_the_page(tmp_path):

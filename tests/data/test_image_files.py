@@ -1,5 +1,6 @@
 """data/images.py: every kind of file becomes 8-bit RGB, or one line that names it."""
 
+import logging
 import struct
 import zlib
 
@@ -9,7 +10,16 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_maskrcnn.data import images
-from keras_maskrcnn.data.images import DataError, read_image
+from keras_maskrcnn.data.images import (
+    DARK,
+    TURNED,
+    DataError,
+    read_header,
+    read_image,
+    read_with_remarks,
+)
+
+PIXELS = np.random.default_rng(0).integers(0, 256, [8, 12, 3]).astype(np.uint8)
 
 
 def test_exif_orientation_is_ignored(tmp_path):
@@ -100,3 +110,151 @@ def test_images_above_178_megapixels_are_refused_before_decoding(tmp_path, monke
     Image.new("RGB", (30, 20)).save(tmp_path / "b.png")
     with pytest.raises(DataError, match="b.png: .* 599 pixels. Received: width=30, height=20"):
         read_image(tmp_path / "b.png")
+
+
+def save(path, pixels, orientation=None, **options):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=exif, **options)
+    return path
+
+
+# The orientation tag.
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_a_turn_is_remarked_on_where_the_sides_do_not_tell_it(tmp_path, suffix):
+    remarked = {}
+    for sides_tell in (False, True):
+        for tag in range(9):
+            path = save(tmp_path / f"{tag}.{suffix}", PIXELS, tag)
+            assert read_header(path)[0] == (8, 12)
+            found = [tag] if read_header(path, sides_tell=sides_tell)[1] == [TURNED] else []
+            assert read_with_remarks(path, sides_tell=sides_tell)[1] == [TURNED] * len(found)
+            remarked.setdefault(sides_tell, []).extend(found)
+    assert remarked == {False: [2, 3, 4, 5, 6, 7, 8], True: [2, 3, 4]}
+    square = save(tmp_path / f"square.{suffix}", PIXELS[:, :8], 6)
+    assert read_header(square, sides_tell=True)[1] == [TURNED]
+
+
+def test_broken_exif_is_no_turn(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert read_header(tmp_path / "a.jpg") == ((8, 12), [])
+
+
+def test_turned_images_of_a_set_are_logged_in_one_line(tmp_path, caplog):
+    names = [save(tmp_path / f"{tag}.png", PIXELS, tag).name for tag in (1, 2, 3, 4, 2, 6)]
+    with caplog.at_level(logging.WARNING):
+        images.check_sizes(tmp_path, names, [(8, 12)] * 6)
+    (line,) = caplog.messages
+    assert line.startswith("4 images have an orientation tag (EXIF).")
+    assert line.endswith("('2.png', '3.png', '4.png', ...)")
+
+
+# 16 bits.
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_that_stay_low_are_remarked_on(tmp_path, channels):
+    def remarks(top):
+        pixels = np.full([5, 6, channels], top, np.uint16)
+        tf.io.write_file(str(tmp_path / "a.png"), tf.io.encode_png(pixels))
+        return read_with_remarks(tmp_path / "a.png")[1]
+
+    assert remarks(4095) == remarks(2**14 - 1) == [DARK]
+    assert remarks(2**14) == remarks(65535) == []
+
+
+def test_8_bits_may_be_dark(tmp_path):
+    assert read_with_remarks(save(tmp_path / "a.png", PIXELS // 8))[1] == []
+
+
+# TIFF.
+
+
+@pytest.mark.parametrize("orientation", range(9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_tiffs_are_read_as_stored(tmp_path, orientation, compression):
+    options = {"orientation": orientation, "compression": compression}
+    path = save(tmp_path / "a.tif", PIXELS, **options)
+    np.testing.assert_array_equal(read_image(path), PIXELS)
+    gray = PIXELS[..., 0].astype(np.uint16) * 256 + 7
+    path = save(tmp_path / "b.TIFF", gray, **options)
+    assert images.read_size(path) == (8, 12)
+    np.testing.assert_array_equal(read_image(path), np.repeat(PIXELS[..., :1], 3, axis=-1))
+    np.testing.assert_array_equal(read_image("b", path.read_bytes()), read_image(path))
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "expected"),
+    [
+        ("1", 1, [255] * 3),
+        ("L", 77, [77] * 3),
+        ("LA", (77, 5), [77] * 3),
+        ("RGBA", (10, 20, 30, 0), [10, 20, 30]),
+        ("CMYK", (0, 255, 255, 0), [255, 0, 0]),
+        ("I;16B", 77 * 256, [77] * 3),
+    ],
+)
+def test_tiffs_of_any_kind_become_rgb(tmp_path, mode, color, expected):
+    Image.new(mode, (3, 2), color).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), np.full([2, 3, 3], expected))
+
+
+def test_the_first_page_of_a_tiff_counts(tmp_path):
+    pages = [Image.fromarray(255 - PIXELS)]
+    save(tmp_path / "a.tif", PIXELS, save_all=True, append_images=pages)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), PIXELS)
+
+
+def tiff(path, fields, data=b""):
+    """Writes a TIFF of these fields (tag -> numbers); its pixels, if any, are `data`."""
+    fields = {258: [8], 259: [1], 262: [1], 277: [1], **fields}
+    end, entries, values = 8 + 2 + 12 * len(fields) + 4, b"", b""
+    for tag, numbers in sorted(fields.items()):
+        packed = struct.pack(f"<{len(numbers)}I", *numbers)
+        if len(numbers) > 1:
+            packed, values = struct.pack("<I", end + len(values)), values + packed
+        entries += struct.pack("<HHI", tag, 4, len(numbers)) + packed
+    header = b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + bytes(4)
+    path.write_bytes(header + values + data)
+    return path
+
+
+SIDES, STRIP = {256: [16], 257: [16]}, {273: [8], 279: [64]}
+
+
+def test_white_may_be_0_in_a_tiff_of_16_bits(tmp_path):
+    fields = {256: [1], 257: [1], 258: [16], 262: [0], 273: [122], 278: [1], 279: [2]}
+    path = tiff(tmp_path / "a.tif", fields, struct.pack("<H", 0xFF00))
+    np.testing.assert_array_equal(read_image(path), [[[0, 0, 0]]])
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({258: [32] * 3, 277: [3], 262: [2], 339: [3] * 3, **STRIP},
+         r"of this kind is not read; 8 bits, or 16 unsigned, .* bits=\(32, 32, 32\), .*format=\(3"),
+        ({258: [8] * 7, 277: [7], **STRIP}, r"of this kind is not read.* bits=\(8, 8, 8"),
+        ({258: [32], 339: [3], **STRIP}, "cannot be decoded. Received: pixels that are floats"),
+        ({258: [32], **STRIP}, "pixels that are signed integers, or integers of 32 bits"),
+        ({256: [0], **STRIP}, "not read.* width=0, height=16"),
+        ({256: [2**31], 257: [2**31], **STRIP}, "image cannot be opened. Received: Image size"),
+        ({259: [5], 322: [2**15], 323: [2**15], 324: [8], 325: [9]}, "more or larger parts than"),
+        ({273: [8] * 300, 278: [1], 279: [9] * 300}, "more or larger parts than its size needs"),
+        ({259: [5], 278: [2**32 - 1], **STRIP}, "image cannot be decoded. Received: "),
+        ({273: [2**31], 279: [64]}, "image cannot be decoded. Received: "),
+    ],
+)  # fmt: skip
+def test_tiffs_that_are_not_read_are_named_and_cost_little(tmp_path, fields, line):
+    path = tiff(tmp_path / "a.tif", {**SIDES, **fields})
+    with pytest.raises(DataError, match=f"a.tif: .*{line}") as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_tiff_but_its_first_bytes_is_named(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"II*\0\xff")
+    with pytest.raises(DataError, match="a.tif: a TIFF .* Received: a broken header"):
+        read_image(tmp_path / "a.tif")

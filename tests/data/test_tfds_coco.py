@@ -463,3 +463,15 @@ def test_records_of_tfds_lvis_are_examples_too(tmp_path):
     np.testing.assert_array_equal(example["labels"], [1, 1203])
     np.testing.assert_allclose(example["boxes"], [[4, 5, 14, 11]] * 2, rtol=1e-6)
     assert example["masks"].shape == (2, 10, 10) and (example["masks"][:, 1:-1, 1:-1] == 255).all()
+
+
+def test_tiffs_that_tensorflow_cannot_decode_are_told_and_read(tmp_path, caplog):
+    source = write_set(tmp_path / "source")
+    content = json.loads((source / "train.json").read_text())
+    content["images"][0]["file_name"] = "0.tif"
+    (source / "train.json").write_text(json.dumps(content))
+    with Image.open(source / "train" / "0.png") as image:
+        image.save(source / "train" / "0.tif")
+    builder = build(source, tmp_path / "records", num_shards=1)
+    assert "tfds.load will fail on them; tfds_dataset reads them. Received: 1 TIFFs" in caplog.text
+    check_same(tfds_dataset(builder, "train"), coco_json(source / "train", source / "train.json"))

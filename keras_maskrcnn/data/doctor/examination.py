@@ -15,7 +15,12 @@ from pycocotools import mask as mask_api
 from keras_maskrcnn.data import coco
 from keras_maskrcnn.data.doctor.anchors import anchor_overlaps
 from keras_maskrcnn.data.doctor.fit import disagree, is_area, mask_extents, xywh
-from keras_maskrcnn.data.images import DataError, read_image, read_sized
+from keras_maskrcnn.data.images import (
+    DataError,
+    read_with_remarks,
+    remark_line,
+    require_size,
+)
 
 ERROR, DROPPED, WARNING = SEVERITIES = ("error", "dropped", "warning")
 
@@ -207,19 +212,26 @@ def _decode_images(found, progress):
     """Reads every image whose file name can be used."""
 
     def check(i):
-        path = os.path.join(found.images, found.content["images"][i]["file_name"])
+        path, size = os.path.join(found.images, names[i]), found.sizes[i]
         try:
-            read_image(path) if found.sizes[i] is None else read_sized(path, found.sizes[i])
+            image, remarks = read_with_remarks(path, sides_tell=size is not None)
+            if size is not None:
+                require_size(path, image.shape[:2], size)
         except DataError as error:
-            return error
+            return error, []
+        return None, remarks
 
     kinds = ("broken file name", "path outside the folder")
     unnamed = {problem.image for problem in found.problems if problem.kind in kinds}
     indices = [i for i in range(len(found.sizes)) if i not in unnamed]
+    names = {i: found.content["images"][i]["file_name"] for i in indices}
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for i, error in zip(progress(indices), pool.map(check, indices), strict=True):
+        for i, (error, remarks) in zip(progress(indices), pool.map(check, indices), strict=True):
             if error is not None:
                 found.add_error(error, image=i)
+            for remark in remarks:
+                line = f"{found.annotations}: {remark_line(remark, [names[i]])}"
+                found.add(remark, WARNING, line, image=i)
 
 
 def _examine_annotations(found):

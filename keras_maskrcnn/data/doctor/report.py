@@ -18,7 +18,7 @@ from pycocotools import mask as mask_api
 from keras_maskrcnn import visualize
 from keras_maskrcnn.data import coco
 from keras_maskrcnn.data.doctor.examination import printable
-from keras_maskrcnn.data.images import DataError, read_sized
+from keras_maskrcnn.data.images import REMARKS, DataError, read_sized, remark_line
 
 PICTURES = 12
 PICTURE_SIDE = 320  # pixels, the longer side
@@ -38,6 +38,9 @@ def text(report) -> str:
         if len(rows) > ROWS:
             lines.append(f"... and {len(rows) - ROWS} more")
         parts.append("\n".join([f"{title}:", *("  " + line for line in lines)]))
+    for remark in REMARKS:
+        names = [p["file_name"] for p in report["problems"] if p["kind"] == remark]
+        parts += [printable(remark_line(remark, names))] if names else []
     return "\n\n".join(parts)
 
 

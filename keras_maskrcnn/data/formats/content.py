@@ -16,7 +16,7 @@ from keras_maskrcnn.data.coco import (
     long_polygons,
     read_segmentation,
 )
-from keras_maskrcnn.data.images import DataError, read_size, size_error
+from keras_maskrcnn.data.images import DataError, log_remarks, read_header, require_size
 
 NO_PIXEL = "annotation without a mask pixel inside the image"
 
@@ -38,6 +38,7 @@ class Content:
         self._sizes = {}  # file name -> (height, width)
         self._annotations = {}  # file name -> annotations, without ids
         self._dropped = {}  # reason -> places
+        self._remarks = {}  # remark -> file names
 
     def the_class(self):
         """Returns the id of the one class of a format, or of a file, that has no classes."""
@@ -48,13 +49,14 @@ class Content:
             )
         return next(iter(self.names))
 
-    def add_image(self, file_name, where, size=None):
+    def add_image(self, file_name, where, size=None, *, has_mask=False):
         """Adds an image.
 
         Args:
             file_name: str. Path inside the folder of images.
             where: str. What error messages begin with.
             size: (height, width) that the annotations tell, or None.
+            has_mask: whether the annotations are a picture, which must have the image's size.
 
         Returns:
             (height, width) as the image file has it.
@@ -66,9 +68,11 @@ class Content:
                 f"{where}: the image is there twice. Received: file_name={file_name!r}."
             )
         path = os.path.join(self.images, file_name)
-        actual = read_size(path)
-        if size is not None and tuple(size) != actual:
-            raise size_error(path, actual, size)
+        actual, remarks = read_header(path, sides_tell=has_mask or size is not None)
+        if size is not None:
+            require_size(path, actual, size)
+        for remark in remarks:
+            self._remarks.setdefault(remark, []).append(file_name)
         self._sizes[file_name] = actual
         self._annotations[file_name] = []
         return actual
@@ -152,6 +156,7 @@ class Content:
                 content["annotations"].append(
                     {"id": identity, "image_id": image_id, **annotation, "category_id": category}
                 )
+        log_remarks(self._remarks)
         options = {"check_images": False, **options}  # `add_image` has read every header
         return coco_dict(self.images, content, source=source, dropped=self._dropped, **options)
 

@@ -59,7 +59,7 @@ def mask_images(
         if not masks:
             content.drop(NO_MASK, path)
             continue
-        size = content.add_image(name, path)
+        size = content.add_image(name, path, has_mask=True)
         for mask, is_index in masks.items():
             if uses[mask] > 1:
                 raise DataError(f"{mask}: the mask belongs to several images. Received: {path}.")

@@ -49,7 +49,7 @@ def voc(images, annotations, *, split=None, class_names=CLASS_NAMES, **options) 
     for name in names:
         if name not in file_of:  # so no name leads out of the folder
             raise DataError(f"{source}: no such image in {images}. Received: name={name!r}.")
-        size = content.add_image(file_of[name], source)
+        size = content.add_image(file_of[name], source, has_mask=True)
         path = os.path.join(annotations, "SegmentationObject", f"{name}.png")
         objects = read_index(path, size)
         objects[objects == VOID] = 0
