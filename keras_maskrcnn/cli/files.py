@@ -4,6 +4,8 @@ import os
 import sys
 import tempfile
 
+from absl import logging
+
 from keras_maskrcnn.files import write_json
 
 
@@ -132,6 +134,35 @@ def refuse_inputs(options, *written, flag="output", images=None):
                 )
         if found in images:
             raise ValueError(f"--{flag} would replace the image {path}.")
+
+
+def list_images(path, left_out):
+    """Lists the images of a folder, with those in the folders below it.
+
+    Args:
+        path: str. The folder; or a file, which is the only image then.
+        left_out: str. A folder whose files do not count: the one that pictures are written into.
+
+    Returns:
+        sorted list of paths relative to the folder, with "/" between their parts.
+    """
+    from keras_maskrcnn.data.formats.content import list_files
+    from keras_maskrcnn.data.images import SUFFIXES
+
+    if os.path.isfile(path):
+        return [os.path.basename(path)]
+    output = os.path.join(os.path.realpath(left_out), "")
+    names = list_files(path, "") if os.path.isdir(path) else []
+    names = [n for n in names if not os.path.join(os.path.realpath(path), n).startswith(output)]
+    chosen = [name.replace(os.sep, "/") for name in names if name.lower().endswith(SUFFIXES)]
+    if not chosen:
+        raise FileNotFoundError(
+            f"--input is an image or a folder with images ({', '.join(SUFFIXES)}). "
+            f"Received: input={path!r}."
+        )
+    if len(chosen) < len(names):
+        logging.warning("%d files in %s are no images.", len(names) - len(chosen), path)
+    return chosen
 
 
 def listdir(path):

@@ -15,6 +15,7 @@ from keras_maskrcnn.cli.config_flags import (
 )
 from keras_maskrcnn.cli.files import (
     define_on_error,
+    list_images,
     listdir,
     load_model,
     progress,
@@ -89,31 +90,34 @@ def propose(options):
 def predict(options):
     """Draws detections on every image, and writes them as COCO results with file names."""
     from keras_maskrcnn import visualize
-    from keras_maskrcnn.data.images import DataError, read_image
+    from keras_maskrcnn.data.images import DataError, log_remarks, read_with_remarks
     from keras_maskrcnn.detections import coco_box, predict_image
     from keras_maskrcnn.ops import rle
 
-    paths = _image_paths(options.input)
-    _refuse_filled(options, os.path.dirname(paths[0]))
+    folder = options.input if os.path.isdir(options.input) else os.path.dirname(options.input)
+    _refuse_filled(options, folder)
+    images = list_images(options.input, options.output)
+    paths = [os.path.join(folder, name) for name in images]
     model = with_overrides(load_model(options.model), config_overrides(options))
     names, ids = model.config.names(), model.config.ids()
     results = []
-    pictures = _picture_names([os.path.basename(path) for path in paths])
+    pictures = _picture_names(images)
     written = [os.path.join(options.output, name) for name in (*pictures, "predictions.json")]
     refuse_inputs(options, *written, images=paths)
     os.makedirs(options.output, exist_ok=True)
-    unreadable, done = [], 0
+    unreadable, done, remarked = [], 0, collections.defaultdict(list)
     try:
-        for path, picture_name in zip(progress(paths, options), pictures, strict=True):
-            name = os.path.basename(path)
+        for name, picture_name in zip(progress(images, options), pictures, strict=True):
             try:
-                image = read_image(path)
+                image, remarks = read_with_remarks(os.path.join(folder, name))
             except DataError as error:
                 if len(paths) == 1:
                     raise
                 logging.warning("left out: %s", error)
                 unreadable.append(name)
                 continue
+            for remark in remarks:
+                remarked[remark].append(name)
             found = predict_image(model, image)
             boxes = zip(found["boxes"], found["scores"], found["labels"], strict=True)
             for i, (box, score, label) in enumerate(boxes):
@@ -125,28 +129,12 @@ def predict(options):
             visualize.save_png(os.path.join(options.output, picture_name), picture)
             done += 1
     finally:  # of a command that was stopped too
+        log_remarks(remarked)
         if done or results or unreadable:
             write_output(os.path.join(options.output, "predictions.json"), results)
     if not options.quiet:
         print(f"{len(results)} detections in {done} images; pictures in {options.output}.")
     report_unreadable(unreadable, len(paths), options)
-
-
-def _image_paths(path):
-    from keras_maskrcnn.data.images import SUFFIXES
-
-    if os.path.isfile(path):
-        return [path]
-    names = sorted(listdir(path))
-    chosen = [name for name in names if name.lower().endswith(SUFFIXES)]
-    if not chosen:
-        raise FileNotFoundError(
-            f"--input is an image or a folder with images ({', '.join(SUFFIXES)}). "
-            f"Received: input={path!r}."
-        )
-    if len(chosen) < len(names):
-        logging.warning("%d files in %s are no images.", len(names) - len(chosen), path)
-    return [os.path.join(path, name) for name in chosen]
 
 
 def _refuse_filled(options, images):
@@ -308,7 +296,7 @@ def predict_flags(values):
     """Defines the flags of `predict`."""
     define = Definer(values)
     define.string("model", None, "a .keras file", required=True)
-    define.string("input", None, "an image or a folder of images", required=True)
+    define.string("input", None, "an image, or a folder of images and folders", required=True)
     define.string("output", None, "folder for pictures and predictions.json", required=True)
     define.float("draw_threshold", 0.5, "lowest score that is drawn")
     define_on_error(define, "the others are done")

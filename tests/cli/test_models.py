@@ -93,6 +93,34 @@ def test_predict_goes_on_behind_a_broken_image_names_it_and_ends_with_1(folder, 
     assert "without them: b.png." in capsys.readouterr().out
 
 
+def test_predict_goes_down_into_folders_but_not_into_its_output(folder, model, caplog):
+    images, pixels = folder / "images", np.zeros((40, 60, 3), np.uint8)
+    os.remove(images / "b.png")
+    for name in ("sub/a.png", "sub/deep/x.TIF", "out/old.png", "._a.png", "notes.txt"):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(images / name, "TIFF" if name.endswith("TIF") else "PNG")
+    assert run("predict", folder, images / "out", "--overwrite") == 0
+    results = json.loads((images / "out" / "predictions.json").read_text())
+    names = [result["file_name"] for result in results]
+    assert names == ["a.png", "c.png", "sub/a.png", "sub/deep/x.TIF"]
+    for name in ("a", "c", "sub/a", "sub/deep/x", "old"):
+        assert (images / "out" / f"{name}.png").is_file()
+    assert "1 files in" in caplog.text  # notes.txt
+
+
+def test_predict_says_what_may_be_a_mistake_once_for_all_images(folder, model, caplog):
+    images, exif = folder / "images", Image.Exif()
+    exif[0x0112] = 6
+    for i in (1, 2):
+        Image.fromarray(np.full((40, 60), 4095, np.uint16)).save(images / f"dark{i}.png")
+        Image.new("RGB", (40, 60)).save(images / f"turned{i}.jpg", exif=exif)
+    run("predict", folder, folder / "out")
+    (dark,) = [line for line in caplog.messages if line.startswith("2 images have 16 bits")]
+    assert dark.endswith("('dark1.png', 'dark2.png')")
+    (turned,) = [line for line in caplog.messages if "2 images have an orientation tag" in line]
+    assert turned.endswith("('turned1.jpg', 'turned2.jpg')")
+
+
 def test_predict_of_one_broken_image_writes_nothing(folder, model, capsys):
     argv = ["predict", "--model=m.keras", f"--input={folder / 'images' / 'b.png'}"]
     assert cli.run([*argv, f"--output={folder / 'out'}"]) == 1

@@ -174,7 +174,7 @@ def list_files(folder, suffixes):
         os.path.relpath(os.path.join(parent, name), folder)
         for parent, _, names in os.walk(folder)
         for name in names
-        if name.lower().endswith(suffixes)
+        if name.lower().endswith(suffixes) and not name.startswith("._")  # of macOS, no images
     ]
     return sorted(paths)
 
