@@ -9,6 +9,7 @@ Proposals have no class; theirs are `bbox/AR100` and `bbox/AR1000`, recall avera
 IoU among the best 100 or 1000 of an image, and `bbox/ARs100`, `bbox/ARm100`, ... by object size.
 """
 
+import collections
 import contextlib
 import copy
 import functools
@@ -23,7 +24,13 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from keras_maskrcnn import data, distribution
-from keras_maskrcnn.data.coco import long_polygons
+from keras_maskrcnn.data.coco import (
+    compare_names,
+    long_polygons,
+    read_segmentation,
+    require_instances,
+)
+from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.detections import coco_box, coco_results
 from keras_maskrcnn.ops import images as image_ops
 
@@ -60,9 +67,14 @@ def evaluate(
         dict name → float, see the module's docstring; only `bbox/` if the model has no mask
         branch. `AR100` is named after `max_detections`. For an RPN alone, what `average_recall`
         returns of its proposals.
+
+    Raises:
+        ValueError: if the data set has no masks and the model has, or (DataError) no instance, or
+            a class of it had another name in training.
     """
     _check_counts(batch_size=batch_size)
     _check_limit(max_detections)
+    _check(model, dataset)
     if model.config.task == "proposals":
         return _average_recall(_proposed(model, dataset, batch_size, verbose, on_error), dataset)
     available = model.config.detections_per_image
@@ -84,8 +96,42 @@ def evaluate(
         iou_types=("bbox", "segm") if model.config.task == "masks" else ("bbox",),
         image_ids=[dataset.image_ids[index] for index in _readable(dataset)],
         category_ids=dataset.category_ids,
+        class_names=_class_names(model, dataset),
         per_class=per_class,
     )
+
+
+def _check(model, dataset):
+    """Raises what `evaluate` does of a data set that is not for the model."""
+    config, where = model.config, dataset.annotations
+    where = where if isinstance(where, str) else getattr(dataset, "images", "the data set")
+    require_instances(dataset)
+    if config.task == "masks" and not getattr(dataset, "has_masks", True):
+        raise ValueError(
+            f"{where}: a model with task='masks' needs masks. Received: a data set read with"
+            " masks=False."
+        )
+    ids = tuple(config.category_ids) or tuple(dataset.category_ids)
+    if len(ids) != config.num_classes and config.task != "proposals":
+        raise ValueError(
+            f"{where}: the data set must have the model's {config.num_classes} classes; read it"
+            f" with category_ids=[...]. Received: {len(ids)} classes."
+        )
+    if config.class_names and len(ids) == config.num_classes:
+        names = getattr(dataset, "class_names", ())
+        names = dict(zip(dataset.category_ids, names, strict=False))
+        compare_names(names, dict(zip(ids, config.class_names, strict=True)), where)
+
+
+def _class_names(model, dataset):
+    """The names of the data set's classes; where its json has none, the model's."""
+    config, names = model.config, getattr(dataset, "class_names", None)
+    if names is None:
+        return None
+    known = dict(zip(config.category_ids, config.class_names, strict=False))
+    pairs = zip(dataset.category_ids, names, strict=False)
+    return [known.get(identity, name) if name == str(identity) else name
+            for identity, name in pairs]  # fmt: skip
 
 
 def predict_dataset(
@@ -142,6 +188,7 @@ def propose(
         raise ValueError(
             f"the model must have task='proposals'. Received: task={model.config.task!r}."
         )
+    _check(model, dataset)
     if distribution.worker(model.distribute_strategy)[1] > 1:
         raise ValueError("proposals are written by one process. Received: several workers.")
     with data.ProposalWriter(path, dataset.image_ids, overwrite=overwrite) as writer:
@@ -278,6 +325,7 @@ def evaluate_results(
     iou_types=("bbox", "segm"),
     image_ids=None,
     category_ids=None,
+    class_names=None,
     per_class=False,
 ):
     """Compares COCO results with an annotation file.
@@ -289,6 +337,7 @@ def evaluate_results(
         iou_types: subset of ("bbox", "segm").
         image_ids: sequence of ints. Images to count; None for all of the file.
         category_ids: sequence of ints. Categories to count; None for all of the file.
+        class_names: sequence of str, their names in training; None for any.
         per_class: bool. Adds `bbox/AP/<class name>` and so on.
 
     Returns:
@@ -296,13 +345,21 @@ def evaluate_results(
         was to be found.
 
     Raises:
-        ValueError: if `max_detections` is 10 or less: AR1 and AR10 are among the twelve.
+        ValueError: if `max_detections` is 10 or less: AR1 and AR10 are among the twelve; or
+            (DataError) a category of the file has another name than in training.
     """
     _check_limit(max_detections)
     metrics = {}
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         for iou_type in iou_types:
             truth = _load_annotations(annotations, iou_type)
+            names = {i: category.get("name", str(i)) for i, category in truth.cats.items()}
+            if class_names:
+                ids = sorted(names) if category_ids is None else category_ids
+                known = dict(zip(ids, class_names, strict=True))
+                where = annotations if isinstance(annotations, str) else "annotations"
+                compare_names(names, known, where)
+                names |= known
             coco_eval = COCOeval(truth, _load_results(truth, results, iou_type), iou_type)
             if image_ids is not None:
                 coco_eval.params.imgIds = sorted(image_ids)
@@ -311,7 +368,7 @@ def evaluate_results(
             coco_eval.params.maxDets = [1, 10, max_detections]
             coco_eval.evaluate()
             coco_eval.accumulate()
-            for name, value in _summarize(coco_eval, per_class).items():
+            for name, value in _summarize(coco_eval, names if per_class else None).items():
                 metrics[f"{iou_type}/{name}"] = value
     return metrics
 
@@ -409,23 +466,38 @@ def _load_annotations(annotations, iou_type):
         truth.dataset = copy.deepcopy(annotations)
     else:
         truth = COCO(annotations)
+    sizes = {
+        image["id"]: (image.get("height"), image.get("width"))
+        for image in truth.dataset.get("images", [])
+    }
     for i, annotation in enumerate(truth.dataset.get("annotations", [])):
         x, y, width, height = annotation["bbox"]
-        outline, area = annotation.get("segmentation"), width * height
+        outline = annotation.get("segmentation")
         if isinstance(outline, list):
             outline = long_polygons(outline)
         annotation["segmentation"] = outline
         annotation["iscrowd"] = annotation.get("iscrowd") or 0
         annotation["id"] = i + 1
-        if outline and "area" not in annotation:
-            area = float(coco_mask.area(truth.annToRLE(annotation)))
+        if annotation.get("area") is None:
+            area = _mask_area(outline, sizes.get(annotation["image_id"]))
+            annotation["area"] = width * height if area is None else area
         if not outline and iou_type == "segm":
             annotation["iscrowd"] = 1
             right, bottom = x + width, y + height
             annotation["segmentation"] = [[x, y, right, y, right, bottom, x, bottom]]
-        annotation.setdefault("area", area)
     truth.createIndex()
     return truth
+
+
+def _mask_area(outline, size):
+    """The pixels that an outline covers; None if there is none, or it cannot be read."""
+    if not outline or size is None:
+        return None
+    try:
+        counts, _ = read_segmentation(outline, *size, "")
+    except (DataError, TypeError):  # boxes are all that is needed, or pycocotools will name it
+        return None
+    return float(coco_mask.area({"size": size, "counts": counts}))
 
 
 def _load_results(truth, results, iou_type):
@@ -442,8 +514,9 @@ def _load_results(truth, results, iou_type):
     return truth.loadRes([{name: result[name] for name in names} for result in results])
 
 
-def _summarize(coco_eval, per_class):
-    """Reads the twelve numbers of `COCOeval.summarize`, for any number of detections.
+def _summarize(coco_eval, names):
+    """Reads the twelve numbers of `COCOeval.summarize`, for any number of detections; and with
+    `names`, a dict of category id to name, the AP of each class.
 
     `summarize` itself asks for 100 detections by name in its first row, and prints -1 when the
     evaluation ran with another number.
@@ -467,9 +540,12 @@ def _summarize(coco_eval, per_class):
         "ARm": _mean(recall[..., medium, -1]),
         "ARl": _mean(recall[..., large, -1]),
     }
-    if per_class:
+    if names is not None:
+        counts = collections.Counter(names.get(i, str(i)) for i in params.catIds)
         for i, category_id in enumerate(params.catIds):
-            name = coco_eval.cocoGt.cats.get(category_id, {}).get("name", category_id)
+            name = names.get(category_id, str(category_id))
+            if counts[name] > 1:  # the other's number would be lost
+                name = f"{name} ({category_id})"
             metrics[f"AP/{name}"] = _mean(precision[:, :, i, all_sizes, -1])
     return metrics
 
@@ -536,6 +612,10 @@ class CocoEvaluation(keras.callbacks.Callback):
         self.verbose = verbose
         self.proposals = proposals
         self.on_error = on_error
+
+    def on_train_begin(self, logs=None):
+        """Finds out before the first epoch whether the data set is for the model."""
+        _check(self.model, self.dataset)
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the numbers into `logs`, which Keras hands on to the next callback."""

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn import targets, visualize
+from keras_maskrcnn.data.coco import compare_names
 from keras_maskrcnn.ops import boxes as box_ops
 
 MIN_IOU = 0.5  # COCO's most lenient threshold: a box this near counts as the object's
@@ -191,9 +192,9 @@ def explain(model, dataset, index, *, proposals=None):
         Explanation.
 
     Raises:
-        ValueError: if the classes are not the model's, there is no such image, proposals are
-            missing or superfluous, or the model's outputs are not finite; (DataError) if the image
-            cannot be read.
+        ValueError: if the classes are not the model's, by id and name, there is no such image,
+            proposals are missing or superfluous, or the model's outputs are not finite; (DataError)
+            if the image cannot be read.
     """
     _check(model, dataset, index, proposals)
     example, image_id = dataset.load(index), dataset.image_ids[index]
@@ -257,6 +258,9 @@ def _check(model, dataset, index, proposals):
             f"category_ids when reading it. Received: category_ids={dataset.category_ids}, "
             f"the model's are {config.ids()}."
         )
+    if known and config.class_names:
+        names = (dict(zip(ids, n, strict=True)) for n in (dataset.class_names, config.class_names))
+        compare_names(*names, dataset.images)
 
 
 def _stages(model, inputs, gt_boxes):

@@ -47,7 +47,7 @@ class MaskRCNN(keras.Model):
 
     `fit` and `evaluate` also take the targets of `data.batches`:
         boxes: (B, G, 4) float32 in pixels of `images`; labels: (B, G) int32, 0 in padding; masks:
-            (B, G, M, M) uint8 in 0..255, each in its own box.
+            (B, G, M, M) uint8 in 0..255, each in its own box (only task="masks" needs them).
 
     Args:
         config: a `MaskRCNNConfig`.
@@ -179,6 +179,11 @@ class MaskRCNN(keras.Model):
         Returns:
             dict of `LOSSES` to () float32, those that the model has. `SHARES` go into `metrics`.
         """
+        if self.config.task == "masks" and "masks" not in gt:
+            raise ValueError(
+                "task='masks' needs targets with masks; a data set that was read with masks=False"
+                f" is for task='boxes'. Received: targets={sorted(gt)}."
+            )
         inputs, gt = distribution.not_empty(inputs, gt, training)
         gt, terms = _without_empty_slots(gt), {}
         gt = {**gt, "boxes": tf.subtract(gt["boxes"], self.far_corner)}

@@ -97,8 +97,9 @@ class Oracle(keras.Model):
     def __init__(self, dataset, detections_per_image=100, noise=0.0, empty=False):
         super().__init__()
         self.config = MaskRCNNConfig(
-            image_min_side=64, image_max_side=96, detections_per_image=detections_per_image
-        )
+            num_classes=3, image_min_side=64, image_max_side=96,
+            detections_per_image=detections_per_image,
+        )  # fmt: skip
         rng = np.random.default_rng(1)
         stored = {
             "boxes": np.zeros((NUM_IMAGES, SLOTS, 4), np.float32),

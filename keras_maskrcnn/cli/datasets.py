@@ -10,6 +10,7 @@ from keras_maskrcnn.cli.config_flags import (
     set_image_size,
 )
 from keras_maskrcnn.cli.files import (
+    define_crowds,
     progress,
     refuse_existing,
     refuse_inputs,
@@ -46,6 +47,7 @@ def validate(options):
     found, report = doctor.examine(
         options.images, options.annotations, max_instances=options.max_instances,
         anchors=anchors, progress=lambda images: progress(images, options),
+        masks=config.task == "masks", crowds=options.crowds,
     )  # fmt: skip
     if not options.quiet:
         print(doctor.text(report))
@@ -83,7 +85,7 @@ def _write_repaired(path, found, options):
 
 def convert(options):
     """Writes a COCO json from annotations of another tool, or from what is kept of a COCO json."""
-    from keras_maskrcnn.data import formats
+    from keras_maskrcnn.data import formats, require_instances
 
     refuse_existing(options.output, options.overwrite)
     refuse_inputs(options, options.output)
@@ -96,14 +98,20 @@ def convert(options):
     names = given.get("class_names")
     if names and not names.lower().endswith((".txt", ".yaml", ".yml")):
         given["class_names"] = [name.strip() for name in names.split(",")]
-    dataset = reader(options.images, options.annotations, **given)
+    dataset = reader(
+        options.images, options.annotations, masks=options.masks, crowds=options.crowds,
+        on_error=options.on_error, **given,
+    )  # fmt: skip
+    require_instances(dataset)
     write_output(options.output, dataset.content())
     if not options.quiet:
         print(
-            f"Wrote {options.output}: {len(dataset)} images, {len(dataset.counts)} instances, "
-            f"{dataset.num_classes} classes."
+            f"Wrote {options.output}: {len(dataset)} images, {len(dataset.labels)} instances, "
+            f"{dataset.num_classes} classes{'' if dataset.has_masks else '; boxes without masks'}."
         )
         print(dataset.report() or "Nothing was dropped.")
+        if dataset.skipped:
+            print(f"Skipped {len(dataset.skipped)} images: {', '.join(sorted(dataset.skipped))}.")
 
 
 def validate_flags(values):
@@ -121,7 +129,8 @@ def validate_flags(values):
     define.integer("image_size", None, "shorter side in pixels; the longer side's limit follows")
     define.integer("max_instances", None, "slots for the instances of an image in a batch")
     define.boolean("overwrite", False, "replace an existing --fix and the reports in --output")
-    fields = ("image_min_side", "image_max_side", "anchor_sizes", "anchor_ratios")
+    define_crowds(define)
+    fields = ("task", "image_min_side", "image_max_side", "anchor_sizes", "anchor_ratios")
     define_inference_config(define, fields)
 
 
@@ -142,4 +151,12 @@ def convert_flags(values):
     define.string("class_attribute", None, "via_json: the region's attribute that is its class")
     define.integer("label_divisor", None, "mask_images: pixels are class * this + instance")
     define.string("split", None, "voc: name of the list in ImageSets/Segmentation, as train")
+    define.boolean(
+        "masks",
+        None,
+        "whether instances need a mask; default: yes, unless there is none at all; --nomasks: boxes"
+        " of every instance, as a Faster R-CNN learns from",
+    )
+    define_crowds(define)
+    define.enum("on_error", "raise", ["raise", "skip"], "what to do if an image is unreadable")
     define.boolean("overwrite", False, "replace an existing --output")

@@ -27,6 +27,28 @@ def load_model(path, flag="model"):
     return model
 
 
+def read_dataset(options, config):
+    """Reads the --annotations for a model with this config: its classes, with masks or without.
+
+    Images that cannot be read are left out, and named in `skipped`, for `report_unreadable`.
+    """
+    from keras_maskrcnn import data
+
+    return data.coco_json(
+        options.images, options.annotations, category_ids=config.category_ids or None,
+        class_names=config.class_names, masks=config.task == "masks", crowds=options.crowds,
+        on_error="skip",
+    )  # fmt: skip
+
+
+def define_crowds(define):
+    """Defines the flag --crowds, of every command that reads annotations."""
+    define.enum(
+        "crowds", "drop", ["drop", "objects"],
+        "what annotations with iscrowd=1 are: no objects to learn, or objects as all others",
+    )  # fmt: skip
+
+
 def with_overrides(model, overrides):
     """The model, with other values of config fields if there are any."""
     return model.with_config(**overrides) if overrides else model
@@ -191,6 +213,11 @@ def define_on_error(define, others):
         "on_error", "raise", ["raise", "skip"],
         f"the status if an image is unreadable, when {others}: 1 (raise) or 0 (skip)",
     )  # fmt: skip
+
+
+def count_images(dataset):
+    """The images of a data set, with those that were left out as they cannot be read."""
+    return len({*dataset.file_names, *dataset.skipped})
 
 
 def report_unreadable(names, count, options):

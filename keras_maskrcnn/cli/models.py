@@ -14,11 +14,14 @@ from keras_maskrcnn.cli.config_flags import (
     define_inference_config,
 )
 from keras_maskrcnn.cli.files import (
+    count_images,
+    define_crowds,
     define_on_error,
     list_images,
     listdir,
     load_model,
     progress,
+    read_dataset,
     read_proposals,
     refuse_existing,
     refuse_inputs,
@@ -43,7 +46,6 @@ _EXPORT_FLAGS = {
 
 def evaluate(options):
     """Scores a model with pycocotools and writes the 12 box and 12 mask numbers as JSON."""
-    from keras_maskrcnn import data
     from keras_maskrcnn.evaluation import evaluate as coco_evaluate
 
     refuse_existing(options.output, options.overwrite)
@@ -53,29 +55,25 @@ def evaluate(options):
     if model.config.detections_per_image < options.max_detections:
         overrides.setdefault("detections_per_image", options.max_detections)
     model = with_overrides(model, overrides)
-    dataset = data.coco_json(
-        options.images, options.annotations, category_ids=model.config.category_ids or None
-    )
+    dataset = read_dataset(options, model.config)
     metrics = coco_evaluate(
         model, dataset, max_detections=options.max_detections, per_class=options.per_class,
         proposals=read_proposals(options.proposals), verbose=verbosity(options) % 2,
         on_error="skip",
     )  # fmt: skip
     write_metrics(options.output, metrics, options, dataset.skipped)
-    report_unreadable(dataset.skipped, len(dataset), options)
+    report_unreadable(dataset.skipped, count_images(dataset), options)
 
 
 def propose(options):
     """Writes the proposals of an RPN into a folder, and average_recall.json with their recall."""
-    from keras_maskrcnn import data, evaluation
+    from keras_maskrcnn import evaluation
 
     require_writable(options.output)
     written = ("index.json", "average_recall.json")
     refuse_inputs(options, *(os.path.join(options.output, name) for name in written))
     model = with_overrides(load_model(options.model), config_overrides(options))
-    dataset = data.coco_json(
-        options.images, options.annotations, category_ids=model.config.category_ids or None
-    )
+    dataset = read_dataset(options, model.config)
     verbose = verbosity(options) % 2
     found = evaluation.propose(
         model, dataset, options.output, overwrite=options.overwrite, verbose=verbose,
@@ -84,7 +82,7 @@ def propose(options):
     metrics = evaluation.average_recall(found, dataset, verbose=verbose)
     path = os.path.join(options.output, "average_recall.json")
     write_metrics(path, metrics, options, dataset.skipped)
-    report_unreadable(dataset.skipped, len(dataset), options)
+    report_unreadable(dataset.skipped, count_images(dataset), options)
 
 
 def predict(options):
@@ -170,17 +168,19 @@ def explain(options):
     _refuse_filled(options, options.images)
     overrides = config_overrides(options, leave_out=("proposals",))
     model = with_overrides(load_model(options.model), overrides)
-    dataset = data.coco_json(
-        options.images, options.annotations, category_ids=model.config.category_ids or None
-    )
+    dataset = read_dataset(options, model.config)
     proposals, indices = read_proposals(options.proposals), range(len(dataset))
     if options.image is not None:
+        if options.image in dataset.skipped:
+            raise data.DataError(f"image cannot be read. Received: image={options.image!r}.")
         if options.image not in dataset.file_names:
             raise ValueError(
                 f"{options.annotations} has no such file_name. Received: image={options.image!r}."
             )
         indices = [dataset.file_names.index(options.image)]
-    pictures, rows, unreadable = _picture_names(dataset.file_names), [], []
+    pictures, rows, unreadable = _picture_names(dataset.file_names), [], list(dataset.skipped)
+    if options.image is not None:
+        unreadable = []
     written = [os.path.join(options.output, name) for name in (*pictures, "explain.json")]
     images = [os.path.join(dataset.images, name) for name in dataset.file_names]
     refuse_inputs(options, *written, images=images)
@@ -210,7 +210,8 @@ def explain(options):
         for cause, count in counts["lost"].items():
             print(f"  {count:6} {cause}")
         print(f"Pictures and explain.json are in {options.output}; docs/explain.md says more.")
-    report_unreadable(unreadable, len(indices), options)
+    count = count_images(dataset) if options.image is None else 1
+    report_unreadable(unreadable, count, options)
 
 
 def export(options):
@@ -274,6 +275,7 @@ def evaluate_flags(values):
     define.string("output", None, "JSON file for the numbers", required=True)
     define.integer("max_detections", 100, "detections an image that count")
     define.boolean("per_class", False, "also write the AP of each class")
+    define_crowds(define)
     define.string("proposals", None, "proposals of the images, for a model without RPN")
     define_on_error(define, "the numbers are those of the others")
     define.boolean("overwrite", False, "replace an existing --output")
@@ -289,6 +291,7 @@ def propose_flags(values):
     define.string("output", None, "folder for the proposals and their recall", required=True)
     define_on_error(define, "there are proposals of the others")
     define.boolean("overwrite", False, "replace proposals in --output")
+    define_crowds(define)
     define_inference_config(define, PROPOSAL_FIELDS)
 
 
@@ -311,6 +314,7 @@ def explain_flags(values):
     define.string("images", None, "folder of the images", required=True)
     define.string("annotations", None, "COCO json", required=True)
     define.string("image", None, "file_name of the only image to explain; default: all")
+    define_crowds(define)
     define.string("output", None, "folder for pictures and explain.json", required=True)
     define.string("proposals", None, "proposals of the images, for a model without RPN")
     define_on_error(define, "the others are done")

@@ -13,6 +13,7 @@ from keras_maskrcnn.cli.config_flags import (
     set_image_size,
 )
 from keras_maskrcnn.cli.files import (
+    define_crowds,
     listdir,
     load_model,
     read_proposals,
@@ -53,11 +54,18 @@ def train(options):
         require_writable(output)
     refuse_inputs(options, os.path.join(output, "history.json"))
     keras.utils.set_random_seed(options.seed)
-    dataset = data.coco_json(options.images, options.annotations)
     overrides = config_overrides(options, leave_out=("proposals",))
     if options.proposals:
         overrides["proposals"] = "precomputed"
     set_image_size(overrides, options.image_size)
+    task = preset_config(options.preset, **overrides).task
+    pastes = "copy_paste" in (options.augment or ())  # needs masks, if it is to train on boxes too
+    reading = {
+        "masks": task == "masks" or (None if pastes else False),
+        "crowds": options.crowds, "on_error": options.on_error,
+    }  # fmt: skip
+    dataset = data.coco_json(options.images, options.annotations, **reading)
+    data.require_instances(dataset)
     config = preset_config(
         options.preset, num_classes=dataset.num_classes, class_names=dataset.class_names,
         category_ids=dataset.category_ids, **overrides,
@@ -72,8 +80,9 @@ def train(options):
             )
         val = data.coco_json(
             options.val_images or options.images, options.val_annotations,
-            category_ids=dataset.category_ids,
+            category_ids=dataset.category_ids, class_names=dataset.class_names, **reading,
         )  # fmt: skip
+        data.require_instances(val)
     if options.batch_size < strategy.num_replicas_in_sync:
         raise ValueError(
             f"batch_size must be at least the number of replicas, {strategy.num_replicas_in_sync}. "
@@ -106,11 +115,16 @@ def train(options):
     validation_batches, logs = None, os.path.join(output, "logs")
     if val is not None:
         validation_batches = data.batches(
-            val, options.batch_size, training=False, proposals=val_proposals, **shapes
+            val,
+            options.batch_size,
+            training=False,
+            proposals=val_proposals,
+            on_error=options.on_error,
+            **shapes,
         )
         validation = CocoEvaluation(
             val, max_detections=options.max_detections, every=options.eval_every,
-            proposals=val_proposals,
+            proposals=val_proposals, on_error=options.on_error,
         )  # fmt: skip
         callbacks += [validation, best]
         if config.task != "proposals" and config.proposals == "joint":
@@ -152,8 +166,10 @@ def train(options):
     distribution.gather(strategy, [None])  # a worker that ended earlier would seem to have crashed
     if not options.quiet:
         print(f"Wrote {os.path.join(output, 'model.keras')}.")
-        if dataset.skipped:
-            print(f"Skipped {len(dataset.skipped)} images: {', '.join(sorted(dataset.skipped))}.")
+        for name, read in (("", dataset), ("validation ", val)):
+            if read is not None and read.skipped:
+                names = ", ".join(sorted(read.skipped))
+                print(f"Skipped {len(read.skipped)} {name}images: {names}.")
 
 
 def _augmentations(names, side):
@@ -260,6 +276,7 @@ def _identity(options, steps):
         "max_detections": options.max_detections,
         "annotations": checksum(options.annotations),
         "val_annotations": checksum(options.val_annotations),
+        **({} if options.crowds == "drop" else {"crowds": options.crowds}),
     }
 
 
@@ -306,6 +323,7 @@ def train_flags(values):
     define.list("augment", None, f"any of {', '.join(AUGMENTATIONS)}; done in your order")
     define.boolean("cache", False, "keep decoded images and masks in memory")
     define.enum("on_error", "raise", ["raise", "skip"], "what to do if an image is unreadable")
+    define_crowds(define)
     define.integer("eval_every", 1, "epochs between two validations")
     define.integer("max_detections", 100, "detections an image that a validation counts")
     define.integer("seed", 0, "of weights, order, flips")

@@ -1,7 +1,7 @@
 """From images and annotations of any format to batches."""
 
 from keras_maskrcnn.data import augment
-from keras_maskrcnn.data.coco import CocoDataset, coco_dict, coco_json
+from keras_maskrcnn.data.coco import CocoDataset, coco_dict, coco_json, require_instances
 from keras_maskrcnn.data.formats import labelme, mask_images, via_json, voc, yolo_seg
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.data.lvis import lvis_json
@@ -23,6 +23,7 @@ __all__ = [
     "lvis_json",
     "mask_images",
     "read_proposals",
+    "require_instances",
     "tfds_dataset",
     "via_json",
     "voc",

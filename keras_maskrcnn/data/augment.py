@@ -9,7 +9,8 @@ batch; other entries than these pass through.
     masks (n, M, M) uint8, the covered share of each cell of the instance's own box times 255
     proposals (p, 4) float32 as boxes, if given
 
-boxes, labels and masks come together or not at all; n may be 0.
+boxes and labels come together or not at all, masks with them or not; n may be 0. Without masks a
+box that is cut stays as far as it is inside, and `copy_paste` has nothing to cut out: an error.
 
 An *augmentation* is a callable (example, seed) -> example, with a (2,) integer seed as that of
 `tf.random.stateless_uniform`: `random_flip`, `random_rotate90`, `random_crop`,
@@ -185,7 +186,12 @@ def at_most(example, limit, seed):
     """Takes `limit` random instances, in their order, if there are more."""
     order = tf.argsort(_uniform(seed, tf.shape(example["labels"])))
     kept = tf.sort(order[:limit])
-    return {**example, **{name: tf.gather(example[name], kept) for name in INSTANCES}}
+    return {**example, **{name: tf.gather(example[name], kept) for name in instances(example)}}
+
+
+def instances(example):
+    """The entries of an example that have a row for each instance."""
+    return [name for name in INSTANCES if name in example]
 
 
 def flip_horizontal(example):
@@ -246,6 +252,11 @@ def crop(example, window, min_visible=MIN_VISIBLE):
     whole = tf.reduce_all(clipped == example["boxes"], axis=1)
     partly = ~whole & (box_ops.shorter_side(clipped) > 0)
     cut, frames = _keep(example, partly), tf.boolean_mask(clipped, partly)
+    if "masks" not in example:
+        visible = tf.math.divide_no_nan(box_ops.area(frames), box_ops.area(cut["boxes"]))
+        cut = _keep({**cut, "boxes": frames}, visible >= min_visible)
+        cropped |= _join(_keep(example, whole), cut)
+        return cropped | {"boxes": cropped["boxes"] - low}
     boxes, masks = cut["boxes"], cut["masks"]
     # In cells of their own inside the window, because those of the mask do not end at its border.
     inside = _recrop(masks, boxes, frames)
@@ -298,6 +309,7 @@ def paste(example, other, min_visible=MIN_VISIBLE):
     Returns:
         The example: its own instances, first those far from the pasted ones, then the pasted ones.
     """
+    _check("masks" in other, "a data set with masks", masks=False)
     size = tf.shape(example["image"])[:2]
     common = tf.minimum(size, tf.shape(other["image"])[:2])
     other = crop(other, tf.stack([0, 0, common[1], common[0]]), min_visible)
@@ -344,12 +356,14 @@ def _check(valid, expected, **received):
 
 def _keep(example, keep):
     """Leaves out the instances where `keep` (n,) is False."""
-    return {**example, **{name: tf.boolean_mask(example[name], keep) for name in INSTANCES}}
+    kept = {name: tf.boolean_mask(example[name], keep) for name in instances(example)}
+    return {**example, **kept}
 
 
 def _join(*examples):
     """The instances of several examples, one after the other."""
-    return {name: tf.concat([e[name] for e in examples], axis=0) for name in INSTANCES}
+    names = instances(examples[0])
+    return {name: tf.concat([e[name] for e in examples], axis=0) for name in names}
 
 
 def _transpose(example):

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import os
+import re
 import reprlib
 
 import numpy as np
 from absl import logging
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data.images import MAX_PIXELS, DataError, check_sizes, read_sized
+from keras_maskrcnn.data.images import MAX_PIXELS, DataError, read_sized, size_errors
 from keras_maskrcnn.ops import rle
 
 MIN_BOX_SIDE = 1e-3  # pixels; below, a box has no area to learn from
@@ -20,6 +21,7 @@ NO_POLYGON = "annotation without a polygon of at least 3 points"
 NO_MASK = "annotation without a mask pixel inside its box"
 FEW_POINTS = "polygon of fewer than 3 points, in an annotation that has others"
 NO_INSTANCE = "image without instances (keep_empty=False)"
+UNREADABLE = "annotation of an image that cannot be read (on_error='skip')"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,12 +39,14 @@ class CocoDataset:
         mask_size: int M. Side of the mask crops that `load` returns.
         dropped: reason -> how many annotations, polygons or images were left out for it.
         examples: reason -> up to 3 ids of those annotations or images.
-        skipped: file name -> how often `batches` with on_error="skip" could not read the image.
+        skipped: file name -> how often an image could not be read, with on_error="skip" here or in
+            `batches`. Images whose headers cannot be read are not in the data set.
         offsets: (I + 1,) int64. Image i has the instances offsets[i] to offsets[i + 1].
         boxes: (N, 4) float32 [x1, y1, x2, y2] in pixels of the original image.
         labels: (N,) int32 in 1..C.
         annotation_ids: N, the ids of the annotations that the instances come from.
-        counts: N bytes. COCO's compressed run lengths of each mask.
+        counts: N bytes. COCO's compressed run lengths of each mask; none without `has_masks`.
+        has_masks: whether `load` returns masks. Otherwise instances are boxes, of whatever outline.
     """
 
     images: str
@@ -61,6 +65,7 @@ class CocoDataset:
     annotation_ids: tuple = dataclasses.field(repr=False)
     counts: list[bytes] = dataclasses.field(repr=False)
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+    has_masks: bool = True
 
     def __len__(self):
         """Number of images."""
@@ -99,14 +104,19 @@ class CocoDataset:
         if isinstance(content, str):
             content = read_json(content)
         sizes = np.repeat(np.array(self.sizes), self.num_instances, axis=0).tolist()
-        instances = zip(self.annotation_ids, sizes, self.counts, strict=True)
+        counts = self.counts if self.has_masks else [None] * len(self.labels)
+        instances = zip(self.annotation_ids, sizes, counts, strict=True)
         encoded = {i: {"size": size, "counts": counts} for i, size, counts in instances}
         image_ids, annotations = set(self.image_ids), []
         for annotation in content["annotations"]:
             if annotation["id"] in encoded:
-                area = int(mask_api.area(encoded[annotation["id"]]))
-                annotation = {"area": area, **annotation, "iscrowd": 0}
-                if isinstance(annotation["segmentation"], list):
+                _, _, width, height = annotation["bbox"]
+                annotation = {**annotation, "iscrowd": 0}
+                if self.has_masks:
+                    width, height = int(mask_api.area(encoded[annotation["id"]])), 1
+                if annotation.get("area") is None:
+                    annotation["area"] = width * height
+                if self.has_masks and isinstance(annotation["segmentation"], list):
                     annotation["segmentation"] = long_polygons(annotation["segmentation"])
                 annotations.append(annotation)
         images = [image for image in content["images"] if image["id"] in image_ids]
@@ -123,18 +133,22 @@ class CocoDataset:
             image: (H, W, 3) uint8 RGB.
             boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of this image.
             labels: (n,) int32 in 1..C.
-            masks: (n, M, M) uint8, the covered share of each cell of the instance's box times 255.
+            masks: (n, M, M) uint8, the covered share of each cell of the instance's box times 255;
+                if the data set has masks.
         """
         return {"image": self.load_image(index), **self.load_targets(index)}
 
     def load_targets(self, index) -> dict[str, np.ndarray]:
         """Makes the boxes, labels and masks of `load`, without reading the image."""
         first, last = self.offsets[index], self.offsets[index + 1]
+        targets = {"boxes": self.boxes[first:last], "labels": self.labels[first:last]}
+        if not self.has_masks:
+            return targets
         masks = np.zeros((last - first, self.mask_size, self.mask_size), np.uint8)
         for slot in range(last - first):
             box, counts = self.boxes[first + slot], self.counts[first + slot]
             masks[slot] = rle.crop(counts, box, self.sizes[index], self.mask_size)
-        return {"boxes": self.boxes[first:last], "labels": self.labels[first:last], "masks": masks}
+        return {**targets, "masks": masks}
 
 
 def coco_json(images, annotations, **options) -> CocoDataset:
@@ -154,6 +168,8 @@ def coco_json(images, annotations, **options) -> CocoDataset:
     """
     annotations = os.fspath(annotations)
     dataset = coco_dict(images, read_json(annotations), source=annotations, **options)
+    if options.get("crowds", "drop") == "objects":
+        return dataset  # whose content, unlike the file's, counts them in evaluation too
     return dataclasses.replace(dataset, annotations=annotations)
 
 
@@ -164,9 +180,13 @@ def coco_dict(
     source="annotations",
     dropped=None,
     category_ids=None,
+    class_names=None,
+    masks=True,
+    crowds="drop",
     mask_size=112,
     keep_empty=True,
     check_images=True,
+    on_error="raise",
 ) -> CocoDataset:
     """Reads the content of a COCO json, as `coco_json` does.
 
@@ -178,22 +198,45 @@ def coco_dict(
             already: it is counted and reported with the rest.
         category_ids: the categories of labels 1, 2, ..., for instance a trained model's. By default
             all of the json's, in ascending order.
+        class_names: the names that these categories had in training, for instance
+            `model.config.class_names`; None or empty for any. Another name of the same id is an
+            error, see `compare_names`; a category that the json lacks gets its name from here.
+        masks: whether every instance needs a mask. If False, only boxes are read, which is all that
+            a Faster R-CNN or an RPN learns from, and outlines may be missing. None: masks, unless
+            no annotation has an outline.
+        crowds: what annotations with iscrowd=1 are: "drop" leaves them out, "objects" reads them
+            as single objects, for tools that write every mask like that.
         mask_size: int M. Masks are loaded as M x M crops of their boxes.
         keep_empty: whether images without instances stay.
         check_images: whether to compare every image's header with the json now, and not only
             when the image is loaded.
+        on_error: what becomes of an image whose header cannot be used: "raise", or "skip": it is
+            left out with its annotations, logged, counted and named in `skipped`.
 
     Raises:
-        DataError: if the content, an annotation or an image cannot be used.
+        DataError: if the content, an annotation or an image cannot be used, or a class has
+            another name than in training.
     """
     if mask_size < 1:
         raise ValueError(f"mask_size must be positive. Received: mask_size={mask_size}.")
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip'. Received: on_error={on_error!r}.")
     images = os.fspath(images)
     _raise_first(list_errors(content, source))
-    names, ids = _read_categories(content, source, category_ids)
+    content = with_crowds(content, crowds)
+    if masks is None:
+        masks = any(annotation.get("segmentation") for annotation in content["annotations"])
+    names, ids = _read_categories(content, source, category_ids, class_names)
     image_ids, file_names, sizes = _read_images(content, source)
-    if check_images:
-        check_sizes(images, file_names, sizes)
+    skipped = set()
+    for i, error in size_errors(images, file_names, sizes) if check_images else ():
+        if on_error == "raise":
+            raise error
+        skipped.add(i)
+        if len(skipped) <= 10:  # all are named in `skipped`
+            logging.warning("skipped, image %d of such: %s", len(skipped), error)
+    if len(skipped) == len(image_ids):
+        raise DataError(f"{images}: none of {len(image_ids)} images can be read.")
 
     counted, examples = {}, {}
 
@@ -206,10 +249,13 @@ def coco_dict(
         for identity in identities:
             drop(reason, identity)
 
-    per_image = _read_annotations(content, source, image_ids, sizes, ids, drop)
+    per_image = _read_annotations(content, source, image_ids, sizes, ids, drop, masks)
     kept = []
     for i, found in enumerate(per_image):
-        if found or keep_empty:
+        if i in skipped:
+            for identity, *_ in found:
+                drop(UNREADABLE, identity)
+        elif found or keep_empty:
             kept.append(i)
         else:
             drop(NO_INSTANCE, image_ids[i])
@@ -231,11 +277,91 @@ def coco_dict(
         boxes=np.array([box for _, box, _, _ in instances], np.float32).reshape(-1, 4),
         labels=np.array([label for _, _, label, _ in instances], np.int32),
         annotation_ids=tuple(identity for identity, _, _, _ in instances),
-        counts=[counts for _, _, _, counts in instances],
+        counts=[counts for _, _, _, counts in instances] if masks else [],
+        skipped={file_names[i]: 1 for i in sorted(skipped)},
+        has_masks=masks,
     )
     if counted:
         logging.warning("%s: %s", source, dataset.report())
     return dataset
+
+
+def with_crowds(content, crowds):
+    """Returns the content of a COCO json as `coco_dict` reads it with this value of `crowds`."""
+    if crowds not in ("drop", "objects"):
+        raise ValueError(f"crowds must be 'drop' or 'objects'. Received: crowds={crowds!r}.")
+    if crowds == "drop":
+        return content
+    return {
+        **content,
+        "annotations": [
+            {**entry, "iscrowd": 0} if entry.get("iscrowd") == 1 else entry
+            for entry in content["annotations"]
+        ],
+    }
+
+
+def require_instances(dataset):
+    """Raises a DataError if a data set has no instance at all, and says what became of them."""
+    if np.any(getattr(dataset, "num_instances", 1)):  # what is like a data set may not count them
+        return
+    dropped = getattr(dataset, "dropped", {})
+    source = getattr(dataset, "annotations", None)
+    source = source if isinstance(source, str) else getattr(dataset, "images", "the data set")
+    raise no_instances(source, dropped, getattr(dataset, "has_masks", True))
+
+
+def no_instances(source, dropped, has_masks):
+    """Makes the DataError for a data set in which no instance is left; see `require_instances`."""
+    hints = []
+    if CROWD in dropped:
+        hints.append("crowds='objects' (--crowds=objects) reads crowds as single objects")
+    if has_masks and NO_POLYGON in dropped:
+        hints.append("a Faster R-CNN (task='boxes', masks=False) needs no masks")
+    hint = "".join(f" {hint[0].upper()}{hint[1:]}." for hint in hints)
+    counts = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
+    return DataError(
+        f"{source}: no instance is left to learn from.{hint}"
+        f" Received: {counts or 'no annotations'}.",
+        "no instance left",
+    )
+
+
+def compare_names(names, known, where):
+    """Compares the names of classes with those of a training, by category id.
+
+    Capitals and spaces don't count. Where one side has no name of its own ("class 1", or the id),
+    there is nothing to compare, which is logged.
+
+    Args:
+        names, known: dict of category id to name, here and in training. Ids of one alone don't
+            count.
+        where: str. What messages begin with.
+
+    Raises:
+        DataError: if a category has another name; it tells the id and both names.
+    """
+    unnamed = []
+    for identity in [identity for identity in names if identity in known]:
+        ours, theirs = (" ".join(str(n[identity]).casefold().split()) for n in (names, known))
+        if ours == theirs:
+            continue
+        if any(name == str(identity) or _NO_NAME.fullmatch(name) for name in (ours, theirs)):
+            unnamed.append(identity)
+            continue
+        raise DataError(
+            f"{where}: category {identity} was {known[identity]!r} in training, and the same id"
+            f" must be the same class. Received: name={names[identity]!r}.",
+            "other class name",
+        )
+    if unnamed:
+        logging.warning(
+            "%s: %d classes have no name here or in training (category ids %s): nothing tells"
+            " whether they are the same.", where, len(unnamed), reprlib.repr(unnamed),
+        )  # fmt: skip
+
+
+_NO_NAME = re.compile(r"class \d+")
 
 
 def read_json(path):
@@ -336,7 +462,7 @@ def image_errors(image, where):
         )
 
 
-def reference_errors(annotation, where, image_of, label_of):
+def reference_errors(annotation, where, image_of, label_of, masks=True):
     """Yields a DataError for each field of an annotation that is missing or names the unknown.
 
     Args:
@@ -344,10 +470,13 @@ def reference_errors(annotation, where, image_of, label_of):
         where: str. What error messages begin with.
         image_of: dict of image id to index.
         label_of: dict of category id to label.
+        masks: whether it needs a segmentation.
     """
     for key in ("image_id", "category_id", "bbox", "segmentation"):
-        if annotation.get(key) is None:
-            yield DataError(f"{where}: {key} is missing.", "missing field")
+        if annotation.get(key) is None and (masks or key != "segmentation"):
+            hint = " Only a Faster R-CNN (task='boxes', masks=False) does without."
+            hint = hint if key == "segmentation" else ""
+            yield DataError(f"{where}: {key} is missing.{hint}", "missing field")
     for key, known in (("image_id", image_of), ("category_id", label_of)):
         value = annotation.get(key)
         if value is not None and (isinstance(value, list | dict) or value not in known):
@@ -359,24 +488,28 @@ def reference_errors(annotation, where, image_of, label_of):
         yield DataError(line, "broken iscrowd")
 
 
-def read_annotation(annotation, where, image_of, sizes, label_of, drop):
+def read_annotation(annotation, where, image_of, sizes, label_of, drop, masks=True):
     """Reads one annotation, its id excepted.
 
     Args:
         annotation, where, image_of, label_of: as for `reference_errors`.
         sizes: (height, width) of each image.
         drop: function that is called with the reason, once for each part that is left out.
+        masks: whether it needs a mask.
 
     Returns:
-        Index of the image, box, label and counts; or None if all of it is left out.
+        Index of the image, box, label and counts, None without masks; or None if all of it is left
+        out.
     """
-    _raise_first(reference_errors(annotation, where, image_of, label_of))
+    _raise_first(reference_errors(annotation, where, image_of, label_of, masks))
     image = image_of[annotation["image_id"]]
     if annotation.get("iscrowd"):
         return drop(CROWD)
     box = read_box(annotation["bbox"], *sizes[image], where)
     if box[2] - box[0] < MIN_BOX_SIDE or box[3] - box[1] < MIN_BOX_SIDE:
         return drop(NO_AREA)
+    if not masks:
+        return image, box, label_of[annotation["category_id"]], None
     counts, short = read_segmentation(annotation["segmentation"], *sizes[image], where)
     if counts is None:
         return drop(NO_POLYGON)
@@ -392,13 +525,22 @@ def _raise_first(errors):
         raise error
 
 
-def _read_categories(content, path, category_ids):
+def _read_categories(content, path, category_ids, class_names):
     """Returns the names and the ids of the classes, in the order of the labels."""
     names = {}
     for category in content["categories"]:
         read_category(category, names, path)
     ids = order_categories(names, category_ids, path)
-    return tuple(names.get(identity, str(identity)) for identity in ids), ids
+    known = {}
+    if class_names:
+        if len(class_names) != len(ids):
+            raise DataError(
+                f"{path}: class_names must be one for each of {len(ids)} categories."
+                f" Received: class_names={reprlib.repr(tuple(class_names))}."
+            )
+        known = dict(zip(ids, class_names, strict=True))
+        compare_names(names, known, path)
+    return tuple(known.get(i, names.get(i, str(i))) for i in ids), ids
 
 
 def _read_images(content, path):
@@ -413,7 +555,7 @@ def _read_images(content, path):
     return tuple(ids), file_names, sizes
 
 
-def _read_annotations(content, path, image_ids, sizes, category_ids, drop):
+def _read_annotations(content, path, image_ids, sizes, category_ids, drop, masks):
     """Returns for every image a list of (id, box, label, counts); calls `drop` for the rest."""
     image_of = {image_id: i for i, image_id in enumerate(image_ids)}
     label_of = {category_id: i + 1 for i, category_id in enumerate(category_ids)}
@@ -423,7 +565,7 @@ def _read_annotations(content, path, image_ids, sizes, category_ids, drop):
         seen.add(identity)
         found = read_annotation(
             annotation, f"{path}: annotation {identity!r}", image_of, sizes, label_of,
-            lambda reason, identity=identity: drop(reason, identity),
+            lambda reason, identity=identity: drop(reason, identity), masks,
         )  # fmt: skip
         if found is not None:
             image, *instance = found

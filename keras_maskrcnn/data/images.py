@@ -324,7 +324,7 @@ def size_error(path, actual, expected):
     )
 
 
-def check_sizes(folder, file_names, sizes):
+def size_errors(folder, file_names, sizes):
     """Compares the size in every image's header with the json's, and logs remarks.
 
     Args:
@@ -332,20 +332,24 @@ def check_sizes(folder, file_names, sizes):
         file_names: sequence of str.
         sizes: sequence of (height, width).
 
-    Raises:
-        DataError: as `read_image`, and if a size differs.
+    Yields:
+        index, DataError: of each image that cannot be opened, or has another size.
     """
 
     def check(file_name, size):
         path = os.path.join(folder, file_name)
-        actual, remarks = read_header(path, sides_tell=True)
-        require_size(path, actual, size)
-        return remarks
+        try:
+            actual, remarks = read_header(path, sides_tell=True)
+            require_size(path, actual, size)
+            return None, remarks
+        except DataError as error:
+            return error, ()
 
     names_of = collections.defaultdict(list)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        checked = pool.map(check, file_names, sizes)
-        for file_name, remarks in zip(file_names, checked, strict=True):
+        for i, (error, remarks) in enumerate(pool.map(check, file_names, sizes)):
+            if error is not None:
+                yield i, error
             for remark in remarks:
-                names_of[remark].append(file_name)
+                names_of[remark].append(file_names[i])
     log_remarks(names_of)

@@ -7,7 +7,8 @@
         indices (B,) int32, the place of each image in the data set; only in training
     y = boxes (B, G, 4) float32 [x1, y1, x2, y2] in pixels of `images`
         labels (B, G) int32 in 1..C, 0 = padding
-        masks (B, G, M, M) uint8, the covered share of each cell of the box times 255
+        masks (B, G, M, M) uint8, the covered share of each cell of the box times 255; not of a data
+            set that was read with masks=False
 
 M and P are static, and B too in training; H, W and G are those that the batch needs, rounded up to
 few values, unless `canvases` and `max_instances` fix them.
@@ -22,6 +23,7 @@ from absl import logging
 
 from keras_maskrcnn.data import augment as augment_ops
 from keras_maskrcnn.data import order
+from keras_maskrcnn.data.coco import require_instances
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.data.proposals import check_images
 from keras_maskrcnn.ops import boxes as box_ops
@@ -60,7 +62,7 @@ def batches(
 
     Args:
         dataset: `CocoDataset`, or anything with its `__len__`, `load`, `load_image`, `mask_size`,
-            `sizes`, `file_names`, `max_instances` and `num_instances`.
+            `sizes`, `file_names`, `max_instances` and `num_instances`; `has_masks` is true without.
         batch_size: int B, of all replicas together.
         training: whether to shuffle, flip, and leave out a last batch of fewer than B images.
         min_side, max_side: int. Shorter side after resizing; limit of the longer side (§3.1). In
@@ -88,13 +90,13 @@ def batches(
             pixels of the original images: what x holds as `proposals`.
         max_proposals: int P. The best are taken, of those that have an area inside the image.
         cache: whether decoded images and masks stay in memory once they were read.
-        on_error: what becomes of an image that cannot be read: "raise", or in training "skip": the
+        on_error: what becomes of an image that cannot be read: "raise", or with targets "skip": the
             next image of the data set takes its place; each is logged, counted and named in
             `dataset.skipped`.
 
     Raises:
-        DataError: if there is not one full batch to train on, an image has no proposals, or one
-            fits on no canvas.
+        DataError: if there is not one full batch to train on, or with targets not one instance, an
+            image has no proposals, or one fits on no canvas.
     """
     flip = training if flip is None else flip
     shuffle = training if shuffle is None else shuffle
@@ -111,9 +113,12 @@ def batches(
     if not training:
         _refuse_outside_training(
             shuffle=shuffle, augment=augment, copy_paste=copy_paste,
-            min_side=len(sides) > 1 and min_side, on_error=on_error == "skip" and on_error,
-            first_step=first_step,
+            min_side=len(sides) > 1 and min_side, first_step=first_step,
         )  # fmt: skip
+        if on_error == "skip" and not targets:  # predictions belong to images
+            raise ValueError(
+                "on_error='skip' needs training=True or targets=True. Received: targets=False."
+            )
     if first_step and not repeat:
         raise ValueError(f"first_step needs repeat=True. Received: first_step={first_step}.")
     if training and not repeat and len(dataset) < batch_size:
@@ -121,8 +126,12 @@ def batches(
             f"{len(dataset)} images do not fill one batch for training."
             f" Received: batch_size={batch_size}."
         )
+    if targets:
+        require_instances(dataset)
     if targets and max_instances is not None:
         _report_limit(dataset, max_instances)
+    if copy_paste is not None and not getattr(dataset, "has_masks", True):
+        raise ValueError("copy_paste needs masks. Received: a data set read with masks=False.")
     if proposals is not None:
         check_images(proposals, dataset.image_ids)
     canvases = np.array(sorted(canvases, key=np.prod), int).reshape(-1, 2)
@@ -142,7 +151,8 @@ def batches(
         if targets and max_instances is not None:
             if training:
                 example = augment_ops.at_most(example, max_instances, seeds[4])
-            example |= {name: example[name][:max_instances] for name in augment_ops.INSTANCES}
+            slots = augment_ops.instances(example)
+            example |= {name: example[name][:max_instances] for name in slots}
         side = augment_ops.random_side(seeds[5], sides) if len(sides) > 1 else sides[0]
         example = _resize(example, side, max_side, resize_rule)
         if proposals is not None:
@@ -154,7 +164,7 @@ def batches(
             inputs["indices"] = place
         if not targets:
             return inputs
-        return inputs, {name: example[name] for name in augment_ops.INSTANCES}
+        return inputs, {name: example[name] for name in augment_ops.instances(example)}
 
     def pad(inputs, *rest):
         images = inputs["images"]
@@ -187,7 +197,9 @@ def batches(
     if training:
         shapes["indices"] = []
     if targets:
-        slots = {"boxes": [4], "labels": [], "masks": [dataset.mask_size] * 2}
+        slots = {"boxes": [4], "labels": []}
+        if getattr(dataset, "has_masks", True):
+            slots["masks"] = [dataset.mask_size] * 2
         shapes = shapes, {name: [max_instances, *rest] for name, rest in slots.items()}
     batched = examples.padded_batch(batch_size, shapes, drop_remainder=bool(training))
     padded = batched.map(pad, num_parallel_calls=tf.data.AUTOTUNE)
@@ -216,17 +228,18 @@ def _reader(dataset, targets, proposals, cache, on_error):
 
     Returns:
         index () int64 -> dict of `image` (H, W, 3) uint8 and `index` () int32, another one if the
-        image was skipped; with targets `boxes` (n, 4), `labels` (n,) and `masks` (n, M, M); with
-        proposals `proposals` (p, 4) float32.
+        image was skipped; with targets `boxes` (n, 4), `labels` (n,) and, if the data set has any,
+        `masks` (n, M, M); with proposals `proposals` (p, 4) float32.
     """
     load = dataset.load if targets else lambda i: {"image": dataset.load_image(i)}
     load = functools.cache(load) if cache else load
     dtypes = {"image": tf.uint8, "index": tf.int32}
     shapes = {"image": [None, None, 3], "index": []}
     if targets:
-        size = dataset.mask_size
-        dtypes |= {"boxes": tf.float32, "labels": tf.int32, "masks": tf.uint8}
-        shapes |= {"boxes": [None, 4], "labels": [None], "masks": [None, size, size]}
+        dtypes |= {"boxes": tf.float32, "labels": tf.int32}
+        shapes |= {"boxes": [None, 4], "labels": [None]}
+        if getattr(dataset, "has_masks", True):
+            dtypes["masks"], shapes["masks"] = tf.uint8, [None, *[dataset.mask_size] * 2]
     if proposals is not None:
         dtypes["proposals"], shapes["proposals"] = tf.float32, [None, 4]
 

@@ -42,8 +42,9 @@ class TfdsDataset(CocoDataset):
 
 
 def tfds_dataset(
-    builder, split, *, data_dir=None, category_ids=None, mask_size=112, keep_empty=True
-) -> TfdsDataset:
+    builder, split, *, data_dir=None, category_ids=None, class_names=None, masks=True,
+    crowds="drop", mask_size=112, keep_empty=True,
+) -> TfdsDataset:  # fmt: skip
     """Opens a split of `coco_instances`, or of TFDS's `lvis`, that is built already.
 
     All records are read once, without decoding an image, and their annotations checked as those of
@@ -54,8 +55,8 @@ def tfds_dataset(
             "coco_instances/2017".
         split: str, for instance "train" or "train[:10%]".
         data_dir: folder of TFDS's data sets, for a name; TFDS's own by default.
-        category_ids, mask_size, keep_empty: as for `coco_dict`. By default `category_ids` are all
-            of the data set's, in ascending order.
+        category_ids, class_names, masks, crowds, mask_size, keep_empty: as for `coco_dict`. By
+            default `category_ids` are all of the data set's, in ascending order.
 
     Raises:
         ValueError: if there is no such data set or split.
@@ -98,8 +99,8 @@ def tfds_dataset(
         "categories": [{"id": identity, "name": title} for identity, title in classes],
     }
     coco = coco_dict(
-        name, content, source=name, category_ids=category_ids, mask_size=mask_size,
-        keep_empty=keep_empty, check_images=False,
+        name, content, source=name, category_ids=category_ids, class_names=class_names,
+        masks=masks, crowds=crowds, mask_size=mask_size, keep_empty=keep_empty, check_images=False,
     )  # fmt: skip
     fields = {field.name: getattr(coco, field.name) for field in dataclasses.fields(coco)}
     return TfdsDataset(**fields, places=[places[image_id] for image_id in coco.image_ids])

@@ -120,13 +120,16 @@ class Pictures(keras.callbacks.Callback):
         """Draws."""
         if (epoch + 1) % self.every:
             return
-        pictures = []
+        names, pictures = [], []
         for index in self.indices:
+            name = self.dataset.file_names[index]
+            if name in self.dataset.skipped:  # CocoEvaluation could not read it
+                continue
+            names.append(name)
             image = self.dataset.load_image(index)
             found = predict_image(self.model, image, score_threshold=self.score_threshold)
             pictures.append(visualize.draw(image, found, score_threshold=self.score_threshold))
-        if self.write:
-            names = [self.dataset.file_names[index] for index in self.indices]
+        if self.write and pictures:
             drawn = visualize.grid(pictures, columns=2, titles=names)
             with self._writer.as_default(step=epoch):
                 tf.summary.image("predictions", drawn[None])

@@ -469,3 +469,16 @@ def test_cropped_nuclei_are_the_nuclei_in_the_crop():
         found += [iou(a, b) for a, b in zip(full_size(cropped), whole, strict=True)]
         assert_extents(cropped)
     assert len(found) > 30 and np.mean(found) > 0.999
+
+
+def test_boxes_without_masks_are_cut_with_the_image():
+    boxes = tf.constant([[2.0, 2, 8, 8], [0, 0, 20, 10], [0, 0, 5, 40]])
+    example = {"image": tf.zeros([40, 40, 3], tf.uint8), "boxes": boxes, "labels": [1, 2, 3]}
+    cut = augment.crop(example, tf.constant([0, 0, 10, 10]), min_visible=0.3)
+    # Half of the second is left, a quarter of the third.
+    np.testing.assert_array_equal(cut["boxes"], [[2, 2, 8, 8], [0, 0, 10, 10]])
+    np.testing.assert_array_equal(cut["labels"], [1, 2])
+    turned = augment.rotate90(augment.scale_to_canvas(example, 20), 1)
+    np.testing.assert_allclose(turned["boxes"][0], [1, 16, 4, 19])
+    with pytest.raises(ValueError, match="a data set with masks"):
+        augment.paste(example, example)

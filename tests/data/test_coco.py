@@ -387,3 +387,106 @@ def test_a_size_swapped_by_exif_is_explained(tmp_path):
     images = [{**IMAGE, "file_name": "b.jpg"}]
     with pytest.raises(DataError, match=r"b.jpg: .* EXIF orientation tag \(6\) swaps the sides"):
         read(tmp_path, content([], images=images))
+
+
+# Boxes without masks.
+
+
+@pytest.mark.parametrize("segmentation", [None, [], "rle", RECTANGLE])
+def test_without_masks_only_boxes_are_read(tmp_path, segmentation):
+    entry = annotation(segmentation=segmentation)
+    dataset = read(tmp_path, content([entry, annotation(2, iscrowd=1)]), masks=False)
+    example = dataset.load(0)
+    assert set(example) == {"image", "boxes", "labels"}
+    np.testing.assert_array_equal(example["boxes"], [[4, 5, 14, 11]])
+    assert (dataset.has_masks, dataset.dropped) == (False, {coco.CROWD: 1})
+    (kept,) = dataset.content()["annotations"]
+    assert kept == {**entry, "area": 60}
+
+
+def test_masks_are_read_if_there_are_any(tmp_path):
+    bare = annotation(2)
+    del bare["segmentation"]
+    assert not read(tmp_path, content([bare]), masks=None).has_masks
+    assert not read(tmp_path, content([annotation(segmentation=[])]), masks=None).has_masks
+    assert read(tmp_path, content(), masks=None).has_masks
+    with pytest.raises(DataError, match="annotation 2: segmentation is missing. Only a Faster"):
+        read(tmp_path, content([annotation(1), bare]), masks=None)
+
+
+# Crowds that are single objects.
+
+
+def test_crowds_are_read_as_objects_when_asked(tmp_path):
+    crowds = [annotation(1, iscrowd=1, segmentation=uncompressed()), annotation(2)]
+    dataset = read(tmp_path, content(crowds), crowds="objects")
+    assert dataset.num_instances.tolist() == [2] and dataset.dropped == {}
+    assert [a["iscrowd"] for a in dataset.annotations["annotations"]] == [0, 0]  # for evaluation
+    assert crowds[0]["iscrowd"] == 1
+    with pytest.raises(ValueError, match="crowds must be 'drop' or 'objects'. Received"):
+        read(tmp_path, content(crowds), crowds="keep")
+
+
+# No instance at all.
+
+
+@pytest.mark.parametrize(
+    ("annotations", "line"),
+    [
+        ([], "Received: no annotations."),
+        ([annotation(iscrowd=1)], r"--crowds=objects\) reads crowds .* Received: 1 dropped: annot"),
+        ([annotation(segmentation=[])], r"A Faster R-CNN \(task='boxes', masks=False\) needs no"),
+    ],
+)
+def test_no_instance_at_all_is_an_error_that_says_why(tmp_path, annotations, line):
+    dataset = read(tmp_path, content(annotations))
+    with pytest.raises(DataError, match=f"a.json: no instance is left to learn from.*{line}"):
+        coco.require_instances(dataset)
+    coco.require_instances(read(tmp_path, content()))
+
+
+# Names of classes.
+
+
+def test_the_same_id_must_have_the_name_of_the_training(tmp_path):
+    names = ["c31", "c7", "seven"]
+    with pytest.raises(DataError, match="category 12 was 'seven' in training.* name='c12'."):
+        read(tmp_path, content(), category_ids=[31, 7, 12], class_names=names)
+    same = ["C31 ", "c7", "C12"]  # capitals and spaces don't count
+    dataset = read(tmp_path, content(), category_ids=[31, 7, 12], class_names=same)
+    assert dataset.class_names == tuple(same)
+    with pytest.raises(DataError, match="class_names must be one for each of 3 categories"):
+        read(tmp_path, content(), class_names=["c7"])
+
+
+def test_a_category_that_the_json_lacks_has_the_name_of_the_training(tmp_path):
+    dataset = read(
+        tmp_path, content(), category_ids=[7, 99, 12, 31], class_names=["c7", "x", "c12", "c31"]
+    )
+    assert dataset.class_names == ("c7", "x", "c12", "c31")
+
+
+@pytest.mark.parametrize("name", ["class 2", "12", None])
+def test_a_class_without_a_name_is_logged_and_not_refused(tmp_path, caplog, name):
+    categories = [{"id": 7, "name": "c7"}, {"id": 12, **({"name": name} if name else {})}]
+    read(tmp_path, content(categories=categories), class_names=["c7", "c12"])
+    assert r"1 classes have no name here or in training (category ids [12])" in caplog.text
+
+
+# Images that cannot be read.
+
+
+def test_an_image_that_is_missing_is_skipped_when_asked(tmp_path, caplog):
+    images = [*content()["images"], {**IMAGE, "id": 10, "file_name": "b.png"}]
+    images.append({**IMAGE, "id": 11, "file_name": "a.png", "width": 31})
+    entries = [annotation(1), annotation(2, image_id=10), annotation(3, image_id=11)]
+    dataset = read(tmp_path, content(entries, images=images), on_error="skip")
+    assert (dataset.image_ids, dataset.num_instances.tolist()) == ((9,), [1])
+    assert dataset.skipped == {"b.png": 1, "a.png": 1}
+    assert dataset.dropped == {coco.UNREADABLE: 2}
+    assert (
+        "skipped, image 1 of such: " in caplog.text and "b.png: image file does not" in caplog.text
+    )
+    assert [image["id"] for image in dataset.content()["images"]] == [9]
+    with pytest.raises(DataError, match="none of 1 images can be read"):
+        read(tmp_path, content(images=[{**IMAGE, "file_name": "b.png"}]), on_error="skip")

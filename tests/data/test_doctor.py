@@ -256,7 +256,7 @@ WARNINGS = {
 }  # fmt: skip
 CORPUS = {**ERRORS, **DROPS, **WARNINGS}
 # Of these nothing is left.
-HOPELESS = {"no categories", "broken json", "no images"}
+HOPELESS = {"no categories", "broken json", "no images", "list missing"}
 
 
 def make(folder, name=None):
@@ -274,6 +274,7 @@ def make(folder, name=None):
 def load_all(folder, path):
     """What training does: reads the json, then every image."""
     dataset = coco.coco_json(folder, path)
+    coco.require_instances(dataset)
     for i in range(len(dataset)):
         dataset.load(i)
     return dataset

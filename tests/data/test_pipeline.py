@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import logging
 from PIL import Image
 
+from keras_maskrcnn import data
 from keras_maskrcnn.data import (
     ProposalWriter,
     batches,
@@ -234,7 +235,7 @@ def test_a_set_of_unreadable_images_is_an_error(dataset, tmp_path):
     ("options", "message"),
     [
         ({"on_error": "ignore"}, "on_error='ignore'"),
-        ({"on_error": "skip"}, "on_error needs training=True"),
+        ({"on_error": "skip", "targets": False}, "on_error='skip' needs training=True or targets"),
         ({"augment": [print]}, "augment needs training=True"),
         ({"min_side": (1, 2)}, r"min_side needs training=True. Received: min_side=\(1, 2\)"),
         ({"training": True, "first_step": 3}, "first_step needs repeat=True"),
@@ -466,3 +467,24 @@ def test_real_nuclei_fill_batches():
         assert targets["masks"][valid].max(axis=(1, 2)).min() > 127
         limits = inputs["sizes"][:, None, [1, 0, 1, 0]]
         assert (targets["boxes"] <= limits + 1e-3).all() and (targets["boxes"] >= 0).all()
+
+
+def test_a_data_set_without_masks_gives_boxes_alone(dataset):
+    plain = coco_json(dataset.images, dataset.annotations, mask_size=14, masks=False)
+    options = dict(training=True, max_instances=4, shuffle=False, flip=False)
+    (_, boxes), (_, both) = (next(iter(small(d, **options))) for d in (plain, dataset))
+    assert set(boxes) == {"boxes", "labels"}
+    for name in boxes:
+        np.testing.assert_array_equal(boxes[name], both[name])
+    with pytest.raises(ValueError, match="copy_paste needs masks"):
+        small(plain, training=True, copy_paste=data.augment.copy_paste)
+
+
+def test_a_data_set_without_an_instance_is_refused(dataset):
+    crowds = {**json.loads(Path(dataset.annotations).read_text())}
+    crowds["annotations"] = [{**a, "iscrowd": 1} for a in crowds["annotations"]]
+    empty = data.coco_dict(dataset.images, crowds)
+    for training in (True, False):
+        with pytest.raises(DataError, match="no instance is left to learn from.*--crowds=objects"):
+            small(empty, training=training)
+    small(empty, training=False, targets=False)  # prediction needs none

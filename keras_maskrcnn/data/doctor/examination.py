@@ -4,6 +4,7 @@
 data/images.py, so that there is an error here if and only if reading would raise there.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import os
@@ -74,11 +75,14 @@ class Examination:
         image_index: (N,) int. The image of each.
         boxes: (N, 4) float64 [x1, y1, x2, y2] in pixels of the image, clipped to it.
         labels: (N,) int.
-        counts: N bytes. COCO's compressed run lengths.
+        counts: N bytes. COCO's compressed run lengths; None each without `masks`.
+        masks, crowds: as of `examine`.
     """
 
     images: str
     annotations: str
+    masks: bool = True
+    crowds: str = "drop"
     content: dict = dataclasses.field(default_factory=dict)
     cut: list = dataclasses.field(default_factory=list)
     problems: list = dataclasses.field(default_factory=list)
@@ -112,7 +116,10 @@ def printable(text, length=400):
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def examine(images, annotations, *, max_instances=None, anchors=None, progress=iter):
+def examine(
+    images, annotations, *, max_instances=None, anchors=None, progress=iter, masks=True,
+    crowds="drop",
+):  # fmt: skip
     """Examines a COCO json and decodes all of its images.
 
     Memory grows with the json and not with the pixels: an image is let go once it is decoded.
@@ -123,13 +130,14 @@ def examine(images, annotations, *, max_instances=None, anchors=None, progress=i
         max_instances: int. Slots for the instances of an image in a batch; None: as many as needed.
         anchors: dict of the keyword arguments of `anchor_overlaps`, or None for no such table.
         progress: function of a list of images that yields them, for instance with a progress bar.
+        masks, crowds: as of `coco_dict`: whether training needs masks, and what crowds are.
 
     Returns:
         The `Examination`, and a report of it: a dict that json can write.
     """
     if max_instances is not None and max_instances < 1:
         raise ValueError(f"max_instances must be positive. Received: {max_instances=}.")
-    found = Examination(os.fspath(images), os.fspath(annotations))
+    found = Examination(os.fspath(images), os.fspath(annotations), masks, crowds)
     content = {"images": [], "annotations": [], "categories": []}
     try:
         content = coco.read_json(found.annotations)
@@ -145,12 +153,15 @@ def examine(images, annotations, *, max_instances=None, anchors=None, progress=i
         found.content[key] = [entry for entry in listed if isinstance(entry, dict)]
         if len(found.content[key]) < len(listed) or listed is not entries:
             found.cut.append(key)
+    found.content = coco.with_crowds(found.content, crowds)
     _examine_categories(found)
     _examine_images(found)
     _decode_images(found, progress)
     _examine_annotations(found)
+    _require_instances(found)
     _compare_boxes(found)
-    _compare_masks(found)
+    if masks:
+        _compare_masks(found)
     report = {
         "images": found.images,
         "annotations": found.annotations,
@@ -253,8 +264,9 @@ def _examine_annotations(found):
         else:
             try:
                 read = coco.read_annotation(
-                    annotation, where, found.image_of, found.sizes, found.label_of, drop
-                )
+                    annotation, where, found.image_of, found.sizes, found.label_of, drop,
+                    found.masks,
+                )  # fmt: skip
                 if read is not None:
                     instances.append((i, *read))
                 continue
@@ -274,6 +286,17 @@ def _examine_annotations(found):
     found.counts = [instance[4] for instance in instances]
 
 
+def _require_instances(found):
+    """Notes an error if there is nothing to train on, and if not because of other errors."""
+    if len(found.entries) or any(problem.severity == ERROR for problem in found.problems):
+        return
+    reason_of = {kind: reason for reason, kind in DROPPED_KINDS.items()}
+    dropped = collections.Counter(
+        reason_of[problem.kind] for problem in found.problems if problem.severity == DROPPED
+    )
+    found.add_error(coco.no_instances(found.annotations, dropped, found.masks))
+
+
 def image_of_annotation(found, annotation):
     """Returns the index of an annotation's image, None if there is no such image."""
     identity = annotation.get("image_id")
@@ -282,9 +305,11 @@ def image_of_annotation(found, annotation):
 
 def _annotation_errors(found, annotation, where, image):
     """All errors of an annotation, where `coco.read_annotation` raises the first of them."""
-    errors = list(coco.reference_errors(annotation, where, found.image_of, found.label_of))
+    known = found.image_of, found.label_of
+    errors = list(coco.reference_errors(annotation, where, *known, found.masks))
     if image is not None and found.sizes[image] is not None:
-        for key, read in (("bbox", coco.read_box), ("segmentation", coco.read_segmentation)):
+        readers = {"bbox": coco.read_box, "segmentation": coco.read_segmentation}
+        for key, read in list(readers.items())[: 2 if found.masks else 1]:
             try:
                 if annotation.get(key) is not None:
                     read(annotation[key], *found.sizes[image], where)

@@ -27,7 +27,7 @@ def repair(found):
         actions: list of str, a line for each thing that was done.
 
     Raises:
-        DataError: if no image or no category is left.
+        DataError: if no image, no category or no instance is left.
     """
     actions = [f"{key}: now a list of objects only" for key in found.cut]
     categories, names = [], {}
@@ -68,6 +68,10 @@ def repair(found):
             seen.add(repaired["id"])
             annotations.append(repaired)
         actions += [f"{name}: {action}" for action in done]
+    if all(annotation.get("iscrowd") for annotation in annotations):
+        dropped = {coco.CROWD: len(annotations)} if annotations else {}
+        error = coco.no_instances(found.annotations, dropped, found.masks)
+        raise DataError(f"too little can be used for a repaired copy: {error}")
     content = {"images": images, "annotations": annotations, "categories": categories}
     return {**found.content, **content}, [printable(action) for action in actions]
 

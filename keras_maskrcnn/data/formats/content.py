@@ -5,19 +5,25 @@ import re
 import reprlib
 
 import numpy as np
+from absl import logging
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data.coco import (
     FEW_POINTS,
+    MIN_BOX_SIDE,
+    NO_AREA,
     NO_POLYGON,
     CocoDataset,
     coco_dict,
     image_errors,
     long_polygons,
+    no_instances,
     read_segmentation,
 )
 from keras_maskrcnn.data.images import DataError, log_remarks, read_header, require_size
 
+BOX_ONLY = "box without a mask (masks=False reads boxes)"
+UNREADABLE = "image that cannot be read (on_error='skip')"
 NO_PIXEL = "annotation without a mask pixel inside the image"
 
 MAX_TEXT = 16_000_000  # characters of a text file; real ones have thousands
@@ -30,13 +36,15 @@ class Content:
         images: folder that file names are relative to.
         class_names: as of `read_class_names`.
         first_id: int. The category of the first of a list of class names.
+        on_error: as of `coco_dict`.
     """
 
-    def __init__(self, images, class_names=None, first_id=1):
-        self.images = os.fspath(images)
+    def __init__(self, images, class_names=None, first_id=1, on_error="raise"):
+        self.images, self.on_error = os.fspath(images), on_error
         self.names = read_class_names(class_names, first_id)
         self._sizes = {}  # file name -> (height, width)
-        self._annotations = {}  # file name -> annotations, without ids
+        self._annotations = {}  # file name -> (annotation without ids, where) pairs
+        self._skipped = []  # file names
         self._dropped = {}  # reason -> places
         self._remarks = {}  # remark -> file names
 
@@ -59,7 +67,7 @@ class Content:
             has_mask: whether the annotations are a picture, which must have the image's size.
 
         Returns:
-            (height, width) as the image file has it.
+            (height, width) as the image file has it; None if it is left out, as it cannot be read.
         """
         for error in image_errors({"file_name": file_name, "height": 1, "width": 1}, where):
             raise error
@@ -68,7 +76,10 @@ class Content:
                 f"{where}: the image is there twice. Received: file_name={file_name!r}."
             )
         path = os.path.join(self.images, file_name)
-        actual, remarks = read_header(path, sides_tell=has_mask or size is not None)
+        try:
+            actual, remarks = read_header(path, sides_tell=has_mask or size is not None)
+        except DataError as error:
+            return self.skip(file_name, error)
         if size is not None:
             require_size(path, actual, size)
         for remark in remarks:
@@ -76,6 +87,14 @@ class Content:
         self._sizes[file_name] = actual
         self._annotations[file_name] = []
         return actual
+
+    def skip(self, file_name, error):
+        """Leaves out an image that cannot be read, or raises the error; returns None."""
+        if self.on_error == "raise":
+            raise error
+        self._skipped.append(file_name)
+        self.drop(UNREADABLE, file_name)
+        logging.warning("skipped, image %d of such: %s", len(self._skipped), error)
 
     def add(self, file_name, category, segmentation, where):
         """Adds an instance, or drops it if nothing of it lies inside the image.
@@ -102,15 +121,36 @@ class Content:
             box = np.concatenate([corner, opposite - corner])
         else:
             box = mask_api.toBbox(rle)
-        self._annotations[file_name].append(
-            {
-                "category_id": category,
-                "bbox": box.tolist(),
-                "segmentation": segmentation,
-                "area": int(mask_api.area(rle)),
-                "iscrowd": 0,
-            }
-        )
+        annotation = {
+            "category_id": category,
+            "bbox": box.tolist(),
+            "segmentation": segmentation,
+            "area": int(mask_api.area(rle)),
+            "iscrowd": 0,
+        }
+        self._annotations[file_name].append((annotation, where))
+
+    def add_box(self, file_name, category, box, where):
+        """Adds an instance that has a box and no mask; `dataset` drops it if masks are asked for.
+
+        Args:
+            file_name, category, where: as of `add`.
+            box: [x1, y1, x2, y2] in pixels of the image.
+        """
+        self.check_class(category, where)
+        limit = np.tile(self._sizes[file_name][::-1], 2)
+        x1, y1, x2, y2 = np.clip(np.asarray(box, float), 0, limit).round(3).tolist()
+        if min(x2 - x1, y2 - y1) < MIN_BOX_SIDE:
+            self.drop(NO_AREA, where)
+            return
+        width, height = round(x2 - x1, 3), round(y2 - y1, 3)
+        annotation = {
+            "category_id": category,
+            "bbox": [x1, y1, width, height],
+            "area": round(width * height, 3),
+            "iscrowd": 0,
+        }
+        self._annotations[file_name].append((annotation, where))
 
     def check_class(self, category, where):
         """Refuses a class that is not among `class_names`, if those were given."""
@@ -129,12 +169,18 @@ class Content:
     def dataset(self, annotations, options) -> CocoDataset:
         """Makes the data set; `annotations` is its source, `options` are those of `coco_dict`."""
         source, names = os.fspath(annotations), self.names
+        masks = options.get("masks", True)
+        if masks or (masks is None and self._has_masks()):
+            self._drop_boxes()
         if not self._sizes:
             raise DataError(f"{source}: no annotated image. Received: images={self.images!r}.")
         if names is None:
             found = {
-                a["category_id"] for per_image in self._annotations.values() for a in per_image
+                a["category_id"] for per_image in self._annotations.values() for a, _ in per_image
             }
+            if not found and self._dropped:
+                counts = {reason: len(places) for reason, places in self._dropped.items()}
+                raise no_instances(source, counts, bool(masks))
             if not found:
                 raise DataError(f"{source}: no instance tells a class. Received: class_names=None.")
             found = enumerate(sorted(found), start=1)
@@ -149,7 +195,7 @@ class Content:
             height, width = self._sizes[file_name]
             image = {"id": image_id, "file_name": file_name, "height": height, "width": width}
             content["images"].append(image)
-            for annotation in self._annotations[file_name]:
+            for annotation, _ in self._annotations[file_name]:
                 identity = len(content["annotations"]) + 1
                 category = annotation["category_id"]
                 category = id_of[category] if isinstance(category, str) else category
@@ -158,7 +204,19 @@ class Content:
                 )
         log_remarks(self._remarks)
         options = {"check_images": False, **options}  # `add_image` has read every header
-        return coco_dict(self.images, content, source=source, dropped=self._dropped, **options)
+        dataset = coco_dict(self.images, content, source=source, dropped=self._dropped, **options)
+        dataset.skipped.update(dict.fromkeys(self._skipped, 1))
+        return dataset
+
+    def _has_masks(self):
+        return any("segmentation" in a for found in self._annotations.values() for a, _ in found)
+
+    def _drop_boxes(self):
+        for file_name, found in self._annotations.items():
+            for annotation, where in found:
+                if "segmentation" not in annotation:
+                    self.drop(BOX_ONLY, where)
+            self._annotations[file_name] = [pair for pair in found if "segmentation" in pair[0]]
 
 
 def list_files(folder, suffixes):

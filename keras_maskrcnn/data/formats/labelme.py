@@ -36,7 +36,7 @@ def labelme(images, annotations, *, class_names=None, **options) -> CocoDataset:
     Raises:
         DataError: if a json or an image cannot be used.
     """
-    content = Content(images, class_names)
+    content = Content(images, class_names, on_error=options.get("on_error", "raise"))
     for json_name in list_files(annotations, ".json"):
         path = os.path.join(annotations, json_name)
         entry = read_json(path)
@@ -49,6 +49,8 @@ def labelme(images, annotations, *, class_names=None, **options) -> CocoDataset:
         name = _file_name(content.images, path, entry["imagePath"])
         sides = entry.get("imageHeight"), entry.get("imageWidth")
         size = content.add_image(name, path, None if None in sides else sides)
+        if size is None:
+            continue
         for label, parts in _instances(shapes, path, content.drop):
             found = [(_segmentation(*part, *size), part[1]) for part in parts]
             content.add(name, label, _join(found, *size, content.drop), parts[0][1])

@@ -43,7 +43,7 @@ def mask_images(
         )
     if label_divisor is None and class_names is None:
         class_names = ["object"]
-    content = Content(images, class_names)
+    content = Content(images, class_names, on_error=options.get("on_error", "raise"))
     the_class = content.the_class() if label_divisor is None else None
     images, annotations = os.path.abspath(images), os.path.abspath(annotations)
     names = list_files(images, SUFFIXES)
@@ -60,6 +60,8 @@ def mask_images(
             content.drop(NO_MASK, path)
             continue
         size = content.add_image(name, path, has_mask=True)
+        if size is None:
+            continue
         for mask, is_index in masks.items():
             if uses[mask] > 1:
                 raise DataError(f"{mask}: the mask belongs to several images. Received: {path}.")

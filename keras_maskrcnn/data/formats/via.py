@@ -34,12 +34,13 @@ def via_json(
     path = os.fspath(annotations)
     if class_attribute is None and class_names is None:
         class_names = ["object"]
-    content = Content(images, class_names)
+    content = Content(images, class_names, on_error=options.get("on_error", "raise"))
     the_class = content.the_class() if class_attribute is None else None
     for entry in _entries(read_json(path), path):
         name = entry["filename"]
         where = f"{path}: {name!r}"
-        content.add_image(name, where)
+        if content.add_image(name, where) is None:
+            continue
         for key, region in entry["regions"]:
             place = f"{where}: region {key}"
             polygon = _polygon(_dict(region, "shape_attributes", place), place)

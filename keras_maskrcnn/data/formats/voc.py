@@ -1,5 +1,6 @@
-"""Reads folders laid out as those of Pascal VOC, with object segmentations."""
+"""Reads folders laid out as those of Pascal VOC, with object segmentations or boxes."""
 
+import math
 import os
 from xml.etree import ElementTree
 
@@ -27,29 +28,43 @@ def voc(images, annotations, *, split=None, class_names=CLASS_NAMES, **options) 
     object is the one that `SegmentationClass/NAME.png` has at most of its pixels; where there is no
     such file, the name of the object with this number in `Annotations/NAME.xml`.
 
+    With masks=False the boxes of `Annotations/NAME.xml` are read, as other tools write them alone:
+    pixels from 1, the last one included. With masks=None that happens if there is no folder
+    SegmentationObject.
+
     Args:
         images: folder of the images, `VOC2012/JPEGImages`.
         annotations: the folder above, `VOC2012`.
-        split: str. The images are those in `ImageSets/Segmentation/SPLIT.txt`; by default, those
-            that have a SegmentationObject.
-        class_names: as of `read_class_names`, for the indices 1, 2, ... By default VOC's 20.
+        split: str. The images are those in `ImageSets/Segmentation/SPLIT.txt`, of boxes those in
+            `ImageSets/Main/SPLIT.txt`; by default, those that have a SegmentationObject or an xml.
+        class_names: as of `read_class_names`, for the indices 1, 2, ... By default VOC's 20; of
+            boxes, if there are others, those found, in alphabetical order.
         options: as of `coco_dict`.
 
     Raises:
         DataError: if a file cannot be used.
     """
-    content = Content(images, CLASS_NAMES if class_names is None else class_names)
+    masks, source = options.get("masks", True), os.path.join(annotations, "SegmentationObject")
+    if masks is None:
+        masks = os.path.isdir(source)
+    options["masks"] = masks
+    on_error = options.get("on_error", "raise")
+    if not masks:
+        return _boxes(images, annotations, split, class_names, on_error, options)
+    if not os.path.isdir(source):
+        raise DataError(f"{source}: no such folder. masks=False reads the boxes of the xml files.")
+    content = Content(
+        images, CLASS_NAMES if class_names is None else class_names, on_error=on_error
+    )
     file_of = {os.path.splitext(name)[0]: name for name in list_files(images, SUFFIXES)}
-    source = os.path.join(annotations, "SegmentationObject")
     names = [os.path.splitext(name)[0] for name in list_files(source, ".png")]
     if split is not None:
         source = os.path.join(annotations, "ImageSets", "Segmentation", f"{split}.txt")
-        names = read_text(source).split("\n")
-        names = [name.strip() for name in names if name.strip()]
+        names = _read_split(source)
     for name in names:
-        if name not in file_of:  # so no name leads out of the folder
-            raise DataError(f"{source}: no such image in {images}. Received: name={name!r}.")
-        size = content.add_image(file_of[name], source, has_mask=True)
+        size = _add_image(content, file_of, name, source, has_mask=True)
+        if size is None:
+            continue
         path = os.path.join(annotations, "SegmentationObject", f"{name}.png")
         objects = read_index(path, size)
         objects[objects == VOID] = 0
@@ -79,8 +94,70 @@ def _classes(annotations, name, objects):
     return dict(pairs[order].tolist())
 
 
+def _boxes(images, annotations, split, class_names, on_error, options):
+    """Reads the boxes of the xml files."""
+    file_of = {os.path.splitext(name)[0]: name for name in list_files(images, SUFFIXES)}
+    folder = source = os.path.join(annotations, "Annotations")
+    if not os.path.isdir(folder):
+        folder = source = os.fspath(annotations)  # of other tools' xml files alone
+    names = [os.path.splitext(name)[0] for name in list_files(folder, ".xml")]
+    if split is not None:
+        source = os.path.join(annotations, "ImageSets", "Main", f"{split}.txt")
+        names = _read_split(source)
+    path_of = {name: os.path.join(folder, f"{name}.xml") for name in names}
+    objects = {name: _read_objects(path_of[name]) for name in names if name in file_of}
+    if class_names is None or class_names is CLASS_NAMES:
+        found = {entry[0] for entries in objects.values() for entry in entries}
+        class_names = CLASS_NAMES if found <= set(CLASS_NAMES) else sorted(found)
+    content = Content(images, class_names, on_error=on_error)
+    for name in names:
+        if _add_image(content, file_of, name, source) is not None:
+            for number, (category, box) in enumerate(objects[name], start=1):
+                where = f"{path_of[name]}: object {number}"
+                content.add_box(file_of[name], category, box, where)
+    return content.dataset(annotations, options)
+
+
+def _add_image(content, file_of, name, source, has_mask=False):
+    """Adds the image of a name; no name leads out of the folder."""
+    if name in file_of:
+        return content.add_image(file_of[name], source, has_mask=has_mask)
+    error = f"{source}: no such image in {content.images}. Received: name={name!r}."
+    return content.skip(name, DataError(error, "missing image"))
+
+
+def _read_split(path):
+    """Returns the names of a list in ImageSets."""
+    return [name.strip() for name in read_text(path).split("\n") if name.strip()]
+
+
+def _read_objects(path):
+    """Returns (name, [x1, y1, x2, y2]) of the objects in an xml file."""
+    objects = []
+    for number, entry in enumerate(_read_xml(path), start=1):
+        name = (entry.findtext("name") or "").strip()
+        sides = [entry.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+        try:
+            x1, y1, x2, y2 = (float(side) for side in sides)
+            usable = name and math.isfinite(x1 + y1 + x2 + y2)
+        except (TypeError, ValueError):
+            usable = False
+        if not usable:
+            raise DataError(
+                f"{path}: object {number} needs a name, and a bndbox of xmin, ymin, xmax, ymax."
+                f" Received: name={name!r}, bndbox={sides}."
+            )
+        objects.append((name, [x1 - 1, y1 - 1, x2, y2]))  # the first pixel is 1 there
+    return objects
+
+
 def _read_names(path):
     """Returns the names of the objects in an xml file, in its order."""
+    return [(entry.findtext("name") or "").strip() for entry in _read_xml(path)]
+
+
+def _read_xml(path):
+    """Returns the objects of an xml file."""
     text = read_text(path)
     if "<!DOCTYPE" in text:  # without one there are no entities, which could grow without limit
         raise DataError(f"{path}: a document type is refused. Received: <!DOCTYPE ...>.")
@@ -88,4 +165,4 @@ def _read_names(path):
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as xml. Received: {error}.") from error
-    return [(entry.findtext("name") or "").strip() for entry in root.iterfind("object")]
+    return list(root.iterfind("object"))

@@ -1,4 +1,4 @@
-"""Reads YOLO's text files of polygons."""
+"""Reads YOLO's text files of polygons or boxes."""
 
 import os
 import reprlib
@@ -9,7 +9,6 @@ from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.formats.content import Content, list_files, read_text
 from keras_maskrcnn.data.images import SUFFIXES, DataError
 
-BOX_ONLY = "row of 5 numbers: a box, without a polygon"
 NO_IMAGE = "label file without an image"
 
 NAMES_FILE = "classes.txt"
@@ -19,8 +18,9 @@ def yolo_seg(images, annotations, *, class_names=None, **options) -> CocoDataset
     """Reads YOLO's labels for segmentation: rows of `class x1 y1 x2 y2 x3 y3 ...`.
 
     For the image `a/b.jpg` they are in `a/b.txt` of the folder of annotations; an image without
-    that file has no instances. Coordinates are shares of the image's sides. Rows of 5 numbers are
-    boxes without a mask: they are left out and counted.
+    that file has no instances. Coordinates are shares of the image's sides. Rows of 5 numbers,
+    `class x_center y_center width height`, are boxes: with masks=False they are instances too, else
+    they are left out and counted.
 
     Args:
         images: folder of the images, with those below it.
@@ -36,7 +36,7 @@ def yolo_seg(images, annotations, *, class_names=None, **options) -> CocoDataset
     names_file = os.path.join(annotations, NAMES_FILE)
     if class_names is None and os.path.exists(names_file):
         class_names = names_file
-    content = Content(images, class_names, first_id=0)
+    content = Content(images, class_names, first_id=0, on_error=options.get("on_error", "raise"))
     label_files = set(list_files(annotations, ".txt")) - {NAMES_FILE}
     label_file_of = {
         name: f"{os.path.splitext(name)[0]}.txt" for name in list_files(images, SUFFIXES)
@@ -45,9 +45,10 @@ def yolo_seg(images, annotations, *, class_names=None, **options) -> CocoDataset
         images = os.fspath(images)
         raise DataError(f"{annotations}: no .txt belongs to an image. Received: images={images!r}.")
     for name, label_file in label_file_of.items():
-        height, width = content.add_image(name, os.path.join(images, name))
-        if label_file not in label_files:
+        size = content.add_image(name, os.path.join(images, name))
+        if size is None or label_file not in label_files:
             continue
+        height, width = size
         path = os.path.join(annotations, label_file)
         for number, row in enumerate(read_text(path).split("\n"), start=1):
             if row.strip():
@@ -72,11 +73,13 @@ def _add_row(content, file_name, fields, where, height, width):
     category = int(values[0])
     content.check_class(category, where)
     if len(values) == 5:
-        content.drop(BOX_ONLY, where)
+        x, y, w, h = np.array(values[1:]) * [width, height, width, height]
+        content.add_box(file_name, category, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], where)
         return
     if len(values) < 7 or len(values) % 2 == 0:
         raise DataError(
-            f"{where}: a row is class x1 y1 x2 y2 x3 y3 ..., at least 7 numbers, an odd count."
+            f"{where}: a row is class x1 y1 x2 y2 x3 y3 ..., at least 7 numbers, an odd count; or"
+            " class x y width height, a box."
             f" Received: {len(values)} numbers."
         )
     points = np.array(values[1:]).reshape(-1, 2) * [width, height]

@@ -201,7 +201,7 @@ FAULTS = [
         "yolo_seg",
         {"a.txt": "0 .5 .5 .1 .1"},
         {},
-        "no instance tells a class. Received: class_names",
+        "no instance is left to learn from. Received: 1 dropped: box without a mask",
     ),
 ]
 

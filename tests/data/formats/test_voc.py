@@ -94,3 +94,50 @@ def test_another_encoding_hides_no_document_type(images, root):
     (root / "Annotations" / "a.xml").write_bytes(text.encode("utf-16"))
     with pytest.raises(DataError, match="a.xml: cannot be read as text"):
         voc(images, root)
+
+
+BOXES = """<annotation><size><width>640</width></size>
+<object><name>{}</name><bndbox><xmin>1</xmin><ymin>3</ymin><xmax>10</xmax><ymax>7</ymax></bndbox>
+</object></annotation>"""
+
+
+def boxes(folder, name="dog"):
+    (folder / "Annotations").mkdir(exist_ok=True)
+    (folder / "Annotations" / "a.xml").write_text(BOXES.format(name))
+
+
+@pytest.mark.parametrize("masks", [False, None])
+def test_boxes_of_xml_files_alone(images, tmp_path, masks):
+    boxes(tmp_path)
+    dataset = voc(images, tmp_path, masks=masks)
+    # Pixels count from 1, and the last one is inside: 10 columns, 5 rows.
+    np.testing.assert_array_equal(dataset.boxes, [[0, 2, 10, 7]])
+    assert (dataset.class_names[11], dataset.labels.tolist()) == ("dog", [12])
+    assert not dataset.has_masks
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("a\n")
+    assert len(voc(images, tmp_path, masks=masks, split="val")) == 1
+
+
+def test_boxes_of_other_tools_have_the_classes_that_are_found(images, tmp_path):
+    boxes(tmp_path, "zebra")
+    assert voc(images, tmp_path, masks=False).class_names == ("zebra",)
+    assert voc(images, tmp_path / "Annotations", masks=False).class_names == ("zebra",)
+
+
+def test_xml_files_alone_are_refused_where_masks_are_asked_for(images, tmp_path):
+    boxes(tmp_path)
+    with pytest.raises(DataError, match="masks=False reads the boxes of the xml files"):
+        voc(images, tmp_path)
+
+
+def test_a_broken_box_and_a_name_that_leads_out_are_named(images, tmp_path):
+    boxes(tmp_path)
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_text(path.read_text().replace("<xmax>10</xmax>", ""))
+    with pytest.raises(DataError, match=r"a.xml: object 1 needs a name, and a bndbox .*None, '7'"):
+        voc(images, tmp_path, masks=False)
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("../a\n")
+    with pytest.raises(DataError, match="no such image in .* name='../a'"):
+        voc(images, tmp_path, masks=False, split="val")

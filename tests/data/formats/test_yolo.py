@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from keras_maskrcnn.data.coco import NO_AREA
 from keras_maskrcnn.data.formats import yolo_seg
-from keras_maskrcnn.data.formats.yolo import BOX_ONLY, NO_IMAGE
+from keras_maskrcnn.data.formats.content import BOX_ONLY
+from keras_maskrcnn.data.formats.yolo import NO_IMAGE
 
 # x 3..15 of 30, y 5..10 of 20
 SQUARE = "0.1 0.25 0.5 0.25 0.5 0.5 0.1 0.5"
@@ -40,6 +42,27 @@ def test_rows_of_boxes_and_labels_without_an_image_are_counted(images, labels):
     assert dataset.num_instances.tolist() == [1, 0]
     assert dataset.dropped == {BOX_ONLY: 2, NO_IMAGE: 1}
     assert dataset.examples[BOX_ONLY] == [f"{labels / 'a.txt'}: line {i}" for i in (1, 3)]
+
+
+@pytest.mark.parametrize("masks", [False, None])
+def test_rows_of_boxes_are_instances_without_masks(images, labels, masks):
+    (labels / "a.txt").write_text("1 0.5 0.25 0.2 0.1\n0 0.95 0.5 0.2 1\n0 0.5 0.5 0 1")
+    dataset = yolo_seg(images, labels, masks=masks)
+    height, width = dataset.sizes[0]
+    shares = np.array([[0.4, 0.2, 0.6, 0.3], [0.85, 0, 1, 1]])  # the second is cut at the border
+    np.testing.assert_allclose(dataset.boxes, shares * [width, height, width, height], atol=1e-3)
+    assert (dataset.labels.tolist(), dataset.has_masks) == ([2, 1], False)
+    assert dataset.dropped == {NO_AREA: 1}
+    assert "segmentation" not in dataset.annotations["annotations"][0]
+    assert set(dataset.load(0)) == {"image", "boxes", "labels"}
+
+
+def test_polygons_among_boxes_are_masks_or_boxes(images, labels):
+    (labels / "a.txt").write_text(f"0 0.5 0.5 0.1 0.1\n0 {SQUARE}")
+    assert yolo_seg(images, labels, masks=False).num_instances.tolist() == [2, 0]
+    dataset = yolo_seg(images, labels, masks=None)
+    assert (dataset.num_instances.tolist(), dataset.has_masks) == ([1, 0], True)
+    assert dataset.dropped == {BOX_ONLY: 1}
 
 
 def test_names_come_from_classes_txt_or_the_user(images, labels):
