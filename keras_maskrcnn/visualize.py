@@ -4,6 +4,7 @@ Colors are those of Okabe and Ito ("Color Universal Design", 2008) without black
 for the common kinds of color blindness. Next to color, every instance has an outline and a label.
 """
 
+import os
 import pathlib
 
 import numpy as np
@@ -33,7 +34,7 @@ def draw(
     *,
     score_threshold=0.5,
     alpha=0.45,
-    color_by="instance",
+    color_by="class",
     colors=None,
     scale="auto",
     max_labels=30,
@@ -41,7 +42,9 @@ def draw(
     """Draws detections, or ground truth, into a copy of the image.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) RGB, (H, W) or (H, W, 1) gray, or (H, W, 4) RGBA, whose transparency is
+            dropped; values 0 to 255. Or a PIL image, or the path of an image file, read as `data`
+            reads it.
         detections: dict with "boxes" (n, 4) [x1, y1, x2, y2] in pixels of `image`, "labels" (n,)
             from 1, and where known "scores" (n,), "masks" (n, H, W) bool, "class_names": what
             `predict_image` returns, or ground truth.
@@ -50,24 +53,26 @@ def draw(
         score_threshold: float. Detections with a lower score are not drawn; without "scores" all
             are.
         alpha: float in [0, 1]. Share of the color in a mask's pixels.
-        color_by: "instance" gives neighbors in the list different colors, "class" gives each class
-            its own.
+        color_by: "class" gives each class its own color, the same in every picture; "instance"
+            gives neighbors in the list different colors.
         colors: (n, 3) uint8 RGB of each instance, in place of `color_by`.
-        scale: int, or "auto". Enlarges the picture, every pixel to a square; "auto" does so until
-            the longer side has at least 512 pixels.
-        max_labels: int. With more instances than this, names and scores would hide them all, and
-            are left out.
+        scale: int, or "auto". Enlarges the picture smoothly; "auto" does so until the longer side
+            has at least 512 pixels.
+        max_labels: int. With more instances than this, only so many have their name and score
+            written: those of the highest scores, or without scores the largest, where there is
+            room.
 
     Returns:
         (scale * H, scale * W, 3) uint8.
 
     Raises:
-        ValueError: if `color_by` or `scale` is none of the above.
+        ValueError: if an argument is none of the above, (DataError) or a file cannot be read.
     """
     if color_by not in ("instance", "class"):
         raise ValueError(
             f'color_by must be "instance" or "class". Received: color_by={color_by!r}.'
         )
+    image = _as_rgb(image)
     if scale == "auto":
         scale = -(-_LEGIBLE_SIDE // max(image.shape[:2]))  # 1 for large pictures
     if not isinstance(scale, int) or scale < 1:
@@ -78,34 +83,40 @@ def draw(
     class_names = detections.get("class_names", ()) if class_names is None else class_names
     shown = labels > 0
     if scores is not None:
-        shown &= np.asarray(scores) >= score_threshold
+        scores = np.asarray(scores)
+        shown &= scores >= score_threshold
     # Large ones first, so that small ones are not covered.
     order = np.flatnonzero(shown)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order = order[np.argsort(-areas[order], kind="stable")]
     if colors is None:
-        keys = labels - 1 if color_by == "class" else np.cumsum(shown) - 1
-        colors = PALETTE[keys % len(PALETTE)]
+        colors = _colors(labels - 1 if color_by == "class" else np.cumsum(shown) - 1)
 
     pixels = _enlarge(image, scale).astype(np.float32)
     line = max(1, round(max(pixels.shape[:2]) / 280))
     if masks is not None:
         for i in order:
-            _blend(pixels, _enlarge(np.asarray(masks[i], bool), scale), colors[i], alpha, line)
+            _blend(pixels, _enlarge_mask(masks[i], image, scale), colors[i], alpha, line)
     canvas = Image.fromarray(np.rint(pixels).astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
     for i in order:
         _draw_box(pen, boxes[i], colors[i], line)
-    if len(order) > max_labels:
-        return np.asarray(canvas)
+    crowded = len(order) > max_labels
+    if crowded and scores is not None:
+        best = order[np.argsort(-scores[order], kind="stable")]
+    else:
+        best = order
+    best = set(best[:max_labels].tolist())
     placed = []
     font = _font(max(pixels.shape[:2]) // 44)
     for i in order[::-1]:  # labels of small instances choose their place first
+        if i not in best:
+            continue
         label = int(labels[i])
         text = str(class_names[label - 1]) if label <= len(class_names) else str(label)
         if scores is not None:
             text += f" {float(scores[i]):.2f}"
-        _draw_label(pen, text, boxes[i], colors[i], font, placed)
+        _draw_label(pen, text, boxes[i], colors[i], font, placed, need_room=crowded)
     return np.asarray(canvas)
 
 
@@ -180,15 +191,76 @@ def legend(picture, entries):
 
 
 def save_png(path, image):
-    """Writes an (H, W, 3) uint8 picture as PNG, and makes the folder if it is missing."""
+    """Writes a picture, of any kind that `draw` takes, as PNG; makes the folder if it is missing.
+
+    Raises:
+        ValueError: if the path has the suffix of another format, or the image is none.
+    """
     path = pathlib.Path(path)
+    if path.suffix.lower() not in ("", ".png"):
+        raise ValueError(f"a PNG has the suffix .png. Received: path={str(path)!r}.")
+    picture = Image.fromarray(_as_rgb(image))
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path, sync=False) as new:
-        Image.fromarray(image).save(new, format="PNG")
+        picture.save(new, format="PNG")
 
 
-def _enlarge(array, scale):
-    return array.repeat(scale, axis=0).repeat(scale, axis=1) if scale > 1 else array
+def _as_rgb(image):
+    """Brings an image of any kind that `draw` takes to (H, W, 3) uint8 RGB."""
+    if isinstance(image, str | os.PathLike):
+        from keras_maskrcnn.data.images import read_image
+
+        return read_image(image)
+    if isinstance(image, Image.Image) and not image.mode.startswith(("I", "F")):
+        image = image.convert("RGB")
+    image = np.asarray(image)
+    shape, dtype = image.shape, image.dtype
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
+        raise ValueError(
+            "image must be a path, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or"
+            f" (H, W, 4). Received: shape={shape}, dtype={dtype}."
+        )
+    if dtype != np.uint8:
+        low, high = (image.min(), image.max()) if dtype.kind in "iuf" else (0, np.nan)
+        # A picture of 0 to 1 would come out black.
+        if not (low >= 0 and high <= 255) or (dtype.kind == "f" and 0 < high <= 1):
+            raise ValueError(
+                f"image must have values from 0 to 255. Received: dtype={dtype}, values from {low}"
+                f" to {high}."
+            )
+        image = np.rint(image).astype(np.uint8)
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+
+
+def _colors(keys):
+    """Colors (n, 3) uint8 of whole numbers (n,): those of PALETTE, then lighter ones, and again."""
+    base, lighter = PALETTE[keys % len(PALETTE)], keys // len(PALETTE) % 2
+    return base + lighter.astype(np.uint8)[:, None] * ((255 - base) // 2)
+
+
+def _enlarge(image, scale):
+    """Enlarges a picture (H, W, 3) uint8 smoothly."""
+    if scale == 1:
+        return image
+    size = image.shape[1] * scale, image.shape[0] * scale
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def _enlarge_mask(mask, image, scale):
+    """Enlarges a mask (H, W) to bool: its outline becomes smooth, and stays crisp."""
+    mask = np.asarray(mask, bool)
+    if mask.shape != image.shape[:2]:
+        raise ValueError(
+            f"masks must have the size of the image, {image.shape[:2]}; ops.masks.paste_binary"
+            f" pastes those of boxes. Received: shape={mask.shape}."
+        )
+    if scale == 1:
+        return mask
+    gray = Image.fromarray(mask.astype(np.uint8) * 255)
+    size = mask.shape[1] * scale, mask.shape[0] * scale
+    return np.asarray(gray.resize(size, Image.Resampling.BILINEAR)) >= 128
 
 
 def _blend(pixels, mask, color, alpha, line):
@@ -209,7 +281,7 @@ def _draw_box(pen, box, color, line):
         pen.rectangle((left, top, right, bottom), outline=tuple(color.tolist()), width=line)
 
 
-def _draw_label(pen, text, box, color, font, placed):
+def _draw_label(pen, text, box, color, font, placed, need_room):
     """Writes a label at its box, inside the picture, beside earlier labels if there is room."""
     pad = 2
     text_width, text_height = _text_size(font, text)
@@ -223,6 +295,8 @@ def _draw_label(pen, text, box, color, font, placed):
     ]
     choices = [np.clip(np.rint(choice), 0, limit).astype(int) for choice in choices]
     free = [c for c in choices if not any(_overlap(c, c + size, *other) for other in placed)]
+    if need_room and not free:
+        return
     corner = (free or choices)[0]
     placed.append((corner, corner + size))
     # Black or white, whichever reads better on the color.

@@ -16,8 +16,9 @@ RANKS = {
     **dict.fromkeys(("__init__", "__main__"), 7),
 }
 WITHOUT_CONFIG = ("ops", "layers", "data", "decode", "targets", "losses")
-# `MaskRCNN.export` is the one name that Keras' users look for on the model.
-LATE = {("model", "export")}
+# `MaskRCNN.export` is the one name that Keras' users look for on the model; `visualize.draw` takes
+# the path of an image, while the doctor of `data` draws.
+LATE = {("model", "export"), ("visualize", "data")}
 
 
 def imports():

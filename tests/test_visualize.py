@@ -52,7 +52,7 @@ def test_draw_takes_boxes_without_masks_and_ignores_empty_slots():
     detections["labels"][0] = 0
     picture = visualize.draw(make_image(), detections, score_threshold=0)
     assert np.all(picture[400, 350] == GRAY)
-    np.testing.assert_array_equal(picture[400, 300], visualize.PALETTE[0])
+    np.testing.assert_array_equal(picture[400, 300], visualize.PALETTE[1])
     assert np.all(picture[100, 50:250] == GRAY)
 
 
@@ -61,12 +61,67 @@ def test_draw_without_detections_returns_the_image():
     np.testing.assert_array_equal(visualize.draw(make_image(), detections), make_image())
 
 
-def test_draw_by_class_gives_a_class_one_color():
-    detections = make_detections()
-    detections["labels"][:] = 2
-    picture = visualize.draw(make_image(), detections, score_threshold=0, color_by="class")
-    np.testing.assert_array_equal(picture[150, 50], visualize.PALETTE[1])
-    np.testing.assert_array_equal(picture[400, 300], visualize.PALETTE[1])
+def test_a_class_has_the_same_color_in_truth_and_prediction():
+    truth, found = make_detections(), make_detections()
+    del truth["scores"]
+    found = {name: value[::-1] for name, value in found.items()}  # in another order
+    pictures = [visualize.draw(make_image(), d, score_threshold=0) for d in (truth, found)]
+    for picture in pictures:
+        np.testing.assert_array_equal(picture[150, 50], visualize.PALETTE[0])
+        np.testing.assert_array_equal(picture[400, 300], visualize.PALETTE[1])
+    by_instance = visualize.draw(make_image(), found, score_threshold=0, color_by="instance")
+    np.testing.assert_array_equal(by_instance[400, 300], visualize.PALETTE[0])
+
+
+def test_fourteen_classes_have_colors_of_their_own():
+    boxes = np.arange(14)[:, None] * [40, 0, 40, 0] + [0, 50, 30, 90]
+    drawn = {"boxes": boxes, "labels": np.arange(14) + 1}
+    picture = visualize.draw(make_image(100, 560), drawn, max_labels=0)
+    assert len({tuple(color) for color in picture[70, boxes[:, 0]].tolist()}) == 14
+
+
+@pytest.mark.parametrize("kind", ["(H, W)", "(H, W, 1)", "RGBA", "PIL", "PIL gray", "PIL RGBA",
+                                  "path", "float", "int64"])  # fmt: skip
+def test_draw_takes_images_of_every_kind(kind, tmp_path):
+    gray = np.random.default_rng(0).integers(0, 256, (600, 520)).astype(np.uint8)
+    rgb = np.repeat(gray[..., None], 3, axis=2)
+    rgba = np.dstack([rgb, gray])
+    Image.fromarray(gray).save(tmp_path / "a.png")
+    image = {
+        "(H, W)": gray, "(H, W, 1)": gray[..., None], "RGBA": rgba, "PIL": Image.fromarray(rgb),
+        "PIL gray": Image.fromarray(gray), "PIL RGBA": Image.fromarray(rgba),
+        "path": tmp_path / "a.png", "float": rgb.astype(np.float32), "int64": rgb.astype(int),
+    }[kind]  # fmt: skip
+    expected = visualize.draw(rgb, make_detections())
+    np.testing.assert_array_equal(visualize.draw(image, make_detections()), expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "line"),
+    [
+        (np.zeros((3, 20, 30), np.uint8), r"an array \(H, W\), .* Received: shape=\(3, 20, 30\)"),
+        (np.zeros((1, 20, 30, 3), np.uint8), r"Received: shape=\(1, 20, 30, 3\), dtype=uint8"),
+        (np.zeros((0, 30, 3), np.uint8), r"Received: shape=\(0, 30, 3\)"),
+        (np.full((20, 30, 3), 0.5), "from 0 to 255. Received: dtype=float64, values from 0.5 to"),
+        (np.full((20, 30), 4095, np.uint16), "Received: dtype=uint16, values from 4095 to 4095"),
+        (np.full((20, 30), np.nan), "from 0 to 255. Received: dtype=float64, values from nan"),
+        (np.ones((20, 30), bool), "from 0 to 255. Received: dtype=bool"),
+        ("nowhere.png", "nowhere.png: image file does not exist"),
+        (None, r"Received: shape=\(\), dtype=object"),
+    ],
+)
+def test_draw_names_what_is_no_image(image, line, tmp_path):
+    for call in (lambda: visualize.draw(image, make_detections()),
+                 lambda: visualize.save_png(tmp_path / "a.png", image)):  # fmt: skip
+        with pytest.raises(ValueError, match=line):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_masks_of_another_size_are_refused():
+    detections = {**make_detections(), "masks": np.ones((2, 28, 28), bool)}
+    with pytest.raises(ValueError, match=r"masks must have the size of .*=\(28, 28\)"):
+        visualize.draw(make_image(), detections)
 
 
 @pytest.mark.parametrize("side, scale, expected", [(128, "auto", 4), (600, "auto", 1), (50, 3, 3)])
@@ -74,8 +129,28 @@ def test_draw_enlarges_small_images(side, scale, expected):
     image = np.random.default_rng(0).integers(0, 255, (side, side - 9, 3), np.uint8)
     detections = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, int)}
     picture = visualize.draw(image, detections, scale=scale)
-    np.testing.assert_array_equal(picture[::expected, ::expected], image)
-    assert picture.shape[0] == side * expected
+    assert picture.shape == (side * expected, (side - 9) * expected, 3)
+    if expected == 1:
+        np.testing.assert_array_equal(picture, image)
+
+
+def test_photos_are_enlarged_smoothly_and_their_outlines_stay_crisp():
+    ramp = np.repeat(np.arange(0, 256, 8, dtype=np.uint8)[None, :, None], 32, axis=0)
+    ramp = np.repeat(ramp, 3, axis=2)
+    nothing = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, int)}
+    row = visualize.draw(ramp, nothing, scale=8)[128, :, 0].astype(int)
+    assert np.diff(row).min() >= 0 and np.diff(row).max() <= 2  # squares have steps of 8
+    y, x = np.mgrid[:32, :32] + 0.5
+    disk = np.hypot(x - 16, y - 16) < 10
+    drawn = {"boxes": np.zeros((1, 4)), "labels": [1], "masks": disk[None]}
+    black = np.zeros((32, 32, 3), np.uint8)
+    picture = visualize.draw(black, drawn, scale=16, alpha=0.5, max_labels=0)
+    colors = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+    assert colors == {(0, 0, 0), (230, 159, 0), (115, 80, 0)}  # around, outline, inside
+    y, x = np.mgrid[:512, :512] + 0.5
+    circle = np.hypot(x - 256, y - 256) < 160
+    squares = np.kron(disk, np.ones((16, 16), bool))
+    assert (picture.any(axis=2) != circle).sum() < 0.8 * (squares != circle).sum()
 
 
 @pytest.mark.parametrize(
@@ -112,6 +187,15 @@ def test_grid_with_titles_makes_room_for_them():
         visualize.grid([picture], 3, titles=["truth", "found"])
 
 
+def test_save_png_refuses_the_suffix_of_another_format(tmp_path):
+    for name in ("x.jpg", "x.JPEG", "x.tif"):
+        with pytest.raises(ValueError, match=f"has the suffix .png. Received: path='.*{name}'"):
+            visualize.save_png(tmp_path / "new" / name, make_image())
+    assert not list(tmp_path.iterdir())
+    visualize.save_png(tmp_path / "X.PNG", make_image()[..., 0])  # gray
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "X.PNG")), make_image())
+
+
 def test_save_png_is_lossless(tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)
     path = tmp_path / "new" / "picture.png"
@@ -119,13 +203,36 @@ def test_save_png_is_lossless(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(path)), picture)
 
 
-def test_crowded_pictures_have_no_labels():
+def test_a_crowd_has_the_labels_of_its_best(monkeypatch):
+    texts = []
+    draw_label = visualize._draw_label
+
+    def label(pen, text, *args, **options):
+        texts.append(text)
+        return draw_label(pen, text, *args, **options)
+
+    monkeypatch.setattr(visualize, "_draw_label", label)
     image = np.zeros((512, 512, 3), np.uint8)
-    corner = np.arange(40, dtype=np.float32)[:, None] * [10, 0, 10, 0] + [50, 100, 60, 110]
-    crowd = {"boxes": corner, "labels": np.ones(40, np.int32)}
-    above = visualize.draw(image, crowd, ("cell",))[:90]
-    assert not above.any()
-    assert visualize.draw(image, crowd, ("cell",), max_labels=40)[:99].any()
+    y, x = np.divmod(np.arange(40)[:, None], 8)
+    boxes = (np.hstack([x, y, x, y]) * 60 + [0, 60, 0, 60] + [0, 0, 9, 9]).astype(np.float32)
+    scores = np.linspace(0.5, 0.89, 40)
+    crowd = {"boxes": boxes, "labels": np.ones(40, int), "scores": scores}
+    picture = visualize.draw(image, crowd, ("cell",))
+    assert sorted(texts) == [f"cell {score:.2f}" for score in scores[10:]]
+    assert (picture != visualize.draw(image, crowd, ("cell",), max_labels=0)).any()
+    texts.clear()
+    boxes[::2, 2:] += 5  # without scores the largest have labels
+    truth = {"boxes": boxes, "labels": np.where(np.arange(40) % 2, 1, 2)}
+    visualize.draw(image, truth, ("small", "large"), max_labels=20)
+    assert texts == ["large"] * 20
+
+
+def test_labels_of_a_crowd_are_left_out_where_there_is_no_room():
+    crowd = {"boxes": np.tile([[100.0, 100, 110, 110]], (50, 1)), "labels": np.ones(50, int)}
+    black = np.zeros((512, 512, 3), np.uint8)
+    few = visualize.draw(black, {name: value[:6] for name, value in crowd.items()}, ("cell",))
+    many = visualize.draw(black, crowd, ("cell",), max_labels=40)
+    assert (few > 0).any(axis=2).sum() <= (many > 0).any(axis=2).sum() < 100 * 100
 
 
 def test_draw_takes_colors():

@@ -98,6 +98,7 @@ def predict(options):
     paths = [os.path.join(folder, name) for name in images]
     model = with_overrides(load_model(options.model), config_overrides(options))
     names, ids = model.config.names(), model.config.ids()
+    color_by = "class" if len(names) > 1 else "instance"  # of one class, neighbors differ
     results = []
     pictures = _picture_names(images)
     written = [os.path.join(options.output, name) for name in (*pictures, "predictions.json")]
@@ -123,7 +124,9 @@ def predict(options):
                 if "masks" in found:
                     mask = found["masks"][i]
                     results[-1]["segmentation"] = rle.encode_region(mask, (0, 0), *mask.shape)
-            picture = visualize.draw(image, found, names, score_threshold=options.draw_threshold)
+            picture = visualize.draw(
+                image, found, names, score_threshold=options.draw_threshold, color_by=color_by
+            )
             visualize.save_png(os.path.join(options.output, picture_name), picture)
             done += 1
     finally:  # of a command that was stopped too
