@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from keras_maskrcnn import cli, data
+from keras_maskrcnn import cli, data, evaluation
 from keras_maskrcnn.data.images import DataError
 
 TINY = [
@@ -147,3 +147,39 @@ def test_training_skips_a_missing_file(case, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Skipped 1 images: im1.jpg." in printed
     assert "Skipped 1 validation images: im1.jpg." in printed
+
+
+# fix_deletes_what_it_could_mend
+
+
+@pytest.mark.parametrize(
+    "name", ["flat", "image_id_str", "inlist", "iscrowd_str", "nosize", "pairs", "strings"]
+)
+def test_what_can_be_mended_is_not_deleted(case, tmp_path, capsys, name):
+    folder, fixed = case("fix_deletes_what_it_could_mend"), tmp_path / "fixed.json"
+    cli.run(["validate", *flags(folder, f"{name}.json"), f"--fix={fixed}"])
+    assert "removed" not in capsys.readouterr().out
+    assert cli.run(["validate", *flags(folder, fixed), "--quiet"]) == 0
+    dataset = data.coco_json(folder / "images", fixed)
+    assert (len(dataset.labels), dataset.dropped) == (9, {})
+
+
+# coco_dict_without_area
+
+
+@pytest.mark.parametrize("name", ["ann.json", "area_null.json"])
+def test_areas_that_are_missing_are_the_masks(case, name):
+    folder = case("coco_dict_without_area")
+    content = json.loads((folder / name).read_text())
+    dataset = data.coco_dict(folder / "images", content)
+    results = [
+        {
+            "image_id": a["image_id"], "category_id": a["category_id"], "bbox": a["bbox"],
+            "score": 0.9, "segmentation": {"size": list(dataset.sizes[0]), "counts": counts},
+        }
+        for a, counts in zip(content["annotations"], dataset.counts, strict=True)
+    ]  # fmt: skip
+    truths = (content, str(folder / name), dataset.content())
+    numbers = [evaluation.evaluate_results(results, truth) for truth in truths]
+    assert numbers[0]["segm/AP"] == 1.0
+    assert numbers[0] == numbers[1] == numbers[2]

@@ -526,6 +526,142 @@ def test_what_a_repair_does_and_says(tmp_path, name, fields, action):
     assert content["annotations"][:2] == sound()["annotations"][:2]
 
 
+TRIANGLE = [4, 5, 14, 5, 14, 11]
+UNITED = coco.read_segmentation([[4, 5, 14, 5, 14, 11, 4, 11]], HEIGHT, WIDTH, "")[0].decode()
+
+
+@pytest.mark.parametrize(
+    ("fault", "fields"),
+    [
+        (broken(image_id="10"), {"image_id": 10}),
+        (broken(image_id=" 10.0"), {"image_id": 10}),
+        (broken(category_id="7"), {"category_id": 7}),
+        (broken(iscrowd="0"), {"iscrowd": 0}),
+        (broken(iscrowd="false"), {"iscrowd": 0}),
+        (broken(id=3.0), {"id": 3}),
+        (broken(bbox=["4", "5.0", "10", 6]), {"bbox": [4, 5, 10, 6]}),
+        (broken(bbox="[4, 5, 10, 6]"), {"bbox": [4, 5, 10, 6]}),
+        (broken(bbox=[[4, 5, 10, 6]]), {"bbox": [4, 5, 10, 6]}),
+        (broken(area="60"), {"area": 60}),
+        (broken(segmentation=SQUARE[0]), {"segmentation": SQUARE}),
+        (broken(segmentation=[str(x) for x in SQUARE[0]]), {"segmentation": SQUARE}),
+        (broken(segmentation=[[str(x) for x in SQUARE[0]]]), {"segmentation": SQUARE}),
+        (broken(segmentation=json.dumps(SQUARE)), {"segmentation": SQUARE}),
+        (broken(segmentation=[SQUARE]), {"segmentation": SQUARE}),
+        (broken(segmentation=[[4, 5], [14, 5], [14, 11]]), {"segmentation": [TRIANGLE]}),
+        (broken(segmentation=[["4", 5], [14, 5], [14, 11]]), {"segmentation": [TRIANGLE]}),
+        (broken(segmentation=[[[4, 5], [14, 5], [14, 11]]]), {"segmentation": [TRIANGLE]}),
+        (
+            broken(segmentation=[{"x": 4, "y": 5}, {"x": 14, "y": 5}, {"x": 14, "y": 11}]),
+            {"segmentation": [TRIANGLE]},
+        ),
+        (
+            broken(segmentation=[{"size": [20, 30], "counts": UNITED}]),
+            {"segmentation": {"size": [20, 30], "counts": UNITED}},
+        ),
+        (
+            broken(segmentation=[{"size": [20, 30], "counts": UNITED}] * 2),
+            {"segmentation": {"size": [20, 30], "counts": UNITED}},
+        ),
+        (
+            broken(segmentation={"counts": UNITED}),
+            {"segmentation": {"size": [20, 30], "counts": UNITED}},
+        ),
+        (
+            broken(segmentation={"size": ["20", 30.0], "counts": ["100", 500.0]}),
+            {"segmentation": {"size": [20, 30], "counts": [100, 500]}},
+        ),
+        (changed("images", 1, height=..., width=...), {"image_id": 10}),
+        (changed("images", 1, height="20", width=30.0), {"image_id": 10}),
+        (changed("images", 1, id=10.0), {"image_id": 10}),
+        (changed("categories", 0, id="7"), {"category_id": 7}),
+        (broken(iscrowd=1, bbox=None), {"bbox": [4, 5, 10, 6], "iscrowd": 1}),
+    ],
+)
+def test_what_can_mean_one_thing_only_is_mended(tmp_path, fault, fields):
+    folder, path = make(tmp_path)
+    content = sound()
+    fault(content, folder)
+    path.write_text(json.dumps(content))
+    found, _ = doctor.examine(folder, path)
+    repaired, actions = doctor.repair(found)
+    assert len(repaired["annotations"]) == 3 and actions
+    mended = {name: repaired["annotations"][2][name] for name in fields}
+    assert mended == fields
+    assert repaired["images"] == sound()["images"]
+    path.write_text(json.dumps(repaired))
+    again, _ = doctor.examine(folder, path)
+    assert not errors(again) and doctor.repair(again) == (repaired, [])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        changed("images", 1, height="19"),  # the file has another
+        broken(segmentation=[4, 5, 14, 5, 14]),
+        broken(segmentation=[["4", "x", 14, 5, 14, 11]]),
+        broken(segmentation="[4, 5"),
+        broken(category_id="seven"),
+        broken(bbox=["a", 1, 2, 3], segmentation=[]),
+    ],
+)
+def test_what_is_ambiguous_is_not_guessed(tmp_path, fault):
+    folder, path = make(tmp_path)
+    content = sound()
+    fault(content, folder)
+    path.write_text(json.dumps(content))
+    repaired, _ = doctor.repair(doctor.examine(folder, path)[0])
+    assert [a["id"] for a in repaired["annotations"]] == [1, 2]
+
+
+def test_a_copy_without_any_object_is_refused(tmp_path):
+    folder, path = make(tmp_path)
+    content = sound()
+    for entry in content["annotations"]:
+        entry["segmentation"] = []
+    path.write_text(json.dumps(content))
+    found, _ = doctor.examine(folder, path)
+    with pytest.raises(DataError, match="too little .* repaired copy: .*no instance is left"):
+        doctor.repair(found)
+
+
+# Boxes without masks, and crowds that are objects.
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields", "actions"),
+    [
+        ({"segmentation": ...}, {"bbox": [4, 5, 10, 6]}, 0),
+        ({"segmentation": []}, {"bbox": [4, 5, 10, 6]}, 0),
+        ({"segmentation": "mask.png"}, {"bbox": [4, 5, 10, 6], "segmentation": []}, 1),
+        ({"segmentation": [], "bbox": [4, 5, 10, 45]}, {"bbox": [4, 5, 10, 15]}, 1),
+        ({"bbox": None}, {"bbox": [4, 5, 10, 6]}, 1),
+        ({"bbox": None, "segmentation": []}, None, 1),
+    ],
+)
+def test_boxes_alone_are_repaired_where_masks_are_not_needed(tmp_path, changes, fields, actions):
+    folder, path = make(tmp_path)
+    content = sound()
+    broken(**changes)(content, folder)
+    path.write_text(json.dumps(content))
+    found, _ = doctor.examine(folder, path, masks=False)
+    repaired, done = doctor.repair(found)
+    if fields is None:
+        assert len(repaired["annotations"]) == 2
+    else:
+        assert repaired["annotations"][2].items() >= fields.items()
+    assert len(done) == actions, done
+    path.write_text(json.dumps(repaired))
+    dataset = coco.coco_json(folder, path, masks=False)
+    assert dataset.dropped == {} and not errors(doctor.examine(folder, path, masks=False)[0])
+
+
+def test_crowds_are_examined_as_objects_when_asked(tmp_path):
+    found, _ = doctor.examine(*make(tmp_path, "crowd"), crowds="objects")
+    assert len(found.entries) == 3 and not [p for p in found.problems if p.severity != "warning"]
+    assert doctor.repair(found)[0]["annotations"][2]["iscrowd"] == 0
+
+
 # The page and the command.
 
 

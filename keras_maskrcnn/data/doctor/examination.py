@@ -38,6 +38,11 @@ RARE_CLASS = 10  # instances; with less, a class is hardly learned or scored
 # Share of instances with an anchor of IoU 0.5. Every instance trains its best anchor, however bad,
 # so less than all will do.
 GOOD_ANCHOR_RECALL = 0.5
+# Errors of an image's entry; all others are of its file.
+_OF_ENTRIES = {
+    "image without id", "duplicate image id", "broken file name", "path outside the folder",
+    "broken image size",
+}  # fmt: skip
 SIZE_BINS = (0, 8, 16, 32, 64, 128, 256, 512)  # pixels, the lower ends
 
 
@@ -172,6 +177,25 @@ def examine(
     }
     found.problems.sort(key=lambda p: (SEVERITIES.index(p.severity), p.kind))  # stable
     return found, {**report, **_report_problems(found)}
+
+
+def reexamine(found, content):
+    """Examines another content about the same images, whose files are not decoded again.
+
+    Args:
+        found: `Examination`.
+        content: dict, as its `content`, with images in the same order.
+    """
+    again = dataclasses.replace(found, content=content, problems=[], sizes=[], image_of={})
+    _examine_categories(again)
+    _examine_images(again)
+    again.problems += [
+        problem for problem in found.problems
+        if problem.image is not None and problem.annotation is None
+        and problem.severity == ERROR and problem.kind not in _OF_ENTRIES
+    ]  # fmt: skip
+    _examine_annotations(again)
+    return again
 
 
 def _examine_categories(found):

@@ -6,8 +6,14 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.doctor.examination import ROUNDING, image_of_annotation, printable
+from keras_maskrcnn.data.doctor.examination import (
+    ROUNDING,
+    image_of_annotation,
+    printable,
+    reexamine,
+)
 from keras_maskrcnn.data.doctor.fit import disagree, is_area, mask_extents, xywh
+from keras_maskrcnn.data.doctor.mending import mend
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.ops import rle
 
@@ -15,9 +21,10 @@ from keras_maskrcnn.ops import rle
 def repair(found):
     """Makes a copy of the json from which nothing is dropped but crowds, and that raises nothing.
 
+    What is in another form than COCO's and can mean one thing only is mended first, see `mending`.
     An image that cannot be used goes, with its annotations. Of an annotation with a usable mask
     the box, the area and the id are made to fit, and polygons of too few points go; without one
-    it goes itself.
+    it goes itself. Where boxes are all that training needs, those without a usable box go.
 
     Args:
         found: `Examination`.
@@ -29,7 +36,10 @@ def repair(found):
     Raises:
         DataError: if no image, no category or no instance is left.
     """
-    actions = [f"{key}: now a list of objects only" for key in found.cut]
+    content, mended = mend(found)
+    if mended:
+        found = reexamine(found, content)
+    actions = [f"{key}: now a list of objects only" for key in found.cut] + mended
     categories, names = [], {}
     for category in found.content["categories"]:
         try:
@@ -79,31 +89,44 @@ def repair(found):
 def _repair_annotation(found, annotation, image_of):
     """Returns a repaired copy, None if there is nothing to repair, and a list of what was done."""
     repaired, done = dict(annotation), []
-    if repaired.get("bbox") is None and not repaired.get("iscrowd"):
+    if repaired.get("bbox") is None:
         repaired["bbox"] = [0, 0, 0, 0]  # the mask's extent follows
-    if any(coco.reference_errors(repaired, "", image_of, found.label_of)):
+    if any(coco.reference_errors(repaired, "", image_of, found.label_of, found.masks)):
         return None, ["removed"]
-    if repaired.get("iscrowd"):
-        return repaired, []
     size = found.sizes[image_of[repaired["image_id"]]]
+    counts, short = None, 0
     try:
-        counts, short = coco.read_segmentation(repaired["segmentation"], *size, "")
+        if repaired.get("segmentation") is not None:
+            counts, short = coco.read_segmentation(repaired["segmentation"], *size, "")
     except DataError:
-        counts = None
+        if not found.masks:
+            repaired["segmentation"] = []
+            done.append("segmentation removed, as it cannot be read")
     mask = {"size": size, "counts": counts}
     covered = 0 if counts is None else int(mask_api.area(mask))
-    if not covered:
+    extent = mask_extents([mask]) if covered else np.zeros([1, 4])
+    if repaired.get("iscrowd"):
+        if annotation.get("bbox") is None:
+            if not covered:
+                return None, ["removed, as it has no usable mask"]
+            repaired["bbox"] = xywh(extent[0])
+            done.append("bbox is now the mask's extent")
+        return repaired, done
+    if found.masks and not covered:
         return None, ["removed, as it has no usable mask"]
     if short:
         repaired["segmentation"] = coco.long_polygons(repaired["segmentation"])
         done.append(f"{short} polygons of fewer than 3 points removed")
-    extent = mask_extents([mask])
     try:
         box = np.array([coco.read_box(repaired["bbox"], *size, "")], float)
     except DataError:
         box = np.zeros([1, 4])
     fits = (box[0, 2:] - box[0, :2]).min() >= coco.MIN_BOX_SIDE
-    if not fits or disagree(box, extent)[0] or not rle.touches(counts, box[0], *size):
+    if fits and found.masks:
+        fits = not disagree(box, extent)[0] and rle.touches(counts, box[0], *size)
+    if not fits and not covered:
+        return None, ["removed, as it has no usable box"]
+    if not fits:
         repaired["bbox"] = xywh(extent[0])
         done.append("bbox is now the mask's extent")
     else:
@@ -111,7 +134,8 @@ def _repair_annotation(found, annotation, image_of):
         if np.abs(box[0] - [x, y, x + width, y + height]).max() > ROUNDING:
             repaired["bbox"] = xywh(box[0])
             done.append("bbox is now clipped to the image")
+    covered = covered or repaired["bbox"][2] * repaired["bbox"][3]
     if repaired.get("area") is not None and not is_area(repaired["area"], covered):
         repaired["area"] = covered
-        done.append("area is now the mask's")
+        done.append(f"area is now the {'mask' if found.masks else 'box or mask'}'s")
     return repaired, done

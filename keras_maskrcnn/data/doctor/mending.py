@@ -1,0 +1,216 @@
+"""Mends what a COCO json says in another form than COCO's, where it can mean one thing only.
+
+Numbers and ids that are text, a polygon outside of its list or in pairs, run lengths inside of a
+list, sizes that only the image files tell. What is ambiguous stays as it is.
+"""
+
+import json
+import math
+import os
+
+from pycocotools import mask as mask_api
+
+from keras_maskrcnn.data import coco
+from keras_maskrcnn.data.images import DataError, read_size
+
+_CROWD = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
+
+
+def mend(found):
+    """Mends the content of an `Examination`.
+
+    Returns:
+        content: dict, of a COCO json; entries that need nothing are those of `found.content`.
+        actions: list of str, a line for each thing that was done.
+    """
+    actions = []
+
+    def mended(kind, entries, changes_of):
+        for entry in entries:
+            fields = changes_of(entry)
+            changes = {key: fields[key] for key in fields if not _same(entry.get(key), fields[key])}
+            name = f"{kind} {entry.get('id')!r}"
+            actions.extend(f"{name}: {key} is now in COCO's form" for key in changes)
+            yield {**entry, **changes} if changes else entry
+
+    categories = list(
+        mended("category", found.content["categories"], lambda c: {"id": _whole(c.get("id"))})
+    )
+    images = list(mended("image", found.content["images"], lambda i: _image(found.images, i)))
+    sizes = {}
+    for image in images:
+        if isinstance(image.get("id"), int | str):
+            sizes.setdefault(image["id"], (image.get("height"), image.get("width")))
+    image_of = {str(identity): identity for identity in sizes}
+    category_of = {str(c["id"]): c["id"] for c in categories if isinstance(c.get("id"), int)}
+
+    def annotation(entry):
+        image_id = _known(entry.get("image_id"), sizes, image_of)
+        size = sizes.get(image_id) if isinstance(image_id, int | str) else None
+        identity = entry.get("id")
+        return {
+            "id": _whole(identity) if isinstance(identity, float) else identity,
+            "image_id": image_id,
+            "category_id": _known(entry.get("category_id"), category_of.values(), category_of),
+            "iscrowd": _crowd(entry.get("iscrowd")),
+            "bbox": _box(entry.get("bbox")),
+            "area": _number(entry.get("area")),
+            "segmentation": _outline(entry.get("segmentation"), size),
+        }
+
+    annotations = list(mended("annotation", found.content["annotations"], annotation))
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    return {**found.content, **content}, actions
+
+
+def _same(old, new):
+    """Whether nothing was mended: what needs nothing is handed back itself."""
+    return old is new or (type(old) is type(new) is int and old == new)
+
+
+def _image(folder, image):
+    """Returns the fields of an image, its sides as the file has them where the json has none."""
+    identity = image.get("id")
+    sides = {"height": _whole(image.get("height")), "width": _whole(image.get("width"))}
+    fields = {"id": _whole(identity) if isinstance(identity, float) else identity}
+    if all(sides[name] is image.get(name) and _positive(sides[name]) for name in sides):
+        return fields
+    checked = {**image, "height": 1, "width": 1}
+    if any(coco.image_errors(checked, "")):  # no file that may be opened
+        return fields
+    try:
+        height, width = read_size(os.path.join(folder, image["file_name"]))
+    except DataError:
+        return fields
+    actual = {"height": height, "width": width}
+    told = {name: side for name, side in sides.items() if _positive(side)}
+    return {**fields, **actual} if told.items() <= actual.items() else fields
+
+
+def _positive(value):
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _known(value, known, of_text):
+    """Returns the id that a value stands for, or the value."""
+    if isinstance(value, list | dict) or value in known:
+        return value
+    return of_text.get(str(_whole(value)).strip(), value)
+
+
+def _crowd(value):
+    if isinstance(value, str):
+        return _CROWD.get(value.strip().lower(), value)
+    return value
+
+
+def _box(value):
+    value = _parsed(value)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        value = value[0]
+    return _numbers(value)
+
+
+def _outline(value, size):
+    """Returns a segmentation in COCO's form, or as it is."""
+    parsed = _parsed(value)
+    if isinstance(parsed, dict):
+        return _runs(parsed, size)
+    if not isinstance(parsed, list) or not parsed:
+        return parsed
+    if all(isinstance(part, dict) and "counts" in part for part in parsed):
+        return _united([_runs(part, size) for part in parsed], size, value)
+    flat = _numbers(parsed)
+    if _is_flat(flat):  # not in a list of its own
+        return [flat] if len(flat) >= 6 and len(flat) % 2 == 0 else value
+    if len(parsed) >= 3 and (pairs := _pairs(parsed)) is not None:
+        return [pairs]
+    polygons = []
+    for part in parsed:
+        if isinstance(part, list) and len(part) == 1 and isinstance(part[0], list):
+            part = part[0]
+        polygon = _numbers(part)
+        if not _is_flat(polygon):
+            polygon = _pairs(part)
+        if polygon is None:
+            return value
+        polygons.append(polygon)
+    return value if polygons == value else polygons
+
+
+def _pairs(points):
+    """Returns [x1, y1, ...] of a list of [x, y] or {"x": x, "y": y}; None if it is no such list."""
+    if not isinstance(points, list) or not points:
+        return None
+    points = [[p["x"], p["y"]] if isinstance(p, dict) and {"x", "y"} <= p.keys() else p
+              for p in points]  # fmt: skip
+    points = [_numbers(point) for point in points]
+    if not all(_is_flat(point) and len(point) == 2 for point in points):
+        return None
+    return [coordinate for point in points for coordinate in point]
+
+
+def _runs(segmentation, size):
+    """Returns run lengths whose numbers are numbers, with the image's size if they have none."""
+    changes = {}
+    for key in ("counts", "size"):
+        values = segmentation.get(key)
+        whole = [_whole(value) for value in values] if isinstance(values, list) else []
+        if any(new is not old for new, old in zip(whole, values or (), strict=False)):
+            changes[key] = whole
+    if "size" not in segmentation and size is not None:
+        changes["size"] = list(size)
+    return {**segmentation, **changes} if changes else segmentation
+
+
+def _united(parts, size, value):
+    """Returns the union of run lengths; of one, itself."""
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        counts = [coco.read_segmentation(part, *size, "")[0] for part in parts]
+    except (DataError, TypeError):
+        return value
+    sides = list(size)
+    merged = mask_api.merge([{"size": sides, "counts": c} for c in counts])
+    return {"size": sides, "counts": merged["counts"].decode("ascii")}
+
+
+def _parsed(value):
+    """Returns what a text is as json, if that is a list or an object, or the value."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _is_flat(values):
+    return isinstance(values, list) and not any(isinstance(v, list | dict | str) for v in values)
+
+
+def _numbers(values):
+    """Returns a list in which texts of numbers are numbers; anything else as it is."""
+    if not isinstance(values, list) or not any(isinstance(value, str) for value in values):
+        return values
+    return [_number(value) for value in values]
+
+
+def _number(value):
+    """Returns the finite number that a text tells, or the value."""
+    if not isinstance(value, str):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return number if math.isfinite(number) else value
+
+
+def _whole(value):
+    """Returns the whole number that a text or a float tells, or the value."""
+    number = _number(value)
+    if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
+        return int(number)
+    return value
