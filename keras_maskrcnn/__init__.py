@@ -1,12 +1,15 @@
 """Mask R-CNN for Keras 3 on TensorFlow."""
 
-from keras_maskrcnn import data, distribution, ops, training, visualize, weights
-from keras_maskrcnn.config import PRESETS, MaskRCNNConfig
-from keras_maskrcnn.data import DataError
-from keras_maskrcnn.detections import predict_image
-from keras_maskrcnn.evaluation import CocoEvaluation, average_recall, evaluate, propose
-from keras_maskrcnn.explain import explain
-from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.quiet import while_importing
+
+with while_importing():
+    from keras_maskrcnn import data, distribution, ops, training, visualize, weights
+    from keras_maskrcnn.config import PRESETS, MaskRCNNConfig
+    from keras_maskrcnn.data import DataError
+    from keras_maskrcnn.detections import predict_image
+    from keras_maskrcnn.evaluation import CocoEvaluation, average_recall, evaluate, propose
+    from keras_maskrcnn.explain import explain
+    from keras_maskrcnn.model import MaskRCNN
 
 __version__ = "0.1.0"
 

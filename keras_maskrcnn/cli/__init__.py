@@ -12,7 +12,8 @@ import threading
 
 from absl import flags
 
-from keras_maskrcnn.cli import datasets, models, train
+from keras_maskrcnn import quiet
+from keras_maskrcnn.cli import datasets, models, train, usage
 
 COMMANDS = {  # name: what it does, what defines its flags
     "train": (train.train, train.train_flags),
@@ -29,7 +30,10 @@ COMMANDS = {  # name: what it does, what defines its flags
 
 def main(argv=None):
     """Runs a command and exits with its status."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    argv = sys.argv[1:] if argv is None else argv
+    if quiet.is_asked(argv):
+        quiet.silence()
+    sys.exit(run(argv))
 
 
 def run(argv):
@@ -41,29 +45,38 @@ def run(argv):
     Returns:
         int, the exit status.
     """
-    usage = f"usage: keras-maskrcnn {{{','.join(COMMANDS)}}} --flag=value ... (COMMAND --help)"
     if argv and argv[0] in ("help", "--help", "-h"):
-        print(usage)
+        print(_overview())
+        return 0
+    if argv and argv[0] == "--version":
+        from keras_maskrcnn import __version__
+
+        print(f"keras-maskrcnn {__version__}")
         return 0
     if not argv or argv[0] not in COMMANDS:
-        print(usage, file=sys.stderr)
+        unknown = f"keras-maskrcnn: there is no command {argv[0]!r}.\n" if argv else ""
+        print(f"{unknown}{_overview()}", file=sys.stderr)
         return 2
     command, define = COMMANDS[argv[0]]
     values = flags.FlagValues()
     define(values)
     if set(argv[1:]) & {"--help", "-h"}:
-        print(f"keras-maskrcnn {argv[0]}: {command.__doc__.splitlines()[0]}\n")
-        print(values.get_help(include_special_flags=False))
+        print(usage.help_text(argv[0], command, values))
         return 0
     try:
-        rest = values([argv[0], *argv[1:]])
-    except flags.Error as error:
+        usage.parse(values, argv)
+    except usage.UsageError as error:
         print(f"keras-maskrcnn {argv[0]}: {error}", file=sys.stderr)
         return 2
-    if rest[1:]:
-        print(f"keras-maskrcnn {argv[0]}: unexpected {rest[1]!r}", file=sys.stderr)
-        return 2
     return _run_command(argv[0], command, values)
+
+
+def _overview():
+    """What each command does."""
+    lines = ["usage: keras-maskrcnn COMMAND --flag=value ... (COMMAND --help names its flags)", ""]
+    for name, (command, _) in COMMANDS.items():
+        lines.append(f"  {name:<15} {command.__doc__.splitlines()[0]}")
+    return "\n".join(lines)
 
 
 def _run_command(name, command, options):

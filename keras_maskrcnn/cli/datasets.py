@@ -126,8 +126,10 @@ def validate_flags(values):
         "mask_rcnn_resnet50_fpn",
         "whose resizing and anchors objects are measured against",
     )
-    define.integer("image_size", None, "shorter side in pixels; the longer side's limit follows")
-    define.integer("max_instances", None, "slots for the instances of an image in a batch")
+    define.integer(
+        "image_size", None, "shorter side in pixels; the longer side's limit follows", low=1
+    )
+    define.integer("max_instances", None, "slots for the instances of an image in a batch", low=1)
     define.boolean("overwrite", False, "replace an existing --fix and the reports in --output")
     define_crowds(define)
     fields = ("task", "image_min_side", "image_max_side", "anchor_sizes", "anchor_ratios")
@@ -139,7 +141,9 @@ def convert_flags(values):
     from keras_maskrcnn.data.formats import READERS
 
     define = Definer(values)
-    define.enum("format", None, list(READERS), "what to read, see docs/data_formats.md", True)
+    define.enum(
+        "format", None, list(READERS), "what to read, see docs/data_formats.md", required=True
+    )
     define.string("images", None, "folder of the images", required=True)
     define.string("annotations", None, "file or folder of the annotations", required=True)
     define.string("output", None, "COCO json to write", required=True)
@@ -149,7 +153,7 @@ def convert_flags(values):
         "names with commas between, or a .txt file with one in each line, or YOLO's data.yaml",
     )
     define.string("class_attribute", None, "via_json: the region's attribute that is its class")
-    define.integer("label_divisor", None, "mask_images: pixels are class * this + instance")
+    define.integer("label_divisor", None, "mask_images: pixels are class * this + instance", low=1)
     define.string("split", None, "voc: name of the list in ImageSets/Segmentation, as train")
     define.boolean(
         "masks",

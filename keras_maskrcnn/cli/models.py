@@ -7,6 +7,7 @@ from absl import logging
 
 from keras_maskrcnn.cli.config_flags import (
     DATA_FIELDS,
+    PRESETS_TEXT,
     PROPOSAL_FIELDS,
     Definer,
     config_overrides,
@@ -34,7 +35,7 @@ from keras_maskrcnn.cli.files import (
     write_metrics,
     write_output,
 )
-from keras_maskrcnn.config import PEERS, PRESETS, preset_config
+from keras_maskrcnn.config import PEERS, preset_config
 from keras_maskrcnn.data.images import MAX_PIXELS
 
 _EXPORT_FLAGS = {
@@ -241,7 +242,7 @@ def export(options):
 
 def _height_and_width(name, text):
     sides = text.split("x")
-    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
         raise ValueError(f"a size is HEIGHTxWIDTH, as 480x640. Received: {name}={text!r}.")
     return tuple(int(side) for side in sides)
 
@@ -256,7 +257,7 @@ def import_weights(options):
     require_suffix("output", options.output)
     refuse_inputs(options, options.output)
     overrides = config_overrides(options)
-    if options.num_classes:
+    if options.num_classes is not None:
         overrides["num_classes"] = options.num_classes
     model = MaskRCNN(preset_config(options.preset, **overrides))
     weights.LOADERS[options.source](
@@ -276,7 +277,7 @@ def evaluate_flags(values):
     define.string("images", None, "folder of the images", required=True)
     define.string("annotations", None, "COCO json", required=True)
     define.string("output", None, "JSON file for the numbers", required=True)
-    define.integer("max_detections", 100, "detections an image that count")
+    define.integer("max_detections", 100, "detections an image that count", low=11)
     define.boolean("per_class", False, "also write the AP of each class")
     define_crowds(define)
     define.string("proposals", None, "proposals of the images, for a model without RPN")
@@ -304,7 +305,7 @@ def predict_flags(values):
     define.string("model", None, "a .keras file", required=True)
     define.string("input", None, "an image, or a folder of images and folders", required=True)
     define.string("output", None, "folder for pictures and predictions.json", required=True)
-    define.float("draw_threshold", 0.5, "lowest score that is drawn")
+    define.float("draw_threshold", 0.5, "lowest score that is drawn", low=0, high=1)
     define_on_error(define, "the others are done")
     define.boolean("overwrite", False, "write into a folder that is not empty")
     define_inference_config(define)
@@ -343,7 +344,7 @@ def export_flags(values):
     define.enum(
         "precision", None, ["float32", "bfloat16", "int8"], "of weights; default: the model's"
     )
-    define.integer("max_pixels", None, f"of all images of a request; default: {MAX_PIXELS}")
+    define.integer("max_pixels", None, f"of all images of a request; default: {MAX_PIXELS}", low=1)
     define.list(
         "warmup_sizes",
         None,
@@ -351,7 +352,7 @@ def export_flags(values):
         "resizing; empty: no requests",
     )
     define.string("image_size", None, "onnx, litert: HEIGHTxWIDTH of the images")
-    define.integer("batch_size", None, "onnx, litert: images a request; default: 1")
+    define.integer("batch_size", None, "onnx, litert: images a request; default: 1", low=1)
     define_inference_config(define)
 
 
@@ -359,11 +360,11 @@ def import_flags(values):
     """Defines the flags of `import-weights`."""
     define = Definer(values)
     sources = [*PEERS, "matterport", "keras_applications"]
-    define.enum("source", None, sources, "whose checkpoint it is", True)
-    define.string("preset", None, f"one of {', '.join(PRESETS)}", required=True)
+    define.enum("source", None, sources, "whose checkpoint it is", required=True)
+    define.string("preset", None, PRESETS_TEXT, required=True)
     define.string("checkpoint", None, "a .pth, .pkl, .npz, .h5 or .safetensors file", required=True)
     define.string("output", None, "the .keras file to write", required=True)
-    define.integer("num_classes", None, "classes without background; default: the preset's")
+    define.integer("num_classes", None, "classes without background; default: the preset's", low=1)
     define.boolean("skip_predictors", False, "leave out the layers that depend on the classes")
     define.boolean("overwrite", False, "replace an existing --output")
     define_config(define, DATA_FIELDS)

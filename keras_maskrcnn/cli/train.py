@@ -7,6 +7,7 @@ from absl import logging
 
 from keras_maskrcnn.cli.config_flags import (
     DATA_FIELDS,
+    PRESETS_TEXT,
     Definer,
     config_overrides,
     define_config,
@@ -22,7 +23,7 @@ from keras_maskrcnn.cli.files import (
     require_writable,
     verbosity,
 )
-from keras_maskrcnn.config import PRESETS, preset_config
+from keras_maskrcnn.config import preset_config
 from keras_maskrcnn.distribution import STRATEGIES
 from keras_maskrcnn.files import checksum
 
@@ -201,12 +202,20 @@ def _recipe(options, steps_per_epoch):
     """The numbers of a training run, as the flags and the preset have them."""
     from keras_maskrcnn import training
 
-    steps = options.steps or (options.epochs or 0) * steps_per_epoch
+    steps = options.steps
+    if steps is None and options.epochs is not None:
+        steps = options.epochs * steps_per_epoch
+    elif options.epochs is not None:
+        logging.warning("--steps=%d is the length of the run, not --epochs.", steps)
     fields = dict(training.ADAMW) if options.optimizer == "adamw" else {}
     fields["learning_rate"] = options.learning_rate
     fields |= {"accumulate_steps": options.accumulate_steps, "ema_momentum": options.ema_momentum}
     if options.clip_norm is not None:
         fields["clip_norm"] = options.clip_norm or None
+    if options.recipe and options.recipe not in training.RECIPES:
+        raise ValueError(
+            f"recipes are {', '.join(training.RECIPES)}. Received: recipe={options.recipe!r}."
+        )
     if options.recipe:
         return training.Recipe.named(options.recipe, options.batch_size, steps, **fields)
     fields = {**training.PRESET_RECIPES.get(options.preset, {}), **fields}
@@ -287,14 +296,16 @@ def train_flags(values):
     define.string("annotations", None, "COCO json of the training images", required=True)
     define.string("val_images", None, "folder of the validation images")
     define.string("val_annotations", None, "COCO json of the validation images")
-    define.string("preset", None, f"one of {', '.join(PRESETS)}", required=True)
-    define.string("output", None, "folder for the model, its history, logs and backups", True)
+    define.string("preset", None, PRESETS_TEXT, required=True)
+    define.string(
+        "output", None, "folder for the model, its history, logs and backups", required=True
+    )
     define.string("proposals", None, "proposals of the training images; there is no RPN then")
     define.string("val_proposals", None, "proposals of the validation images")
     define.string("recipe", None, "a schedule of the paper's or a peer's, see docs/recipes.md")
-    define.integer("epochs", None, "passes over the images; default: the recipe's, or 12")
-    define.integer("steps", None, "training steps in all, in place of epochs")
-    define.integer("batch_size", 2, "images a step, of all replicas together")
+    define.integer("epochs", None, "passes over the images; default: the recipe's, or 12", low=1)
+    define.integer("steps", None, "training steps in all, in place of epochs", low=1)
+    define.integer("batch_size", 2, "images a step, of all replicas together", low=1)
     define.enum(
         "strategy", "none", STRATEGIES,
         "one device, several of this machine, or the machines of TF_CONFIG: docs/distribution.md",
@@ -302,8 +313,12 @@ def train_flags(values):
     define.list("devices", None, "of --strategy=mirrored, as in GPU:0,GPU:1; default: all GPUs")
     define.enum("dtype_policy", "float32", DTYPE_POLICIES, "what the networks compute in")
     define.enum("optimizer", "sgd", ["sgd", "adamw"], "the paper's SGD, or AdamW")
-    define.float("learning_rate", None, "default: 0.02 for 16 images a step, or the preset's")
-    define.integer("image_size", None, "shorter side in pixels; the longer side's limit follows")
+    define.float(
+        "learning_rate", None, "default: 0.02 for 16 images a step, or the preset's", low=0
+    )
+    define.integer(
+        "image_size", None, "shorter side in pixels; the longer side's limit follows", low=1
+    )
     define.string(
         "weights",
         None,
@@ -314,9 +329,15 @@ def train_flags(values):
     define.list(
         "freeze", None, "networks or stages that are not trained, as in backbone:stem,backbone:res2"
     )
-    define.float("clip_norm", None, "bound of the gradients' norm; 0: none; default: the recipe's")
-    define.integer("accumulate_steps", 1, "batches whose gradients make one change of the weights")
-    define.float("ema_momentum", None, "evaluate and save a running average of the weights")
+    define.float(
+        "clip_norm", None, "bound of the gradients' norm; 0: none; default: the recipe's", low=0
+    )
+    define.integer(
+        "accumulate_steps", 1, "batches whose gradients make one change of the weights", low=1
+    )
+    define.float(
+        "ema_momentum", None, "evaluate and save a running average of the weights", low=0, high=1
+    )
     define.enum(
         "on_nonfinite", "stop", ["stop", "skip"], "what to do if a step's loss is not finite"
     )
@@ -324,9 +345,9 @@ def train_flags(values):
     define.boolean("cache", False, "keep decoded images and masks in memory")
     define.enum("on_error", "raise", ["raise", "skip"], "what to do if an image is unreadable")
     define_crowds(define)
-    define.integer("eval_every", 1, "epochs between two validations")
-    define.integer("max_detections", 100, "detections an image that a validation counts")
-    define.integer("seed", 0, "of weights, order, flips")
-    define.integer("save_every", 200, "steps between two backups")
+    define.integer("eval_every", 1, "epochs between two validations", low=1)
+    define.integer("max_detections", 100, "detections an image that a validation counts", low=11)
+    define.integer("seed", 0, "of weights, order, flips", low=0, high=2**32 - 1)
+    define.integer("save_every", 200, "steps between two backups", low=1)
     define.boolean("resume", False, "go on from the backup in --output, if there is one")
     define_config(define, (*DATA_FIELDS, "proposals"))

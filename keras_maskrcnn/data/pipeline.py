@@ -355,7 +355,7 @@ def _smallest_canvas(size, canvases, name):
 
 def _check_positive(**counts):
     for name, count in counts.items():
-        if count < 1:
+        if not count >= 1:  # nor NaN
             raise ValueError(f"{name} must be positive. Received: {name}={count}.")
 
 

@@ -17,10 +17,19 @@ def steps_taken(optimizer):
 
 
 class StopAfter(keras.callbacks.Callback):
-    """Ends training after a number of steps in all, in the middle of an epoch if need be."""
+    """Ends training after a number of steps in all, in the middle of an epoch if need be.
+
+    Args:
+        steps: int.
+
+    Raises:
+        ValueError: if it is not positive.
+    """
 
     def __init__(self, steps):
         super().__init__()
+        if not steps >= 1:
+            raise ValueError(f"steps must be positive. Received: steps={steps!r}.")
         self.steps = steps
 
     def on_train_batch_end(self, batch, logs=None):

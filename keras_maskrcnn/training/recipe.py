@@ -1,6 +1,8 @@
 """How a model is trained: SGD or AdamW with warm-up and steps (§3.1), as one optimizer."""
 
 import dataclasses
+import math
+import numbers
 
 import keras
 import tensorflow as tf
@@ -17,10 +19,16 @@ class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: int. Steps until the full rate is reached; 0 for none.
         milestones: sequence of int. Steps at which the rate falls.
         decay: float.
+
+    Raises:
+        ValueError: if a number is negative or not finite.
     """
 
     def __init__(self, learning_rate, warmup_steps=0, milestones=(), decay=0.1):
         super().__init__()
+        _check_number("learning_rate", learning_rate)
+        _check_number("warmup_steps", warmup_steps)
+        _check_number("decay", decay)
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.milestones, self.decay = tuple(milestones), decay
 
@@ -108,6 +116,13 @@ def sgd(
     return SGD(rate, momentum, weight_decay, undecayed, global_clipnorm=clip_norm, **options)
 
 
+def _check_number(name, value, low=0, high=math.inf):
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and math.isfinite(value) and low <= value <= high):
+        expected = f"a number of at least {low}" if high == math.inf else f"in [{low}, {high}]"
+        raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}.")
+
+
 ALGORITHMS = ("sgd", "adamw")
 
 
@@ -119,6 +134,9 @@ class Recipe:
     of their gradients. The learning rate then is that of `accumulate_steps * batch_size` images,
     and warm-up lasts as many changes as without; steps, milestones and epochs remain those of
     batches, so a run sees as many images.
+
+    Raises:
+        ValueError: if a number is out of its range.
     """
 
     steps: int
@@ -143,11 +161,20 @@ class Recipe:
                 f"algorithm must be one of {', '.join(ALGORITHMS)}. "
                 f"Received: algorithm={self.algorithm!r}."
             )
-        if self.accumulate_steps < 1:
-            raise ValueError(
-                "accumulate_steps must be positive. "
-                f"Received: accumulate_steps={self.accumulate_steps}."
-            )
+        for name in ("steps", "batch_size", "accumulate_steps"):
+            _check_number(name, getattr(self, name), low=1)
+        for name in ("base_rate", "warmup_max", "weight_decay"):
+            _check_number(name, getattr(self, name))
+        for name in ("warmup_fraction", "momentum"):
+            _check_number(name, getattr(self, name), high=1)
+        for share in self.milestones:
+            _check_number("milestones", share, high=1)
+        if self.learning_rate is not None:
+            _check_number("learning_rate", self.learning_rate)
+        if self.clip_norm is not None:
+            _check_number("clip_norm", self.clip_norm)
+        if self.clip_norm == 0:  # no gradient at all would be left
+            raise ValueError("clip_norm must be positive, or None. Received: clip_norm=0.")
         if self.ema_momentum is not None and not 0 <= self.ema_momentum < 1:
             raise ValueError(
                 f"ema_momentum must be in [0, 1). Received: ema_momentum={self.ema_momentum}."
@@ -170,9 +197,11 @@ class Recipe:
             raise ValueError(
                 f"there are the recipes {', '.join(RECIPES)}. Received: name={name!r}."
             )
-        numbers = dict(RECIPES[name])
-        images = numbers.pop("images")
-        return cls(steps or images // batch_size, batch_size, **{**numbers, **fields})
+        preset = dict(RECIPES[name])
+        images = preset.pop("images")
+        _check_number("batch_size", batch_size, low=1)
+        steps = max(1, images // batch_size) if steps is None else steps
+        return cls(steps, batch_size, **{**preset, **fields})
 
     def schedule(self):
         """Returns the arguments of `WarmupSteps`: rates and steps instead of shares."""
@@ -204,16 +233,14 @@ class Recipe:
         )  # fmt: skip
 
     def __str__(self):
-        numbers = {"steps": self.steps, "batch_size": self.batch_size, **self.schedule()}
-        numbers |= {
-            name: getattr(self, name) for name in ("algorithm", "weight_decay", "clip_norm")
-        }
+        shown = {"steps": self.steps, "batch_size": self.batch_size, **self.schedule()}
+        shown |= {name: getattr(self, name) for name in ("algorithm", "weight_decay", "clip_norm")}
         for name, default in (("accumulate_steps", 1), ("ema_momentum", None)):
             if getattr(self, name) != default:
-                numbers[name] = getattr(self, name)
+                shown[name] = getattr(self, name)
         if self.algorithm == "sgd":
-            numbers |= {"undecayed": self.undecayed, "momentum": self.momentum}
-        return ", ".join(f"{name}={value!r}" for name, value in numbers.items())
+            shown |= {"undecayed": self.undecayed, "momentum": self.momentum}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
 def freeze(model, names):

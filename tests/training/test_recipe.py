@@ -1,8 +1,11 @@
+import math
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_maskrcnn import training
 from keras_maskrcnn.training import ADAMW, RECIPES, SGD, Recipe, WarmupSteps, sgd
 
 
@@ -207,3 +210,27 @@ def test_a_recipe_tells_all_its_numbers():
     for part in ("steps=160000", "batch_size=16", "learning_rate=0.02", "milestones=[120000]",
                  "warmup_steps=500", "weight_decay=0.0001", "momentum=0.9"):  # fmt: skip
         assert part in text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0}, {"steps": -3}, {"steps": math.inf}, {"steps": "9"}, {"batch_size": 0},
+        {"learning_rate": -0.1}, {"learning_rate": math.nan}, {"base_rate": math.inf},
+        {"clip_norm": -1.0}, {"clip_norm": 0.0}, {"weight_decay": -1e-4}, {"momentum": 1.5},
+        {"milestones": (90_000,)}, {"warmup_fraction": -1}, {"accumulate_steps": 0},
+        {"ema_momentum": math.nan}, {"ema_momentum": 1.0}, {"warmup_max": -1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_number_out_of_its_range_is_named(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=rf"^{name} must be .* Received: {name}="):
+        Recipe(**{"steps": 10, **wrong})
+
+
+def test_rates_that_are_no_rates_are_named():
+    with pytest.raises(ValueError, match="Received: learning_rate=-1"):
+        sgd(-1)
+    with pytest.raises(ValueError, match="Received: steps=0"):
+        training.StopAfter(0)

@@ -1,0 +1,157 @@
+"""What the commands say of their flags: help, and what is wrong with a command line."""
+
+import difflib
+import re
+import reprlib
+import textwrap
+
+from absl import flags
+
+# What other tools call our flags; the first that the command has is meant.
+_ALIASES = {
+    "lr": ("learning_rate",),
+    "base_lr": ("learning_rate",),
+    "rate": ("learning_rate",),
+    "batch": ("batch_size",),
+    "bs": ("batch_size",),
+    "num_epochs": ("epochs",),
+    "max_steps": ("steps",),
+    "iterations": ("steps",),
+    "max_iter": ("steps",),
+    "imgsz": ("image_size", "image_min_side"),
+    "img_size": ("image_size", "image_min_side"),
+    "size": ("image_size", "image_min_side"),
+    "image_size": ("image_min_side",),
+    "images": ("input",),
+    "image": ("images", "input"),
+    "image_dir": ("images", "input"),
+    "img_dir": ("images", "input"),
+    "data": ("images", "input"),
+    "dataset": ("images", "input"),
+    "source": ("input", "images"),
+    "input": ("images", "checkpoint", "model"),
+    "annotation": ("annotations",),
+    "ann": ("annotations",),
+    "ann_file": ("annotations",),
+    "json": ("annotations",),
+    "labels": ("annotations",),
+    "val": ("val_annotations",),
+    "out": ("output",),
+    "out_dir": ("output",),
+    "output_dir": ("output",),
+    "save_dir": ("output",),
+    "o": ("output",),
+    "weights": ("model", "checkpoint"),
+    "pretrained": ("weights",),
+    "checkpoint": ("weights", "model"),
+    "ckpt": ("weights", "model", "checkpoint"),
+    "model": ("weights", "preset", "checkpoint"),
+    "config": ("preset",),
+    "threshold": ("score_threshold",),
+    "score": ("score_threshold",),
+    "conf": ("score_threshold",),
+    "confidence": ("score_threshold",),
+    "iou": ("nms_iou",),
+    "gpus": ("devices",),
+    "device": ("devices",),
+    "amp": ("dtype_policy",),
+    "fp16": ("dtype_policy",),
+    "dtype": ("dtype_policy", "precision"),
+    "precision": ("dtype_policy",),
+    "force": ("overwrite",),
+    "f": ("overwrite",),
+    "q": ("quiet",),
+    "silent": ("quiet",),
+}  # fmt: skip
+_CLASSES = ("num_classes", "classes", "class_names", "nc", "category_ids")
+_WIDTH = 98
+
+
+class UsageError(Exception):
+    """A command line that is no right use of a command, in one line."""
+
+
+def parse(values, argv):
+    """Parses the flags of a command.
+
+    Args:
+        values: absl's FlagValues, in which they are defined.
+        argv: list of str, the command and its flags.
+
+    Raises:
+        UsageError: if a flag is unknown, missing, or has no right value, or there is another word.
+    """
+    try:
+        rest = values(argv)
+    except flags.UnrecognizedFlagError as error:
+        name = error.flagname
+        raise UsageError(f"there is no flag --{name}{_hint(name, values)}") from error
+    except (flags.Error, ValueError) as error:  # ValueError: --noquiet=3
+        raise UsageError(_plain(str(error))) from error
+    if rest[1:]:
+        raise UsageError(f"unexpected {rest[1]!r}; flags are --flag=value.")
+    missing = [f"--{n}" for n in values if is_required(values[n]) and not values[n].value]
+    if missing:
+        raise UsageError(f"{', '.join(missing)} must be given; --help tells what they are.")
+
+
+def is_required(flag):
+    """Whether `config_flags.Definer` defined a flag as one that must be given."""
+    return getattr(flag, "must_be_given", False)
+
+
+def _hint(name, values):
+    plain = name.replace("-", "_").lower()
+    known = list(values)
+    meant = [other for other in _ALIASES.get(plain, ()) if other in known][:1]
+    if plain in known:
+        meant = [plain]
+    if not meant and plain in _CLASSES:
+        where = "--annotations" if "preset" in known else "the model"
+        return f": the classes are those of {where}."
+    meant = meant or difflib.get_close_matches(plain, known, n=1)
+    return f"; did you mean --{meant[0]}?" if meant else "; --help names all."
+
+
+def _plain(message):
+    """What absl says of a flag's value, in our words."""
+    found = re.fullmatch(r"flag --(\w+)=(.*?): (.*)", " ".join(message.split()))
+    if not found:
+        return message
+    name, value, reason = found.groups()
+    if "Non-boolean" in reason:
+        reason = "true or false is expected"
+    return f"--{name}: {reason}. Received: {name}={reprlib.repr(value)}."
+
+
+def help_text(name, command, values):
+    """Returns what `COMMAND --help` prints: flags that must be given, others, and the config's."""
+    titles = (
+        "Flags that must be given:", "Others:",
+        "Fields of the config, by default those of the preset or of the model:",
+    )  # fmt: skip
+    groups = {title: [] for title in titles}
+    for flag_name in values:
+        flag = values[flag_name]
+        place = 0 if is_required(flag) else 2 if getattr(flag, "of_config", False) else 1
+        groups[titles[place]].append(_describe(flag))
+    lines = [f"keras-maskrcnn {name}: {command.__doc__.splitlines()[0]}"]
+    for title, described in groups.items():
+        lines += ["", title, *described] if described else []
+    return "\n".join(lines)
+
+
+def _describe(flag):
+    head = f"  --{'[no]' if flag.boolean else ''}{flag.name}"
+    kinds = {"int": "NUMBER", "float": "NUMBER", "comma separated list of strings": "A,B,..."}
+    if not flag.boolean:
+        choices = getattr(flag.parser, "enum_values", None)
+        kind = "|".join(choices) if choices else kinds.get(flag.flag_type(), "TEXT")
+        head += f"={kind}"
+    text = re.sub(r"^<[^>]*>: ", "", flag.help)  # the choices, which come first already
+    if flag.default is not None and not flag.boolean and not is_required(flag):
+        text += f"; default: {flag.default}"
+    indent = " " * 6
+    return f"{head}\n" + textwrap.fill(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )

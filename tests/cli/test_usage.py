@@ -1,0 +1,67 @@
+"""What a newcomer reads: help, and what is wrong with a command line."""
+
+import pytest
+
+from keras_maskrcnn import cli
+
+NEEDED = {
+    "train": ["images", "annotations", "preset", "output"],
+    "evaluate": ["model", "images", "annotations", "output"],
+    "propose": ["model", "images", "annotations", "output"],
+    "predict": ["model", "input", "output"],
+    "explain": ["model", "images", "annotations", "output"],
+    "export": ["model", "output"],
+    "import-weights": ["source", "preset", "checkpoint", "output"],
+    "validate": ["images", "annotations"],
+    "convert": ["format", "images", "annotations", "output"],
+}
+
+
+def refusal(argv, capsys):
+    """The one line that a command line is refused with."""
+    assert cli.run(argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_flags_that_must_be_given_come_first_in_help_and_are_named_if_missing(command, capsys):
+    line = refusal([command], capsys)
+    names = ", ".join(f"--{name}" for name in NEEDED[command])
+    assert line.startswith(f"keras-maskrcnn {command}: {names} must be given")
+    assert cli.run([command, "--help"]) == 0
+    required, others = capsys.readouterr().out.split("Others:")
+    heads = [row.strip() for row in required.splitlines() if row.startswith("  --")]
+    assert [head.split("=")[0] for head in heads] == [f"--{name}" for name in NEEDED[command]]
+    assert "--[no]quiet" in others
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["train", "--lr=0.1"], "no flag --lr; did you mean --learning_rate?"),
+        (["predict", "--images=x"], "no flag --images; did you mean --input?"),
+        (["predict", "--weights=x"], "no flag --weights; did you mean --model?"),
+        (["evaluate", "--input=x"], "no flag --input; did you mean --images?"),
+        (["evaluate", "--image_size=9"], "no flag --image_size; did you mean --image_min_side?"),
+        (["train", "--batch-size=3"], "no flag --batch-size; did you mean --batch_size?"),
+        (["train", "--imagse=x"], "no flag --imagse; did you mean --images?"),
+        (["train", "--num_classes=3"], "no flag --num_classes: the classes are those of --ann"),
+        (["evaluate", "--num_classes=3"], "no flag --num_classes: the classes are those of the m"),
+        (["train", "--zzz"], "no flag --zzz; --help names all."),
+        (["train", "images"], "unexpected 'images'; flags are --flag=value."),
+        (["train", "--noresume=3"], "--noresume=3 does not take an argument"),
+        (["train", "--resume=maybe"], "--resume: true or false is expected. Received: resume='m"),
+    ],
+)
+def test_a_wrong_flag_is_named_with_what_was_meant(argv, words, capsys):
+    assert words in refusal(argv, capsys)
+
+
+def test_an_unknown_command_is_named_and_the_others_are_told(capsys):
+    assert cli.run(["fly"]) == 2
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "keras-maskrcnn: there is no command 'fly'."
+    assert all(any(line.startswith(f"  {name} ") for line in lines) for name in cli.COMMANDS)
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("keras-maskrcnn 0.")
