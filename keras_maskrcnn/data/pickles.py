@@ -1,10 +1,13 @@
 """Pickles of numbers, strings, lists, dicts and NumPy arrays; nothing in them is executed.
 
 A pickle is a program. The one here may only build these; whatever else it asks for is refused by
-name, unless the caller allows it.
+name, unless the caller allows it. It is read once without being run, to see that running it takes
+no more memory and time than its length: a few bytes can ask for a memo of 64 GB, or for the hash of
+a tuple that holds itself 2**60 times over.
 """
 
 import pickle
+import pickletools
 
 import numpy as np
 
@@ -92,17 +95,106 @@ class Unpickler(pickle.Unpickler):
     """Builds plain values, with `Array` and `Scalar` in place of NumPy's; refuses the rest by name.
 
     Args:
-        file: binary file.
+        file: binary file that can seek.
         allowed: dict of (module, name) to what takes its place: what else the pickle may call.
     """
 
     def __init__(self, file, allowed):
         super().__init__(file, encoding="latin1")
-        self._allowed = {**_NUMPY, **allowed}
+        self._file, self._allowed, self._own = file, {**_NUMPY, **allowed}, {}
+
+    def load(self):
+        """Returns what the pickle builds; the file is then at its end.
+
+        Raises:
+            Refused: if it wants to call something.
+            ValueError: if its instructions do not fit together, or build what no file needs. What
+                else `pickle` raises for broken files, too.
+        """
+        start = self._file.tell()
+        _check(self._file)
+        self._file.seek(start)
+        return super().load()
 
     def find_class(self, module, name):
         if (module, name) not in self._allowed:
             raise Refused(
                 f"its pickle wants to call {module}.{name}, which a file of numbers has no need of."
             )
-        return self._allowed[module, name]
+        if (module, name) not in self._own:
+            self._own[module, name] = _own(self._allowed[module, name])
+        return self._own[module, name]
+
+
+def _own(found):
+    """Something alike of this pickle's own: it may set attributes of all that it gets (BUILD)."""
+    if isinstance(found, type):  # some instructions want a class
+        return type(found.__name__, (found,), {})
+    return (lambda *args: found(*args)) if callable(found) else found
+
+
+_MOST_INSTRUCTIONS = 20_000_000  # COCO's proposals have 7 million
+_LARGEST_KEY = 100  # numbers and texts in a key of a dict, those of tuples in tuples too
+_KEYS = {  # where instructions that hash have what they hash, among what they take
+    "SETITEM": slice(1, 2), "SETITEMS": slice(0, None, 2), "DICT": slice(0, None, 2),
+    "ADDITEMS": slice(None), "FROZENSET": slice(None),
+}  # fmt: skip
+_HOLDS = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET", "REDUCE", "NEWOBJ", "NEWOBJ_EX",
+          "OBJ", "INST", "BUILD"}  # fmt: skip
+# Name of an instruction: how many values it takes below a mark or at the top, whether all above the
+# mark, how many it gives.
+_EFFECTS = {
+    code.name: (
+        sum(x not in (pickletools.markobject, pickletools.stackslice) for x in code.stack_before),
+        pickletools.markobject in code.stack_before,
+        len(code.stack_after),
+    )
+    for code in pickletools.opcodes
+}
+
+
+class _Reader:
+    """A file without `tell`, which `pickletools` would call for each instruction."""
+
+    def __init__(self, file):
+        self.read, self.readline = file.read, file.readline
+
+
+def _check(file):
+    """Follows a pickle's instructions with the sizes of what they would build, up to its end."""
+    stack, marks, memo = [], [], {}  # sizes, cut at one above the limit
+    try:
+        for count, (code, argument, _) in enumerate(pickletools.genops(_Reader(file))):
+            name = code.name
+            if count == _MOST_INSTRUCTIONS:
+                raise ValueError(f"its pickle has over {_MOST_INSTRUCTIONS} instructions")
+            if name == "MARK":
+                marks.append(len(stack))
+            elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+                place = len(memo) if argument is None else argument
+                if not 0 <= place <= count:
+                    raise ValueError(f"its pickle notes a value as number {place} of {count}")
+                memo[place] = stack[-1]
+            elif name in ("GET", "BINGET", "LONG_BINGET"):
+                stack.append(memo[argument])
+            elif name == "DUP":
+                stack.append(stack[-1])
+            elif name == "POP" and marks and marks[-1] == len(stack):
+                marks.pop()
+            else:
+                takes, to_mark, gives = _EFFECTS[name]
+                cut = marks.pop() if to_mark else len(stack)
+                first = cut - takes
+                if first < 0:
+                    raise IndexError
+                # What a mark has below it are containers, which no size depends on.
+                taken = stack[cut if to_mark else first :]
+                del stack[first:]
+                if name in _KEYS and any(key > _LARGEST_KEY for key in taken[_KEYS[name]]):
+                    raise ValueError(
+                        f"its pickle has a key of a dict with over {_LARGEST_KEY} values"
+                    )
+                size = 1 + sum(taken) if name in _HOLDS else 1
+                stack += [min(size, _LARGEST_KEY + 1)] * gives
+    except (IndexError, KeyError) as error:
+        raise ValueError("its pickle's instructions do not fit together") from error

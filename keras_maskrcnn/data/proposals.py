@@ -12,7 +12,7 @@ import reprlib
 import numpy as np
 
 from keras_maskrcnn import files
-from keras_maskrcnn.data import pickles
+from keras_maskrcnn.data import archives, pickles
 from keras_maskrcnn.data.images import DataError
 
 FORMAT, VERSION = "keras_maskrcnn.proposals", 1
@@ -263,7 +263,7 @@ def _read_index(path):
 def _read_shard(path, image_ids):
     """Returns offsets (i + 1,), boxes (n, 4) and scores (n,) of i images."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with archives.load_npz(path) as arrays:
             names = ("image_ids", "counts", "boxes", "scores")
             ids, counts, boxes, scores = (arrays[name] for name in names)
         if ids.tolist() != image_ids:
@@ -286,7 +286,7 @@ def _read_detectron2(path):
     try:
         with open(path, "rb") as file:
             tree = pickles.Unpickler(file, _BOX_MODE).load()
-        places = _parse_detectron2(tree)
+        places = _parse_detectron2(tree, archives.room(path))
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such folder or file of proposals.") from error
     except pickles.Refused as error:
@@ -300,24 +300,43 @@ def _read_detectron2(path):
     return ProposalFile(path, places, lambda found: found)
 
 
-def _parse_detectron2(tree):
-    """Returns image id -> (boxes, scores)."""
+def _parse_detectron2(tree, room):
+    """Returns image id -> (boxes, scores), of `room` bytes at most: a pickle may share arrays."""
     if not isinstance(tree, dict):
         raise ValueError(f"a {type(tree).__name__}")
     names = {"indexes": "ids", "scores": "objectness_logits"}
     tree = {names.get(name, name): _plain(value) for name, value in tree.items()}
     missing = {"ids", "boxes", "objectness_logits"} - tree.keys()
     mode = tree.get("bbox_mode", 0)
+    if not isinstance(mode, int):
+        raise ValueError(f"a bbox_mode that is a {type(mode).__name__}")
     if missing or mode not in (0, 1):
         raise ValueError(f"a dict without {sorted(missing)}, bbox_mode={mode!r} (0 and 1 are read)")
     places = {}
     lists = zip(tree["ids"], tree["boxes"], tree["objectness_logits"], strict=True)
     for image_id, boxes, scores in lists:
-        boxes = np.asarray(_plain(boxes), np.float32).reshape(-1, 4)
+        boxes, scores = _numbers(boxes).reshape(-1, 4), _numbers(scores).reshape(-1)
+        room -= boxes.nbytes + scores.nbytes
+        if room < 0:
+            raise ValueError("far more numbers than the file can hold")
         if mode == 1:  # XYWH_ABS
             boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-        places[_plain(image_id)] = boxes, np.asarray(_plain(scores), np.float32).reshape(-1)
+        image_id = _plain(image_id)
+        if type(image_id) not in (int, str):
+            raise ValueError(f"an id that is a {type(image_id).__name__}")
+        places[image_id] = boxes, scores
     return places
+
+
+def _numbers(value):
+    """Returns an array or a list, of numbers or of lists of numbers, as float32."""
+    value = _plain(value)
+    if isinstance(value, list | tuple):  # no deeper: lists may hold one another many times
+        rows = [row if isinstance(row, list | tuple) else [row] for row in map(_plain, value)]
+        if sum(map(len, rows)) > 4 * len(rows):
+            raise ValueError("boxes that have more than 4 numbers")
+        value = [[float(_plain(number)) for number in row] for row in rows]
+    return np.asarray(value, np.float32)
 
 
 def _plain(value):

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 
 from keras_maskrcnn import distribution, files
-from keras_maskrcnn.data import DataError
+from keras_maskrcnn.data import DataError, archives
 
 _FORMAT = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -285,7 +285,7 @@ def read_backup(folder):
     paths = backup_paths(folder)
     for path in reversed(paths):
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with archives.load_npz(path) as file:
                 state, values = json.loads(file["state"].tobytes()), None
                 if state["format"] == _FORMAT:
                     values = [file[f"arr_{i}"] for i in range(state["variables"])]

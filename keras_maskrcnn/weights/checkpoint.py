@@ -1,16 +1,19 @@
 """Checkpoints of other frameworks as {name: array}, read with NumPy; nothing in them is executed.
 
 A pickle may build numbers, strings, lists, tuples, dicts, arrays (`data/pickles.py`) and tensors.
+What a file declares is compared with its length before memory is taken for it.
 """
 
 import io
+import math
 import os
+import reprlib
 import zipfile
 from collections import OrderedDict
 
 import numpy as np
 
-from keras_maskrcnn.data import pickles
+from keras_maskrcnn.data import archives, pickles
 
 
 class CheckpointError(ValueError):
@@ -32,8 +35,8 @@ def read_checkpoint(path):
         "layers/CLASS/LAYER/NUMBER".
 
     Raises:
-        CheckpointError: if there is no such file, it is broken, of another kind, or its pickle
-            wants to call something.
+        CheckpointError: if there is no such file, it is broken, of another kind, its pickle wants
+            to call something, or it declares far more than it holds.
     """
     path = os.fspath(path)
     try:
@@ -57,6 +60,7 @@ def read_checkpoint(path):
 
 def _reader(path, head):
     if head.startswith(b"PK"):
+        archives.check_zip(path)
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         return _read_npz if any(name.endswith(".npy") for name in names) else _read_torch_zip
@@ -81,17 +85,34 @@ def _read_npz(path, file):
 def _read_h5(path, file):
     import h5py
 
-    arrays = {}
+    arrays, seen, room = {}, set(), archives.room(path)
 
-    def visit(name, item):
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
-            layer = item.parent.attrs.get("name")
-            if layer and item.parent.name.endswith("/vars"):  # Keras 3, groups named after classes
-                name = name.replace("/vars/", f"/{layer}/")
-            arrays[name] = item[()]
+    def visit(group, prefix, depth):
+        nonlocal room
+        for key in group:
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                continue  # a link into another file, or to a name
+            item, name = group[key], f"{prefix}{key}"
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            _check_entry(len(seen), depth, name)
+            if isinstance(item, h5py.Group):
+                visit(item, f"{name}/", depth + 1)
+            elif isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
+                room -= item.nbytes
+                if room < 0:
+                    raise ValueError(f"{name} declares more numbers than the file can hold")
+                if item.external or item.is_virtual:
+                    raise ValueError(f"{name} lies in another file")
+                layer = group.attrs.get("name")
+                if layer and prefix.endswith("/vars/"):  # Keras 3, groups named after classes
+                    name = f"{prefix.removesuffix('vars/')}{layer}/{key}"
+                arrays[name] = item[()]
 
     with h5py.File(file, "r") as group:
-        group.visititems(visit)
+        visit(group, "", 1)
     return arrays
 
 
@@ -107,6 +128,7 @@ def _read_safetensors(path, file):
 
 # Pickles
 
+_MOST_AXES = 32  # more than 4, what a layer has, and fewer than NumPy allows
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {
     "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
@@ -139,16 +161,21 @@ class _Tensor:
 
     def array(self):
         shape, strides = self.shape, self.strides
-        if 0 in shape:
-            return np.zeros(shape, self.storage.values.dtype)
-        last = self.offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        if min((self.offset, *shape, *strides)) < 0 or last >= self.storage.size:
-            raise ValueError(f"a tensor of shape {shape} lies outside of its storage")
         values = self.storage.values
-        view = np.lib.stride_tricks.as_strided(
-            values[self.offset :], shape, [s * values.itemsize for s in strides]
+        numbers = (self.offset, *shape, *strides)
+        inside = len(shape) <= _MOST_AXES and all(type(n) is int and n >= 0 for n in numbers)
+        if inside and 0 in shape:
+            return np.zeros(shape, values.dtype)
+        if inside:
+            last = self.offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+            # With a stride of 0 a few numbers would become as many as the shape says.
+            inside = last < values.size and math.prod(shape) <= values.size
+        if not inside:
+            raise ValueError(f"a tensor of shape {reprlib.repr(shape)} lies outside of its storage")
+        # A view, not a copy: many tensors may share a storage.
+        return np.lib.stride_tricks.as_strided(
+            values[self.offset :], shape, [s * values.itemsize for s in strides], writeable=False
         )
-        return np.ascontiguousarray(view).reshape(shape)
 
 
 class _Plain:
@@ -178,8 +205,15 @@ class _Unpickler(pickles.Unpickler):
 
     def persistent_load(self, pid):
         kind, storage, key, _, size = pid[:5]
-        if kind != "storage" or storage not in _STORAGES or any(pid[5:]):
-            raise ValueError(f"a tensor has the unknown storage {storage!r}")
+        if (
+            kind != "storage"
+            or type(storage) is not str
+            or storage not in _STORAGES
+            or any(pid[5:])
+        ):
+            raise ValueError("a tensor has a storage of an unknown type")
+        if type(key) not in (str, int) or type(size) is not int or size < 0:
+            raise ValueError("a tensor's storage has no name or no size")
         return self._storages.setdefault(key, _Storage(storage, size))
 
 
@@ -207,8 +241,8 @@ def _read_pickle(path, file):
     tree = _Unpickler(file, storages).load()
     for key in _Unpickler(file, {}).load():
         size = int.from_bytes(file.read(8), "little")
-        storage = storages[key]
-        if size != storage.size:
+        storage = storages[key if type(key) is int else str(key)]
+        if size != storage.size or size > os.path.getsize(path):
             raise ValueError(f"a tensor has {size} numbers of {storage.size}")
         storage.fill(file.read(size * np.dtype(_STORAGES[storage.kind]).itemsize))
     return tree
@@ -221,13 +255,33 @@ def _model_part(tree):
     return tree
 
 
-def _flatten(tree, prefix=""):
-    if isinstance(tree, _Tensor | pickles.Array):
-        tree = tree.array()
-    if isinstance(tree, np.ndarray):
-        return {prefix: tree}
-    arrays = {}
-    if isinstance(tree, dict):
-        for name, value in tree.items():
-            arrays |= _flatten(value, f"{prefix}/{name}" if prefix else str(name))
+def _flatten(tree):
+    """Joins the names of nested dicts; a dict that is shared counts as often as it is met."""
+    arrays, entries = {}, 0
+
+    def visit(value, name, depth):
+        nonlocal entries
+        entries += 1
+        _check_entry(entries, depth, name)
+        if isinstance(value, _Tensor | pickles.Array):
+            value = value.array()
+        if isinstance(value, np.ndarray):
+            arrays[name] = value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                visit(inner, f"{name}/{key}" if depth else str(key), depth + 1)
+
+    visit(tree, "", 0)
     return arrays
+
+
+_DEEPEST, _MOST_ENTRIES, _LONGEST_NAME = 32, 100_000, 1000
+
+
+def _check_entry(number, depth, name):
+    """Raises ValueError for more names, levels or characters than a checkpoint has use for."""
+    if number > _MOST_ENTRIES or depth > _DEEPEST or len(name) > _LONGEST_NAME:
+        raise ValueError(
+            f"it has over {_MOST_ENTRIES} entries, {_DEEPEST} levels, or {_LONGEST_NAME} "
+            "characters in a name"
+        )

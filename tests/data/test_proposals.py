@@ -10,7 +10,7 @@ import types
 import numpy as np
 import pytest
 
-from keras_maskrcnn.data import DataError, ProposalWriter, read_proposals
+from keras_maskrcnn.data import DataError, ProposalWriter, archives, read_proposals
 from keras_maskrcnn.data.proposals import check_images
 
 
@@ -348,3 +348,41 @@ def test_other_files_are_errors_that_name_the_file(content, words, tmp_path):
         path.write_bytes(content)
     with pytest.raises(DataError, match=f"p.pkl: .*{words}"):
         read_proposals(path)
+
+
+def write_pickle(path, **changes):
+    content = {"ids": [1], "boxes": [np.zeros((2, 4))], "objectness_logits": [np.zeros(2)]}
+    path.write_bytes(pickle.dumps({**content, **changes}))
+    return path
+
+
+def test_a_pickle_whose_arrays_are_shared_is_refused(tmp_path, monkeypatch):
+    boxes, scores = np.zeros((1000, 4)), np.zeros(1000)
+    path = write_pickle(
+        tmp_path / "p.pkl", ids=list(range(200)), boxes=[boxes] * 200,
+        objectness_logits=[scores] * 200,
+    )  # fmt: skip
+    assert len(read_proposals(path)) == 200
+    monkeypatch.setattr(archives, "_ROOM", 10**6)
+    with pytest.raises(DataError, match="p.pkl: .* far more numbers than the file can hold"):
+        read_proposals(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ids": [(1, (2, 3))]}, "an id that is a tuple"),
+        ({"bbox_mode": [[[1]]]}, "a bbox_mode that is a list"),
+        ({"boxes": [[[[[1]] * 4] * 4]]}, "float"),
+        ({"boxes": [[[1] * 5]]}, "more than 4 numbers"),
+    ],
+)
+def test_a_pickle_of_other_values_is_refused(changes, words, tmp_path):
+    with pytest.raises(DataError, match=f"p.pkl: .*{words}"):
+        read_proposals(write_pickle(tmp_path / "p.pkl", **changes))
+
+
+def test_boxes_may_be_lists(tmp_path):
+    path = write_pickle(tmp_path / "p.pkl", boxes=[[[1, 2, 3, 4]]], objectness_logits=[[0.5]])
+    boxes, scores = read_proposals(path).get(1)
+    assert (boxes.tolist(), scores.tolist()) == ([[1, 2, 3, 4]], [0.5])

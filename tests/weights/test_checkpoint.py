@@ -1,10 +1,13 @@
 import os
 import pathlib
 import pickle
+import zipfile
 
+import h5py
 import numpy as np
 import pytest
 
+from keras_maskrcnn.data import archives
 from keras_maskrcnn.weights import CheckpointError, read_checkpoint
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
@@ -158,3 +161,112 @@ def test_other_files_are_errors_that_name_the_file(content, words, tmp_path):
         path.write_bytes(content)
     with pytest.raises(CheckpointError, match=f"a.pth {words}"):
         read_checkpoint(path)
+
+
+def nested_dicts(depth):
+    tree = {"w": np.ones(1)}
+    for _ in range(depth):
+        tree = {"a": tree, "b": tree}
+    return tree
+
+
+def deep_dict(depth):
+    tree = {"w": np.ones(1)}
+    for _ in range(depth):
+        tree = {"a": tree}
+    return tree
+
+
+def endless_dict():
+    tree = {"w": np.ones(1)}
+    tree["self"] = tree
+    return tree
+
+
+@pytest.mark.parametrize(
+    "tree", [nested_dicts(31), deep_dict(40), endless_dict(), {"a" * 600: {"b" * 600: 1}}],
+    ids=["shared", "deep", "endless", "names"],
+)  # fmt: skip
+def test_nested_dicts_are_read_within_bounds(tree, tmp_path):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps(tree))
+    with pytest.raises(CheckpointError, match="a.pkl is broken: it has over 100000 entries"):
+        read_checkpoint(path)
+
+
+def test_dicts_that_are_shared_are_read(tmp_path):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps(nested_dicts(3)))
+    assert len(read_checkpoint(path)) == 8
+
+
+def test_a_tensor_has_no_more_numbers_than_its_storage():
+    """A stride of 0 would make 2 GiB of 16 bytes."""
+    from keras_maskrcnn.weights.checkpoint import _Storage, _Tensor
+
+    storage = _Storage("FloatStorage", 4)
+    storage.fill(np.arange(4, dtype="<f4").tobytes())
+    found = _Tensor(storage, 0, (2, 2), (0, 1)).array()
+    np.testing.assert_array_equal(found, [[0, 1], [0, 1]])
+    for bad in [(0, (5,), (0,)), (0, (2**29,), (0,)), (0, (1,) * 40, (0,) * 40), (0, (2.0,), (1,))]:
+        with pytest.raises(ValueError, match="outside of its storage"):
+            _Tensor(storage, *bad).array()
+
+
+def torch_zip(path, data, declared=None, method=zipfile.ZIP_STORED):
+    """The zip of a state dict {"w": 4 floats}, with other bytes as its storage."""
+    with zipfile.ZipFile(GOLDEN / "torch_zip.pth") as golden:
+        entries = {name: golden.read(name) for name in golden.namelist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, data if name.endswith("/data/0") else content)
+        if declared:
+            for entry in archive.filelist:
+                if entry.filename.endswith("/data/0"):
+                    entry.file_size = declared
+
+
+@pytest.mark.parametrize(
+    ("data", "declared", "method", "words"),
+    [
+        (b"\0" * 16, 2**31 - 1, zipfile.ZIP_STORED, "declares 2147483647 bytes and has 16"),
+        (b"\0" * 16, 2**31 - 1, zipfile.ZIP_DEFLATED, "would unpack to 2147"),
+        (b"\0" * 2**20, 2**31 - 1, zipfile.ZIP_DEFLATED, "would unpack to 2147"),
+    ],
+)
+def test_a_zip_that_declares_more_than_it_holds_is_refused(data, declared, method, words, tmp_path):
+    path = tmp_path / "a.pth"
+    torch_zip(path, data, declared, method)
+    with pytest.raises(CheckpointError, match=f"a.pth is broken: .*{words}"):
+        read_checkpoint(path)
+
+
+def test_an_npz_that_declares_more_than_it_holds_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, a=np.zeros(10**6))
+    assert read_checkpoint(path)["a"].shape == (10**6,)
+    monkeypatch.setattr(archives, "_ROOM", 10**6)
+    with pytest.raises(CheckpointError, match="a.npz is broken: it would unpack to 80001"):
+        read_checkpoint(path)
+
+
+def test_an_h5_file_is_read_within_bounds(tmp_path, monkeypatch):
+    path, far = tmp_path / "a.h5", tmp_path / "far.bin"
+    far.write_bytes(b"secret" * 8)
+
+    def refused(words, write):
+        with h5py.File(path, "w") as file:
+            write(file)
+        with pytest.raises(CheckpointError, match=f"a.h5 is broken: {words}"):
+            read_checkpoint(path)
+
+    refused("w declares more", lambda file: file.create_dataset("w", (2**40,), "f4"))
+    refused("w lies in another file", lambda file: file.create_dataset(
+        "w", (4,), "f4", external=[(str(far), 0, 16)]))  # fmt: skip
+    refused("it has over", lambda file: file.create_group("/".join("a" * 40)))
+    with h5py.File(path, "w") as file:
+        file["a/w"] = [1.0]
+        file["a/again"] = file["a"]  # a ring
+        file["far"] = h5py.ExternalLink("b.h5", "w")
+        file["soft"] = h5py.SoftLink("/a/w")
+    assert list(read_checkpoint(path)) == ["a/w"]

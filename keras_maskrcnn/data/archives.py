@@ -1,0 +1,49 @@
+"""Zip archives whose entries are as large as the file allows, and NumPy's archives of arrays.
+
+An entry may declare gigabytes for a few bytes, or share its bytes with a thousand others. Sizes are
+compared before anything is unpacked.
+"""
+
+import os
+import zipfile
+
+import numpy as np
+
+_ROOM, _RATIO = 2**30, 20  # bytes, and bytes for each byte of the file, that a file may unpack to
+
+
+def room(path):
+    """Returns how many bytes a file may unpack to: 1 GiB, or 20 times its size if that is more."""
+    return max(_ROOM, _RATIO * os.path.getsize(path))
+
+
+def check_zip(path):
+    """Compares the sizes that a zip archive declares with its own; reads its directory only.
+
+    Raises:
+        ValueError: if its entries cannot have these sizes, or unpack to more than `room`.
+        zipfile.BadZipFile: if it is none.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    for entry in entries:
+        if entry.compress_type == zipfile.ZIP_STORED and entry.file_size != entry.compress_size:
+            raise ValueError(
+                f"its entry {entry.filename} declares {entry.file_size} bytes and has "
+                f"{entry.compress_size}"
+            )
+    if sum(entry.compress_size for entry in entries) > os.path.getsize(path):
+        raise ValueError("its entries declare more bytes than the file has")
+    total = sum(entry.file_size for entry in entries)
+    if total > room(path):
+        raise ValueError(f"it would unpack to {total} bytes, from {os.path.getsize(path)}")
+
+
+def load_npz(path):
+    """Opens an .npz file, as `np.load` does, of numbers only and within `room`.
+
+    Raises:
+        ValueError: as `check_zip`. And what `np.load` raises.
+    """
+    check_zip(path)
+    return np.load(path, allow_pickle=False)
