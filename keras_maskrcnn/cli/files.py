@@ -84,6 +84,9 @@ def write_metrics(path, metrics, options, unreadable=()):
 
 def require_file(name, path):
     """Raises FileNotFoundError if a flag names no file."""
+    inside = os.path.join(path, "model.keras")  # what `train` leaves in its --output
+    if os.path.isfile(inside):
+        raise IsADirectoryError(f"did you mean {inside}? Received: {name}={path!r}.")
     if not os.path.isfile(path):
         raise FileNotFoundError(f"no such file. Received: {name}={path!r}.")
 
@@ -96,10 +99,10 @@ def require_suffix(name, path):
 
 def refuse_existing(path, overwrite, flag="output"):
     """Raises OSError if a file is there already or could not be written: before work, not after."""
-    if os.path.exists(path) and not overwrite:
-        raise FileExistsError(f"{path} exists; pass --overwrite or another --{flag}.")
     if os.path.isdir(path):
         raise IsADirectoryError(f"a file is wanted, not a folder. Received: {flag}={path!r}.")
+    if os.path.exists(path) and not overwrite:
+        raise FileExistsError(f"{path} exists; pass --overwrite or another --{flag}.")
     require_writable(os.path.dirname(os.path.abspath(path)), flag, path)
 
 

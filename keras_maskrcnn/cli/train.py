@@ -32,6 +32,7 @@ _MONITORED = {
     "masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000",
 }  # fmt: skip
 DOWNLOADS = ("coco", "imagenet")  # of --weights, as of MaskRCNN.from_preset
+OWN = (".keras", ".weights.h5")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 AUGMENTATIONS = (
     "vertical_flip", "rotate90", "crop", "color", "large_scale_jitter", "copy_paste",
@@ -50,6 +51,7 @@ def train(options):
     writes = distribution.is_chief()
     options.quiet = options.quiet or not writes
     output, verbose = options.output, verbosity(options)
+    _check_flags(options)
     goes_on = _goes_on(output, options.resume)
     if writes:
         require_writable(output)
@@ -173,6 +175,31 @@ def train(options):
                 print(f"Skipped {len(read.skipped)} {name}images: {names}.")
 
 
+def _check_flags(options):
+    """Raises what can be said of the flags before anything is read."""
+    from keras_maskrcnn import training
+    from keras_maskrcnn.weights import LOADERS
+
+    for name in ("val_images", "val_proposals"):
+        if getattr(options, name) and not options.val_annotations:
+            raise ValueError(
+                f"--{name} needs --val_annotations. Received: {name}={getattr(options, name)!r}."
+            )
+    if (options.recipe or "paper") not in training.RECIPES:
+        raise ValueError(
+            f"recipes are {', '.join(training.RECIPES)}. Received: recipe={options.recipe!r}."
+        )
+    path = options.weights
+    if path and path not in DOWNLOADS:
+        require_file("weights", path)
+        if not path.endswith(OWN) and not any(f"_{peer}" in options.preset for peer in LOADERS):
+            raise ValueError(
+                f"weights of your models end in {' or '.join(OWN)}; checkpoints of other frameworks"
+                " are for the presets that are named after them. "
+                f"Received: weights={path!r}, preset={options.preset!r}."
+            )
+
+
 def _augmentations(names, side):
     """The arguments of `data.batches` that --augment stands for; `side` is the shorter side."""
     from keras_maskrcnn.data import augment
@@ -212,10 +239,6 @@ def _recipe(options, steps_per_epoch):
     fields |= {"accumulate_steps": options.accumulate_steps, "ema_momentum": options.ema_momentum}
     if options.clip_norm is not None:
         fields["clip_norm"] = options.clip_norm or None
-    if options.recipe and options.recipe not in training.RECIPES:
-        raise ValueError(
-            f"recipes are {', '.join(training.RECIPES)}. Received: recipe={options.recipe!r}."
-        )
     if options.recipe:
         return training.Recipe.named(options.recipe, options.batch_size, steps, **fields)
     fields = {**training.PRESET_RECIPES.get(options.preset, {}), **fields}
@@ -230,16 +253,14 @@ def _new_model(config, options, goes_on):
     make, path = functools.partial(MaskRCNN, dtype=options.dtype_policy), options.weights
     if goes_on or not path:
         return make(config)
-    if path not in DOWNLOADS:
-        require_file("weights", path)
-        if path.endswith((".keras", ".weights.h5")):
-            model = make(config)
-            source = load_model(path, "weights") if path.endswith(".keras") else path
-            afresh = weights.start_from(model, source, path)
-            if not options.quiet:
-                print(f"{path} gives all weights" + (" but these, which start afresh:"
-                      if afresh else "."), *afresh, sep="\n  ", flush=True)  # fmt: skip
-            return model
+    if path.endswith(OWN):
+        model = make(config)
+        source = load_model(path, "weights") if path.endswith(".keras") else path
+        afresh = weights.start_from(model, source, path)
+        if not options.quiet:
+            print(f"{path} gives all weights" + (" but these, which start afresh:"
+                  if afresh else "."), *afresh, sep="\n  ", flush=True)  # fmt: skip
+        return model
     return weights.load_for_preset(make, options.preset, config, path, verbose=not options.quiet)
 
 
@@ -253,7 +274,7 @@ def _goes_on(output, resume):
     if taken and not (resume and backups):
         further = f", with --weights={os.path.join(output, taken[0])} to train that further"
         raise FileExistsError(
-            f"{output} holds {' and '.join(taken)} of an earlier run; pass "
+            f"{output} holds {', '.join(taken)} of an earlier run; pass "
             + ("--resume to go on from its backup, or " if backups else "")
             + f"another --output{further if taken[0] != 'backup' else ''}."
         )

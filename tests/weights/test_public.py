@@ -86,3 +86,14 @@ def test_classes_of_coco():
     assert classes["class_names"][89] == "toothbrush"
     assert classes["class_names"][11] == "unused 12"
     assert classes["category_ids"] == tuple(range(1, 91))
+
+
+def test_as_many_classes_as_coco_has_under_other_names_leave_out_the_predictors(
+    tmp_path, monkeypatch, capsys
+):
+    path = tmp_path / "model.npz"
+    np.savez(path, **peer_weights("fpn_torchvision"))
+    monkeypatch.setattr("keras_maskrcnn.weights.load.download", lambda preset: path)
+    names = tuple(f"part {i}" for i in range(90))
+    mrcnn.MaskRCNN.from_preset(PRESET, weights="coco", class_names=names, **TINY)
+    assert "predictors, as asked" in capsys.readouterr().out
