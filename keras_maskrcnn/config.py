@@ -7,7 +7,11 @@ in `training.Recipe` and `data.batches`.
 
 import dataclasses
 import difflib
+import numbers
+import reprlib
 from dataclasses import dataclass
+
+import numpy as np
 
 BACKBONES = (
     *("resnet18", "resnet34", "resnet50", "resnet101"),
@@ -130,31 +134,41 @@ class MaskRCNNConfig:
                 object.__setattr__(self, field.name, tuple(value))
         self._validate()
 
+    @classmethod
+    def from_fields(cls, fields):
+        """Makes a config of what a file says.
+
+        Args:
+            fields: dict of names of fields to values; what is missing has its default, as in files
+                of earlier versions.
+
+        Raises:
+            ValueError: as the constructor, and if it is no dict or there is no such field.
+        """
+        if not isinstance(fields, dict):
+            raise ValueError(
+                f"a config must be a dict of fields. Received: config={_REPR.repr(fields)}."
+            )
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in fields:
+            if name not in known:
+                raise ValueError(
+                    f"no such config field{_hint(name[:80], known)}. Received: {_REPR.repr(name)}."
+                )
+        return cls(**fields)
+
     def _validate(self):
         def require(name, condition, expected):
             if not condition:
-                value = getattr(self, name)
-                raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}.")
+                value = _REPR.repr(getattr(self, name))
+                raise ValueError(f"{name} must be {expected}. Received: {name}={value}.")
 
         for field in dataclasses.fields(self):
-            if field.type is int:
-                # Not bool, which is an int too; numpy's integers have __index__.
-                whole = hasattr(getattr(self, field.name), "__index__")
-                require(field.name, whole and not isinstance(getattr(self, field.name), bool),
-                        "a whole number")  # fmt: skip
-        choices = {
-            "task": ("masks", "boxes", "proposals"), "proposals": ("joint", "precomputed"),
-            "backbone": BACKBONES, "neck": NECKS, "norm": NORMS,
-            "head_norm": ("", "batch", "group"), "roi_op": ("align", "pool", "warp", "crop"),
-            "roi_pooling": ("average", "max"), "mask_predictor": ("fcn", "mlp"),
-            "mask_loss": ("sigmoid", "softmax"), "resize_rule": PEERS,
-            "anchor_rule": (*PEERS, "matterport"),
-            "roi_level_rule": (*PEERS, "matterport"), "head_init": PEERS, "mask_paste": PEERS,
-            "rpn_loss_divisor": ("slots", "sampled"), "roi_loss_divisor": ("slots", "sampled"),
-        }  # fmt: skip
-        for name, values in choices.items():
-            require(name, getattr(self, name) in values, f"one of {', '.join(map(repr, values))}")
-        require("frozen_stages", 0 <= self.frozen_stages <= 5, "in 0..5")
+            value, (words, is_of_type) = getattr(self, field.name), _TYPES[field.type]
+            require(field.name, is_of_type(value), words)
+            values = value if isinstance(value, tuple) else (value,)
+            for expected, holds in RULES[field.name]:
+                require(field.name, all(map(holds, values)), expected)
         for name in ("class_names", "category_ids"):
             length = len(getattr(self, name))
             require(name, length in (0, self.num_classes), f"empty or {self.num_classes} long")
@@ -162,36 +176,12 @@ class MaskRCNNConfig:
         for name in ("pixel_mean", "pixel_std"):
             require(name, len(getattr(self, name)) == 3, "3 numbers, for R, G and B")
         require("box_delta_weights", len(self.box_delta_weights) == 4, "4 numbers")
-        positive = (
-            "num_classes image_min_side image_max_side fpn_channels rpn_batch train_pre_nms "
-            "train_proposals test_pre_nms test_proposals roi_batch canonical_roi_size "
-            "box_pool_size mask_pool_size padding_multiple backbone_width rpn_head_convs "
-            "res5_stride box_head_units mask_head_channels mask_mlp_layers mask_mlp_units "
-            "detections_per_image anchor_sizes anchor_ratios pixel_std "
-            "box_delta_weights"
-        )
-        for name in positive.split():
-            value = getattr(self, name)
-            values = value if isinstance(value, tuple) else (value,)
-            require(name, values and all(v > 0 for v in values), "positive")
+        for name in ("anchor_sizes", "anchor_ratios"):
+            require(name, getattr(self, name), "positive")
+            require(name, len(getattr(self, name)) <= 100, "at most 100 numbers")
         require("image_max_side", self.image_max_side >= self.image_min_side, "≥ image_min_side")
-        fractions = (
-            "rpn_positive_iou rpn_negative_iou rpn_positive_fraction rpn_nms_iou "
-            "roi_positive_fraction roi_positive_iou score_threshold nms_iou"
-        )
-        for name in fractions.split():
-            require(name, 0 <= getattr(self, name) <= 1, "in 0..1")
         require("rpn_negative_iou", self.rpn_negative_iou <= self.rpn_positive_iou,
                 "at most rpn_positive_iou")  # fmt: skip
-        at_least_0 = (
-            "rpn_box_beta box_beta sampling_ratio box_head_convs box_head_layers mask_head_convs "
-            "norm_epsilon rpn_min_size box_min_size rpn_head_channels"
-        )
-        for name in at_least_0.split():
-            require(name, getattr(self, name) >= 0, "at least 0")
-        for field in dataclasses.fields(self):
-            if field.type is bool:
-                require(field.name, isinstance(getattr(self, field.name), bool), "true or false")
         self._validate_combinations(require)
 
     def _validate_combinations(self, require):
@@ -237,6 +227,106 @@ class MaskRCNNConfig:
     def ids(self):
         """Returns a tuple of `num_classes` category ids, 1, 2, ... where none were given."""
         return self.category_ids or tuple(range(1, self.num_classes + 1))
+
+
+_REPR = reprlib.Repr()  # a value of a file may be as long as it likes
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
+
+
+def _is_whole(value):
+    # Not bool, which is an int too; numpy's integers have __index__.
+    return hasattr(value, "__index__") and not isinstance(value, bool) and not np.ndim(value)
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _are(check):
+    return lambda value: isinstance(value, tuple) and all(map(check, value))
+
+
+# Of a field's annotation: what a value must be, and whether it is.
+_TYPES = {
+    int: ("a whole number", _is_whole),
+    float: ("a number", _is_number),
+    str: ("a text", lambda value: isinstance(value, str)),
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    tuple[str, ...]: ("a list of texts", _are(lambda value: isinstance(value, str))),
+    tuple[int, ...]: ("a list of whole numbers", _are(_is_whole)),
+    tuple[float, ...]: ("a list of numbers", _are(_is_number)),
+    tuple[float, float, float]: ("3 numbers, for R, G and B", _are(_is_number)),
+    tuple[float, float, float, float]: ("4 numbers", _are(_is_number)),
+}
+
+
+def _one_of(*values):
+    words = f"one of {', '.join(map(repr, values))}"
+    return ((words, lambda value: value in values),)
+
+
+def _positive(most):
+    """Above 0. `most` is far beyond what is of use, and near what a machine's memory can hold."""
+    return (("positive", lambda v: v > 0), (f"at most {most}", lambda v: v <= most))
+
+
+def _at_least_0(most):
+    return (("at least 0", lambda v: v >= 0), (f"at most {most}", lambda v: v <= most))
+
+
+def _within(low, high):
+    return ((f"in {low}..{high}", lambda v: low <= v <= high),)
+
+
+_ANY = ()
+_SIDE = _positive(20_000)
+_CHANNELS = _positive(8192)
+_FRACTION = _within(0, 1)
+_BETA = _at_least_0(1_000_000)
+_PIXELS = _at_least_0(20_000)
+_BEFORE_NMS = _positive(1_000_000)
+_PROPOSALS = _positive(50_000)
+
+# Field: (what its value, or each of a tuple's, must be; whether it is), after its type is right.
+RULES = {
+    "task": _one_of("masks", "boxes", "proposals"), "proposals": _one_of("joint", "precomputed"),
+    "num_classes": _positive(20_000), "class_names": _ANY,
+    "category_ids": _within(-(2**63), 2**63 - 1),
+    "image_min_side": _SIDE, "image_max_side": _SIDE,
+    "pixel_mean": (("finite", lambda v: abs(v) <= 1e6),),
+    "pixel_std": _positive(1_000_000),
+    "resize_rule": _one_of(*PEERS), "padding_multiple": _positive(4096),
+    "neck": _one_of(*NECKS), "backbone": _one_of(*BACKBONES), "backbone_width": _CHANNELS,
+    "stride_in_1x1": _ANY, "stem_pool_same": _ANY, "norm": _one_of(*NORMS),
+    "norm_epsilon": _at_least_0(1), "frozen_stages": _within(0, 5), "fpn_channels": _CHANNELS,
+    "head_norm": _one_of("", "batch", "group"),
+    "anchor_sizes": _SIDE, "anchor_ratios": _positive(1000),
+    "anchor_rule": _one_of(*PEERS, "matterport"),
+    "rpn_head_convs": _positive(100), "rpn_head_channels": _at_least_0(8192),
+    "rpn_positive_iou": _FRACTION, "rpn_negative_iou": _FRACTION,
+    "rpn_batch": _BEFORE_NMS, "rpn_positive_fraction": _FRACTION,
+    "rpn_loss_divisor": _one_of("slots", "sampled"), "rpn_nms_iou": _FRACTION,
+    "rpn_joint_nms": _ANY, "rpn_min_size": _PIXELS,
+    "train_pre_nms": _BEFORE_NMS, "train_proposals": _PROPOSALS,
+    "test_pre_nms": _BEFORE_NMS, "test_proposals": _PROPOSALS,
+    "roi_batch": _PROPOSALS, "roi_positive_fraction": _FRACTION, "roi_positive_iou": _FRACTION,
+    "roi_loss_divisor": _one_of("slots", "sampled"), "canonical_roi_size": _SIDE,
+    "roi_level_rule": _one_of(*PEERS, "matterport"),
+    "box_pool_size": _positive(64), "mask_pool_size": _positive(64),
+    "roi_op": _one_of("align", "pool", "warp", "crop"), "roi_pooling": _one_of("average", "max"),
+    "sampling_ratio": _at_least_0(64), "roi_aligned": _ANY,
+    "box_delta_weights": _positive(1_000_000),
+    "res5_stride": _positive(16), "box_head_convs": _at_least_0(100),
+    "box_head_layers": _at_least_0(100), "box_head_units": _positive(65_536),
+    "mask_predictor": _one_of("fcn", "mlp"), "mask_head_convs": _at_least_0(100),
+    "mask_head_channels": _CHANNELS, "mask_mlp_layers": _positive(100),
+    "mask_mlp_units": _positive(65_536), "class_agnostic_masks": _ANY,
+    "head_init": _one_of(*PEERS), "rpn_box_beta": _BETA, "box_beta": _BETA,
+    "mask_loss": _one_of("sigmoid", "softmax"), "soft_mask_targets": _ANY,
+    "one_class_per_roi": _ANY, "score_threshold": _FRACTION, "nms_iou": _FRACTION,
+    "box_min_size": _PIXELS, "detections_per_image": _positive(10_000),
+    "mask_paste": _one_of(*PEERS),
+}  # fmt: skip
 
 
 _SMALL = dict(

@@ -548,8 +548,10 @@ class MaskRCNN(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        """The inverse of `get_config`."""
-        return cls(**{**config, "config": MaskRCNNConfig(**config["config"])})
+        """The inverse of `get_config`; ValueError if a field is unknown or out of its range."""
+        if "config" not in config:
+            raise ValueError(f"a MaskRCNN needs a config. Received: {sorted(config)}.")
+        return cls(**{**config, "config": MaskRCNNConfig.from_fields(config["config"])})
 
 
 def _is_local(path, suffix):

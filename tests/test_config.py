@@ -5,7 +5,7 @@ import json
 import pytest
 
 from keras_maskrcnn import data
-from keras_maskrcnn.config import PRESETS, MaskRCNNConfig, preset_config
+from keras_maskrcnn.config import PRESETS, RULES, MaskRCNNConfig, preset_config
 
 
 @pytest.mark.parametrize(
@@ -184,3 +184,71 @@ def test_resizing_is_what_data_batches_takes_by_these_names():
         "min_side": 256, "max_side": 1333, "resize_rule": "detectron2", "padding_multiple": 1,
     }  # fmt: skip
     assert set(config.resizing()) <= set(inspect.signature(data.batches).parameters)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("detections_per_image", 10**9, "at most 10000"),
+        ("image_max_side", 10**9, "at most 20000"),
+        ("test_proposals", 2**40, "at most 50000"),
+        ("roi_batch", 10**9, "at most 50000"),
+        ("pixel_mean", "abc", "3 numbers"),
+        ("pixel_mean", (1.0, float("nan"), 1.0), "finite"),
+        ("pixel_std", (1.0, float("inf"), 1.0), "at most 1000000"),
+        ("category_ids", ("a",), "a list of whole numbers"),
+        ("category_ids", (2**63,), "in -9223372036854775808..9223372036854775807"),
+        ("class_names", (1,), "a list of texts"),
+        ("class_names", None, "a list of texts"),
+        ("score_threshold", 50, "in 0..1"),
+        ("score_threshold", "0.5", "a number"),
+        ("score_threshold", float("nan"), "in 0..1"),
+        ("box_beta", float("inf"), "at most 1000000"),
+        ("anchor_sizes", 32.0, "a list of numbers"),
+        ("anchor_sizes", (1.0,) * 101, "at most 100 numbers"),
+        ("backbone", ["resnet50"], "a text"),
+        ("roi_aligned", "false", "true or false"),
+    ],
+)
+def test_values_of_another_type_or_beyond_all_use_are_refused(field, value, expected):
+    fields = {"num_classes": 1, field: value}
+    with pytest.raises(ValueError, match=f"^{field} must be {expected}") as caught:
+        MaskRCNNConfig.from_fields(fields)
+    assert len(str(caught.value)) < 300
+
+
+JSON_VALUES = [
+    None, True, False, 0, 1, -1, 2.5, 10**9, 2**40, 10**400, float("nan"), float("inf"), "", "abc",
+    "x" * 10**5, [], {}, {"a": 1}, [1], [1, 2, 3], ["a", "b", "c"], [None] * 4, [[1]] * 3,
+    [float("nan")] * 5, [True] * 3,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(MaskRCNNConfig)])
+def test_any_json_value_is_taken_or_named(field):
+    for value in JSON_VALUES:
+        try:
+            MaskRCNNConfig(**{field: value})
+        except ValueError as error:
+            assert "must be" in str(error) and len(str(error)) < 400  # noqa: PT017
+
+
+def test_every_field_has_rules():
+    assert list(RULES) and set(RULES) == {f.name for f in dataclasses.fields(MaskRCNNConfig)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (None, "a config must be a dict of fields. Received: config=None"),
+        ([1], "a config must be a dict"),
+        ({"image_minside": 800}, "no such config field; did you mean 'image_min_side'"),
+    ],
+)
+def test_fields_of_a_file_are_checked(fields, words):
+    with pytest.raises(ValueError, match=words):
+        MaskRCNNConfig.from_fields(fields)
+
+
+def test_fields_that_a_file_lacks_have_their_defaults():
+    assert MaskRCNNConfig.from_fields({"num_classes": 2}) == MaskRCNNConfig(num_classes=2)

@@ -171,10 +171,13 @@ def _places(path):
     """
     places, offset = [], 0
     with tf.io.gfile.GFile(path, "rb") as file:
+        size = file.size()
         while head := file.read(8):
             (length,) = struct.unpack("<Q", head)
             places.append((path, offset + 12, length))
             offset += 12 + length + 4
+            if offset > size:  # TensorFlow would take memory for it first
+                raise ValueError(f"a record of {length} bytes in a file of {size}")
             file.seek(offset)
     return places
 
@@ -190,12 +193,12 @@ def _fields(features):
 
 def _read_coco_instances(record, size):
     """Returns the image and the annotations of a COCO json; without sizes and categories."""
-    image = {"id": json.loads(record["image/id"]), "file_name": record["image/filename"].decode()}
+    image = {"id": _identity(record["image/id"]), "file_name": record["image/filename"].decode()}
     names = ("id", "bbox_pixels", "is_crowd", "area", "mask_rle")
     objects = zip(*(record["objects"][name] for name in names), strict=True)
     return image, [
         {
-            "id": json.loads(identity),
+            "id": _identity(identity),
             "bbox": _coco_box(corners),
             "iscrowd": int(is_crowd),
             "area": float(area),
@@ -222,6 +225,14 @@ def _read_lvis(record, size):
         }
         for identity, relative, area, segmentation in objects
     ]
+
+
+def _identity(text):
+    """Reads the id of an image or an annotation, which is JSON; `coco_dict` checks its type."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"an id must be JSON. Received: {error}.") from error
 
 
 def _coco_box(corners):
