@@ -199,23 +199,29 @@ def explain(options):
                 logging.warning("left out: %s", error)
                 unreadable.append(dataset.file_names[index])
                 continue
-            visualize.save_png(os.path.join(options.output, pictures[index]), found.picture())
             rows.append({**found.as_dict(), "picture": pictures[index]})
+            visualize.save_png(os.path.join(options.output, pictures[index]), found.picture())
     finally:  # of a command that was stopped too
         counts = summary(rows)
+        if rows and not options.quiet:  # before they are written, which may fail
+            if options.image is not None:
+                print(found)
+            _print_lost(counts)
         if rows or unreadable:
             content = {**counts, "unreadable": unreadable, "explained": rows}
             write_output(os.path.join(options.output, "explain.json"), content, 1)
     if not options.quiet:
-        if options.image is not None:
-            print(found)
-        print(f"{counts['found']} of {counts['objects']} objects in {counts['images']} images "
-              "found; lost:" + ("" if counts["lost"] else " none."))  # fmt: skip
-        for cause, count in counts["lost"].items():
-            print(f"  {count:6} {cause}")
         print(f"Pictures and explain.json are in {options.output}; docs/explain.md says more.")
     count = count_images(dataset) if options.image is None else 1
     report_unreadable(unreadable, count, options)
+
+
+def _print_lost(counts):
+    """Prints the `explain.summary` of all images."""
+    print(f"{counts['found']} of {counts['objects']} objects in {counts['images']} images "
+          "found; lost:" + ("" if counts["lost"] else " none."))  # fmt: skip
+    for cause, count in counts["lost"].items():
+        print(f"  {count:6} {cause}")
 
 
 def export(options):

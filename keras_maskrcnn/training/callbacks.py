@@ -56,6 +56,10 @@ class HistoryFile(keras.callbacks.Callback):
         if resume and os.path.exists(path):
             self.epochs = _read(path)
 
+    def on_train_begin(self, logs=None):
+        """Makes the folder: an epoch would be lost at its end otherwise."""
+        os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
+
     def on_epoch_end(self, epoch, logs=None):
         """Adds an epoch, after those before it: a run that goes on may repeat some."""
         values = {name: float(value) for name, value in (logs or {}).items()}

@@ -1,8 +1,14 @@
 """What a newcomer reads: help, and what is wrong with a command line."""
 
+import pathlib
+import re
+import shlex
+
 import pytest
+from absl import flags
 
 from keras_maskrcnn import cli
+from keras_maskrcnn.cli import usage
 
 NEEDED = {
     "train": ["images", "annotations", "preset", "output"],
@@ -65,3 +71,26 @@ def test_an_unknown_command_is_named_and_the_others_are_told(capsys):
     assert all(any(line.startswith(f"  {name} ") for line in lines) for name in cli.COMMANDS)
     assert cli.run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("keras-maskrcnn 0.")
+
+
+def documented():
+    """(file, argv) of every command in a block of the documents; lines may go on behind a \\."""
+    root = pathlib.Path(__file__).parents[2]
+    paths = [root / "README.md", *root.glob("docs/*.md"), *root.glob("examples/**/*.md")]
+    for path in sorted(paths):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"^\s*(?:\$ )?keras-maskrcnn +(.*)$", text, re.MULTILINE):
+            yield path.name, shlex.split(line, comments=True)
+
+
+def test_every_command_of_the_documents_is_right_usage():
+    commands = list(documented())
+    assert {argv[0] for _, argv in commands} == set(cli.COMMANDS)
+    for name, argv in commands:
+        values = flags.FlagValues()
+        cli.COMMANDS[argv[0]][1](values)
+        try:
+            usage.parse(values, [word for word in argv if word != "..."])
+        except usage.UsageError as error:
+            short = "..." in argv and "must be given" in str(error)
+            assert short, f"{name}: {' '.join(argv)}: {error}"

@@ -21,3 +21,8 @@ def test_a_damaged_history_is_named(tmp_path, content):
     path.write_text(content)
     with pytest.raises(DataError, match="history.json must be a JSON list of epochs"):
         HistoryFile(path, resume=True)
+
+
+def test_the_folder_of_a_history_is_made_before_the_first_epoch(tmp_path):
+    HistoryFile(tmp_path / "new" / "run" / "history.json").on_train_begin()
+    assert (tmp_path / "new" / "run").is_dir()
