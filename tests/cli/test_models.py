@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import signal
+import sys
 import types
 
 import numpy as np
@@ -243,7 +244,8 @@ def explained(model, monkeypatch):
             as_dict=lambda: found, picture=lambda: np.zeros([9, 9, 3], np.uint8)
         )
 
-    monkeypatch.setattr("keras_maskrcnn.explain.explain", explain)
+    # The module, which the package hides behind the function.
+    monkeypatch.setattr(sys.modules["keras_maskrcnn.explain"], "explain", explain)
 
 
 def test_explain_goes_on_behind_a_broken_image_and_ends_with_1(folder, explained, capsys):

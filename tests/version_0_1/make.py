@@ -1,6 +1,7 @@
 """Made the files beside it, with the code of version 0.1: they must go on working.
 
-    git worktree add ../0.1 622dd5c && cd ../0.1 cd ../0.1 && python ../maincd ../0.1 && python ../main PYTHONPATH=. python ../main/tests/version_0_1/make.py OUTPUT
+    git worktree add ../0.1 622dd5c && cd ../0.1
+    PYTHONPATH=. python ../main/tests/version_0_1/make.py OUTPUT
 
 A narrow network, trained for four steps by the command `train`: the run's folder (model.keras,
 backup), the weights alone, a SavedModel, and what the model finds in one image.
