@@ -27,6 +27,7 @@ from keras_maskrcnn import data, distribution
 from keras_maskrcnn.data.coco import (
     compare_names,
     long_polygons,
+    read_json,
     read_segmentation,
     require_instances,
 )
@@ -461,11 +462,9 @@ def _load_annotations(annotations, iou_type):
     - An object without outline cannot be judged by masks: then its box is a region to ignore, as
       crowds are.
     """
-    if isinstance(annotations, dict):
-        truth = COCO()
-        truth.dataset = copy.deepcopy(annotations)
-    else:
-        truth = COCO(annotations)
+    given = isinstance(annotations, dict)
+    truth = COCO()
+    truth.dataset = copy.deepcopy(annotations) if given else read_json(annotations)
     sizes = {
         image["id"]: (image.get("height"), image.get("width"))
         for image in truth.dataset.get("images", [])

@@ -606,3 +606,14 @@ def test_shapes_do_not_overwrite(tmp_path):
     (tmp_path / "precious").write_text("")
     with pytest.raises(FileExistsError, match="new or empty"):
         SHAPES["make_shapes"](tmp_path)
+
+
+def test_annotations_of_windows_are_scored(tmp_path):
+    box = {"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "area": 12}
+    content = {"images": [{"id": 7, "height": 9, "width": 9}], "annotations": [box]}
+    content["categories"] = [{"id": 1, "name": "zwölf"}]
+    (tmp_path / "a.json").write_bytes(json.dumps(content, ensure_ascii=False).encode("utf-16"))
+    results = [{"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1.0}]
+    path = str(tmp_path / "a.json")
+    metrics = evaluation.evaluate_results(results, path, iou_types=("bbox",))
+    assert metrics["bbox/AP"] == pytest.approx(1)

@@ -20,7 +20,7 @@ from keras_maskrcnn.config import preset_config
 from keras_maskrcnn.files import replacing
 
 _REPAIRS_SHOWN = 20
-_FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "split")
+_FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_threshold", "split")
 
 
 def validate(options):
@@ -154,6 +154,9 @@ def convert_flags(values):
     )
     define.string("class_attribute", None, "via_json: the region's attribute that is its class")
     define.integer("label_divisor", None, "mask_images: pixels are class * this + instance", low=1)
+    define.integer(
+        "mask_threshold", None, "mask_images: a file is one instance, where this bright", low=1
+    )
     define.string("split", None, "voc: name of the list in ImageSets/Segmentation, as train")
     define.boolean(
         "masks",

@@ -11,6 +11,7 @@ from absl import logging
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data.images import MAX_PIXELS, DataError, read_sized, size_errors
+from keras_maskrcnn.data.text import decode, local_path
 from keras_maskrcnn.ops import rle
 
 MIN_BOX_SIDE = 1e-3  # pixels; below, a box has no area to learn from
@@ -227,7 +228,7 @@ def coco_dict(
     if masks is None:
         masks = any(annotation.get("segmentation") for annotation in content["annotations"])
     names, ids = _read_categories(content, source, category_ids, class_names)
-    image_ids, file_names, sizes = _read_images(content, source)
+    image_ids, file_names, sizes = _read_images(content, images, source)
     skipped = set()
     for i, error in size_errors(images, file_names, sizes) if check_images else ():
         if on_error == "raise":
@@ -371,8 +372,8 @@ def read_json(path):
         DataError: if there is none, or it is broken.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
+        with open(path, "rb") as file:
+            return json.loads(decode(file.read(), path))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: cannot be read as json. Received: {error}.", "broken json"
@@ -434,6 +435,14 @@ def check_identity(entry, seen, path, kind):
             f"{path}: {kind} {identity!r}: two {kind}s have this id.", f"duplicate {kind} id"
         )
     return identity
+
+
+def with_local_path(image, folder):
+    """Returns an image of a json, its file_name with the separators of this system."""
+    name = image.get("file_name")
+    if not isinstance(name, str) or "\\" not in name:
+        return image
+    return {**image, "file_name": local_path(name, folder)}
 
 
 def image_errors(image, where):
@@ -543,11 +552,12 @@ def _read_categories(content, path, category_ids, class_names):
     return tuple(known.get(i, names.get(i, str(i))) for i in ids), ids
 
 
-def _read_images(content, path):
+def _read_images(content, folder, path):
     """Returns ids, file names and (height, width) of all images, in the json's order."""
     ids, file_names, sizes = {}, [], []
     for image in content["images"]:
         identity = check_identity(image, ids, path, "image")
+        image = with_local_path(image, folder)
         _raise_first(image_errors(image, f"{path}: image {identity!r}"))
         ids[identity] = len(ids)
         file_names.append(image["file_name"])

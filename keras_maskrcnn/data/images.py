@@ -29,6 +29,7 @@ REMARKS = {
 }
 _DARK_BELOW = 64  # of 256, after 16 bits are cut
 _TILE_PIXELS = 2**24  # of a TIFF; they have thousands
+_WITH_LOSS = ("jpeg", "tiff_jpeg", "webp")  # compressions of a TIFF
 _ORIENTATION = 0x0112  # the tag in EXIF
 # Pillow turns TIFFs, and only them, by their tag when it loads them: what turns them back.
 _TURN_BACK = {
@@ -121,13 +122,8 @@ def _load(image):
     if image.mode in ("I", "F"):
         kind = "floats" if image.mode == "F" else "signed integers, or integers of 32 bits"
         raise ValueError(f"pixels that are {kind}, where 8 or 16 bits, unsigned, are read")
-    turn_back = _TURN_BACK.get(_orientation(image)) if image.format == "TIFF" else None
     white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0
-    if turn_back is not None:
-        image.filename = ""  # else Pillow maps the file into memory, with the sides swapped
-    image.load()
-    if turn_back is not None:
-        image = image.transpose(turn_back)
+    image = _load_as_stored(image)
     if image.mode.startswith("I;16"):
         pixels = np.asarray(image).astype(np.uint16) >> 8
         pixels = pixels.astype(np.uint8)
@@ -135,6 +131,17 @@ def _load(image):
         return np.repeat((~pixels if white_is_zero else pixels)[..., None], 3, axis=-1)
     image.info.pop("transparency", None)  # Pillow warns when it drops it itself
     return np.array(image.convert("RGB"))
+
+
+def _load_as_stored(image):
+    """Decodes an opened image; returns one whose pixels are the stored ones."""
+    turn_back = _TURN_BACK.get(_orientation(image)) if image.format == "TIFF" else None
+    if turn_back is None:
+        image.load()
+        return image
+    image.filename = ""  # else Pillow maps the file into memory, with the sides swapped
+    image.load()
+    return image.transpose(turn_back)
 
 
 def _has_16_bits(image):
@@ -256,9 +263,9 @@ def read_header(path, *, sides_tell=False):
 
 
 def read_index(path, size) -> np.ndarray:
-    """Reads a PNG whose pixels are numbers of instances or classes.
+    """Reads a PNG or TIFF whose pixels are numbers of instances or classes.
 
-    Grey levels of 8 or 16 bits and palette indices are taken as they are, colors as
+    Gray levels of up to 32 bits and palette indices are taken as they are, colors as
     R + 256 G + 65536 B, which is COCO's panoptic id. Transparency is ignored.
 
     Args:
@@ -269,25 +276,35 @@ def read_index(path, size) -> np.ndarray:
         (H, W) int64.
 
     Raises:
-        DataError: as `read_image`, and for another size, or a format other than PNG.
+        DataError: as `read_image`, and for another size, or a format other than PNG and TIFF, or a
+            TIFF with loss.
     """
     with _open_image(path) as image:
-        if image.format != "PNG":
-            raise DataError(f"{path}: a mask must be a PNG. Received: format={image.format!r}.")
-        if (image.height, image.width) != tuple(size):
-            raise DataError(
-                f"{path}: the image has width={size[1]}, height={size[0]}, and so must its masks."
-                f" Received: width={image.width}, height={image.height}."
-            )
-        if image.mode.startswith("RGB") and "16" in str(image.tile[0][3]):  # Pillow cuts them
+        loss = image.format == "TIFF" and image.info.get("compression") in _WITH_LOSS
+        if image.format not in ("PNG", "TIFF") or loss:
+            kind = f"{image.format} with loss" if loss else image.format
+            raise DataError(f"{path}: a mask must be a PNG or a TIFF. Received: format={kind!r}.")
+        require_mask_size(path, _stored_size(image), size)
+        if image.mode.startswith("RGB") and _has_16_bits(image):  # Pillow cuts them
             raise DataError(f"{path}: a mask in color must have 8 bits. Received: 16 bits.")
+        if image.mode == "F":
+            raise DataError(f"{path}: a mask must have whole numbers. Received: floats.")
         try:
-            pixels = np.asarray(image).astype(np.int64)
+            pixels = np.asarray(_load_as_stored(image)).astype(np.int64)
         except Exception as error:  # as in read_image
             raise DataError(f"{path}: image cannot be decoded. Received: {error}.") from error
         if image.mode.startswith("RGB"):
             return pixels[..., :3] @ [1, 256, 65536]
         return pixels if pixels.ndim == 2 else pixels[..., 0]
+
+
+def require_mask_size(path, actual, size):
+    """Raises DataError for a mask that has not the (height, width) of its image."""
+    if tuple(actual) != tuple(size):
+        raise DataError(
+            f"{path}: the image has width={size[1]}, height={size[0]}, and so must its masks."
+            f" Received: width={actual[1]}, height={actual[0]}."
+        )
 
 
 def read_sized(path, size) -> np.ndarray:

@@ -1,5 +1,9 @@
 """Images and labels as other tools and cameras write them: inputs that once failed."""
 
+import json
+
+import pytest
+
 from keras_maskrcnn import cli
 
 SMALL = ["--preset=mask_rcnn_resnet18_fpn_small", "--image_size=96"]
@@ -28,3 +32,13 @@ def test_tiffs_are_read(case, capsys):
 def test_12_bits_in_16_are_told(case, capsys):
     out = validate(case("twelve_bits_in_sixteen") / "set", capsys)
     assert "\n2 images have 16 bits, but values in the lowest quarter" in out
+
+
+@pytest.mark.parametrize("name", ["abspath", "winpath", "unixabs"])
+def test_labelme_finds_images_that_were_annotated_elsewhere(case, tmp_path, name):
+    folder = case("labelme_moved_from_windows") / name
+    paths = [f"--images={folder}", f"--annotations={folder}", f"--output={tmp_path / 'r.json'}"]
+    assert cli.run(["convert", "--format=labelme", *paths]) == 0
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["a.jpg"]
+    assert len(content["annotations"]) == 1

@@ -73,6 +73,7 @@ class Examination:
         content: dict. The json's content, of its three lists only the objects.
         cut: names of the lists that hold something else, or are none.
         problems: list of Problem, by severity, then by kind, then in the json's order.
+        file_names: of each image of the json, its path on this system, or what is there instead.
         sizes: (height, width) of each image of the json, None where that is no size.
         image_of, label_of: dict of image id to index, and of category id to label.
         class_names: list of str, label 1 first.
@@ -91,6 +92,7 @@ class Examination:
     content: dict = dataclasses.field(default_factory=dict)
     cut: list = dataclasses.field(default_factory=list)
     problems: list = dataclasses.field(default_factory=list)
+    file_names: list = dataclasses.field(default_factory=list)
     sizes: list = dataclasses.field(default_factory=list)
     image_of: dict = dataclasses.field(default_factory=dict)
     label_of: dict = dataclasses.field(default_factory=dict)
@@ -230,6 +232,8 @@ def _examine_images(found):
             found.image_of[identity] = i
         except DataError as error:
             found.add_error(error, image=i)
+        image = coco.with_local_path(image, found.images)
+        found.file_names.append(image.get("file_name"))
         errors = list(coco.image_errors(image, where))
         for error in errors:
             found.add_error(error, image=i)
@@ -259,7 +263,7 @@ def _decode_images(found, progress):
     kinds = ("broken file name", "path outside the folder")
     unnamed = {problem.image for problem in found.problems if problem.kind in kinds}
     indices = [i for i in range(len(found.sizes)) if i not in unnamed]
-    names = {i: found.content["images"][i]["file_name"] for i in indices}
+    names = found.file_names
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for i, (error, remarks) in zip(progress(indices), pool.map(check, indices), strict=True):
             if error is not None:

@@ -167,7 +167,7 @@ def _worst(found):
 def _picture(found, problem):
     """Returns a picture of an image, or of the part with an annotation, as a data URI."""
     size = height, width = found.sizes[problem.image]
-    name = found.content["images"][problem.image]["file_name"]
+    name = found.file_names[problem.image]
     image = Image.fromarray(read_sized(os.path.join(found.images, name), size))
     box, mask = np.zeros(4), np.zeros(size, bool)
     if problem.annotation is not None:

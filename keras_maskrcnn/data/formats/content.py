@@ -21,12 +21,13 @@ from keras_maskrcnn.data.coco import (
     read_segmentation,
 )
 from keras_maskrcnn.data.images import DataError, log_remarks, read_header, require_size
+from keras_maskrcnn.data.text import decode, local_path
 
 BOX_ONLY = "box without a mask (masks=False reads boxes)"
 UNREADABLE = "image that cannot be read (on_error='skip')"
 NO_PIXEL = "annotation without a mask pixel inside the image"
 
-MAX_TEXT = 16_000_000  # characters of a text file; real ones have thousands
+MAX_TEXT = 16_000_000  # bytes of a text file; real ones have thousands
 
 
 class Content:
@@ -87,6 +88,10 @@ class Content:
         self._sizes[file_name] = actual
         self._annotations[file_name] = []
         return actual
+
+    def local(self, file_name):
+        """Returns a path inside the folder of images with the separators of this system."""
+        return local_path(file_name, self.images)
 
     def skip(self, file_name, error):
         """Leaves out an image that cannot be read, or raises the error; returns None."""
@@ -238,15 +243,27 @@ def list_files(folder, suffixes):
 
 
 def read_text(path):
-    """Reads a text file of at most `MAX_TEXT` characters."""
+    """Reads a text file of at most `MAX_TEXT` bytes, in any encoding that `decode` knows."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read(MAX_TEXT + 1)
+        with open(path, "rb") as file:
+            data = file.read(MAX_TEXT + 1)
+        text = decode(data, path) if len(data) <= MAX_TEXT else ""
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as text. Received: {error}.") from error
-    if len(text) > MAX_TEXT:
-        raise DataError(f"{path}: the file is larger than {MAX_TEXT} characters.")
-    return text
+    if len(data) > MAX_TEXT:
+        raise DataError(f"{path}: the file is larger than {MAX_TEXT} bytes.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path):
+    """Reads the lines of a text file, stripped, without those that are empty or begin with #."""
+    lines = (line.strip() for line in read_text(path).split("\n"))
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def files_by_stem(folder, suffixes):
+    """Lists files as `list_files`: a dict of each path without its suffix to the path."""
+    return {os.path.splitext(name)[0]: name for name in list_files(folder, suffixes)}
 
 
 def read_class_names(class_names, first_id=1):
@@ -254,8 +271,8 @@ def read_class_names(class_names, first_id=1):
 
     Args:
         class_names: sequence of str, for the categories `first_id`, `first_id` + 1, ...; dict of
-            category id to name; path of a text file with a name in each line, or of a YAML file
-            with `names:`, as YOLO's data.yaml; or None.
+            category id to name; path of a text file with a name in each line (but those that begin
+            with #), or of a YAML file with `names:`, as YOLO's data.yaml; or None.
         first_id: int.
 
     Returns:
@@ -267,10 +284,7 @@ def read_class_names(class_names, first_id=1):
     if isinstance(class_names, str | os.PathLike):
         where = os.fspath(class_names)
         yaml = where.lower().endswith((".yaml", ".yml"))
-        text = read_text(where)
-        class_names = _yaml_names(text, where) if yaml else text.split("\n")
-        if not yaml:
-            class_names = [name.strip() for name in class_names if name.strip()]
+        class_names = _yaml_names(read_text(where), where) if yaml else read_lines(where)
     if not isinstance(class_names, dict):
         class_names = dict(enumerate(class_names, start=first_id))
     names = list(class_names.values())

@@ -1,6 +1,7 @@
 """Reads json files of labelme."""
 
 import base64
+import collections
 import io
 import math
 import os
@@ -13,22 +14,38 @@ from pycocotools import mask as mask_api
 from keras_maskrcnn.data.coco import FEW_POINTS, CocoDataset, read_json, read_segmentation
 from keras_maskrcnn.data.formats.content import Content, list_files
 from keras_maskrcnn.data.formats.shapes import ellipse, rectangle
-from keras_maskrcnn.data.images import MAX_PIXELS, DataError
+from keras_maskrcnn.data.images import MAX_PIXELS, SUFFIXES, DataError
 from keras_maskrcnn.ops import rle
 
 NO_AREA = "shape without an area: point, points, line or linestrip"
+FEW_SHAPE_POINTS = "shape with fewer points than its kind needs"
+UNKNOWN_KIND = "shape of a kind that is not read"
+
+# How many points a shape has. Rectangles have two opposite corners, or all four, maybe turned.
+_POINTS = {
+    "polygon": None,
+    "rectangle": (2, 4),
+    "oriented_rectangle": (4,),
+    "rotation": (4,),
+    "quadrilateral": (4,),
+    "circle": (2,),
+    "mask": (2,),
+}
+_NO_AREA = ("point", "points", "line", "linestrip")
 
 
 def labelme(images, annotations, *, class_names=None, **options) -> CocoDataset:
     """Reads the json files that labelme writes, one for each image.
 
     Polygons, rectangles (turned ones too), circles and masks become instances; those with the same
-    label and `group_id` become one. Points and lines are counted. An image that is embedded in the
-    json is not used: the file counts.
+    label and `group_id` become one. Points, lines and kinds that only other tools have are counted.
+    An image that is embedded in the json is not used: the file counts.
 
     Args:
         images: folder of the images. labelme's `imagePath` is relative to its json; if the image is
-            not there, it is taken relative to `images`.
+            not there, it is taken relative to `images`. Of a path of another machine the last part
+            counts: beside the json, in the same place of `images`, or, if there is but one such
+            image, anywhere in it.
         annotations: folder of the json files, often the same; those in folders below count too.
         class_names: as of `read_class_names`. By default those found, in alphabetical order.
         options: as of `coco_dict`.
@@ -37,6 +54,7 @@ def labelme(images, annotations, *, class_names=None, **options) -> CocoDataset:
         DataError: if a json or an image cannot be used.
     """
     content = Content(images, class_names, on_error=options.get("on_error", "raise"))
+    find = _Finder(content.images, os.fspath(annotations))
     for json_name in list_files(annotations, ".json"):
         path = os.path.join(annotations, json_name)
         entry = read_json(path)
@@ -46,7 +64,7 @@ def labelme(images, annotations, *, class_names=None, **options) -> CocoDataset:
                 f"{path}: a json of labelme has an imagePath and shapes."
                 f" Received: {reprlib.repr(entry)}."
             )
-        name = _file_name(content.images, path, entry["imagePath"])
+        name = find(path, entry["imagePath"])
         sides = entry.get("imageHeight"), entry.get("imageWidth")
         size = content.add_image(name, path, None if None in sides else sides)
         if size is None:
@@ -57,16 +75,52 @@ def labelme(images, annotations, *, class_names=None, **options) -> CocoDataset:
     return content.dataset(annotations, options)
 
 
-def _file_name(images, json_path, image_path):
-    """Returns the path of the image relative to `images`; refused later if it leads out of it."""
-    image_path = image_path.replace("\\", "/")
-    if os.path.isabs(image_path):
-        return image_path
-    beside = os.path.relpath(os.path.join(os.path.dirname(json_path), image_path), images)
-    inside = os.path.normpath(image_path)
-    leads_out = beside.split(os.sep)[0] == os.pardir
-    moved = leads_out or not os.path.exists(os.path.join(images, beside))
-    return inside if moved and os.path.exists(os.path.join(images, inside)) else beside
+class _Finder:
+    """Finds the images that labelme's files name.
+
+    Args:
+        images: str. The folder that holds them; none outside of it is found.
+        annotations: str. The folder of the json files.
+    """
+
+    def __init__(self, images, annotations):
+        self.images, self.annotations, self._named = images, annotations, None
+
+    def __call__(self, json_path, image_path):
+        """Returns the path of an image relative to the folder, of a file that may be missing."""
+        image_path = image_path.replace("\\", "/")
+        base, folder = os.path.basename(image_path), os.path.dirname(json_path)
+        if base in ("", os.curdir, os.pardir) or "\0" in image_path:
+            return image_path  # which is refused later
+        likewise = os.path.join(os.path.relpath(folder, self.annotations), base)
+        candidates = [
+            os.path.relpath(os.path.join(folder, image_path), self.images),
+            os.path.normpath(image_path),
+            os.path.relpath(os.path.join(folder, base), self.images),
+            os.path.normpath(likewise),
+            base,
+        ]
+        inside = [path for path in candidates if self._is_inside(path)]
+        for path in inside:
+            if os.path.exists(os.path.join(self.images, path)):
+                return path
+        named = self._all_named(base)
+        if len(named) > 1:
+            raise DataError(
+                f"{json_path}: several images have this name: {reprlib.repr(named)}."
+                f" Received: imagePath={image_path!r}."
+            )
+        return (named or inside)[0]
+
+    def _is_inside(self, path):
+        return not os.path.isabs(path) and path.split(os.sep)[0] != os.pardir
+
+    def _all_named(self, base):
+        if self._named is None:
+            self._named = collections.defaultdict(list)
+            for name in list_files(self.images, SUFFIXES):
+                self._named[os.path.basename(name)].append(name)
+        return self._named.get(base, [])
 
 
 def _instances(shapes, path, drop):
@@ -76,17 +130,35 @@ def _instances(shapes, path, drop):
         where = f"{path}: shape {i}"
         label = shape.get("label") if isinstance(shape, dict) else None
         group = shape.get("group_id") if isinstance(shape, dict) else None
+        if isinstance(label, int) and not isinstance(label, bool):
+            label = str(label)
         if not isinstance(label, str) or not label or not isinstance(group, int | None):
             raise DataError(
                 f"{where}: a shape has a label, and its group_id is an integer or null."
                 f" Received: {reprlib.repr(shape)}."
             )
-        if shape.get("shape_type") in ("point", "points", "line", "linestrip"):
-            drop(NO_AREA, where)
+        reason = _unread(shape, where)
+        if reason:
+            drop(reason, where)
             continue
         key = (label, None, i) if group is None else (label, group)
         instances.setdefault(key, []).append((shape, where))
     return [(key[0], parts) for key, parts in instances.items()]
+
+
+def _unread(shape, where):
+    """Returns why a shape is left out, None if it is not."""
+    kind, points = shape.get("shape_type") or "polygon", shape.get("points")
+    if not isinstance(kind, str):
+        raise DataError(f"{where}: unknown shape. Received: shape_type={reprlib.repr(kind)}.")
+    if kind in _NO_AREA:
+        return NO_AREA
+    if kind not in _POINTS:
+        return f"{UNKNOWN_KIND}: {kind[:40]!r}"
+    counts = _POINTS[kind]
+    if counts and isinstance(points, list) and len(points) < counts[0]:
+        return FEW_SHAPE_POINTS
+    return None
 
 
 def _join(parts, height, width, drop):
@@ -107,16 +179,15 @@ def _join(parts, height, width, drop):
 def _segmentation(shape, where, height, width):
     """Returns a shape as polygons or as run lengths."""
     kind, points = shape.get("shape_type") or "polygon", shape.get("points")
-    lengths = {"rectangle": 2, "circle": 2, "mask": 2, "oriented_rectangle": 4, "polygon": None}
-    if not isinstance(kind, str) or kind not in lengths:
-        raise DataError(f"{where}: unknown shape. Received: shape_type={reprlib.repr(kind)}.")
-    if not _are_points(points) or lengths[kind] not in (None, len(points)):
+    counts = _POINTS[kind]
+    if not _are_points(points) or (counts and len(points) not in counts):
+        expected = " or ".join(map(str, counts)) if counts else "a list of"
         raise DataError(
-            f"{where}: points must be {lengths[kind] or 'a list of'} pairs of numbers."
+            f"{where}: points must be {expected} pairs of numbers."
             f" Received: points={reprlib.repr(points)}."
         )
     flat = [coordinate for point in points for coordinate in point]
-    if kind == "rectangle":
+    if kind == "rectangle" and len(points) == 2:
         return [rectangle(*flat)]
     if kind == "circle":
         x, y, edge_x, edge_y = flat

@@ -2,10 +2,19 @@
 
 import collections
 import os
+import reprlib
+
+import numpy as np
 
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.formats.content import Content, list_files
-from keras_maskrcnn.data.images import SUFFIXES, DataError, read_index
+from keras_maskrcnn.data.images import (
+    SUFFIXES,
+    DataError,
+    read_image,
+    read_index,
+    require_mask_size,
+)
 from keras_maskrcnn.ops import rle
 
 NO_MASK = "image without a mask file"
@@ -14,7 +23,13 @@ NO_NUMBER = "value below label_divisor: a class without the number of an instanc
 
 
 def mask_images(
-    images, annotations, *, label_divisor=None, class_names=None, **options
+    images,
+    annotations,
+    *,
+    label_divisor=None,
+    mask_threshold=None,
+    class_names=None,
+    **options,
 ) -> CocoDataset:
     """Reads PNG masks. For the image `a/b.jpg` they are, in the folder of annotations, one of
 
@@ -23,13 +38,19 @@ def mask_images(
     - `a/b/*.png`: one file for each instance, which is where its pixels are not 0;
     - for the image `a/images/b.jpg`: `a/masks/*.png`, likewise.
 
-    Images without masks, and masks without an image, are left out and counted.
+    In folders apart from the images, masks may be TIFFs without loss (`a/b.tif`, ...) too.
+
+    Images without masks, and masks without an image, are left out and counted. An index mask whose
+    values lie along edges only, as the gray levels of soft (antialiased) edges do, is refused;
+    with `mask_threshold` it is one instance.
 
     Args:
         images: folder of the images, with those below it.
         annotations: folder of the masks, laid out alike. It may be the same.
         label_divisor: int. If given, the value of an instance is its class * label_divisor + its
             number, as in Cityscapes with 1000. By default, all instances are of one class.
+        mask_threshold: int in 1..255. If given, every file holds one instance: where its pixels, as
+            those of a picture of 8 bits, are at least that bright.
         class_names: as of `read_class_names`. By default "object" if there is no `label_divisor`,
             otherwise the numbers of those found.
         options: as of `coco_dict`.
@@ -41,17 +62,28 @@ def mask_images(
         raise ValueError(
             f"label_divisor must be positive. Received: label_divisor={label_divisor}."
         )
+    if mask_threshold is not None and (not 1 <= mask_threshold <= 255 or label_divisor):
+        raise ValueError(
+            "mask_threshold must be from 1 to 255, and leaves no numbers for label_divisor."
+            f" Received: mask_threshold={mask_threshold}, label_divisor={label_divisor}."
+        )
     if label_divisor is None and class_names is None:
         class_names = ["object"]
     content = Content(images, class_names, on_error=options.get("on_error", "raise"))
     the_class = content.the_class() if label_divisor is None else None
     images, annotations = os.path.abspath(images), os.path.abspath(annotations)
     names = list_files(images, SUFFIXES)
-    files = {os.path.join(annotations, name) for name in list_files(annotations, ".png")}
+    # In one folder, a TIFF beside a PNG is its image and not its mask.
+    suffixes = (
+        ".png"
+        if os.path.realpath(images) == os.path.realpath(annotations)
+        else (".png", ".tif", ".tiff")
+    )
+    files = {os.path.join(annotations, name) for name in list_files(annotations, suffixes)}
     masks_of = _match(images, names, annotations, files)
     uses = collections.Counter(mask for masks in masks_of.values() for mask in masks)
     if not uses:
-        raise DataError(f"{annotations}: no PNG belongs to an image. Received: images={images!r}.")
+        raise DataError(f"{annotations}: no mask belongs to an image. Received: images={images!r}.")
     for name, masks in masks_of.items():
         path = os.path.join(images, name)
         if path in uses:  # the mask of another image, in the same folder
@@ -70,7 +102,7 @@ def mask_images(
                     f"{mask}: a file for one instance holds no class."
                     f" Received: label_divisor={label_divisor}."
                 )
-            for value, segmentation in _read(mask, is_index, size).items():
+            for value, segmentation in _read(mask, is_index, size, mask_threshold).items():
                 where = f"{mask}: value {value}"
                 if label_divisor is None:
                     content.add(name, the_class, segmentation, where)
@@ -85,20 +117,21 @@ def mask_images(
 
 def _match(images, names, annotations, files):
     """Returns, for every image, its masks: dict of path to whether it is an index mask."""
-    in_folder = collections.defaultdict(list)
+    in_folder, by_stem = collections.defaultdict(list), collections.defaultdict(list)
     for path in sorted(files):
         in_folder[os.path.dirname(path)].append(path)
+        by_stem[os.path.splitext(path)[0]].append(path)
     masks_of = {}
     for name in names:
         image, stem = (
             os.path.join(images, name),
             os.path.join(annotations, os.path.splitext(name)[0]),
         )
-        index_masks = [f"{stem}.png", f"{stem}_mask.png"]
+        index_masks = [path for end in ("", "_mask") for path in by_stem.get(f"{stem}{end}", ())]
         folders, parent = [stem], os.path.dirname(stem)
         if os.path.basename(parent) == "images":
             folders.append(os.path.join(os.path.dirname(parent), "masks"))
-        found = [{path: True} for path in index_masks if path in files and path != image]
+        found = [{path: True} for path in index_masks if path != image]
         found += [dict.fromkeys(in_folder[f], False) for f in folders if f in in_folder]
         if len(found) > 1:
             first = [next(iter(masks)) for masks in found]
@@ -107,9 +140,46 @@ def _match(images, names, annotations, files):
     return masks_of
 
 
-def _read(path, is_index, size):
+def _read(path, is_index, size, threshold):
     """Returns the run lengths of each value of a mask; of 1 alone, maybe empty, if no index."""
+    if threshold is not None:
+        gray = read_image(path).max(axis=2)
+        require_mask_size(path, gray.shape, size)
+        return {1: rle.encode_region(gray >= threshold, (0, 0), *size)}
     index = read_index(path, size)
-    if is_index:
-        return rle.encode_values(index)
-    return {1: rle.encode_region(index != 0, (0, 0), *size)}
+    if not is_index:
+        return {1: rle.encode_region(index != 0, (0, 0), *size)}
+    soft = _edge_values(index)
+    if len(soft):
+        raise DataError(
+            f"{path}: {len(soft)} values lie along edges only, as the gray levels of soft edges do,"
+            " and each would be an object. mask_threshold=128 takes what is at least that bright as"
+            " one object; objects that do touch like that need a file each."
+            f" Received: values={reprlib.repr(soft.tolist())}."
+        )
+    return rle.encode_values(index)
+
+
+def _edge_values(index):
+    """Returns the values of an index mask that are soft edges: most of them, or none.
+
+    Such a value nowhere fills 3 x 3 pixels, and its pixels touch those of another object. Of small
+    or thin objects few do.
+    """
+    values = np.unique(index)
+    values = values[values != 0]
+    if len(values) < 4:
+        return values[:0]
+    height, width = index.shape
+    around = np.pad(index, 1, mode="edge")
+    inside, touches = np.ones(index.shape, bool), np.zeros(index.shape, bool)
+    for y in range(3):
+        for x in range(3):
+            other = around[y : y + height, x : x + width]
+            same = other == index
+            inside &= same
+            touches |= ~same & (other != 0)
+    thin = np.setdiff1d(values, index[inside])
+    if len(thin) < 3 or 2 * len(thin) <= len(values):
+        return thin[:0]
+    return thin if touches[np.isin(index, thin)].mean() >= 0.9 else thin[:0]

@@ -37,7 +37,7 @@ def via_json(
     content = Content(images, class_names, on_error=options.get("on_error", "raise"))
     the_class = content.the_class() if class_attribute is None else None
     for entry in _entries(read_json(path), path):
-        name = entry["filename"]
+        name = content.local(entry["filename"])
         where = f"{path}: {name!r}"
         if content.add_image(name, where) is None:
             continue

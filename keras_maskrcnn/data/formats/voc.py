@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.data.formats.content import Content, list_files, read_text
+from keras_maskrcnn.data.formats.content import Content, files_by_stem, read_lines, read_text
 from keras_maskrcnn.data.images import SUFFIXES, DataError, read_index
 from keras_maskrcnn.ops import rle
 
@@ -56,16 +56,18 @@ def voc(images, annotations, *, split=None, class_names=CLASS_NAMES, **options) 
     content = Content(
         images, CLASS_NAMES if class_names is None else class_names, on_error=on_error
     )
-    file_of = {os.path.splitext(name)[0]: name for name in list_files(images, SUFFIXES)}
-    names = [os.path.splitext(name)[0] for name in list_files(source, ".png")]
+    file_of = files_by_stem(images, SUFFIXES)
+    mask_of = files_by_stem(source, ".png")
+    names = list(mask_of)
+    folder = source
     if split is not None:
         source = os.path.join(annotations, "ImageSets", "Segmentation", f"{split}.txt")
-        names = _read_split(source)
+        names = _read_split(source, file_of)
     for name in names:
         size = _add_image(content, file_of, name, source, has_mask=True)
         if size is None:
             continue
-        path = os.path.join(annotations, "SegmentationObject", f"{name}.png")
+        path = os.path.join(folder, mask_of.get(name, f"{name}.png"))
         objects = read_index(path, size)
         objects[objects == VOID] = 0
         class_of = _classes(annotations, name, objects)
@@ -82,10 +84,10 @@ def voc(images, annotations, *, split=None, class_names=CLASS_NAMES, **options) 
 
 def _classes(annotations, name, objects):
     """Returns a dict of the objects' numbers to their classes: indices, or names from the xml."""
-    path = os.path.join(annotations, "SegmentationClass", f"{name}.png")
-    if not os.path.exists(path):
-        path = os.path.join(annotations, "Annotations", f"{name}.xml")
-        return dict(enumerate(_read_names(path), start=1)) if os.path.exists(path) else {}
+    path = _find(os.path.join(annotations, "SegmentationClass", name), ".png")
+    if path is None:
+        path = _find(os.path.join(annotations, "Annotations", name), ".xml")
+        return dict(enumerate(_read_names(path), start=1)) if path else {}
     classes = read_index(path, objects.shape)
     known = (objects > 0) & (classes > 0) & (classes != VOID)
     pairs = np.stack([objects[known], classes[known]], axis=1)
@@ -94,17 +96,24 @@ def _classes(annotations, name, objects):
     return dict(pairs[order].tolist())
 
 
+def _find(stem, suffix):
+    """Returns the path of a file, its suffix in lower or upper case; None if there is none."""
+    paths = (stem + suffix, stem + suffix.upper())
+    return next((path for path in paths if os.path.exists(path)), None)
+
+
 def _boxes(images, annotations, split, class_names, on_error, options):
     """Reads the boxes of the xml files."""
-    file_of = {os.path.splitext(name)[0]: name for name in list_files(images, SUFFIXES)}
+    file_of = files_by_stem(images, SUFFIXES)
     folder = source = os.path.join(annotations, "Annotations")
     if not os.path.isdir(folder):
         folder = source = os.fspath(annotations)  # of other tools' xml files alone
-    names = [os.path.splitext(name)[0] for name in list_files(folder, ".xml")]
+    xml_of = files_by_stem(folder, ".xml")
+    names = list(xml_of)
     if split is not None:
         source = os.path.join(annotations, "ImageSets", "Main", f"{split}.txt")
-        names = _read_split(source)
-    path_of = {name: os.path.join(folder, f"{name}.xml") for name in names}
+        names = _read_split(source, file_of)
+    path_of = {name: os.path.join(folder, xml_of.get(name, f"{name}.xml")) for name in names}
     objects = {name: _read_objects(path_of[name]) for name in names if name in file_of}
     if class_names is None or class_names is CLASS_NAMES:
         found = {entry[0] for entries in objects.values() for entry in entries}
@@ -126,9 +135,10 @@ def _add_image(content, file_of, name, source, has_mask=False):
     return content.skip(name, DataError(error, "missing image"))
 
 
-def _read_split(path):
-    """Returns the names of a list in ImageSets."""
-    return [name.strip() for name in read_text(path).split("\n") if name.strip()]
+def _read_split(path, known):
+    """Returns the names of a list in ImageSets, as those of `known` are written."""
+    names = read_lines(path)
+    return [name if name in known else name.replace("\\", "/") for name in names]
 
 
 def _read_objects(path):

@@ -6,7 +6,7 @@ import reprlib
 import numpy as np
 
 from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.data.formats.content import Content, list_files, read_text
+from keras_maskrcnn.data.formats.content import Content, files_by_stem, list_files, read_text
 from keras_maskrcnn.data.images import SUFFIXES, DataError
 
 NO_IMAGE = "label file without an image"
@@ -37,24 +37,23 @@ def yolo_seg(images, annotations, *, class_names=None, **options) -> CocoDataset
     if class_names is None and os.path.exists(names_file):
         class_names = names_file
     content = Content(images, class_names, first_id=0, on_error=options.get("on_error", "raise"))
-    label_files = set(list_files(annotations, ".txt")) - {NAMES_FILE}
-    label_file_of = {
-        name: f"{os.path.splitext(name)[0]}.txt" for name in list_files(images, SUFFIXES)
-    }
-    if not label_files & set(label_file_of.values()):
+    label_files = files_by_stem(annotations, ".txt")
+    label_files = {stem: name for stem, name in label_files.items() if name != NAMES_FILE}
+    stem_of = {name: os.path.splitext(name)[0] for name in list_files(images, SUFFIXES)}
+    if not label_files.keys() & set(stem_of.values()):
         images = os.fspath(images)
         raise DataError(f"{annotations}: no .txt belongs to an image. Received: images={images!r}.")
-    for name, label_file in label_file_of.items():
+    for name, stem in stem_of.items():
         size = content.add_image(name, os.path.join(images, name))
-        if size is None or label_file not in label_files:
+        if size is None or stem not in label_files:
             continue
         height, width = size
-        path = os.path.join(annotations, label_file)
+        path = os.path.join(annotations, label_files[stem])
         for number, row in enumerate(read_text(path).split("\n"), start=1):
-            if row.strip():
+            if row.strip() and not row.lstrip().startswith("#"):
                 _add_row(content, name, row.split(), f"{path}: line {number}", height, width)
-    for label_file in sorted(label_files - set(label_file_of.values())):
-        content.drop(NO_IMAGE, os.path.join(annotations, label_file))
+    for stem in sorted(label_files.keys() - set(stem_of.values())):
+        content.drop(NO_IMAGE, os.path.join(annotations, label_files[stem]))
     return content.dataset(annotations, options)
 
 

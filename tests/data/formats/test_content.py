@@ -69,7 +69,7 @@ def test_text_is_limited(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("abc")
     assert read_text(tmp_path / "a.txt") == "abc"
     (tmp_path / "a.txt").write_text("abcd")
-    with pytest.raises(DataError, match="a.txt: the file is larger than 3 characters"):
+    with pytest.raises(DataError, match="a.txt: the file is larger than 3 bytes"):
         read_text(tmp_path / "a.txt")
 
 

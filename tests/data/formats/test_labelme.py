@@ -92,6 +92,70 @@ def test_the_image_is_beside_its_json_or_else_in_the_folder_of_images(images, tm
     assert labelme(images, folder).file_names == ("a.png", "b.jpg")
 
 
+@pytest.mark.parametrize(
+    "image_path",
+    ["C:\\Users\\me\\a.png", "c:/pics/a.png", "..\\pics\\a.png", "/home/me/a.png", "sub\\a.png",
+     "../../a.png", "\\\\server\\share\\a.png"],
+)  # fmt: skip
+def test_of_a_path_of_another_machine_the_name_counts(images, tmp_path, image_path):
+    write(images, shape(), imagePath=image_path)
+    assert labelme(images, images).file_names == ("a.png",)
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    write(folder, shape(), imagePath=image_path)
+    assert labelme(images, folder).file_names == ("a.png",)
+
+
+def test_of_images_of_one_name_the_one_in_the_same_place_counts(images, tmp_path):
+    for name in ("x", "y", "z"):
+        (images / name).mkdir()
+        (images / "a.png").replace(images / name / "a.png") if name == "x" else None
+        (images / name / "a.png").write_bytes((images / "x" / "a.png").read_bytes())
+        folder = tmp_path / "labels" / name
+        folder.mkdir(parents=True)
+        write(folder, shape(), imagePath="D:\\a.png")
+    assert labelme(images, tmp_path / "labels").file_names == ("x/a.png", "y/a.png", "z/a.png")
+    write(tmp_path / "labels", shape(), imagePath="D:\\a.png")
+    with pytest.raises(DataError, match=r"a.json: several images have this name: \['x/a.png'"):
+        labelme(images, tmp_path / "labels")
+    write(tmp_path / "labels", shape(), imagePath="D:\\b.jpg")
+    (images / "b.jpg").replace(images / "x" / "b.jpg")  # there is but one
+    assert "x/b.jpg" in labelme(images, tmp_path / "labels").file_names
+
+
+def test_no_image_outside_of_the_folder_is_taken(images, tmp_path):
+    (images / "a.png").replace(tmp_path / "a.png")
+    for image_path in ("../a.png", str(tmp_path / "a.png"), "..\\a.png"):
+        write(images, shape(), imagePath=image_path)
+        with pytest.raises(DataError, match="images/a.png: image file does not exist"):
+            labelme(images, images)
+
+
+def test_rectangles_may_have_four_corners_and_be_turned(images, masks_of, box):
+    turned = [[10, 2], [18, 10], [10, 18], [2, 10]]
+    for kind in ("rectangle", "oriented_rectangle", "rotation", "quadrilateral"):
+        write(images, shape("x", kind), shape("x", kind, turned))
+        masks = masks_of(labelme(images, images))
+        np.testing.assert_array_equal(masks[0], box(4, 5, 14, 11))
+        assert abs(int(masks[1].sum()) - 128) <= 8  # of a square of side 8 sqrt(2)
+        assert masks[1][10, 10] and not masks[1][3, 3]
+
+
+def test_what_is_not_read_is_counted(images):
+    kinds = ("point", "points", "line", "linestrip", "cuboid", "brush")
+    few = [shape("x", "rectangle", [[1, 2]]), shape("x", "circle", [[1, 2]]), shape("x", None, [])]
+    write(images, shape(7), *(shape("x", kind) for kind in kinds), *few)
+    dataset = labelme(images, images)
+    assert dataset.class_names == ("7",)  # a number for a name
+    assert dataset.dropped == {
+        "shape without an area: point, points, line or linestrip": 4,
+        "shape of a kind that is not read: 'cuboid'": 1,
+        "shape of a kind that is not read: 'brush'": 1,
+        "shape with fewer points than its kind needs": 2,
+        "annotation without a polygon of at least 3 points": 1,
+    }
+
+
 def test_an_embedded_image_is_not_used_and_missing_sizes_are_read(images):
     write(images, shape(), imageData="no image", imageHeight=None, imageWidth=None)
     assert labelme(images, images).sizes == ((20, 30),)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from keras_maskrcnn.data import DataError
 from keras_maskrcnn.data.formats import mask_images
 from keras_maskrcnn.data.formats.mask_images import NO_IMAGE, NO_MASK, NO_NUMBER
 
@@ -101,3 +102,77 @@ def test_masks_without_an_image_are_counted(images, masks, box):
 def test_a_label_divisor_below_one_is_refused(images):
     with pytest.raises(ValueError, match="Received: label_divisor=0."):
         mask_images(images, images, label_divisor=0)
+
+
+def soft(mode="L"):
+    """Two disks, white on black, with edges of some gray levels: (20, 30) or (20, 30, 3) uint8."""
+    image = Image.new(mode, (120, 80))
+    for box in ((8, 8, 50, 50), (60, 20, 110, 70)):
+        ImageDraw.Draw(image).ellipse(box, fill="white")
+    return np.asarray(image.resize((30, 20), Image.Resampling.BOX))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_soft_edges_are_named_or_cut_at_a_threshold(images, masks, masks_of, mode):
+    save(masks / "a.png", soft(mode))
+    with pytest.raises(DataError, match="a.png: .* values lie along edges only.* mask_threshold="):
+        mask_images(images, masks)
+    for threshold in (1, 128, 255):
+        (mask,) = masks_of(mask_images(images, masks, mask_threshold=threshold))
+        np.testing.assert_array_equal(mask, soft() >= threshold)
+
+
+def test_a_threshold_cuts_the_files_of_single_instances_too(images, masks, masks_of):
+    save(masks / "a" / "1.png", soft())
+    (mask,) = masks_of(mask_images(images, masks))
+    np.testing.assert_array_equal(mask, soft() > 0)
+    (mask,) = masks_of(mask_images(images, masks, mask_threshold=128))
+    np.testing.assert_array_equal(mask, soft() >= 128)
+
+
+def test_small_and_thin_objects_are_no_soft_edges(images, masks):
+    index = np.zeros((20, 30), np.uint8)
+    index[:6, :6] = 1
+    for i in range(8):  # dots, and fibers that cross one
+        index[10:12, 3 * i : 3 * i + 2] = 2 + i
+        index[13 + i % 7, 4:30] = 10 + i
+    index[13:, 28] = 40
+    save(masks / "a.png", index)
+    assert mask_images(images, masks).num_instances.tolist() == [len(np.unique(index)) - 1]
+
+
+@pytest.mark.parametrize("options", [{"mask_threshold": 0}, {"mask_threshold": 256},
+                                     {"mask_threshold": 9, "label_divisor": 9}])  # fmt: skip
+def test_a_threshold_out_of_range_is_refused(images, options):
+    with pytest.raises(ValueError, match="mask_threshold must be from 1 to 255.* Received: mask_t"):
+        mask_images(images, images, **options)
+
+
+@pytest.mark.parametrize("name", ["a.PNG", "a_mask.Png", "a.tif", "a_mask.TIFF"])
+def test_masks_may_have_other_suffixes(images, masks, masks_of, box, name):
+    index = (box(0, 0, 5, 5) + 70_000 * box(20, 8, 30, 20).astype(np.int32)).astype(np.int32)
+    if name.lower().endswith("png"):
+        index = np.minimum(index, 60_000).astype(np.uint16)
+    Image.fromarray(index).save(masks / name, "TIFF" if "t" in name.lower()[-4:] else "PNG")
+    dataset = mask_images(images, masks)
+    np.testing.assert_array_equal(masks_of(dataset), [box(0, 0, 5, 5), box(20, 8, 30, 20)])
+
+
+def test_a_tiff_beside_a_png_is_its_image(images, box):
+    Image.new("RGB", (30, 20)).save(images / "c.tif")
+    save(images / "c.png", box(0, 0, 5, 5))
+    (images / "a.png").unlink()
+    dataset = mask_images(images, images)
+    assert dataset.file_names == ("c.tif",)
+    assert dataset.num_instances.tolist() == [1]
+
+
+def test_tiffs_with_loss_or_fractions_are_no_masks(images, masks, box):
+    Image.fromarray(box(0, 0, 5, 5)).save(masks / "a.tif", compression="jpeg")
+    with pytest.raises(
+        DataError, match="a.tif: a mask must be .* Received: format='TIFF with loss"
+    ):
+        mask_images(images, masks)
+    Image.fromarray(box(0, 0, 5, 5).astype(np.float32)).save(masks / "a.tif")
+    with pytest.raises(DataError, match="a.tif: a mask must have whole numbers. Received: floats"):
+        mask_images(images, masks)
