@@ -155,7 +155,11 @@ def convert_flags(values):
     define.string("class_attribute", None, "via_json: the region's attribute that is its class")
     define.integer("label_divisor", None, "mask_images: pixels are class * this + instance", low=1)
     define.integer(
-        "mask_threshold", None, "mask_images: a file is one instance, where this bright", low=1
+        "mask_threshold",
+        None,
+        "mask_images: a file is one instance, where this bright",
+        low=1,
+        high=255,
     )
     define.string("split", None, "voc: name of the list in ImageSets/Segmentation, as train")
     define.boolean(
