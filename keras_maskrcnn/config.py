@@ -153,7 +153,7 @@ class MaskRCNNConfig:
         for name in fields:
             if name not in known:
                 raise ValueError(
-                    f"no such config field{_hint(name[:80], known)}. Received: {_REPR.repr(name)}."
+                    f"no such config field{_hint(name[:80], known)} Received: {_REPR.repr(name)}."
                 )
         return cls(**fields)
 
@@ -413,14 +413,14 @@ def preset_config(name, **overrides):
         ValueError: if there is no such preset, or no such field.
     """
     if name not in PRESETS:
-        raise ValueError(f"no such preset{_hint(name, PRESETS)}. Received: preset={name!r}.")
+        raise ValueError(f"no such preset{_hint(name, PRESETS)} Received: preset={name!r}.")
     fields = [field.name for field in dataclasses.fields(MaskRCNNConfig)]
     for field in overrides:
         if field not in fields:
-            raise ValueError(f"no such config field{_hint(field, fields)}. Received: {field!r}.")
+            raise ValueError(f"no such config field{_hint(field, fields)} Received: {field!r}.")
     return MaskRCNNConfig(**{**PRESETS[name], **overrides})
 
 
 def _hint(name, known):
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}."

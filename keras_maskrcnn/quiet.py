@@ -3,13 +3,14 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 import warnings
 
 
 def is_asked(argv):
     """Whether flags, a list of str, ask for --quiet."""
-    return any(flag in argv for flag in ("--quiet", "-quiet", "--quiet=true", "--quiet=1"))
+    return any(re.fullmatch("--?quiet(=(true|t|1))?", flag, re.IGNORECASE) for flag in argv)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,12 @@ from keras_maskrcnn import quiet
 
 @pytest.mark.parametrize(
     ("argv", "asked"),
-    [([], False), (["train", "--quiet"], True), (["--quiet=true"], True), (["--noquiet"], False)],
+    [
+        ([], False),
+        (["train", "--quiet"], True),
+        (["--quiet=True"], True),
+        (["--quiet=false"], False),
+    ],
 )
 def test_is_asked(argv, asked):
     assert quiet.is_asked(argv) == asked

@@ -24,7 +24,12 @@ def export_onnx(model, filepath, *, image_size, batch_size=1, opset_version=18, 
         ValueError: if `image_size` or `batch_size` is not as said, or the model takes proposals or
             has RoIPool.
     """
-    export_portable(
-        model, filepath, "onnx", image_size=image_size, batch_size=batch_size, verbose=verbose,
-        opset_version=opset_version,
-    )  # fmt: skip
+    try:
+        export_portable(
+            model, filepath, "onnx", image_size=image_size, batch_size=batch_size,
+            verbose=verbose, opset_version=opset_version,
+        )  # fmt: skip
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"ONNX needs the extra onnx: pip install keras3-maskrcnn[onnx]. Received: {error}."
+        ) from error

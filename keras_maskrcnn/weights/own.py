@@ -34,8 +34,8 @@ def start_from(model, source, name):
         list of str, the arrays (or whole networks) that the source did not give.
 
     Raises:
-        CheckpointError: if the file cannot be read, or another array than a predictor's is missing
-            or has another shape. The model is not changed then.
+        CheckpointError: if the file cannot be read, or another array than a predictor's is missing,
+            has another shape, or is left over. The model is not changed then.
     """
     ours = {
         f"{network}/{variable.path}": variable
@@ -67,6 +67,12 @@ def start_from(model, source, name):
                 f"{name} does not fit the model: only predictors may differ, for other classes. "
                 f"Received: {key} {found}, expected shape {tuple(variable.shape)}."
             )
+    left = [key for key in theirs if key not in ours and not key.startswith(_LAST)]
+    if left:
+        raise CheckpointError(
+            f"{name} does not fit the model: only predictors may differ, for other classes. "
+            f"Received: {left[0]}, which the model has no place for."
+        )
     for key, variable in fitting.items():
         variable.assign(theirs[key])
     return afresh + [key for key in ours if key not in fitting]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_maskrcnn.export import export_onnx
 from keras_maskrcnn.export.portable import PortableModel
 
 C4 = {"neck": "c4", "mask_pool_size": 7, "box_head_layers": 0, "mask_head_convs": 0}
@@ -99,6 +100,15 @@ def test_what_cannot_be_done_is_refused(
 ):
     with pytest.raises(ValueError, match=message):
         lively(tiny_config, **overrides).export(tmp_path / "model", format="onnx", **arguments)
+
+
+def test_that_a_package_is_missing_is_said_with_what_to_install(monkeypatch):
+    def export_portable(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'onnx'")
+
+    monkeypatch.setattr("keras_maskrcnn.export.onnx.export_portable", export_portable)
+    with pytest.raises(ImportError, match=r"pip install keras3-maskrcnn\[onnx\]. Received: No mod"):
+        export_onnx(None, "model.onnx", image_size=(64, 96))
 
 
 def test_a_file_is_not_overwritten(lively, tiny_config, tmp_path):

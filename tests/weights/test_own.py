@@ -89,6 +89,12 @@ def test_another_network_is_an_error_that_names_the_array_and_changes_nothing(tr
         assert_starts_from(model, before, model, list(before))
 
 
+def test_an_array_that_is_left_over_is_an_error(trained):
+    deeper = like(trained, rpn_head_convs=2)
+    with pytest.raises(CheckpointError, match="rpn_head/conv2/kernel, which the model has"):
+        start_from(like(trained), deeper, "deeper.keras")
+
+
 def test_a_file_of_something_else_is_named(trained, tmp_path):
     path = tmp_path / "text.weights.h5"
     path.write_text("no weights")
