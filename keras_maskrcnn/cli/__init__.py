@@ -6,6 +6,8 @@ both of which `train`, `predict` and `explain` save what they have done.
 """
 
 import contextlib
+import os
+import re
 import signal
 import sys
 import threading
@@ -91,13 +93,29 @@ def _run_command(name, command, options):
         # An error in the input pipeline comes wrapped by TensorFlow; ours is inside.
         from keras_maskrcnn.data.pipeline import data_error
 
-        message = data_error(error)
+        message = data_error(error) or _machine_error(error)
         if message is None:
             raise
     else:
         return 0
     print(f"keras-maskrcnn {name}: {' '.join(message.split())}", file=sys.stderr)
     return 1
+
+
+def _machine_error(error):
+    """What memory, disk or permissions refused, from Python or TensorFlow, in a line; or None."""
+    import tensorflow as tf
+
+    lines = str(getattr(error, "message", error)).splitlines()
+    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+        found = [line for line in lines if re.search("OOM|alloca|space", line)] or [""]
+        return "out of memory or disk: smaller images or batches need less. " + found[0]
+    refused = (
+        tf.errors.PermissionDeniedError, tf.errors.NotFoundError, tf.errors.AlreadyExistsError,
+        tf.errors.FailedPreconditionError, tf.errors.UnavailableError,
+    )  # fmt: skip
+    # Of files, not of the graph.
+    return lines[0] if isinstance(error, refused) and lines and os.sep in lines[0] else None
 
 
 @contextlib.contextmanager

@@ -3,7 +3,9 @@
 import os
 import sys
 import tempfile
+import zipfile
 
+import numpy as np
 from absl import logging
 
 from keras_maskrcnn.files import write_json
@@ -13,17 +15,26 @@ def load_model(path, flag="model"):
     """Loads a MaskRCNN from a .keras file; any other is a ValueError."""
     import keras
 
+    from keras_maskrcnn.data.archives import check_zip
     from keras_maskrcnn.model import MaskRCNN
+    from keras_maskrcnn.weights.checkpoint import require_finite
 
     require_file(flag, path)
     require_suffix(flag, path)
     try:
+        check_zip(path)
         model = keras.models.load_model(path, compile=False)
+    except zipfile.BadZipFile as error:
+        raise ValueError(
+            f"{path} cannot be read as a Keras model: it is none, or truncated or damaged ({error})"
+        ) from error
     except Exception as error:  # Keras raises many kinds for a file that is none of its own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} cannot be read as a Keras model: {reason}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as a Keras model: {reason[:400]}") from error
     if not isinstance(model, MaskRCNN):
         raise ValueError(f"{path} holds a {type(model).__name__}, not a MaskRCNN.")
+    for variable in model.weights:
+        require_finite(path, variable.path, np.asarray(variable))
     return model
 
 

@@ -58,6 +58,16 @@ def read_checkpoint(path):
     return arrays
 
 
+def require_finite(path, name, array):
+    """Raises CheckpointError if an array of a file has NaN or infinite numbers."""
+    bad = np.size(array) - np.count_nonzero(np.isfinite(array))
+    if bad:
+        raise CheckpointError(
+            f"{path}: weights must be finite; a run that diverged may have written them. "
+            f"Received: {bad} of {np.size(array)} numbers of {name} are not."
+        )
+
+
 def _reader(path, head):
     if head.startswith(b"PK"):
         archives.check_zip(path)

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_maskrcnn.config import preset_config
 from keras_maskrcnn.weights import from_keras, names
-from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint
+from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint, require_finite
 from keras_maskrcnn.weights.public import coco_classes, download
 
 BODY = ("backbone", "res5")  # what an ImageNet classifier has weights for
@@ -187,6 +187,7 @@ def _load(model, path, source, skip_predictors, verbose):
                     value = _convert(value, layer, name, source, model.config.box_pool_size**2)
                 if value is None or value.shape != tuple(variable.shape):
                     raise _wrong_shape(path, key, arrays[key], full_name, variable, layer)
+                require_finite(path, key, value)
                 values[full_name], matched[full_name] = (variable, value), key
     if missing:
         wanted = [key for _, key in missing]

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from absl import logging
 
-from keras_maskrcnn.weights.checkpoint import CheckpointError
+from keras_maskrcnn.weights.checkpoint import CheckpointError, require_finite
 
 # The last layers: their shapes follow from the classes, those of the RPN from the anchors.
 _OF_CLASSES = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
@@ -73,6 +73,8 @@ def start_from(model, source, name):
             f"{name} does not fit the model: only predictors may differ, for other classes. "
             f"Received: {left[0]}, which the model has no place for."
         )
+    for key in fitting:
+        require_finite(name, key, theirs[key])
     for key, variable in fitting.items():
         variable.assign(theirs[key])
     return afresh + [key for key in ours if key not in fitting]

@@ -14,7 +14,7 @@ from pycocotools import mask as mask_api
 from tensorflow_datasets.scripts.cli import build as tfds_build
 from tensorflow_datasets.scripts.cli import cli_utils
 
-from keras_maskrcnn.data import batches, coco_dict, coco_json, tfds_coco
+from keras_maskrcnn.data import batches, coco_dict, coco_json, tfds_coco, tfds_reader
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.data.tfds_reader import tfds_dataset
 from keras_maskrcnn.evaluation import evaluate_results
@@ -383,11 +383,19 @@ def test_broken_records_are_told_by_their_file(source, tmp_path):
     broken = build(source, tmp_path, 1)
     (shard,) = broken.data_path.glob("*.tfrecord*")
     whole = shard.read_bytes()
-    for content in (whole[:-5], whole[:-1] + b"x", whole + b"abc", b""):
+    huge = (2**40).to_bytes(8, "little")  # bytes that TensorFlow would take memory for
+    for content in (whole[:-5], whole[:-1] + b"x", whole + b"abc", b"", huge + whole[8:]):
         shard.write_bytes(content)
         with pytest.raises(DataError, match=r"tfrecord-00000-of-00001: broken records") as caught:
             tfds_dataset(broken, "train")
         assert "\n" not in str(caught.value)
+
+
+def test_ids_that_are_no_json_are_errors():
+    assert tfds_reader._identity(b'"a"') == "a"
+    for text in (b"[" * 100_000, b"a", b""):
+        with pytest.raises(DataError, match="an id must be JSON"):
+            tfds_reader._identity(text)
 
 
 def test_other_files_than_tfrecords_are_refused(source, tmp_path):

@@ -7,6 +7,7 @@ from parity import peer_weights
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn import cli
 from keras_maskrcnn.weights import CheckpointError, load_detectron2, load_torchvision
+from keras_maskrcnn.weights.checkpoint import require_finite
 from keras_maskrcnn.weights.names import peer_names, rename_backbone
 
 TINY = dict(
@@ -215,3 +216,9 @@ def test_command_answers_a_bad_file_with_one_line(content, words, tmp_path, caps
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert words in line and "model.pth" in line
     assert not pathlib.Path("was_here").exists()
+
+
+def test_weights_that_are_not_finite_are_named_and_change_nothing():
+    with pytest.raises(CheckpointError, match="a.pth: .* Received: 2 of 3 numbers of fc.weight"):
+        require_finite("a.pth", "fc.weight", np.array([1.0, np.nan, np.inf]))
+    require_finite("a.pth", "fc.weight", np.array([[1, 2]], np.int8))
