@@ -1,19 +1,25 @@
 """Reads COCO json and image folders into plain NumPy examples. Knows no TensorFlow."""
 
+import array
+import contextlib
 import dataclasses
+import gc
 import json
 import os
 import re
 import reprlib
+from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data.images import MAX_PIXELS, DataError, read_sized, size_errors
+from keras_maskrcnn.data.polygons import Masks, compact, draw, surely_touch
 from keras_maskrcnn.data.text import decode, local_path
 from keras_maskrcnn.ops import rle
 
+_AT_ONCE = 16_384  # annotations that are checked together
 MIN_BOX_SIDE = 1e-3  # pixels; below, a box has no area to learn from
 
 CROWD = "annotation with iscrowd=1"
@@ -46,7 +52,8 @@ class CocoDataset:
         boxes: (N, 4) float32 [x1, y1, x2, y2] in pixels of the original image.
         labels: (N,) int32 in 1..C.
         annotation_ids: N, the ids of the annotations that the instances come from.
-        counts: N bytes. COCO's compressed run lengths of each mask; none without `has_masks`.
+        counts: sequence of N bytes. COCO's compressed run lengths of each mask, made from polygons
+            when they are asked for; none without `has_masks`.
         has_masks: whether `load` returns masks. Otherwise instances are boxes, of whatever outline.
     """
 
@@ -64,7 +71,7 @@ class CocoDataset:
     boxes: np.ndarray = dataclasses.field(repr=False)
     labels: np.ndarray = dataclasses.field(repr=False)
     annotation_ids: tuple = dataclasses.field(repr=False)
-    counts: list[bytes] = dataclasses.field(repr=False)
+    counts: Sequence[bytes] = dataclasses.field(repr=False)
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
     has_masks: bool = True
 
@@ -168,9 +175,18 @@ def coco_json(images, annotations, **options) -> CocoDataset:
         DataError: if the json, an annotation or an image cannot be used.
     """
     annotations = os.fspath(annotations)
-    dataset = coco_dict(images, read_json(annotations), source=annotations, **options)
-    if options.get("crowds", "drop") == "objects":
-        return dataset  # whose content, unlike the file's, counts them in evaluation too
+    if options.get("crowds", "drop") == "objects":  # its content, unlike the file's, has no crowds
+        return coco_dict(images, read_json(annotations), source=annotations, **options)
+    try:
+        with _without_collections():
+            content = read_json(annotations, _shrink)
+            dataset = coco_dict(images, content, source=annotations, **options)
+    except DataError as error:
+        if error.kind not in _SHOWS_NUMBERS:
+            raise
+        content = None
+        # Again, for the line of the error shows numbers as they are in the file.
+        dataset = coco_dict(images, read_json(annotations), source=annotations, **options)
     return dataclasses.replace(dataset, annotations=annotations)
 
 
@@ -250,19 +266,26 @@ def coco_dict(
         for identity in identities:
             drop(reason, identity)
 
-    per_image = _read_annotations(content, source, image_ids, sizes, ids, drop, masks)
+    image_of, boxes, labels, outlines = _read_annotations(
+        content, source, image_ids, sizes, ids, drop, masks
+    )
+    for i in np.flatnonzero(np.isin(image_of, list(skipped))):
+        drop(UNREADABLE, content["annotations"][i]["id"])
+        image_of[i] = -1
+    num_instances = np.bincount(image_of[image_of >= 0], minlength=len(image_ids))
     kept = []
-    for i, found in enumerate(per_image):
+    for i, count in enumerate(num_instances):
         if i in skipped:
-            for identity, *_ in found:
-                drop(UNREADABLE, identity)
-        elif found or keep_empty:
+            continue
+        if count or keep_empty:
             kept.append(i)
         else:
             drop(NO_INSTANCE, image_ids[i])
     if not kept:
         raise DataError(f"{source}: no image has instances. Received: keep_empty=False.")
-    instances = [instance for i in kept for instance in per_image[i]]
+    instances = np.argsort(image_of, kind="stable")  # by image, then in the json's order
+    instances = instances[np.count_nonzero(image_of < 0) :]
+    annotations = content["annotations"]
     dataset = CocoDataset(
         images=images,
         annotations=content,
@@ -274,11 +297,13 @@ def coco_dict(
         mask_size=mask_size,
         dropped=counted,
         examples=examples,
-        offsets=np.cumsum([0] + [len(per_image[i]) for i in kept]),
-        boxes=np.array([box for _, box, _, _ in instances], np.float32).reshape(-1, 4),
-        labels=np.array([label for _, _, label, _ in instances], np.int32),
-        annotation_ids=tuple(identity for identity, _, _, _ in instances),
-        counts=[counts for _, _, _, counts in instances] if masks else [],
+        offsets=np.cumsum(np.concatenate([[0], num_instances[kept]])),
+        boxes=boxes[instances].astype(np.float32),
+        labels=labels[instances],
+        annotation_ids=tuple(annotations[i]["id"] for i in instances),
+        counts=Masks([outlines[i] for i in instances], np.array(sizes)[image_of[instances]])
+        if masks
+        else [],
         skipped={file_names[i]: 1 for i in sorted(skipped)},
         has_masks=masks,
     )
@@ -365,19 +390,55 @@ def compare_names(names, known, where):
 _NO_NAME = re.compile(r"class \d+")
 
 
-def read_json(path):
+def read_json(path, object_hook=None):
     """Reads a json file of any content.
+
+    Args:
+        path: path.
+        object_hook: as of `json.load`.
 
     Raises:
         DataError: if there is none, or it is broken.
     """
     try:
         with open(path, "rb") as file:
-            return json.loads(decode(file.read(), path))
+            return json.loads(decode(file.read(), path), object_hook=object_hook)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: cannot be read as json. Received: {error}.", "broken json"
         ) from error
+
+
+def _shrink(entry):
+    """Keeps of an entry what is read of it, with arrays for lists of numbers: a tenth of memory."""
+    if "bbox" not in entry:
+        if "file_name" not in entry:
+            return entry
+        return {key: entry[key] for key in ("id", "file_name", "height", "width") if key in entry}
+    entry = {key: entry[key] for key in _READ if key in entry}
+    box, outline = compact(entry["bbox"]), entry.get("segmentation")
+    if box is not None:
+        entry["bbox"] = box
+    if type(outline) is list:
+        entry["segmentation"] = [compact(part) or part for part in outline]
+    return entry
+
+
+# Kinds of errors whose lines show lists of numbers.
+_SHOWS_NUMBERS = ("broken bbox", "broken polygon", "polygon outside the image", "broken json")
+_READ = ("id", "image_id", "category_id", "bbox", "segmentation", "iscrowd")
+
+
+@contextlib.contextmanager
+def _without_collections():
+    """Millions of new objects make Python look for garbage again and again, where there is none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def long_polygons(polygons):
@@ -566,21 +627,87 @@ def _read_images(content, folder, path):
 
 
 def _read_annotations(content, path, image_ids, sizes, category_ids, drop, masks):
-    """Returns for every image a list of (id, box, label, counts); calls `drop` for the rest."""
+    """Reads all annotations: those that are as most are at once, the others one by one.
+
+    Args:
+        sizes: list of (height, width) of the images.
+        drop: function of a reason and an annotation's id.
+
+    Returns:
+        of each of A annotations the index of its image, (A,) int, -1 if it is left out; its box,
+        (A, 4) float64; its label, (A,) int32; its outline, as of `Masks`, if there are masks.
+    """
+    annotations, count = content["annotations"], len(content["annotations"])
     image_of = {image_id: i for i, image_id in enumerate(image_ids)}
     label_of = {category_id: i + 1 for i, category_id in enumerate(category_ids)}
-    per_image, seen = [[] for _ in image_ids], set()
-    for annotation in content["annotations"]:
-        identity = check_identity(annotation, seen, path, "annotation")
-        seen.add(identity)
-        found = read_annotation(
-            annotation, f"{path}: annotation {identity!r}", image_of, sizes, label_of,
-            lambda reason, identity=identity: drop(reason, identity), masks,
-        )  # fmt: skip
-        if found is not None:
-            image, *instance = found
-            per_image[image].append((identity, *instance))
-    return per_image
+    images, labels = np.full(count, -1), np.zeros(count, np.int32)
+    boxes, outlines, seen = np.zeros([count, 4]), [None] * count, set()
+    sides = np.array(sizes)
+    identities = [annotation.get("id") for annotation in annotations]
+    sound = set(map(type, identities)) <= {int, str} and len(set(identities)) == count
+    for start in range(0, count, _AT_ONCE):
+        chunk = annotations[start : start + _AT_ONCE]
+        regular = np.zeros(len(chunk), bool)
+        if sound:
+            regular, *found = _read_regular(chunk, image_of, sides, label_of, masks)
+            of_chunk = start + np.flatnonzero(regular)
+            images[of_chunk], boxes[of_chunk], labels[of_chunk] = found[:3]
+            for i, outline in zip(of_chunk, found[3], strict=True):
+                outlines[i] = outline
+        for i in (start + np.flatnonzero(~regular)).tolist():
+            annotation = annotations[i]
+            identity = check_identity(annotation, seen, path, "annotation")
+            seen.add(identity)
+            read = read_annotation(
+                annotation, f"{path}: annotation {identity!r}", image_of, sizes, label_of,
+                lambda reason, identity=identity: drop(reason, identity), masks,
+            )  # fmt: skip
+            if read is not None:
+                images[i], boxes[i], labels[i], outlines[i] = read
+    return images, boxes, labels, outlines
+
+
+def _read_regular(annotations, image_of, sizes, label_of, masks):
+    """Reads those annotations that surely are instances, and nothing of which is left out.
+
+    Returns:
+        (n,) bool, which they are; of these m image indices, boxes (m, 4), labels and outlines.
+    """
+    chosen, images, labels, boxes, outlines = [], [], [], [], []
+    for i, annotation in enumerate(annotations):
+        get = annotation.get
+        try:
+            image, label = image_of.get(get("image_id")), label_of.get(get("category_id"))
+        except TypeError:  # not even a possible id
+            continue
+        box, outline = compact(get("bbox")), None
+        if image is None or label is None or get("iscrowd") not in (0, None):
+            continue
+        if box is None or len(box) != 4:
+            continue
+        if masks:
+            outline = get("segmentation")
+            outline = [compact(part) for part in outline] if type(outline) is list else ()
+            if not outline or not all(p is not None and len(p) > 5 and not len(p) % 2
+                                      for p in outline):  # fmt: skip
+                continue
+        chosen.append(i)
+        images.append(image)
+        labels.append(label)
+        boxes.append(box)
+        outlines.append(outline)
+    images, labels = np.array(images, int), np.array(labels, np.int32)
+    boxes = np.frombuffer(b"".join(boxes)).reshape(-1, 4).copy()
+    finite = np.isfinite(boxes).all(axis=1)
+    boxes[:, 2:] += boxes[:, :2]
+    boxes = np.clip(np.where(finite[:, None], boxes, 0.0), 0.0, sizes[images][:, [1, 0, 1, 0]])
+    sure = finite & ((boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= MIN_BOX_SIDE)
+    if masks:
+        sure &= surely_touch(outlines, boxes, sizes[images])
+    regular = np.zeros(len(annotations), bool)
+    regular[np.array(chosen, int)[sure]] = True
+    outlines = [outlines[i] for i in np.flatnonzero(sure)]
+    return regular, images[sure], boxes[sure], labels[sure], outlines
 
 
 def read_box(bbox, height, width, where):
@@ -618,8 +745,7 @@ def read_segmentation(segmentation, height, width, where):
         long = [polygon.tolist() for polygon in long_polygons(polygons)]
         if not long:
             return None, 0
-        merged = mask_api.merge(mask_api.frPyObjects(long, height, width))
-        return merged["counts"], len(polygons) - len(long)
+        return draw(long, height, width), len(polygons) - len(long)
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
         expected = "segmentation must be a list of polygons, or an object of size and counts"
         raise error(expected, "broken segmentation")
@@ -643,12 +769,14 @@ def read_segmentation(segmentation, height, width, where):
 
 def _numbers(value):
     """Returns a list of finite numbers as a (n,) array, anything else as None."""
+    if not isinstance(value, list | array.array):
+        return None
     try:
-        array = np.array(value)
+        numbers = np.array(value)
     except ValueError:  # ragged
         return None
-    numeric = isinstance(value, list) and array.ndim == 1 and array.dtype.kind in "iuf"
-    return array if numeric and np.isfinite(array).all() else None
+    numeric = numbers.ndim == 1 and numbers.dtype.kind in "iuf"
+    return numbers if numeric and np.isfinite(numbers).all() else None
 
 
 def _is_integer(value):

@@ -34,6 +34,7 @@ DROPPED_KINDS = {
 }
 ROUNDING = 1.0  # pixels that a box may stick out of its image: tools round, or count from 1
 SAME_INSTANCE_IOU = 0.95  # of boxes and of masks; annotators don't repeat themselves that exactly
+NEIGHBORS = 500  # of an instance, that it is compared to
 RARE_CLASS = 10  # instances; with less, a class is hardly learned or scored
 # Share of instances with an anchor of IoU 0.5. Every instance trains its best anchor, however bad,
 # so less than all will do.
@@ -394,17 +395,36 @@ def _compare_masks(found):
 
 
 def _repeated(boxes, labels, masks):
-    """Yields pairs i < j of like instances, for each j at most one."""
-    rectangles = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    for start in range(0, len(boxes), 512):  # pairs in blocks: memory stays linear in instances
-        end = min(start + 512, len(boxes))
-        alike = mask_api.iou(rectangles[:end], rectangles[start:end], [0] * (end - start))
-        alike *= labels[:end, None] == labels[start:end]
-        alike *= np.arange(end)[:, None] < np.arange(start, end)
-        best = alike.argmax(axis=0)
-        for j in np.flatnonzero(alike.max(axis=0) >= SAME_INSTANCE_IOU):
-            i, j = int(best[j]), int(start + j)
+    """Yields pairs i < j of like instances, for each j at most one.
+
+    Like boxes begin at like x, so each is compared to those behind it in the order of x, as long as
+    they may be like it. The cost is bounded: a box has at most `NEIGHBORS` of them, and 3 masks.
+    """
+    order = np.lexsort([boxes[:, 1], boxes[:, 0], labels])
+    boxes, labels = boxes[order], labels[order]
+    sides = boxes[:, 2:] - boxes[:, :2]
+    areas = sides.prod(axis=1)
+    reach = boxes[:, 0] + sides[:, 0] * (1 / SAME_INSTANCE_IOU - 1)  # where a like box may begin
+    active, left = np.arange(len(boxes)), np.full(len(boxes), 3)  # comparisons of masks
+    for distance in range(1, NEIGHBORS + 1):
+        active = active[active + distance < len(boxes)]
+        near = labels[active] == labels[active + distance]
+        active = active[near & (boxes[active + distance, 0] <= reach[active])]
+        if not len(active):
+            return
+        these = active[left[np.maximum(order[active], order[active + distance])] > 0]
+        others = these + distance
+        low = np.maximum(boxes[these, :2], boxes[others, :2])
+        high = np.minimum(boxes[these, 2:], boxes[others, 2:])
+        inside = np.maximum(high - low, 0).prod(axis=1)
+        alike = inside >= SAME_INSTANCE_IOU * (areas[these] + areas[others] - inside)
+        for pair in zip(order[these[alike]].tolist(), order[others[alike]].tolist(), strict=True):
+            i, j = sorted(pair)
+            if not left[j]:
+                continue
+            left[j] -= 1
             if mask_api.iou([masks[i]], [masks[j]], [0])[0, 0] >= SAME_INSTANCE_IOU:
+                left[j] = 0
                 yield i, j
 
 
