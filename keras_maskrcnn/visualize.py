@@ -124,7 +124,8 @@ def grid(pictures, columns, titles=None):
     """Composes pictures into one, row by row, on white.
 
     Args:
-        pictures: list of (h, w, 3) uint8, sizes may differ; each is centered in its cell.
+        pictures: list of (h, w, 3) uint8, or what else `draw` takes for an image; sizes may differ,
+            each is centered in its cell.
         columns: int. Pictures per row.
         titles: list of str, one per picture, written above it; None for none.
 
@@ -139,6 +140,7 @@ def grid(pictures, columns, titles=None):
             "There must be a picture, and as many titles as pictures. "
             f"Received: {len(pictures)} pictures, titles={titles}."
         )
+    pictures = [_as_rgb(picture) for picture in pictures]
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
     gap = max(4, width // 64)
     font = _font(width // 28)

@@ -113,6 +113,16 @@ def test_predict_image_reads_gray_files_as_rgb(tmp_path):
     assert detections.predict_image(FakeModel(make_outputs()), path)["masks"].shape == (3, 40, 60)
 
 
+def test_predict_image_says_what_may_be_a_mistake_of_a_file(tmp_path, caplog):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(np.full((40, 60), 4095, np.uint16)).save(tmp_path / "a.png", exif=exif)
+    detections.predict_image(FakeModel(make_outputs()), tmp_path / "a.png")
+    turned, dark = caplog.messages
+    assert turned.startswith("1 image has an orientation tag") and "a.png" in turned
+    assert dark.startswith("1 image has 16 bits") and "a.png" in dark
+
+
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 5, 3), np.float32), np.zeros((4, 5), np.uint8), np.zeros((1, 4, 5, 3))]
 )

@@ -178,6 +178,13 @@ def test_grid_places_pictures_row_by_row_on_white():
     assert np.all(composed[40, 50] == 255)
 
 
+def test_grid_takes_gray_pictures():
+    gray = np.full((20, 30), 7, np.uint8)
+    rgb = np.full((20, 30, 3), 7, np.uint8)
+    pictures = [gray, gray[..., None], Image.fromarray(gray)]
+    np.testing.assert_array_equal(visualize.grid(pictures, 3), visualize.grid([rgb] * 3, 3))
+
+
 def test_grid_with_titles_makes_room_for_them():
     picture = np.zeros((64, 256, 3), np.uint8)
     plain = visualize.grid([picture], 3)
