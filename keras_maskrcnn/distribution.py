@@ -137,10 +137,11 @@ def first_image(count):
 
 
 def not_empty(inputs, gt, training):
-    """Makes sure that this replica has an image, for convolutions fail on none.
+    """Makes sure that this replica has an image, for TensorFlow's convolutions fail on none.
 
-    In evaluation, where the last batch may be short, a replica without one gets one of zeros, of
-    size 0 x 0, which no loss counts. In training it would count in batch norm, and is an error.
+    At inference, and in evaluation, where the last batch may be short, a replica without one gets
+    one of zeros, of size 0 x 0, which no loss counts. In training it would count in batch norm, and
+    is an error.
 
     Args:
         inputs, gt: dicts of tensors with a common first axis.
@@ -149,8 +150,6 @@ def not_empty(inputs, gt, training):
     Returns:
         inputs, gt.
     """
-    if _shared() is None:
-        return inputs, gt
     count = tf.shape(inputs["images"])[0]
     if training:
         message = "each replica needs an image of every batch that is trained on"
@@ -158,9 +157,11 @@ def not_empty(inputs, gt, training):
             return {**inputs, "images": tf.identity(inputs["images"])}, gt
 
     def fill(value):
-        shape = tf.concat([[tf.maximum(1 - count, 0)], tf.shape(value)[1:]], axis=0)
-        filled = tf.concat([value, tf.zeros(shape, value.dtype)], axis=0)
-        return tf.ensure_shape(filled, [None, *value.shape[1:]])
+        if value.shape[0]:
+            return value
+        around = [[0, tf.maximum(1 - count, 0)], *[[0, 0]] * (value.shape.rank - 1)]
+        # Without anything to add, tf.pad does not even copy.
+        return tf.ensure_shape(tf.pad(value, around), [None, *value.shape[1:]])
 
     return tf.nest.map_structure(fill, (inputs, gt))
 

@@ -144,9 +144,18 @@ class MaskRCNN(keras.Model):
 
     def call(self, inputs, training=False):
         """Detects: see the class. With `training=True` only batch norm behaves differently."""
-        config = self.config
         inputs = self._canvas(inputs)
-        sizes = inputs["sizes"]
+        images = inputs["images"]
+        if images.shape[0]:
+            return self._detect(inputs, training)
+        # There may be none, which convolutions fail on: then one of zeros is cut off again.
+        inputs, _ = distribution.not_empty(inputs, {}, training=False)
+        outputs = self._detect(inputs, training)
+        return {name: value[: tf.shape(images)[0]] for name, value in outputs.items()}
+
+    def _detect(self, inputs, training):
+        """The outputs of `call` for a batch of `data.batches`."""
+        config, sizes = self.config, inputs["sizes"]
         features = self._features(inputs, training)
         if config.proposals == "precomputed":
             rois = self._given_proposals(inputs)
@@ -199,7 +208,7 @@ class MaskRCNN(keras.Model):
 
     def _given_proposals(self, inputs):
         """The proposals of x in the model's own frame, in which padding keeps an area of 0."""
-        proposals = inputs["proposals"]
+        proposals = targets.with_a_slot(inputs["proposals"])
         filled = box_ops.area(proposals) > 0
         return proposals - tf.cast(filled, tf.float32)[..., None] * self.far_corner
 
@@ -387,9 +396,9 @@ class MaskRCNN(keras.Model):
     @staticmethod
     def _per_roi(head, pooled, training):
         """Applies a head to (B, R, m, m, K), with the RoIs of all images as one batch."""
-        count = pooled.shape[1] or tf.shape(pooled)[1]
+        images, count = tf.unstack(tf.shape(pooled)[:2])
         outputs = head(tf.reshape(pooled, [-1, *pooled.shape[2:]]), training=training)
-        split = [tf.reshape(x, [-1, count, *x.shape[1:]]) for x in tf.nest.flatten(outputs)]
+        split = [tf.reshape(x, [images, count, *x.shape[1:]]) for x in tf.nest.flatten(outputs)]
         return split if len(split) > 1 else split[0]
 
     def _noise(self, shape, stream):
@@ -584,7 +593,7 @@ def _without_empty_slots(gt):
     filled = tf.reduce_any(gt["labels"] > 0, axis=0)
     slots = tf.range(1, tf.size(filled) + 1)
     count = tf.maximum(tf.reduce_max(tf.where(filled, slots, 0)), 1)
-    return {name: value[:, :count] for name, value in gt.items()}
+    return {name: targets.with_a_slot(value)[:, :count] for name, value in gt.items()}
 
 
 def _without_filling(labels, sizes):

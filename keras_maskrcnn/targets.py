@@ -6,6 +6,15 @@ from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import masks as mask_ops
 
 
+def with_a_slot(values):
+    """Adds an empty slot, of zeros, to annotations (B, G, ...) if they have none at all.
+
+    What is matched with nothing then has a box to read, without area and of label 0.
+    """
+    missing = tf.maximum(1 - tf.shape(values)[1], 0)
+    return tf.pad(values, [[0, 0], [0, missing], *[[0, 0]] * (values.shape.rank - 2)])
+
+
 def anchor_labels(anchors, gt_boxes, *, positive_iou=0.7, negative_iou=0.3):
     """Labels anchors as object or background (Faster R-CNN §3.1.2).
 
@@ -19,8 +28,9 @@ def anchor_labels(anchors, gt_boxes, *, positive_iou=0.7, negative_iou=0.3):
 
     Returns:
         labels: (B, N) int32. 1 positive, 0 negative, -1 ignored. All 0 if there are no boxes.
-        matched: (B, N) int32 in [0, G). The box that each anchor overlaps most.
+        matched: (B, N) int32 in [0, G). The box that each anchor overlaps most; 0 if G is.
     """
+    gt_boxes = with_a_slot(gt_boxes)
     iou = box_ops.iou(anchors[None], gt_boxes)  # (B, N, G)
     best = tf.reduce_max(iou, axis=2)
     best_of_box = tf.reduce_max(iou, axis=1, keepdims=True)
@@ -78,9 +88,11 @@ def sample_rois(
         rois: (B, S, 4) float32.
         labels: (B, S) int32 in 1..C, 0 background, -1 an empty slot. Positives come first and are
             at most int(S * positive_fraction).
-        matched: (B, S) int32 in [0, G). The box that each RoI overlaps most.
+        matched: (B, S) int32 in [0, G). The box that each RoI overlaps most; 0 if G is.
     """
+    gt_boxes, gt_labels = with_a_slot(gt_boxes), with_a_slot(gt_labels)
     boxes = tf.concat([proposals, gt_boxes], axis=1)
+    noise = tf.pad(noise, [[0, 0], [0, tf.shape(boxes)[1] - tf.shape(noise)[1]]])
     iou = box_ops.iou(boxes, gt_boxes)
     matched = tf.argmax(iou, axis=2, output_type=tf.int32)
     positive = tf.reduce_max(iou, axis=2) >= positive_iou
@@ -122,6 +134,7 @@ def mask_targets(rois, gt_boxes, gt_masks, matched, size, samples=2, soft=False)
     Returns:
         (B, F, m, m) float32 of 0 and 1, or in [0, 1] if soft; 0 outside the ground-truth box.
     """
+    gt_boxes, gt_masks = with_a_slot(gt_boxes), with_a_slot(gt_masks)
     batch, slots = tf.unstack(tf.shape(matched))
     instances, side = tf.shape(gt_masks)[1], gt_masks.shape[2]
     masks = tf.reshape(tf.cast(gt_masks, tf.float32) / 255.0, [-1, side, side])

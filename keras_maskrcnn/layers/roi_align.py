@@ -145,6 +145,14 @@ def _crop_and_average(atlas, placed, bins, ratio, bounded):
     return tf.nn.avg_pool2d(samples, ratio, ratio, "VALID")
 
 
+def _maxima_of_points(points, ratio):
+    """(N, bins * ratio, bins * ratio, K) -> the maximum of each bin, (N, bins, bins, K)."""
+    pool = [tf.nn.max_pool2d, tf.nn.avg_pool2d]
+    pool, other = (lambda f=f: f(points, ratio, ratio, "VALID") for f in pool)
+    # On CPUs the gradient of MaxPool ends the process if there is no box.
+    return pool() if is_portable() else tf.cond(tf.size(points) > 0, pool, other)
+
+
 def _in_parts(pool, placed, count=4):
     """Pools a part of the boxes at a time: the points of all would need four times the memory."""
     size, pooled = tf.shape(placed.image)[0], []
@@ -172,7 +180,8 @@ def _axis_reads(placed, axis, bins, ratio):
     count = tf.fill(tf.shape(bin_size), float(ratio))
     if not ratio:
         count = tf.maximum(tf.math.ceil(bin_size), 0.0)
-    i = tf.range(float(ratio) or tf.reduce_max(count))
+    # At least one point: the greatest of no boxes is -inf, and boxes without area have none.
+    i = tf.range(float(ratio) or tf.maximum(tf.reduce_max(count), 1.0))
     within = tf.math.divide_no_nan(i + 0.5, count)
     position = corner + (tf.range(bins, dtype=tf.float32)[:, None] + within) * bin_size  # (N, m, n)
     inside = (position >= lowest) & (position <= highest) & (i < count)
@@ -180,7 +189,8 @@ def _axis_reads(placed, axis, bins, ratio):
     first = tf.reduce_min(tf.where(inside, tf.floor(position), highest), axis=2, keepdims=True)
     width = 2.0
     if ratio != 1:
-        width += tf.reduce_max(tf.where(inside, tf.floor(position) - first, 0.0))
+        spread = tf.reduce_max(tf.where(inside, tf.floor(position) - first, 0.0))
+        width += tf.maximum(spread, 0.0)  # -inf without boxes
     window = first + tf.range(width)
     # Bilinear interpolation is a tent that reaches one cell to both sides.
     tents = tf.maximum(0.0, 1.0 - tf.abs(position[..., None] - window[:, :, None]))
@@ -307,20 +317,19 @@ def roi_align(
             `pooling`.
     """
     check_sampling(sampling_ratio, pooling)
-    num_boxes, bins = boxes.shape[1] or tf.shape(boxes)[1], output_size
+    bins, depth = output_size, features[0].shape[-1]
+    shape = [*tf.unstack(tf.shape(boxes)[:2]), bins, bins, depth]  # of the result
     if pooling == "max":
         grid = bins * sampling_ratio
         points = roi_align(
             features, boxes, levels, output_size=grid, strides=strides, sampling_ratio=1,
             aligned=aligned, bounded=bounded,
         )  # fmt: skip
-        depth = points.shape[-1]
         points = tf.reshape(points, [-1, grid, grid, depth])
-        pooled = tf.nn.max_pool2d(points, sampling_ratio, sampling_ratio, "VALID")
-        return tf.reshape(pooled, [-1, num_boxes, bins, bins, depth])
+        return tf.reshape(_maxima_of_points(points, sampling_ratio), shape)
     atlas = pyramid_atlas(features)
     placed = _place(boxes, levels, features, atlas.origins, strides, bins, aligned, corners)
-    dtype, depth, shape = atlas.cells.dtype, features[0].shape[-1], tf.shape(atlas.cells)
+    dtype, cells_shape = atlas.cells.dtype, tf.shape(atlas.cells)
     bounded = bounded or not (aligned or corners)
 
     @tf.custom_gradient
@@ -344,9 +353,10 @@ def roi_align(
             indices, values = matrix or _pooling_matrix(atlas, placed, bins, sampling_ratio)
             upstream = tf.reshape(upstream, [-1, depth])
             transposed = tf.reverse(indices, [1])
-            return tf.reshape(_multiply(transposed, values, shape[0] * shape[1], upstream), shape)
+            num_cells = cells_shape[0] * cells_shape[1]
+            return tf.reshape(_multiply(transposed, values, num_cells, upstream), cells_shape)
 
-        return tf.reshape(pooled, [-1, num_boxes, bins, bins, depth]), gradient
+        return tf.reshape(pooled, shape), gradient
 
     # CropAndResize has no bfloat16 kernel.
     return tf.cast(pool(tf.cast(atlas.cells, tf.float32)), dtype)

@@ -167,7 +167,7 @@ def roi_pool(features, boxes, levels, *, output_size, strides):
             return tf.reshape(sums, shape)
 
         pooled = _maxima(laid_out, corner, size)
-        return tf.reshape(pooled, [-1, num_boxes, bins, bins, depth]), gradient
+        return tf.reshape(pooled, [shape[0], num_boxes, bins, bins, depth]), gradient
 
     return tf.cast(pool(tf.cast(atlas.cells, tf.float32)), dtype)
 

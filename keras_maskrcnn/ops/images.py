@@ -95,7 +95,8 @@ def _resample(image, axis, size):
     back = [order.index(i) for i in range(rank)]
     lines = tf.transpose(tf.cast(image, tf.float64), order)
     rest = tf.shape(lines)[1:]
-    lines = tf.sparse.sparse_dense_matmul(matrix, tf.reshape(lines, [length, -1]))
+    lines = tf.reshape(lines, [length, tf.reduce_prod(rest)])  # -1 fails without images
+    lines = tf.sparse.sparse_dense_matmul(matrix, lines)
     lines = tf.cast(tf.floor((lines + 2**21) / 2**22), tf.float32)
     return tf.transpose(tf.reshape(lines, tf.concat([[size], rest], axis=0)), back)
 
