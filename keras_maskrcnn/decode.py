@@ -87,7 +87,7 @@ def detections(
         boxes: (B, D, 4) float32 inside the images, by falling score; zeros in empty slots.
         scores: (B, D) float32 in [0, 1]; 0 in empty slots.
         labels: (B, D) int32 in 1..C; 0 in empty slots.
-        num_detections: (B,) int32.
+        num_detections: (B,) int32. Gradients flow through boxes and scores, from what was kept.
     """
     scores = tf.nn.softmax(tf.cast(class_logits, tf.float32))
     if one_class:
@@ -95,7 +95,38 @@ def detections(
     scores = scores[..., 1:]
     boxes = box_ops.clip(box_ops.decode(deltas, rois[:, :, None], delta_weights), sizes)
     scores = tf.where(box_ops.shorter_side(boxes) > min_size, scores, 0.0)
-    kept = combined_non_max_suppression(boxes, scores, count, count, nms_iou, score_threshold)
-    filled = tf.sequence_mask(kept.valid_detections, count)
-    labels = tf.where(filled, tf.cast(kept.nmsed_classes, tf.int32) + 1, 0)
-    return kept.nmsed_boxes, kept.nmsed_scores, labels, kept.valid_detections
+    boxes, scores, classes, num_detections = _suppress(
+        boxes, scores, count, nms_iou, score_threshold
+    )
+    filled = tf.sequence_mask(num_detections, count)
+    return boxes, scores, tf.where(filled, tf.cast(classes, tf.int32) + 1, 0), num_detections
+
+
+def _suppress(boxes, scores, count, nms_iou, score_threshold):
+    """NMS of (B, R, C, 4) and (B, R, C); boxes and scores that are kept pass on gradients."""
+
+    @tf.custom_gradient  # TensorFlow has none
+    def suppress(boxes, scores):
+        kept = combined_non_max_suppression(boxes, scores, count, count, nms_iou, score_threshold)
+        kept_boxes, kept_scores, classes, num_detections = kept
+
+        def gradient(boxes_upstream, scores_upstream, *_):
+            # Which RoI each was: the operation does not tell, and prediction need not know.
+            of_class = tf.cast(classes, tf.int32)
+            found = tf.gather(tf.transpose(scores, [0, 2, 1]), of_class, batch_dims=1)
+            equal = found == kept_scores[..., None]  # (B, D, R)
+            found = tf.gather(tf.transpose(boxes, [0, 2, 1, 3]), of_class, batch_dims=1)
+            equal &= tf.reduce_all(found == kept_boxes[:, :, None], axis=-1)
+            roi = tf.argmax(tf.cast(equal, tf.int32), axis=2, output_type=tf.int32)
+            image = tf.broadcast_to(tf.range(tf.shape(roi)[0])[:, None], tf.shape(roi))
+            places = tf.stack([image, roi, of_class], axis=2)
+            filled = tf.sequence_mask(num_detections, count)
+            places = tf.boolean_mask(places, filled)
+            return (
+                tf.scatter_nd(places, tf.boolean_mask(boxes_upstream, filled), tf.shape(boxes)),
+                tf.scatter_nd(places, tf.boolean_mask(scores_upstream, filled), tf.shape(scores)),
+            )
+
+        return (kept_boxes, kept_scores, classes, num_detections), gradient
+
+    return suppress(boxes, scores)

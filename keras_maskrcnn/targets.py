@@ -136,7 +136,7 @@ def mask_targets(rois, gt_boxes, gt_masks, matched, size, samples=2, soft=False)
     """
     gt_boxes, gt_masks = with_a_slot(gt_boxes), with_a_slot(gt_masks)
     batch, slots = tf.unstack(tf.shape(matched))
-    instances, side = tf.shape(gt_masks)[1], gt_masks.shape[2]
+    instances, side = tf.unstack(tf.shape(gt_masks)[1:3])
     masks = tf.reshape(tf.cast(gt_masks, tf.float32) / 255.0, [-1, side, side])
     owners = tf.reshape(matched + instances * tf.range(batch)[:, None], [-1])
     boxes, windows = (tf.reshape(x, [-1, 4]) for x in (gt_boxes, rois))

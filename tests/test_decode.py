@@ -296,3 +296,33 @@ def test_boxes_exactly_at_the_iou_are_kept_as_in_torchvision(golden):
     assert count[0] == len(keep)
     expected = data["tied_boxes"][keep]
     assert sorted(boxes[0, : len(keep)].tolist()) == sorted(expected.tolist())
+
+
+def test_gradients_reach_the_scores_and_boxes_that_were_kept():
+    # Of two RoIs on one spot the second is dropped, and the fourth is below the threshold.
+    near = [10.0, 10, 20, 19]
+    rois = tf.constant([[SQUARE, near, FAR, [50, 50, 60, 60]]])
+    logits = tf.constant(certain(1, 1, 2, 2, p=[0.9, 0.8, 0.6, 0.01]), tf.float32)
+    deltas = tf.zeros([1, 4, 2, 4])
+
+    def run():
+        with tf.GradientTape() as tape:
+            tape.watch([logits, deltas])
+            boxes, scores, _, _ = decode.detections(
+                logits, deltas, rois, tf.constant([[1000, 1000]]),
+                delta_weights=(10.0, 10.0, 5.0, 5.0), score_threshold=0.05, nms_iou=0.5, count=5,
+            )  # fmt: skip
+            # Twice the score of the first, once that of the second; and where it ends.
+            total = 2 * scores[0, 0] + scores[0, 1] + boxes[0, 1, 2]
+        return tape.gradient(total, [logits, deltas])
+
+    for of_logits, of_deltas in (run(), tf.function(run)()):
+        # d softmax_i / d logit_j = p_i (i == j) - p_i p_j
+        expected = np.zeros((1, 4, 3))
+        expected[0, 0] = 2 * 0.9 * np.array([-0.1, 0.1, 0])
+        expected[0, 2] = 0.6 * np.array([-0.4, 0, 0.4])
+        np.testing.assert_allclose(of_logits, expected, atol=1e-5)
+        # x2 = center + dx / 10 * 20 + exp(dw / 5) * 20 / 2
+        expected = np.zeros((1, 4, 2, 4))
+        expected[0, 2, 1] = [2, 0, 2, 0]
+        np.testing.assert_allclose(of_deltas, expected, atol=1e-5)

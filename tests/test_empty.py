@@ -6,13 +6,17 @@ torchvision's negative samples), each for all presets.
 """
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
+from pycocotools import mask as coco_mask
 
-from keras_maskrcnn import decode, losses, networks, targets
+from keras_maskrcnn import cli, decode, losses, networks, targets
 from keras_maskrcnn.config import PRESETS, preset_config
+from keras_maskrcnn.detections import predict_image
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops.portable import portable
 
@@ -273,3 +277,86 @@ def check_model(model, batch):
 )  # fmt: skip
 def test_a_model_of_nothing(family, task, tiny_config, batch):
     check_model(nothing_found(tiny_config, family, **TASKS[task]), batch)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """The folder of a data set of one annotated image, 64 x 64."""
+    folder = tmp_path_factory.mktemp("shapes")
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(image).save(folder / "1.png")
+    content = {
+        "images": [{"id": 1, "file_name": "1.png", "height": 64, "width": 64}],
+        "categories": [{"id": i, "name": f"class {i}"} for i in (1, 2, 3)],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 2, "iscrowd": 0, "area": 100,
+             "bbox": [5, 5, 10, 10], "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]]},
+        ],
+    }  # fmt: skip
+    (folder / "instances.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_commands_that_find_nothing_say_so(tiny_config, shapes, tmp_path):
+    # With sampling_ratio=0 RoIAlign has no point where no detection is left.
+    model = nothing_found(tiny_config, "detectron2")
+    model.save(tmp_path / "model.keras")
+    output = tmp_path / "out"
+    flags = [f"--model={tmp_path / 'model.keras'}", "--quiet"]
+    assert cli.run(["predict", *flags, f"--input={shapes / '1.png'}", f"--output={output}"]) == 0
+    assert json.loads((output / "predictions.json").read_text()) == []
+
+
+PORTABLE = dict(image_size=(64, 96), verbose=False)
+CANVAS = {
+    "images": np.full((1, 64, 96, 3), 128, np.float32), "sizes": np.array([[64, 96]], np.int32)
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_way_out_of_a_model_gives_nothing(family, tiny_config, shapes, tmp_path):
+    model = nothing_found(tiny_config, family)
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
+    assert_nothing(model.predict(images, verbose=0), 2, model)
+    assert_nothing(model.predict_on_batch(images[:0]), 0, model)
+
+    found = predict_image(model, images[0])
+    assert found["boxes"].shape == (0, 4) and found["masks"].shape == (0, 64, 96)
+
+    model.save(tmp_path / "model.keras")
+    flags = [f"--model={tmp_path / 'model.keras'}", "--quiet", f"--images={shapes}"]
+    flags += [f"--annotations={shapes / 'instances.json'}", f"--output={tmp_path / 'scores.json'}"]
+    assert cli.run(["evaluate", *flags]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["segm/AP"] == scores["bbox/AP"] == 0
+
+    png = tf.io.encode_png(images[0])
+    for masks in ("soft", "binary", "rle"):
+        model.export(tmp_path / masks, masks=masks, verbose=False)
+        signatures = tf.saved_model.load(tmp_path / masks).signatures
+        for found in (
+            signatures["serving_default"](images=tf.constant(images)),
+            signatures["serve_image_bytes"](image_bytes=tf.stack([png, png])),
+        ):
+            assert all(len(value) == 2 for value in found.values())
+            empty = set(found) - {"sizes", "rle"}
+            assert not any(np.any(found[name]) for name in empty)
+            if masks == "rle":
+                black = coco_mask.encode(np.zeros((64, 96), np.uint8, order="F"))
+                assert (found["rle"].numpy() == black["counts"]).all()
+
+    model.export(tmp_path / "model.tflite", format="litert", **PORTABLE)
+    runner = tf.lite.Interpreter(str(tmp_path / "model.tflite")).get_signature_runner()
+    assert_nothing(runner(**CANVAS), 1, model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_onnx_runtime_gives_nothing(family, tiny_config, tmp_path):
+    pytest.importorskip("tf2onnx", reason="tf2onnx (extra onnx) is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    model, path = nothing_found(tiny_config, family), tmp_path / "model.onnx"
+    model.export(path, format="onnx", **PORTABLE)
+    for value in onnxruntime.InferenceSession(path).run(None, CANVAS):
+        assert len(value) == 1 and not np.any(value)
