@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import inspect
 import os
 
 import keras
@@ -143,7 +144,11 @@ class MaskRCNN(keras.Model):
     # Forward
 
     def call(self, inputs, training=False):
-        """Detects: see the class. With `training=True` only batch norm behaves differently."""
+        """Detects: see the class. With `training=True` only batch norm behaves differently.
+
+        Gradients flow back from scores, boxes and masks of what was found, but not through the
+        proposals, which are fixed boxes to the heads, in training too (Faster R-CNN §3.2).
+        """
         inputs = self._canvas(inputs)
         images = inputs["images"]
         if images.shape[0]:
@@ -549,7 +554,42 @@ class MaskRCNN(keras.Model):
             raise ValueError(
                 f"format must be one of {', '.join(exporters)}. Received: format={format!r}."
             )
+        if kwargs.get("input_signature", ()) is None:  # Keras' default
+            del kwargs["input_signature"]
+        _, _, *known = inspect.signature(exporters[format]).parameters
+        for name in kwargs.keys() - set(known):
+            raise ValueError(
+                f"an export as {format} has fixed inputs, and takes {', '.join(known)}. "
+                f"Received: {name}."
+            )
         exporters[format](self, filepath, **kwargs)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shapes of what `call` returns, by name.
+
+        Args:
+            input_shape: (B, H, W, 3), or those of a batch's tensors by name; B may be None.
+        """
+        config = self.config
+        images = (input_shape["images"] if isinstance(input_shape, dict) else input_shape)[0]
+        if config.task == "proposals":
+            slots = (images, config.test_proposals)
+            return {"boxes": (*slots, 4), "scores": slots, "num_proposals": (images,)}
+        slots = (images, config.detections_per_image)
+        shapes = {"scores": slots, "labels": slots, "num_detections": (images,)}
+        if config.task == "masks":
+            side = self.mask_head.output_shape[1]
+            shapes["masks"] = (*slots, side, side)
+        return {**shapes, "boxes": (*slots, 4)}
+
+    def compute_output_spec(self, inputs, training=False):
+        """Returns those shapes with dtypes, which Keras would take for floats."""
+        shapes = self.compute_output_shape(tf.nest.map_structure(lambda x: x.shape, inputs))
+        whole = ("labels", "num_detections", "num_proposals")
+        return {
+            name: keras.KerasTensor(shape, "int32" if name in whole else "float32")
+            for name, shape in shapes.items()
+        }
 
     def get_config(self):
         """Returns what `from_config` needs: the config, as plain values."""

@@ -42,6 +42,45 @@ def test_outputs_have_the_promised_shapes_and_dtypes(model, batch):
     }
 
 
+@pytest.mark.parametrize("fields", [{}, {"task": "boxes"}, {"task": "proposals"}], ids=str)
+def test_shapes_and_dtypes_are_known_without_a_call(fields, tiny_config, batch):
+    model = MaskRCNN(dataclasses.replace(tiny_config, **fields))
+    found = model(batch[0])
+    shapes = {name: tuple(value.shape) for name, value in found.items()}
+    assert model.compute_output_shape((2, 64, 96, 3)) == shapes
+    assert model.compute_output_shape({"images": (2, 64, 96, 3)}) == shapes
+    symbolic = model(keras.Input((64, 96, 3)))
+    assert {name: (None, *shape[1:]) for name, shape in shapes.items()} == {
+        name: value.shape for name, value in symbolic.items()
+    }
+    dtypes = {name: value.dtype.name for name, value in found.items()}
+    assert {name: value.dtype for name, value in symbolic.items()} == dtypes
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_flow_from_detections_but_not_through_proposals(model, batch, training):
+    with tf.GradientTape(persistent=True) as tape:
+        found = model(batch[0], training=training)
+        totals = {name: tf.reduce_sum(found[name]) for name in ("scores", "boxes", "masks")}
+    branches = dict(scores="class_logits", boxes="box_deltas", masks="deconv")
+    for name, layer in branches.items():
+        head = model.mask_head if name == "masks" else model.box_head
+        kernels = [head.get_layer(layer).kernel, model.backbone.get_layer("stem").kernel]
+        for gradient in tape.gradient(totals[name], [kernel.value for kernel in kernels]):
+            assert np.isfinite(gradient).all() and np.any(gradient)
+        proposed = [v.value for v in model.rpn_head.trainable_variables]
+        assert tape.gradient(totals[name], proposed) == [None] * len(proposed)
+
+
+@pytest.mark.slow  # two traces of a training step
+def test_a_second_fit_takes_masks_of_another_side(model, batch):
+    inputs, gt = batch
+    wide = {**gt, "masks": np.repeat(np.repeat(gt["masks"], 2, axis=2), 2, axis=3)}
+    for targets in (gt, wide, gt):
+        history = model.fit(dataset((inputs, targets), 2), verbose=0)
+        assert np.isfinite(history.history["mask"]).all()
+
+
 def test_boxes_are_in_the_original_image_and_sorted_by_score(model, batch):
     found = model.predict(batch[0], verbose=0)
     for i, (height, width) in enumerate(batch[0]["original_sizes"]):

@@ -278,3 +278,15 @@ def test_mask_targets_agree_with_detectron2(golden):
     )[0]  # fmt: skip
     agreement = np.mean(np.asarray(result) == data["mask_targets_28"], axis=(1, 2))
     assert agreement.min() > 0.97
+
+
+def test_mask_targets_take_masks_of_any_side_in_one_graph():
+    @tf.function(input_signature=[tf.TensorSpec([1, 1, None, None])])
+    def half(masks):
+        box = tf.constant([[[0.0, 0, 20, 10]]])
+        return targets.mask_targets(box, box, masks, tf.zeros([1, 1], tf.int32), 4)
+
+    for side in (28, 56):
+        masks = np.zeros((1, 1, side, side), np.float32)
+        masks[..., : side // 2] = 255
+        np.testing.assert_array_equal(half(masks)[0, 0], [[1, 1, 0, 0]] * 4)
