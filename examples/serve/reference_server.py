@@ -6,8 +6,9 @@ The official server is no pip package. This one needs TensorFlow and tensorflow-
 the official flags of the same names, loads the newest version folder with `tf.saved_model.load`,
 replays its warm-up requests, and prints one line of JSON: the ports, the version and the number of
 requests replayed. Predict, GetModelMetadata and GetModelStatus answer with the official protos and
-status codes. There is no batching, no reloading, no encryption and no limit on what a client may
-ask for, so it listens on 127.0.0.1 only.
+status codes. There is no batching, no reloading and no encryption, so it listens on 127.0.0.1 only.
+What a client sends is bounded: bytes, time, and connections at once. A request that cannot be
+answered gets a status and one line, whatever is wrong with it, and the next one is answered.
 """
 
 import argparse
@@ -17,8 +18,11 @@ import contextlib
 import functools
 import http.server
 import json
+import math
 import pathlib
 import re
+import socket
+import sys
 import threading
 
 import grpc
@@ -45,12 +49,16 @@ HTTP_STATUS = {  # the official server's; what is not here is 500
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.UNIMPLEMENTED: 501,
 }
+MAX_BYTES = 2**28  # of a request, and of a tensor in it
+MAX_REST = 64  # connections at once
+QUIET_SECONDS, READ_SECONDS = 10, 60  # without a byte, and for a whole request
 OPTIONS = [
-    ("grpc.max_receive_message_length", -1),  # gRPC's default of 4 MB is less than a photo may have
+    # gRPC's default of 4 MB is less than a photo may have.
+    ("grpc.max_receive_message_length", MAX_BYTES),
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),  # a port that is taken is an error
 ]
-ROUTE = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(/metadata|:predict)?")
+ROUTE = re.compile(r"/v1/models/([^/:]+)(?:/versions/([0-9]+))?(/metadata|:predict)?")
 
 
 class Model:
@@ -66,7 +74,10 @@ class Model:
     """
 
     def __init__(self, base_path, name):
-        versions = [path for path in pathlib.Path(base_path).glob("*") if path.name.isdigit()]
+        versions = [
+            path for path in pathlib.Path(base_path).glob("*")
+            if re.fullmatch("[0-9]{1,18}", path.name)
+        ]  # fmt: skip
         if not versions:
             raise FileNotFoundError(
                 "the model's folder must hold a folder for each version, such as 1. "
@@ -111,6 +122,8 @@ class Model:
                 f"Received: {sorted(unknown)}."
             )
         try:
+            for name, tensor in inputs.items():
+                _check_size(name, tensor)
             tensors = {name: tf.constant(tf.make_ndarray(x)) for name, x in inputs.items()}
         except (TypeError, ValueError) as error:
             raise _invalid(f"a tensor cannot be read: {error}") from error
@@ -171,12 +184,59 @@ class GrpcService(
         return _answer(self.model.status, request, context)
 
 
+class RestServer(http.server.ThreadingHTTPServer):
+    """A thread for each connection, and `MAX_REST` of them at most; the next is told to wait."""
+
+    def __init__(self, *args):
+        self._free = threading.BoundedSemaphore(MAX_REST)
+        super().__init__(*args)
+
+    def process_request(self, request, client_address):
+        if not self._free.acquire(blocking=False):
+            with contextlib.suppress(OSError):
+                request.sendall(b"HTTP/1.0 503 Service Unavailable\r\n\r\n"
+                                b'{"error": "too many connections at once"}')  # fmt: skip
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request, client_address):
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request, client_address):
+        """Says in a line what became of a connection: the client hung up, mostly."""
+        error = sys.exc_info()[1]
+        line = _one_line(f"{client_address[0]}: {type(error).__name__}: {error}")
+        print(line, file=sys.stderr)
+
+
 class RestHandler(http.server.BaseHTTPRequestHandler):
     """The REST routes: GET status and metadata, POST predict with "inputs" (not "instances")."""
+
+    timeout = QUIET_SECONDS
+    default_request_version = "HTTP/1.0"  # what is no request gets headers too
 
     def __init__(self, model, *args):
         self.model = model
         super().__init__(*args)  # which answers the request
+
+    def setup(self):
+        super().setup()
+        # A byte now and then would keep a thread for ever.
+        self._deadline = threading.Timer(READ_SECONDS, self._stop_reading)
+        self._deadline.daemon = True
+        self._deadline.start()
+
+    def finish(self):
+        self._deadline.cancel()
+        super().finish()
+
+    def _stop_reading(self):
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RD)
 
     def do_GET(self):
         self._reply()
@@ -187,13 +247,44 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         """Keeps quiet."""
 
+    def send_error(self, code, message=None, explain=None):
+        """Answers what is no request at all, as the base class found."""
+        self._send(int(code), {"error": message or explain or http.HTTPStatus(code).phrase})
+
     def _reply(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
-            status, answer = 200, self._answer(body)
+            body, refused = self._read_body()
+            self._deadline.cancel()
+            status, answer = refused or (200, self._answer(body))
         except tf.errors.OpError as error:
             code, line = _status(error)
             status, answer = HTTP_STATUS.get(code, 500), {"error": line}
+        except Exception as error:  # a fault of this server, which goes on
+            status, answer = 500, {"error": _one_line(f"{type(error).__name__}: {error}")}
+        self._send(status, answer)
+        if status in (400, 408, 411, 413):
+            self._discard()
+
+    def _read_body(self):
+        """Returns the body and None, or b"" and (status, answer) if there is none to wait for."""
+        text = self.headers.get("Content-Length", "0").strip()
+        if "Transfer-Encoding" in self.headers:
+            return b"", (411, {"error": "a body needs a Content-Length"})
+        if not re.fullmatch("[0-9]+", text):
+            return b"", (400, {"error": _one_line(f"Content-Length is no number: {text!r}")})
+        text = text.lstrip("0") or "0"
+        if len(text) > 12 or int(text) > MAX_BYTES:
+            return b"", (413, {"error": f"a body has at most {MAX_BYTES} bytes"})
+        length = int(text)
+        try:
+            body = self.rfile.read(length)
+        except TimeoutError:
+            body = b""
+        if len(body) < length:
+            return b"", (408, {"error": f"{length} bytes were announced, and fewer came"})
+        return body, None
+
+    def _send(self, status, answer):
         content = json.dumps(answer, default=bytes.decode).encode()  # run lengths are ASCII
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -201,13 +292,26 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def _discard(self):
+        """Reads what is still coming, for a while: closed on it, a client would lose the answer."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(1)
+            for _ in range(256):
+                if not self.connection.recv(2**16):
+                    break
+
     def _answer(self, body):
         route = ROUTE.fullmatch(self.path)
         verb = route and route[3]
         if not route or (self.command == "POST") != (verb == ":predict"):
-            raise _invalid(f"Malformed request: {self.command} {self.path}")
+            raise _invalid(_one_line(f"Malformed request: {self.command} {self.path}"))
         spec = model_pb2.ModelSpec(name=route[1])
         if route[2]:
+            if len(route[2]) > 18:  # more than a version's 64 bits
+                raise tf.errors.NotFoundError(
+                    None, None, f"Servable not found for request: {_one_line(self.path)}"
+                )
             spec.version.value = int(route[2])
         if verb == ":predict":
             outputs = self.model.predict(self._predict_request(spec, body)).outputs
@@ -242,10 +346,12 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
                     value = tf.constant(value, dtype).numpy()
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         # All that JSON of another form can lead to.
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+        ) as error:  # fmt: skip
             raise _invalid(
                 'the body must be JSON {"signature_name": ..., "inputs": {NAME: VALUE}}. '
-                f"Received: {type(error).__name__}: {error}"
+                + _one_line(f"Received: {type(error).__name__}: {error}")
             ) from error
         return request
 
@@ -257,12 +363,29 @@ def _from_json(value):
     return base64.b64decode(value["b64"], validate=True) if isinstance(value, dict) else value
 
 
+def _check_size(name, tensor):
+    """Refuses a TensorProto whose shape is large: one number may stand for all."""
+    sides = [side.size for side in tensor.tensor_shape.dim]
+    itemsize = tf.as_dtype(tensor.dtype).size
+    if min(sides, default=0) < 0 or math.prod(sides) * itemsize > MAX_BYTES:
+        raise _invalid(
+            f"{_one_line(name)} must have at most {MAX_BYTES} bytes. Received: shape={sides[:8]}."
+        )
+
+
 def _answer(method, request, context):
     try:
         return method(request)
     except tf.errors.OpError as error:
         status = _status(error)
+    except Exception as error:  # a fault of this server, which goes on
+        status = grpc.StatusCode.INTERNAL, _one_line(f"{type(error).__name__}: {error}")
     return context.abort(*status)
+
+
+def _one_line(text, most=400):
+    """A text in one line, not longer than a message should be."""
+    return " ".join(text.split())[:most]
 
 
 def _status(error):
@@ -294,9 +417,7 @@ def main():
     ready["port"] = server.add_insecure_port(f"127.0.0.1:{args.port}")
     server.start()
     if args.rest_api_port is not None:
-        rest = http.server.ThreadingHTTPServer(
-            ("127.0.0.1", args.rest_api_port), functools.partial(RestHandler, model)
-        )
+        rest = RestServer(("127.0.0.1", args.rest_api_port), functools.partial(RestHandler, model))
         threading.Thread(target=rest.serve_forever, daemon=True).start()
         ready["rest_api_port"] = rest.server_port
     print(json.dumps(ready), flush=True)
