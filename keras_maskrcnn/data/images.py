@@ -293,6 +293,9 @@ def read_index(path, size) -> np.ndarray:
             pixels = np.asarray(_load_as_stored(image)).astype(np.int64)
         except Exception as error:  # as in read_image
             raise DataError(f"{path}: image cannot be decoded. Received: {error}.") from error
+        if pixels.min() < 0:
+            line = f"{path}: a mask must have numbers from 0. Received: {pixels.min()}."
+            raise DataError(line)
         if image.mode.startswith("RGB"):
             return pixels[..., :3] @ [1, 256, 65536]
         return pixels if pixels.ndim == 2 else pixels[..., 0]

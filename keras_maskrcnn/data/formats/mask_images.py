@@ -166,20 +166,26 @@ def _edge_values(index):
     Such a value nowhere fills 3 x 3 pixels, and its pixels touch those of another object. Of small
     or thin objects few do.
     """
-    values = np.unique(index)
-    values = values[values != 0]
+    values = _values(index)
     if len(values) < 4:
         return values[:0]
-    height, width = index.shape
-    around = np.pad(index, 1, mode="edge")
-    inside, touches = np.ones(index.shape, bool), np.zeros(index.shape, bool)
-    for y in range(3):
-        for x in range(3):
-            other = around[y : y + height, x : x + width]
-            same = other == index
-            inside &= same
-            touches |= ~same & (other != 0)
-    thin = np.setdiff1d(values, index[inside])
+    around = np.pad(index.astype(np.int32), 1, mode="edge")
+    middle = around[:, 1:-1]
+    row = (middle == around[:, :-2]) & (middle == around[:, 2:])
+    inside = row[:-2] & row[1:-1] & row[2:]
+    inside &= (middle[1:-1] == middle[:-2]) & (middle[1:-1] == middle[2:])
+    thin = np.setdiff1d(values, _values(index[inside]))
     if len(thin) < 3 or 2 * len(thin) <= len(values):
         return thin[:0]
-    return thin if touches[np.isin(index, thin)].mean() >= 0.9 else thin[:0]
+    y, x = np.nonzero(np.isin(index, thin))
+    steps = [(dy, dx) for dy in range(3) for dx in range(3)]
+    beside = np.stack([around[y + dy, x + dx] for dy, dx in steps])
+    touches = ((beside != 0) & (beside != index[y, x])).any(axis=0)
+    return thin if touches.mean() >= 0.9 else thin[:0]
+
+
+def _values(index):
+    """Returns the values of an index mask but 0, in order."""
+    small = index.max(initial=0) < 2**16  # then counting is faster than sorting
+    values = np.flatnonzero(np.bincount(index.ravel())) if small else np.unique(index)
+    return values[values != 0]

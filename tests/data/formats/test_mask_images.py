@@ -167,6 +167,12 @@ def test_a_tiff_beside_a_png_is_its_image(images, box):
     assert dataset.num_instances.tolist() == [1]
 
 
+def test_masks_have_no_negative_numbers(images, masks, box):
+    Image.fromarray(-box(0, 0, 5, 5).astype(np.int32)).save(masks / "a.tif")
+    with pytest.raises(DataError, match="a.tif: a mask must have numbers from 0. Received: -1."):
+        mask_images(images, masks)
+
+
 def test_tiffs_with_loss_or_fractions_are_no_masks(images, masks, box):
     Image.fromarray(box(0, 0, 5, 5)).save(masks / "a.tif", compression="jpeg")
     with pytest.raises(
