@@ -30,6 +30,9 @@ COMMANDS = {  # name: what it does, what defines its flags
 }
 
 
+_LONGEST_LINE = 2000  # characters of an error
+
+
 def main(argv=None):
     """Runs a command and exits with its status."""
     argv = sys.argv[1:] if argv is None else argv
@@ -98,7 +101,10 @@ def _run_command(name, command, options):
             raise
     else:
         return 0
-    print(f"keras-maskrcnn {name}: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > _LONGEST_LINE:  # a value of a hostile file
+        line = f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
+    print(f"keras-maskrcnn {name}: {line}", file=sys.stderr)
     return 1
 
 

@@ -119,6 +119,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path):
         (tf.errors.PermissionDeniedError(None, None, "/a/logs; Permission denied"), "/a/logs"),
         (tf.errors.FailedPreconditionError(None, None, "/a is not a directory"), "/a is not"),
         (PermissionError(13, "Permission denied", "/a"), "/a"),
+        (ValueError("x must be a name. Received: x=" + "a" * 10**6 + " of a file."), "of a file."),
     ],
 )
 def test_what_the_machine_refuses_is_one_line_with_status_1(error, words, capsys):
@@ -128,6 +129,7 @@ def test_what_the_machine_refuses_is_one_line_with_status_1(error, words, capsys
     assert cli._run_command("train", command, None) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("keras-maskrcnn train: ") and words in line
+    assert len(line) < 2100
 
 
 def test_other_errors_of_tensorflow_keep_their_trace():

@@ -1,5 +1,6 @@
 """data/tfds_coco.py, data/tfds_reader.py: a COCO json becomes records, and comes back the same."""
 
+import io
 import json
 import subprocess
 import sys
@@ -396,6 +397,15 @@ def test_ids_that_are_no_json_are_errors():
     for text in (b"[" * 100_000, b"a", b""):
         with pytest.raises(DataError, match="an id must be JSON"):
             tfds_reader._identity(text)
+
+
+def test_masks_that_are_no_png_are_errors():
+    file = io.BytesIO()
+    Image.fromarray(np.eye(3, dtype=np.uint8)).save(file, "PNG")
+    assert tfds_reader._encode(file.getvalue())["size"] == [3, 3]
+    for png in (file.getvalue()[:40], b"", b"no png"):
+        with pytest.raises(DataError, match="a mask must be a PNG"):
+            tfds_reader._encode(png)
 
 
 def test_other_files_than_tfrecords_are_refused(source, tmp_path):
