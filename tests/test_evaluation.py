@@ -372,6 +372,72 @@ def test_categories_that_the_data_set_leaves_out_do_not_count(dataset):
     assert evaluation.evaluate(model, dataset, verbose=0)["segm/AP"] == cells
 
 
+@pytest.fixture
+def named(dataset):
+    """A model that knows the names of its classes."""
+    model = Oracle(dataset)
+    model.config = dataclasses.replace(
+        model.config, category_ids=CATEGORY_IDS, class_names=tuple(dataset.class_names)
+    )
+    return model
+
+
+def test_the_same_id_with_another_name_is_refused_before_any_work(dataset, named):
+    evaluation.evaluate(named, dataset, verbose=0)
+    traces = len(named.traces)
+    dataset.class_names = [*dataset.class_names[1::-1], *dataset.class_names[2:]]
+    first, second = named.config.class_names[:2]
+    line = f"category {CATEGORY_IDS[0]} was {first!r} in training.* name={second!r}"
+    callback = evaluation.CocoEvaluation(dataset)
+    callback.set_model(named)
+    for call in (
+        lambda: evaluation.evaluate(named, dataset, verbose=0),
+        callback.on_train_begin,
+    ):
+        with pytest.raises(data.DataError, match=line):
+            call()
+    assert len(named.traces) == traces
+    with pytest.raises(data.DataError, match=f"was {second!r} in training.* name={first!r}"):
+        evaluation.evaluate_results(
+            [], dataset.annotations, class_names=dataset.class_names, category_ids=CATEGORY_IDS
+        )
+
+
+def test_ap_of_each_class_goes_by_the_name_of_the_training(dataset, named):
+    content = {**dataset.content, "categories": dataset.content["categories"][:1]}
+    dataset.annotations = {
+        **content,
+        "annotations": [a for a in content["annotations"] if a["category_id"] == CATEGORY_IDS[0]],
+    }
+    dataset.class_names = [dataset.class_names[0], *map(str, CATEGORY_IDS[1:])]  # as coco_dict does
+    metrics = evaluation.evaluate(named, dataset, per_class=True, verbose=0)
+    names = {name.removeprefix("bbox/AP/") for name in metrics if name.startswith("bbox/AP/")}
+    assert names == set(named.config.class_names)
+    twice = dict(class_names=["cell", "cell", "nothing"], category_ids=CATEGORY_IDS)
+    content["categories"] = []
+    metrics = evaluation.evaluate_results(
+        [], dataset.annotations | content, per_class=True, **twice
+    )
+    ids = CATEGORY_IDS[:2]
+    assert {f"bbox/AP/cell ({i})" for i in ids} | {"bbox/AP/nothing"} <= set(metrics)
+
+
+def test_a_model_of_masks_refuses_boxes_and_no_instance(dataset):
+    dataset.has_masks = False
+    with pytest.raises(ValueError, match="task='masks' needs masks. Received: .* masks=False"):
+        evaluation.evaluate(Oracle(dataset), dataset, verbose=0)
+    dataset.num_instances = np.zeros(NUM_IMAGES)
+    with pytest.raises(data.DataError, match="no instance is left"):
+        evaluation.evaluate(Oracle(dataset), dataset, verbose=0)
+
+
+def test_a_model_of_more_classes_than_the_data_set_asks_for_its_ids(dataset):
+    model = Oracle(dataset)
+    model.config = dataclasses.replace(model.config, num_classes=90)
+    with pytest.raises(ValueError, match="the model's 90 classes; .* Received: 3 classes"):
+        evaluation.evaluate(model, dataset, verbose=0)
+
+
 @pytest.mark.filterwarnings("ignore:Early stopping conditioned")  # epochs without evaluation
 def test_callback_writes_into_the_logs_of_later_callbacks(dataset):
     seen = []

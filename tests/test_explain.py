@@ -288,3 +288,11 @@ def test_given_proposals_have_no_anchors(tiny_config, tmp_path):
     assert "given proposals" in found.objects[1]["why"]
     assert "anchors" not in found.counts
     assert (found.counts["given proposals"], found.counts["proposals"]) == (2, 1)
+
+
+def test_another_name_of_the_same_class_is_refused(tiny_model, tmp_path, monkeypatch):
+    dataset = make_dataset(tmp_path)
+    names = {"category_ids": dataset.category_ids, "class_names": ("dog", "cat", "cow")}
+    monkeypatch.setattr(tiny_model, "config", dataclasses.replace(tiny_model.config, **names))
+    with pytest.raises(ValueError, match="category 1 was 'dog' in training.* name='cat'"):
+        mrcnn.explain(tiny_model, dataset, 0)

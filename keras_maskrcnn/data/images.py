@@ -7,6 +7,7 @@ stored pixels.
 import collections
 import concurrent.futures
 import io
+import itertools
 import os
 import reprlib
 
@@ -365,9 +366,14 @@ def size_errors(folder, file_names, sizes):
         except DataError as error:
             return error, ()
 
+    def check_block(start):  # a task for each image would take as long as its header
+        block = slice(start, start + 256)
+        return list(map(check, file_names[block], sizes[block]))
+
     names_of = collections.defaultdict(list)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for i, (error, remarks) in enumerate(pool.map(check, file_names, sizes)):
+        blocks = pool.map(check_block, range(0, len(file_names), 256))
+        for i, (error, remarks) in enumerate(itertools.chain.from_iterable(blocks)):
             if error is not None:
                 yield i, error
             for remark in remarks:
