@@ -23,7 +23,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from keras_maskrcnn import data, distribution
+from keras_maskrcnn import checks, data, distribution
 from keras_maskrcnn.data.coco import (
     compare_names,
     long_polygons,
@@ -33,6 +33,7 @@ from keras_maskrcnn.data.coco import (
 )
 from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.detections import coco_box, coco_results
+from keras_maskrcnn.model import LOSSES
 from keras_maskrcnn.ops import images as image_ops
 
 
@@ -278,17 +279,18 @@ def _predict(model, dataset, batch_size, proposals, verbose, on_error):
     num_images = len(dataset.image_ids)
     progress = keras.utils.Progbar(num_images, verbose=verbose, unit_name="image")
     done = 0
-    for batch in batches:
-        count = len(batch["images"])
-        if replicas > 1:
-            batch = _distribute(strategy, batch, config.padding_multiple)
-        outputs = model.predict_function([batch])
-        outputs = {name: np.asarray(value) for name, value in outputs.items()}
-        for row in range(count):
-            if read is dataset or done + row not in read.blank:
-                yield done + row, outputs, row
-        done += count
-        progress.update(done)
+    with checks.plain_errors():
+        for batch in batches:
+            count = len(batch["images"])
+            if replicas > 1:
+                batch = _distribute(strategy, batch, config.padding_multiple)
+            outputs = model.predict_function([batch])
+            outputs = {name: np.asarray(value) for name, value in outputs.items()}
+            for row in range(count):
+                if read is dataset or done + row not in read.blank:
+                    yield done + row, outputs, row
+            done += count
+            progress.update(done)
     if done != num_images:
         raise ValueError(
             "The batches must hold every image of the data set once. "
@@ -615,6 +617,23 @@ class CocoEvaluation(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Finds out before the first epoch whether the data set is for the model."""
         _check(self.model, self.dataset)
+
+    def look_at_others(self, callbacks):
+        """Warns of callbacks of the same `fit` that decide by a loss.
+
+        Args:
+            callbacks: list of Keras callbacks; `MaskRCNN.fit` calls this with its own.
+        """
+        losses = {f"val_{name}" for name in ("loss", *LOSSES)}
+        for callback in callbacks:
+            monitor = getattr(callback, "monitor", None)
+            if monitor in losses and getattr(callback, "save_best_only", True):
+                logging.warning(
+                    "%s(monitor=%r): this loss can be lowest while the detector finds nothing yet. "
+                    'Behind CocoEvaluation take monitor="%ssegm/AP" (without masks "bbox/AP"), '
+                    'mode="max".',
+                    type(callback).__name__, monitor, self.prefix,
+                )  # fmt: skip
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the numbers into `logs`, which Keras hands on to the next callback."""

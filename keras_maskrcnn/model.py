@@ -5,17 +5,20 @@ import dataclasses
 import functools
 import inspect
 import os
+import reprlib
 
 import keras
 import tensorflow as tf
+from absl import logging
 
-from keras_maskrcnn import decode, distribution, files, losses, targets
+from keras_maskrcnn import checks, decode, distribution, files, losses, targets
 from keras_maskrcnn.config import MaskRCNNConfig, preset_config
 from keras_maskrcnn.networks import NETWORKS, STRIDES, anchor_sizes, build_networks
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
-from keras_maskrcnn.weights import load_for_preset
+from keras_maskrcnn.weights import KERAS_CONVENTIONS, load_for_preset
+from keras_maskrcnn.weights.untrained import advice
 
 LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
 # What `fit` and `evaluate` report beside them: which of the annotated boxes a proposal overlaps by
@@ -54,10 +57,19 @@ class MaskRCNN(keras.Model):
         config: a `MaskRCNNConfig`.
 
     Raises:
-        ValueError: from `call`, if the inputs are neither of the above.
+        ValueError: if Keras' image_data_format is "channels_first"; from `call`, if the inputs are
+            neither of the above; from `fit`, `evaluate`, `predict` and those `..._on_batch`, also
+            if the values of inputs or targets are others than these (DataError: if `data.batches`
+            could not read an image).
     """
 
     def __init__(self, config, **kwargs):
+        if keras.config.image_data_format() != "channels_last":
+            raise ValueError(
+                "Keras' image_data_format must be 'channels_last', see "
+                "keras.config.set_image_data_format. "
+                f"Received: {keras.config.image_data_format()!r}."
+            )
         super().__init__(**{"autocast": False, **kwargs})  # pixels and boxes come in as they are
         self.config = config
         self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
@@ -88,7 +100,9 @@ class MaskRCNN(keras.Model):
             preset: str, for instance "mask_rcnn_resnet50_fpn".
             weights: for presets of torchvision's, detectron2's or Matterport's conventions, "coco",
                 which downloads what they published, or the path of a checkpoint of theirs. With
-                another `num_classes` than the preset's the predictors are left out.
+                another `num_classes` than the preset's the predictors are left out. For backbones
+                of resnet50 and resnet101 also "imagenet", keras.applications' own; the config then
+                has `weights.KERAS_CONVENTIONS`.
             dtype: dtype policy, for instance "mixed_bfloat16"; None for Keras' global one.
             **overrides: fields of `MaskRCNNConfig`, for instance `num_classes=3`.
 
@@ -96,6 +110,8 @@ class MaskRCNN(keras.Model):
             ValueError: if there is no such preset or field, a value is out of its range, or the
                 weights (CheckpointError) cannot be had or do not fit.
         """
+        if weights == "imagenet":
+            overrides = {**KERAS_CONVENTIONS, **overrides}
         config = preset_config(preset, **overrides)
         make = functools.partial(cls, dtype=dtype)
         return make(config) if weights is None else load_for_preset(make, preset, config, weights)
@@ -426,6 +442,104 @@ class MaskRCNN(keras.Model):
 
     # Keras
 
+    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, **kwargs):
+        """Keras' own, but for losses and metrics, which the model has (`LOSSES`, `SHARES`).
+
+        Raises:
+            ValueError: if others are given.
+        """
+        given = {
+            "loss": loss, "loss_weights": loss_weights, "metrics": metrics,
+            "weighted_metrics": kwargs.get("weighted_metrics"),
+        }  # fmt: skip
+        given = {name: value for name, value in given.items() if value}
+        if given:
+            received = ", ".join(f"{name}={reprlib.repr(x)}" for name, x in given.items())
+            raise ValueError(
+                "MaskRCNN has its own losses and metrics; COCO's numbers are CocoEvaluation's. "
+                f"Received: {received}."
+            )
+        super().compile(optimizer, **kwargs)
+
+    def compile_from_config(self, config):
+        """Compiles the model as it was when it was saved."""
+        config = keras.saving.deserialize_keras_object(config)
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            config.pop(name, None)  # version 0.1 took them, and did nothing with them
+        self.compile(**config)
+        self.optimizer.build(self.trainable_variables)
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args, **kwargs):
+        call = _bind("fit", self, args, kwargs)
+        given = call.arguments
+        validation = given.get("validation_data")
+        if isinstance(validation, tf.data.Dataset):
+            self._warn_of_sizes("fit: validation_data", validation)
+            given["validation_data"] = checks.check_data(validation)
+        elif validation is not None:
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(validation)
+            checks.check_data(x, y, **self._target_limits())
+        if not isinstance(given.get("callbacks"), keras.callbacks.CallbackList):
+            callbacks = [x for x in tf.nest.flatten(given.get("callbacks")) if x is not None]
+            for callback in callbacks:
+                if hasattr(callback, "look_at_others"):
+                    callback.look_at_others(callbacks)
+            # Last: training.Backup restores weights as the first epoch begins.
+            given["callbacks"] = [*callbacks, _Advice()]
+        return self._checked_call("fit", call)
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args, **kwargs):
+        call = _bind("evaluate", self, args, kwargs)
+        if "_use_cached_eval_dataset" in call.kwargs:  # `fit` has looked
+            return super().evaluate(*args, **kwargs)
+        return self._checked_call("evaluate", call)
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args, **kwargs):
+        return self._checked_call("predict", _bind("predict", self, args, kwargs))
+
+    @functools.wraps(keras.Model.train_on_batch)
+    def train_on_batch(self, *args, **kwargs):
+        return self._checked_call("train_on_batch", _bind("train_on_batch", self, args, kwargs))
+
+    @functools.wraps(keras.Model.test_on_batch)
+    def test_on_batch(self, *args, **kwargs):
+        return self._checked_call("test_on_batch", _bind("test_on_batch", self, args, kwargs))
+
+    @functools.wraps(keras.Model.predict_on_batch)
+    def predict_on_batch(self, *args, **kwargs):
+        return self._checked_call("predict_on_batch", _bind("predict_on_batch", self, args, kwargs))
+
+    def _checked_call(self, name, call):
+        """Calls Keras' method after a look at its arguments; an error that we foresee is a line."""
+        self._look_at(name, call.arguments)
+        with checks.plain_errors():
+            return getattr(super(), name)(*call.args[1:], **call.kwargs)
+
+    def _look_at(self, name, given):
+        """Checks the arguments of a Keras method, and puts a checked `x` in place of theirs."""
+        for weights in ("class_weight", "sample_weight"):
+            if given.get(weights) is not None:
+                raise ValueError(f"images are not weighted. Received: {weights}.")
+        if given.get("x") is None:
+            return
+        self._warn_of_sizes(name, given["x"])
+        given["x"] = checks.check_data(
+            given["x"], given.get("y"), finite=name not in ("fit", "train_on_batch"),
+            **self._target_limits(),
+        )  # fmt: skip
+
+    def _warn_of_sizes(self, name, dataset):
+        line = checks.check_resizing(dataset, self.config.resizing())
+        if line:
+            logging.warning("%s: %s", name, line)
+
+    def _target_limits(self):
+        """What `checks.check_targets` has to know."""
+        return {"num_classes": self.config.num_classes, "masks": self.config.task == "masks"}
+
     def make_train_function(self, force=False):
         """Keras' own, with the optimizer's momenta made before, and with what callbacks look at.
 
@@ -462,10 +576,10 @@ class MaskRCNN(keras.Model):
 
     def train_step(self, data):
         """One step of SGD on a batch (inputs, targets) of `data.batches`."""
-        inputs, gt = _unpack(data)
+        sentinel = self._sentinel
+        inputs, gt = self._checked(data, finite=sentinel is None)  # else it names the images
         if self._throughput is not None:
             self._throughput.note_arrival(inputs["sizes"])
-        sentinel = self._sentinel
         if sentinel is not None:
             inputs, gt, boxes_are_finite, before = sentinel.before_step(inputs, gt)
         with tf.GradientTape() as tape:
@@ -490,12 +604,18 @@ class MaskRCNN(keras.Model):
 
     def test_step(self, data):
         """The losses of a batch (inputs, targets), without training."""
-        terms = self.compute_losses(*_unpack(data), training=False)
+        terms = self.compute_losses(*self._checked(data, finite=True), training=False)
         return self._track(tf.add_n(list(terms.values())), terms)
 
     def predict_step(self, data):
         """The detections of a batch; targets, if any, are ignored."""
-        return self(keras.utils.unpack_x_y_sample_weight(data)[0], training=False)
+        inputs = keras.utils.unpack_x_y_sample_weight(data)[0]
+        return self(self._canvas(checks.check_prediction(inputs)), training=False)
+
+    def _checked(self, data, finite):
+        inputs, gt = _unpack(data)
+        gt = checks.check_targets(inputs, gt, finite=finite, **self._target_limits())
+        return checks.check_inputs(inputs, finite), gt
 
     def _count(self, name, values, counted):
         """Adds to the share of those that count, (B, N) bool, for which `values` is true."""
@@ -607,6 +727,24 @@ def _is_local(path, suffix):
     """Whether a path ends so, and lies in a folder of this machine: not gs://, say."""
     path = str(path)
     return path.endswith(suffix) and os.path.isdir(os.path.dirname(os.path.abspath(path)))
+
+
+class _Advice(keras.callbacks.Callback):
+    """Warns of layers that are frozen at random, before the first step."""
+
+    def on_train_begin(self, logs=None):
+        self.due = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        line = advice(self.model.networks) if self.due else ""
+        self.due = False
+        if line:
+            logging.warning("fit: %s", line)
+
+
+def _bind(name, model, args, kwargs):
+    """The arguments of a method of keras.Model by their names, as inspect.BoundArguments."""
+    return inspect.signature(getattr(keras.Model, name)).bind(model, *args, **kwargs)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,9 @@ RANKS = {
     **dict.fromkeys(("config", "distribution", "files", "quiet", "ops"), 0),
     "visualize": 1,
     **dict.fromkeys(("layers", "data"), 2),
-    **dict.fromkeys(("networks", "decode", "targets", "losses", "detections", "weights"), 3),
+    **dict.fromkeys(
+        ("networks", "decode", "targets", "losses", "detections", "weights", "checks"), 3
+    ),
     "model": 4,
     **dict.fromkeys(("evaluation", "explain", "export", "training"), 5),
     "cli": 6,

@@ -29,6 +29,12 @@ from keras_maskrcnn.data.proposals import check_images
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
 
+# Data sets of tf.data that hand on the elements of another.
+_KEEPING = (
+    "AssertCardinality", "Cache", "Options", "Prefetch", "Repeat", "Shard", "Shuffle", "Skip",
+    "Take",
+)  # fmt: skip
+
 
 def batches(
     dataset,
@@ -206,7 +212,44 @@ def batches(
     number = len(dataset) // batch_size if training else -(-len(dataset) // batch_size)
     number = tf.data.INFINITE_CARDINALITY if repeat else number
     padded = padded.apply(tf.data.experimental.assert_cardinality(number))
-    return padded.prefetch(tf.data.AUTOTUNE)
+    padded = padded.prefetch(tf.data.AUTOTUNE)
+    padded.made_with = {
+        "min_side": sides if len(sides) > 1 else sides[0], "max_side": max_side,
+        "resize_rule": resize_rule, "padding_multiple": padding_multiple,
+        "canvases": len(canvases) > 0, "rescales": not all(map(_keeps_size, augment)),
+    }  # fmt: skip
+    return padded
+
+
+def made_with(dataset):
+    """Finds what `batches` was called with, also behind `take`, `map` and the like.
+
+    Args:
+        dataset: tf.data.Dataset; anything else is of unknown origin.
+
+    Returns:
+        dict of min_side, max_side, resize_rule, padding_multiple, whether there are `canvases`, and
+        whether an augmentation `rescales` images; None if `batches` did not make it.
+        bool: whether its batches are still as `batches` made them.
+    """
+    untouched = True
+    while isinstance(dataset, tf.data.Dataset):
+        if hasattr(dataset, "made_with"):
+            return dataset.made_with, untouched
+        inputs = dataset._inputs()  # private; the public graph has the same, without our attribute
+        if len(inputs) != 1:
+            break
+        untouched &= type(dataset).__name__.strip("_").removesuffix("Dataset") in _KEEPING
+        dataset = inputs[0]
+    return None, False
+
+
+def _keeps_size(augmentation):
+    """Whether an augmentation is known to leave an image's shorter and longer side."""
+    function = getattr(augmentation, "func", augmentation)
+    return function in (
+        augment_ops.random_flip, augment_ops.random_rotate90, augment_ops.color_jitter
+    )  # fmt: skip
 
 
 def data_error(exception) -> str | None:

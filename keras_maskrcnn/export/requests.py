@@ -31,7 +31,11 @@ def check_proposals(proposals, batch):
     given = tf.shape(proposals)[0]
     text = "proposals must be for {} images. Received: proposals for {}."
     text = tf.strings.format(text, [batch, given])
-    return _checked(proposals, [(tf.equal(given, batch), text)])
+    finite = tf.reduce_all(tf.math.is_finite(proposals))
+    return _checked(proposals, [
+        (tf.equal(given, batch), text),
+        (finite, "proposals must be finite. Received: NaN or infinity."),
+    ])  # fmt: skip
 
 
 def check_masks(sizes, count):

@@ -2,6 +2,7 @@
 
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint
 from keras_maskrcnn.weights.load import (
+    KERAS_CONVENTIONS,
     LOADERS,
     Report,
     load_detectron2,
@@ -13,6 +14,7 @@ from keras_maskrcnn.weights.load import (
 from keras_maskrcnn.weights.own import start_from
 
 __all__ = [
+    "KERAS_CONVENTIONS",
     "LOADERS",
     "CheckpointError",
     "Report",

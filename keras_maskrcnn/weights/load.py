@@ -8,9 +8,15 @@ import numpy as np
 from keras_maskrcnn.config import preset_config
 from keras_maskrcnn.weights import from_keras, names
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint, require_finite
-from keras_maskrcnn.weights.public import coco_classes, download
+from keras_maskrcnn.weights.public import coco_classes, download, download_imagenet
 
 BODY = ("backbone", "res5")  # what an ImageNet classifier has weights for
+# What keras.applications' ResNets expect of a config, beside stem_pool_same=False.
+KERAS_CONVENTIONS = {
+    "stride_in_1x1": True,
+    "pixel_std": (1.0, 1.0, 1.0),
+    "pixel_mean": (123.68, 116.779, 103.939),
+}
 PREDICTORS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
 _VARIABLES = {
     "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
@@ -106,7 +112,8 @@ def load_keras_applications(model, path, *, skip_predictors=False, verbose=True)
             no shape would tell.
     """
     config = model.config
-    needed = {"stride_in_1x1": True, "pixel_std": (1.0, 1.0, 1.0), "stem_pool_same": False}
+    needed = {name: KERAS_CONVENTIONS[name] for name in ("stride_in_1x1", "pixel_std")}
+    needed["stem_pool_same"] = False
     for field, value in needed.items():
         if getattr(config, field) != value:
             raise ValueError(
@@ -123,14 +130,19 @@ def load_for_preset(make, preset, config, weights, verbose=True):
         make: function from a config to a model.
         preset: str. Its name says whose weights fit.
         config: `MaskRCNNConfig` of the preset, perhaps with fields replaced.
-        weights: "coco" or a path.
+        weights: "coco", "imagenet" or a path.
         verbose: bool. Whether to print what became of the arrays.
     """
+    if weights == "imagenet":
+        path = download_imagenet(config.backbone)
+        model = make(config)
+        load_keras_applications(model, path, verbose=verbose)
+        return model
     source = next((peer for peer in LOADERS if f"_{peer}" in preset), None)
     if source is None:
         raise ValueError(
             "weights are for presets that end in _torchvision, _torchvision_v2, _detectron2 or "
-            "_matterport. "
+            '_matterport; for others there is "imagenet". '
             f"Received: preset={preset!r}, weights={weights!r}."
         )
     other_classes = config.num_classes != preset_config(preset).num_classes

@@ -1,4 +1,4 @@
-"""Where the peers publish their weights for COCO."""
+"""Where the peers publish their weights for COCO, and Keras its own for ImageNet."""
 
 import os
 
@@ -66,6 +66,17 @@ SHA256 = {
 }
 
 
+# File and MD5 of keras.applications' networks without their classifiers.
+_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+IMAGENET = {
+    name: (f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5", md5)
+    for name, md5 in {
+        "resnet50": "4d473c1dd8becc155b73f8504c6f6626",
+        "resnet101": "88cf7a10940856eca736dc7b7e228a21",
+    }.items()
+}
+
+
 def download(preset):
     """Returns the path of the COCO weights of a preset, downloaded once into Keras' cache.
 
@@ -77,16 +88,10 @@ def download(preset):
         raise ValueError(
             f"COCO weights are published for {', '.join(URLS)}. Received: preset={preset!r}."
         )
-    url = URLS[preset]
-    name = url.rsplit("/", 1)[1]
-    folder = os.path.join("keras_maskrcnn", preset)
-    try:
-        path = keras.utils.get_file(name, origin=url, cache_subdir=folder)
-    except Exception as error:  # Keras raises a bare Exception for whatever urllib says
-        raise CheckpointError(
-            f"{url} cannot be downloaded ({error}). Without a network, get the file elsewhere and "
-            "pass its path as `weights`."
-        ) from error
+    path = _get_file(
+        URLS[preset], "get the file elsewhere and pass its path as `weights`",
+        cache_subdir=os.path.join("keras_maskrcnn", preset),
+    )  # fmt: skip
     expected = SHA256.get(preset, "")
     found = checksum(path)
     if not found.startswith(expected):
@@ -95,6 +100,33 @@ def download(preset):
             f"{expected}. Delete it, and it will be downloaded again."
         )
     return path
+
+
+def download_imagenet(backbone):
+    """Returns the path of a backbone's ImageNet weights, where keras.applications keeps them.
+
+    Raises:
+        ValueError: if Keras publishes none for this backbone.
+        CheckpointError: if they cannot be downloaded, or are not the file they should be.
+    """
+    if backbone not in IMAGENET:
+        raise ValueError(
+            f'weights="imagenet" are published by Keras for {" and ".join(IMAGENET)}. '
+            f"Received: backbone={backbone!r}."
+        )
+    name, md5 = IMAGENET[backbone]
+    instead = "get the file elsewhere and load it with weights.load_keras_applications"
+    return _get_file(f"{_KERAS}{name}", instead, cache_subdir="models", file_hash=md5)
+
+
+def _get_file(url, instead, **arguments):
+    try:
+        return keras.utils.get_file(url.rsplit("/", 1)[1], origin=url, **arguments)
+    except Exception as error:  # Keras raises a bare Exception for whatever urllib says
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{url} cannot be downloaded ({reason}). Without a network, {instead}."
+        ) from error
 
 
 def coco_classes(num_classes):

@@ -10,7 +10,13 @@ import pytest
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn import cli
 from keras_maskrcnn.layers.resnet import resnet
-from keras_maskrcnn.weights import CheckpointError, load_keras_applications, load_matterport
+from keras_maskrcnn.weights import (
+    CheckpointError,
+    load_keras_applications,
+    load_matterport,
+    public,
+    untrained,
+)
 from keras_maskrcnn.weights.from_keras import our_weights
 
 MATTERPORT = "mask_rcnn_resnet50_fpn_matterport"
@@ -210,3 +216,63 @@ def test_keras_applications_resnet_has_the_same_outputs(resnet50, suffix, tmp_pa
 def test_a_config_that_does_not_fit_keras_applications_is_an_error(field, value):
     with pytest.raises(ValueError, match=f"^{field} must be .* Received: {field}="):
         load_keras_applications(Backbone(**{field: value}), "no.h5")
+
+
+def applications_file(path, network):
+    """Writes a backbone's arrays as keras.applications' .h5 of Keras 2 has them."""
+    parts = {"shortcut": 0, "conv1": 1, "conv2": 2, "conv3": 3}
+    arrays = {}
+    for variable in network.weights:
+        layer, *_, name = variable.path.split("/")
+        kind = "bn" if "/norm/" in variable.path else "conv"
+        theirs = f"conv1_{kind}"
+        if layer != "stem":
+            stage, block, part = layer.removeprefix("res").split("_")
+            theirs = f"conv{stage}_block{int(block) + 1}_{parts[part]}_{kind}"
+        value = np.asarray(variable)
+        arrays[f"{theirs}/{theirs}/{name}:0"] = (
+            value[:, :, ::-1] if layer == "stem" and kind == "conv" else value
+        )
+    with h5py.File(path, "w") as file:
+        for key, value in arrays.items():
+            file[key] = value
+
+
+def test_imagenet_weights_come_the_way_of_keras_applications(tmp_path, monkeypatch):
+    source = resnet("resnet50", width=8, stride_in_1x1=True)
+    for variable in source.weights:
+        variable.assign(variable + 0.5)
+    applications_file(tmp_path / "notop.h5", source)
+    asked = []
+
+    def get_file(name, **arguments):
+        asked.append((name, arguments))
+        return str(tmp_path / "notop.h5")
+
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", weights="imagenet", **TINY)
+    name = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    hashes = keras.src.applications.resnet.WEIGHTS_HASHES
+    assert asked == [(name, {
+        "origin": keras.src.applications.resnet.BASE_WEIGHTS_PATH + name,
+        "cache_subdir": "models", "file_hash": hashes["resnet50"][1],
+    })]  # fmt: skip
+    assert public.IMAGENET["resnet101"][1] == hashes["resnet101"][1]
+    assert model.config.stride_in_1x1 and model.config.pixel_std == (1.0, 1.0, 1.0)
+    assert model.config.pixel_mean == (123.68, 116.779, 103.939)
+    for ours, theirs in zip(model.backbone.weights, source.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5, err_msg=ours.path)
+    assert untrained.advice(model.networks) == ""
+
+
+def test_imagenet_weights_that_there_are_not_are_an_error(monkeypatch):
+    with pytest.raises(ValueError, match="resnet50 and resnet101. Received: backbone='resnet18'"):
+        mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet18_fpn_small", weights="imagenet")
+
+    def offline(*args, **kwargs):
+        raise Exception("URL fetch failure on x: None --\nno route")
+
+    monkeypatch.setattr(keras.utils, "get_file", offline)
+    with pytest.raises(CheckpointError, match="kernels_notop.h5 cannot be .*load_keras_appl") as e:
+        mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_c4", weights="imagenet")
+    assert "\n" not in str(e.value)

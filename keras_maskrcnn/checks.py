@@ -1,0 +1,407 @@
+"""Refuses, in one line, what no batch can hold: images, boxes, labels and masks of another form.
+
+The checks are TensorFlow operations, of the first images of an array as of every batch in a graph.
+What is odd but possible passes: a dark image, an image without objects, a mask cut to a sliver.
+"""
+
+import contextlib
+import re
+import reprlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.pipeline import data_error, made_with
+
+_FIRST, _EVERY = 8, 16  # images of an array, and of their rows and columns, that are looked at
+_BEYOND = 64  # what an interpolation may add to 0..255
+_LINE = re.compile(r"assertion failed: \[(.*Received: .*\.)\]")
+
+
+@contextlib.contextmanager
+def plain_errors():
+    """Turns TensorFlow's error about a check here, or about a `DataError`, into that line alone.
+
+    Raises:
+        ValueError: in place of the former; DataError: in place of the latter.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = _LINE.search(error.message)
+        if found:
+            raise ValueError(found[1]) from None
+        line = data_error(error)
+        if line is None:
+            raise
+        raise DataError(line) from None
+
+
+# Arrays and data sets, before a model gets them
+
+
+def check_data(x, y=None, *, finite=True, **targets):
+    """Looks at what `fit`, `evaluate` or `predict` got, before anything is traced.
+
+    Args:
+        x: arrays, of which the first images are looked at; or a tf.data.Dataset; anything else
+            passes.
+        y: dict of arrays, the targets; None for none.
+        finite: bool. Whether pixels must be finite; others are left to `training.Sentinel`.
+        **targets: arguments of `check_targets`, if there are any.
+
+    Returns:
+        x; a data set of floats that `data.batches` did not make ends in an error at the first
+        batch that is wrong.
+
+    Raises:
+        ValueError: if something is wrong.
+    """
+    if isinstance(x, tf.data.Dataset):
+        return _check_dataset(x, finite)
+    if isinstance(x, list | tuple):
+        raise ValueError(
+            "images are one array (B, H, W, 3): np.stack(...) makes it of images of one size. "
+            f"Received: a {type(x).__name__} of {len(x)}."
+        )
+    if type(x).__module__.partition(".")[0] == "PIL":
+        raise ValueError(
+            "images are an array (B, H, W, 3): np.asarray(image.convert('RGB'))[None], or "
+            f"predict_image(model, image). Received: {type(x).__name__}."
+        )
+    images = x.get("images") if isinstance(x, dict) else x
+    if not hasattr(images, "__array__") and not isinstance(images, list):
+        return x
+    images = _array(images)
+    check_form(tf.TensorSpec(images.shape, images.dtype))
+    # On the host, where the arrays are, and the first alone: the graph looks at every batch.
+    with tf.device("CPU:0"), plain_errors():
+        if images.dtype != np.uint8:  # any of which will do
+            _check_some_pixels(images[:_FIRST], finite)
+        if isinstance(y, dict) and isinstance(x, dict):
+            first, targets_of_first = (
+                {name: tf.convert_to_tensor(_array(value)[:_FIRST]) for name, value in part.items()}
+                for part in (x, y)
+            )
+            check_targets(first, targets_of_first, **targets)
+    return x
+
+
+def check_resizing(dataset, resizing):
+    """Tells how batches of `data.batches` differ from those that a model predicts from.
+
+    Args:
+        dataset: anything. Known is what `data.batches` made, also behind `take` and the like.
+        resizing: dict, `config.resizing()` of the model.
+
+    Returns:
+        str, one line; empty if there is no difference, or none is known.
+    """
+    given, _ = made_with(dataset)
+    if given is None:
+        return ""
+    own = {name: given[name] for name in resizing}
+    sides = np.ravel(own["min_side"])
+    if len(sides) > 1 and sides.min() <= resizing["min_side"] <= sides.max():
+        own["min_side"] = resizing["min_side"]  # multi-scale training around the model's
+    if given["rescales"]:
+        own |= {name: resizing[name] for name in ("min_side", "max_side")}
+    if given["canvases"] or own["padding_multiple"] % resizing["padding_multiple"] == 0:
+        own["padding_multiple"] = resizing["padding_multiple"]
+    different = [name for name in resizing if own[name] != resizing[name]]
+    if not different:
+        return ""
+    theirs = ", ".join(f"{name}={reprlib.repr(own[name])}" for name in different)
+    ours = ", ".join(f"{name}={resizing[name]!r}" for name in different)
+    return (
+        f"the batches were resized otherwise than the model resizes ({ours}); make them with "
+        f"data.batches(..., **model.config.resizing()). Received: {theirs}."
+    )
+
+
+def _check_some_pixels(images, finite):
+    """`check_images` of every 16th row and column, and of all where that fails."""
+    try:
+        check_images(tf.convert_to_tensor(images[:, ::_EVERY, ::_EVERY]), finite)
+    except tf.errors.InvalidArgumentError:
+        check_images(tf.convert_to_tensor(images), finite)
+
+
+def _array(value):
+    """Returns anything that has a shape as it is, and makes an array of lists."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return value
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        received = " ".join(reprlib.repr(value).split())
+        raise ValueError(f"arrays must not be ragged. Received: {received}.") from error
+
+
+def _check_dataset(dataset, finite):
+    """Puts `check_images` behind a data set, if it is of floats from elsewhere."""
+    _, untouched = made_with(dataset)
+    spec = dataset.element_spec
+    inputs = spec[0] if isinstance(spec, tuple) else spec
+    images = inputs.get("images") if isinstance(inputs, dict) else inputs
+    if untouched or not isinstance(images, tf.TensorSpec):
+        return dataset
+    check_form(images)
+
+    def look(*batch):
+        inputs = batch[0]
+        if isinstance(inputs, dict):
+            inputs = {**inputs, "images": check_images(inputs["images"], finite)}
+        else:
+            inputs = check_images(inputs, finite)
+        return (inputs, *batch[1:]) if isinstance(spec, tuple) else inputs
+
+    return dataset.map(tf.autograph.experimental.do_not_convert(look))
+
+
+# In a graph, too
+
+
+def check_images(images, finite=True):
+    """Checks images.
+
+    Args:
+        images: (B, H, W, 3) tensor, RGB in 0..255.
+        finite: bool. Whether pixels must be finite; if not, images pass that have others.
+
+    Returns:
+        The same, once they are found to be that.
+
+    Raises:
+        ValueError: if the rank, the channels or the dtype is another.
+        tf.errors.InvalidArgumentError: if there are no pixels, or they are not of 0..255; from the
+            operation, see `plain_errors`.
+    """
+    check_form(images)
+    shape = tf.shape(images)
+    some = tf.reduce_all(shape[1:] > 0), "images must hold at least one pixel.", {"shape": shape}
+    if images.dtype == tf.uint8:
+        return ensure(images, [some])
+    whole, passes = images.dtype.is_integer, tf.size(images) == 0
+    pixels = tf.cast(images, tf.int64 if whole else tf.float32)
+    low, high = tf.reduce_min(pixels), tf.reduce_max(pixels)  # NaN if there is one
+    checks, beyond = [], 0
+    if not whole:
+        beyond, numbers = _BEYOND, tf.math.is_finite(low) & tf.math.is_finite(high)
+        ones = (high > 0) & (high <= 1)
+        # A dark photograph has whole numbers.
+        ones = tf.cond(
+            ones, lambda: tf.reduce_any(pixels != tf.round(pixels)), lambda: tf.constant(False)
+        )
+        checks = [
+            (numbers, "pixels must be finite."),
+            (~ones, "images must be RGB in 0..255, not in 0..1: multiply them by 255."),
+            (~((low < -0.5) & (high < 8)), "images must be RGB in 0..255, not normalized."),
+        ]
+        passes |= ~numbers & (not finite)
+    inside = (low >= -beyond) & (high <= 255 + beyond)
+    checks.append((inside, "images must be RGB in 0..255."))
+    received = {"dtype": images.dtype.name, "minimum": low, "maximum": high}
+    return ensure(images, [some, *((ok | passes, text, received) for ok, text in checks)])
+
+
+def check_prediction(inputs):
+    """Checks what `predict` gets, as `check_images` and `check_inputs` do.
+
+    Args:
+        inputs: what `MaskRCNN` takes: dict of tensors, or a tensor. Of what `data.batches` made,
+            float32 in any case, values need only be finite.
+
+    Returns:
+        The same.
+    """
+    if not isinstance(inputs, dict):
+        return check_images(inputs)
+    images = inputs.get("images")
+    if images is None:
+        return inputs  # the model says what is missing
+    if "sizes" not in inputs:
+        images = check_images(images)
+    elif images.dtype.is_floating:
+        total = tf.reduce_sum(tf.cast(images, tf.float32))
+        finite = tf.math.is_finite(total)
+        images = ensure(images, [(finite, "pixels must be finite.", {"sum": total})])
+    return check_inputs({**inputs, "images": images})
+
+
+def check_form(images):
+    """Raises ValueError if a tensor, or what its shape and dtype are, cannot be RGB images."""
+    shape, dtype = images.shape, images.dtype
+    if not (dtype.is_integer or dtype.is_floating):
+        raise ValueError(f"images are uint8, or float in 0..255. Received: dtype={dtype.name}.")
+    if shape.rank == 4 and 0 in shape[1:3]:
+        raise ValueError(f"images must hold at least one pixel. Received: shape={shape}.")
+    if shape.rank is not None and (shape.rank != 4 or shape[-1] not in (3, None)):
+        hint = ""
+        if shape.rank == 3 and shape[-1] == 3:
+            hint = "; one image is images[None]"
+        elif shape[-1] == 4:
+            hint = "; without transparency they are images[..., :3]"
+        elif shape.rank == 3 or shape[-1] == 1:
+            hint = "; gray ones are RGB with each value three times"
+        raise ValueError(f"images are (B, H, W, 3), RGB{hint}. Received: shape={shape}.")
+
+
+def check_inputs(inputs, finite=True):
+    """Checks what a batch has beside its images, as `check_targets` does.
+
+    Args:
+        inputs: dict of tensors, see `MaskRCNN`.
+        finite: bool. Whether proposals must be finite.
+
+    Returns:
+        The same.
+    """
+    checks = []
+    if "sizes" in inputs:
+        sizes, sides = inputs["sizes"], tf.shape(inputs["images"])[1:3]
+        bad = tf.reduce_any((sizes < 0) | (sizes > tf.cast(sides, sizes.dtype)), axis=1)
+        checks.append((
+            ~tf.reduce_any(bad),
+            "sizes must be the height and width of each image inside its padding.",
+            {"sizes": _first(sizes, bad), "padded": sides},
+        ))  # fmt: skip
+    if "proposals" in inputs and finite:
+        bad = ~tf.reduce_all(tf.math.is_finite(inputs["proposals"]), axis=2)
+        checks.append((
+            ~tf.reduce_any(bad), "proposals must be finite.",
+            {"proposal": _first(inputs["proposals"], bad)},
+        ))  # fmt: skip
+    return {**inputs, "images": ensure(inputs["images"], checks)}
+
+
+def check_targets(inputs, gt, *, num_classes, masks, finite=False):
+    """Checks what a batch says is in its images.
+
+    Args:
+        inputs, gt: dicts of tensors, a batch as `MaskRCNN` takes it.
+        num_classes: int C.
+        masks: bool. Whether the model learns masks.
+        finite: bool. Whether boxes must be finite; others are left to `training.Sentinel`.
+
+    Returns:
+        gt, once it is found to be that: labels int32, boxes float32.
+
+    Raises:
+        ValueError: if something is missing, or of another shape or dtype.
+        tf.errors.InvalidArgumentError: if a value is wrong; from the operation, see `plain_errors`.
+    """
+    _check_target_form(inputs, gt, masks)
+    boxes, labels = tf.cast(gt["boxes"], tf.float32), tf.cast(gt["labels"], tf.int32)
+    numbers = tf.reduce_all(tf.math.is_finite(boxes), axis=2)
+    x1, y1, x2, y2 = tf.unstack(boxes, axis=2)
+    real, area = labels > 0, numbers & (x2 > x1) & (y2 > y1)
+    unknown = (labels < 0) | (labels > num_classes)
+    nameless = area & (labels == 0)
+    reverse = real & numbers & ((x2 < x1) | (y2 < y1))
+    # A true box can be smaller than a pixel; but then it lies in the corner, not off it.
+    tiny = real & area & (x2 <= 1) & (y2 <= 1)
+    shares = tf.reduce_any(tiny & (x1 > 0) & (y1 > 0)) & tf.reduce_all(tiny | ~(real & area))
+    size = tf.cast(inputs["sizes"], tf.float32)
+    height, width = size[:, :1], size[:, 1:]
+    outside = real & area & ((x1 >= width) | (y1 >= height) | (x2 <= 0) | (y2 <= 0))
+    owners = tf.broadcast_to(size[:, None], [*tf.unstack(tf.shape(labels)), 2])
+    expected = "boxes must be [x1, y1, x2, y2] in pixels of the resized images"
+    checks = [
+        (~tf.reduce_any(unknown), f"labels must be in 1..{num_classes}, 0 in padding.",
+         {"label": _first(labels, unknown)}),
+        (~tf.reduce_any(nameless),
+         "labels must count from 1; 0 is padding, whose boxes are zeros.",
+         {"label": _first(labels, nameless), "box": _first(boxes, nameless)}),
+        (~tf.reduce_any(reverse),
+         f"{expected}, x1 <= x2 and y1 <= y2; not [x, y, width, height].",
+         {"box": _first(boxes, reverse)}),
+        (~shares, f"{expected}, not in 0..1.", {"box": _first(boxes, tiny)}),
+        (~tf.reduce_any(outside), f"{expected}, and not lie outside of their image.",
+         {"box": _first(boxes, outside), "size": _first(owners, outside)}),
+    ]  # fmt: skip
+    if finite:
+        checks.append((
+            tf.reduce_all(numbers), "boxes must be finite.", {"box": _first(boxes, ~numbers)}
+        ))  # fmt: skip
+    if masks:
+        fullest = tf.reduce_max(gt["masks"], axis=[2, 3])
+        fullest = tf.reduce_max(tf.where(real, tf.cast(fullest, tf.float32), 0.0))
+        fullest = tf.maximum(fullest, 0.0)  # of no slots at all
+        checks.append((
+            (fullest == 0) | (fullest > 1),
+            "masks must be in 0..255, not in 0..1: multiply them by 255.", {"maximum": fullest},
+        ))  # fmt: skip
+    return ensure({**gt, "boxes": boxes, "labels": labels}, checks)
+
+
+def _check_target_form(inputs, gt, masks):
+    for name, batch, needed in (
+        ("inputs", inputs, ["images", "sizes"]),
+        ("targets", gt, ["boxes", "labels", *(["masks"] if masks else [])]),
+    ):
+        if not isinstance(batch, dict) or not set(needed) <= set(batch):
+            found = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
+            raise ValueError(
+                f"training needs {name} as data.batches makes them, a dict of {', '.join(needed)}. "
+                f"Received: {found}."
+            )
+    if not gt["labels"].dtype.is_integer:
+        raise ValueError(
+            f"labels must be whole numbers, int32. Received: dtype={gt['labels'].dtype.name}."
+        )
+    shapes = {"boxes": "(B, G, 4)", "labels": "(B, G)"}
+    shapes |= {"masks": "(B, G, M, M)"} if masks else {}
+    for name, expected in shapes.items():
+        shape = gt[name].shape
+        rank = expected.count(",") + 1
+        wrong = shape.rank is not None and (
+            shape.rank != rank
+            or (name == "boxes" and shape[2] not in (4, None))
+            or (name == "masks" and None not in shape[2:] and shape[2] != shape[3])
+        )
+        if wrong:
+            raise ValueError(f"{name} must be {expected}. Received: shape={shape}.")
+    if masks and gt["masks"].dtype == tf.bool:
+        raise ValueError("masks must be uint8 in 0..255. Received: dtype=bool.")
+
+
+def ensure(value, checks):
+    """Returns a value after checks, which cost next to nothing where they hold.
+
+    Args:
+        value: nested tensors.
+        checks: list of a () bool tensor; what must be, one sentence; and what is told of what was
+            received, a dict of name to tensor, to function that makes one, or to str.
+
+    Returns:
+        The value; or, from the operation, tf.errors.InvalidArgumentError of the first check that
+        does not hold, see `plain_errors`.
+    """
+    if not checks:
+        return value
+
+    def refuse():
+        done = []
+        for ok, text, received in checks:
+            names = ", ".join(
+                f"{n}={x}" if isinstance(x, str) else f"{n}={{}}" for n, x in received.items()
+            )
+            values = [x for x in received.values() if not isinstance(x, str)]
+            values = [x() if callable(x) else x for x in values]
+            with tf.control_dependencies(done):  # the first reason is the one that is told
+                line = tf.strings.format(f"{text} Received: {names}.", values)
+                done = [tf.raw_ops.Assert(condition=ok, data=[line])]
+        with tf.control_dependencies(done):
+            return tf.constant(False)
+
+    every = tf.reduce_all(tf.stack([ok for ok, *_ in checks]))
+    done = tf.cond(every, lambda: tf.constant(True), refuse)
+    with tf.control_dependencies([done]):
+        return tf.nest.map_structure(tf.identity, value)
+
+
+def _first(values, chosen):
+    """Makes the function that finds the first of the chosen values; empty if there is none."""
+    return lambda: tf.reshape(tf.boolean_mask(values, chosen)[:1], [-1])

@@ -1,0 +1,382 @@
+"""What no batch can hold is refused in one line; what is odd but possible passes."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import keras_maskrcnn as mrcnn
+from keras_maskrcnn import checks
+from keras_maskrcnn.model import LOSSES, MaskRCNN
+
+LIMITS = {"num_classes": 3, "masks": True}
+
+
+def look(inputs, gt):
+    """Checks a batch as a training step does, in a graph."""
+
+    @tf.function(autograph=False)
+    def step(inputs, gt):
+        gt = checks.check_targets(inputs, gt, finite=True, **LIMITS)
+        return gt, checks.check_inputs(inputs)
+
+    with checks.plain_errors():
+        return step(*tf.nest.map_structure(tf.constant, (inputs, gt)))
+
+
+def with_sides(boxes):
+    """[x1, y1, x2, y2] -> [x, y, width, height]"""
+    return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
+
+
+WRONG = {
+    "xywh": (
+        {"boxes": with_sides},
+        r"^boxes must be \[x1, y1, x2, y2\] in pixels .* not \[x, y, width, height\]. "
+        r"Received: box=\[50 20 40 40\].$",
+    ),
+    "corners swapped": ({"boxes": lambda x: x[..., [2, 3, 0, 1]]}, r"box=\[40 32 8 8\].$"),
+    "boxes 0..1": ({"boxes": lambda x: x / 100}, r"not in 0..1. Received: box=\[0.08 0.08 0.4 0.3"),
+    "boxes of a larger image": (
+        {"boxes": lambda x: x * 3},
+        r"not lie outside of their image. Received: box=\[150 60 270 180\], size=\[64 96\].$",
+    ),
+    "boxes of NaN": ({"boxes": lambda x: x * np.nan}, "^boxes must be finite. Received"),
+    "masks 0/1": (
+        {"masks": lambda x: x // 255},
+        "^masks must be in 0..255, not in 0..1: multiply them by 255. Received: maximum=1.$",
+    ),
+    "floats as masks": ({"masks": lambda x: np.float32(x / 255)}, "masks must be in 0..255"),
+    "bool as masks": ({"masks": lambda x: x > 0}, "masks must be uint8 .* dtype=bool.$"),
+    "masks of whole images": (
+        {"masks": lambda x: x[..., :14]}, r"\(B, G, M, M\). Received: shape=\(2, 3, 28, 14\).$",
+    ),
+    "labels 0 for all": (
+        {"labels": lambda x: x * 0},
+        r"^labels must count from 1; .* Received: label=\[0\], box=\[8 8 40 32\].$",
+    ),
+    "labels from 0": ({"labels": lambda x: np.maximum(x - 1, 0)}, "labels must count from 1"),
+    "label -1": ({"labels": lambda x: x - 1}, r"^labels must be in 1..3, 0 in padding. .*\[-1\].$"),
+    "label 4 of 3": ({"labels": lambda x: x + 3 * (x == 2)}, r"Received: label=\[5\].$"),
+    "float labels": (
+        {"labels": lambda x: x.astype(np.float32)},
+        "^labels must be whole numbers, int32. Received: dtype=float32.$",
+    ),
+    "width before height": (
+        {"sizes": lambda x: x[:, ::-1]},
+        r"^sizes must be the height and width .*sizes=\[96 64\], padded=\[64 96\].$",
+    ),
+    "no labels": ({"labels": None}, r"dict of boxes, labels, masks. Received: \['boxes', 'masks'"),
+    "no sizes": ({"sizes": None}, "a dict of images, sizes. Received: .'images', 'original_si"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_batches_are_refused_in_one_line(batch, name):
+    changes, line = WRONG[name]
+    changed = []
+    for part in batch:
+        part = {k: changes.get(k, lambda x: x)(v) if changes.get(k, 1) else None
+                for k, v in part.items()}  # fmt: skip
+        changed.append({k: v for k, v in part.items() if v is not None})
+    with pytest.raises(ValueError, match=line) as caught:
+        look(*changed)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_proposal_that_is_not_finite_is_refused(batch):
+    proposals = np.zeros((2, 4, 4), np.float32)
+    proposals[1, 2] = [1, 2, np.nan, 4]
+    with pytest.raises(ValueError, match=r"^proposals must be finite. .*proposal=\[1 2 nan 4\].$"):
+        look({**batch[0], "proposals": proposals}, batch[1])
+
+
+def test_odd_but_true_batches_pass(batch):
+    inputs, gt = batch
+    nothing = {name: np.zeros_like(value) for name, value in gt.items()}
+    look(inputs, nothing)
+    look(inputs, {name: value[:, :0] for name, value in gt.items()})
+    look(inputs, {**gt, "masks": np.zeros_like(gt["masks"])})  # boxes alone
+    sliver = np.zeros_like(gt["masks"])
+    sliver[0, 0, 3, 4] = 200
+    look(inputs, {**gt, "masks": sliver})
+    corner = np.zeros_like(gt["boxes"])
+    corner[0, 0] = [0, 0, 0.5, 0.4]  # a pixel of an image that was twice as large
+    one = np.zeros_like(gt["labels"])
+    one[0, 0] = 2
+    look(inputs, {**gt, "boxes": corner, "labels": one})
+    beyond = gt["boxes"].copy()
+    beyond[0, 0] = [-3, -3, 99, 70]  # hangs over
+    beyond[0, 1] = [10, 10, 10, 10]  # nothing is left of it
+    look(inputs, {**gt, "boxes": beyond})
+    found, _ = look(inputs, {**gt, "labels": np.int64(gt["labels"]), "boxes": gt["boxes"] + 0.0})
+    assert found["labels"].dtype == tf.int32 and found["boxes"].dtype == tf.float32
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "line"),
+    [
+        (np.float32(PIXELS / 255), "not in 0..1: multiply them by 255. Received: dtype=float32"),
+        (PIXELS / 255, "not in 0..1: multiply them by 255. Received: dtype=float64"),
+        (PIXELS / 127.5 - 1, "not in 0..1"),
+        ((PIXELS / 255 - 0.45) / 0.22, "not normalized. Received: dtype=float64, minimum=-2"),
+        (np.int32(PIXELS) - 100, "RGB in 0..255. Received: dtype=int32, minimum=-100, max"),
+        (np.uint16(PIXELS) * 16, "RGB in 0..255. Received: dtype=uint16, minimum=0, maximum=40"),
+        (np.float32(PIXELS) - 120, "RGB in 0..255. Received: dtype=float32, minimum=-120"),
+        (np.where(PIXELS > 200, np.nan, PIXELS), "pixels must be finite. Received: dtype=float64"),
+        (np.where(PIXELS > 200, np.inf, PIXELS), "pixels must be finite. .* maximum=inf.$"),
+        (PIXELS[:, :0], r"at least one pixel. Received: shape=\(2, 0, 48, 3\).$"),
+        (PIXELS[0], r"one image is images\[None\]. Received: shape=\(32, 48, 3\).$"),
+        (PIXELS[..., 0], r"gray ones .* Received: shape=\(2, 32, 48\).$"),
+        (PIXELS[..., :1], r"gray ones .* Received: shape=\(2, 32, 48, 1\).$"),
+        (np.concatenate([PIXELS, PIXELS], -1)[..., :4], r"images\[..., :3\]. Received: shape=\(2"),
+        (PIXELS > 9, "images are uint8, or float in 0..255. Received: dtype=bool.$"),
+        (list(PIXELS), r"one array \(B, H, W, 3\).* Received: a list of 2.$"),
+        (Image.fromarray(PIXELS[0]), r"or predict_image\(model, image\). Received: Image.$"),
+        ({"images": [[[1, 2, 3]], [[4]]]}, "must not be ragged. Received: .{1,80}$"),
+    ],
+)
+def test_what_no_photograph_can_be_is_refused(images, line):
+    with pytest.raises(ValueError, match=line) as caught:
+        checks.check_data(images)
+    assert "\n" not in str(caught.value)
+
+
+def test_dark_images_and_a_little_more_than_white_pass():
+    dark = np.random.default_rng(0).integers(0, 2, (1, 64, 64, 3), dtype=np.uint8)
+    for images in (
+        PIXELS, dark, dark * 0, np.float32(dark), np.float32(dark) * 0, np.int64(PIXELS),
+        np.float32(PIXELS) * 1.2 - 20, np.float16(PIXELS), PIXELS[:0], np.float32(PIXELS)[:0],
+    ):  # fmt: skip
+        assert checks.check_data(images) is images
+    assert checks.check_data(np.where(PIXELS > 9, np.nan, PIXELS), finite=False) is not None
+
+
+@pytest.fixture
+def quick(tiny_config, monkeypatch):
+    """A model whose losses and detections are made of nothing, and so traced in no time."""
+
+    def losses(self, inputs, gt, training=True):
+        value = tf.reduce_sum(self.mask_head.trainable_weights[0])
+        value *= tf.reduce_sum(gt["boxes"])
+        return {name: value for name in LOSSES if name in self.trackers}
+
+    def call(self, inputs, training=False):
+        return {"scores": tf.reduce_sum(tf.cast(inputs["images"], tf.float32), axis=[1, 2, 3])}
+
+    monkeypatch.setattr(MaskRCNN, "compute_losses", losses)
+    monkeypatch.setattr(MaskRCNN, "call", call)
+    model = MaskRCNN(dataclasses.replace(tiny_config, proposals="precomputed"))
+    model.compile(mrcnn.training.sgd(0.01, warmup_steps=0))
+    return model
+
+
+def test_each_way_into_the_model_refuses_a_label_that_it_does_not_know(quick, batch):
+    inputs, gt = batch
+    inputs["proposals"] = np.zeros((2, 5, 4), np.float32)
+    bad = inputs, {**gt, "labels": np.where(gt["labels"] > 0, np.int32(4), 0)}
+    late = tf.data.Dataset.from_tensors((inputs, gt)).concatenate(
+        tf.data.Dataset.from_tensors(bad)
+    )  # fmt: skip
+    line = r"^labels must be in 1..3, 0 in padding. Received: label=\[4\].$"
+    before = quick.mask_head.get_weights()
+    for method, arguments in (
+        (quick.fit, bad), (quick.evaluate, bad), (quick.train_on_batch, bad),
+        (quick.test_on_batch, bad), (quick.fit, [tf.data.Dataset.from_tensors(bad)]),
+        (quick.evaluate, [late]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=line):
+            method(*arguments)
+    with pytest.raises(ValueError, match=line):
+        quick.fit(inputs, gt, validation_data=bad)
+    assert all(
+        np.array_equal(a, b) for a, b in zip(before, quick.mask_head.get_weights(), strict=True)
+    )
+    quick.fit(inputs, gt, verbose=0, shuffle=False)
+    assert not np.array_equal(before[0], quick.mask_head.get_weights()[0])
+
+
+def test_each_way_into_the_model_refuses_images_of_0_to_1(quick, batch):
+    inputs, gt = batch
+    inputs["proposals"] = np.zeros((2, 5, 4), np.float32)
+    wrong = {**inputs, "images": inputs["images"] / 255}
+    one = tf.data.Dataset.from_tensors
+    for method, arguments in (
+        (quick.predict, [wrong]), (quick.predict_on_batch, [wrong]), (quick.predict, [one(wrong)]),
+        (quick.fit, [wrong, gt]), (quick.fit, [one((wrong, gt))]), (quick.evaluate, [wrong, gt]),
+        (quick.train_on_batch, [wrong, gt]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"^images must be RGB in 0..255, not in 0..1"):
+            method(*arguments)
+    with pytest.raises(ValueError, match="^images must be RGB in 0..255, not in 0..1"):
+        quick.fit(inputs, gt, validation_data=one((wrong, gt)), verbose=0)
+
+
+def test_prediction_refuses_what_is_not_finite_in_any_batch(quick, batch):
+    inputs = {**batch[0], "proposals": np.zeros((2, 5, 4), np.float32)}
+    many = {name: np.concatenate([value] * 8) for name, value in inputs.items()}
+    for name in ("images", "proposals"):
+        last = many[name].copy()
+        last[-1, -1] = np.nan
+        with pytest.raises(ValueError, match="^(pixels|proposals) must be finite. Received"):
+            quick.predict({**many, name: last}, batch_size=2, verbose=0)
+    assert quick.predict(many, batch_size=2, verbose=0)["scores"].shape == (16,)
+    with pytest.raises(ValueError, match=r"^inputs lack \['original_sizes'\]"):
+        quick.predict({k: v for k, v in inputs.items() if k != "original_sizes"}, verbose=0)
+
+
+def test_what_keras_would_ignore_is_refused(quick, batch):
+    with pytest.raises(ValueError, match="its own losses .* Received: loss='mse', metrics=.'acc"):
+        quick.compile("sgd", loss="mse", metrics=["acc"])
+    with pytest.raises(ValueError, match="Received: metrics=.{1,250}$"):
+        quick.compile("sgd", metrics=["a long name of a metric"] * 50)
+    for method in (quick.fit, quick.train_on_batch):
+        with pytest.raises(ValueError, match="images are not weighted. Received: class_weight."):
+            method(*batch, class_weight={1: 2.0})
+
+
+def test_a_file_that_was_compiled_with_a_loss_loads(tiny_config, tmp_path):
+    model = MaskRCNN(tiny_config)
+    keras.Model.compile(model, mrcnn.training.sgd(0.25, warmup_steps=0), loss="mse")  # version 0.1
+    model.save(tmp_path / "old.keras")
+    loaded = keras.models.load_model(tmp_path / "old.keras")
+    assert loaded.optimizer.learning_rate == 0.25 and loaded.optimizer.built
+
+
+def test_channels_first_is_refused(tiny_config):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match="must be 'channels_last'.* Received: 'channels_first"):
+            MaskRCNN(tiny_config)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
+# How images were resized
+
+
+class Images:
+    """Images that only say what they are."""
+
+    def __init__(self, pixels):
+        self.pixels, self.mask_size, self.file_names = pixels, 28, ["a.png"] * len(pixels)
+        self.sizes = [image.shape[:2] for image in pixels]
+        self.image_ids = list(range(len(pixels)))
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def load_image(self, index):
+        return self.pixels[index]
+
+    def load(self, index):
+        boxes, masks = np.float32([[2, 2, 20, 20]]), np.full((1, 28, 28), 255, np.uint8)
+        return {
+            "image": self.pixels[index],
+            "boxes": boxes,
+            "labels": np.int32([1]),
+            "masks": masks,
+        }
+
+
+def batches(config, pixels=PIXELS, training=True, **changes):
+    resizing = {**config.resizing(), **changes}
+    return mrcnn.data.batches(Images(pixels), 2, training=training, **resizing)
+
+
+def shrink(example, seed):
+    return example
+
+
+@pytest.mark.parametrize(
+    ("changes", "received"),
+    [
+        ({}, ""),
+        ({"min_side": 800}, "min_side=800."),
+        ({"max_side": 1333, "min_side": 800}, "min_side=800, max_side=1333."),
+        ({"resize_rule": "torchvision"}, "resize_rule='torchvision'."),
+        ({"padding_multiple": 48}, "padding_multiple=48."),
+        ({"padding_multiple": 64}, ""),  # fits as well
+        ({"min_side": range(48, 81, 8)}, ""),  # around the model's 64
+        ({"min_side": range(640, 801, 32)}, "min_side=[640, 672, 704, 736, 768, 800]."),
+        ({"min_side": 80, "augment": [shrink]}, ""),  # as after large_scale_jitter
+        ({"min_side": 80, "augment": [mrcnn.data.augment.color_jitter]}, "min_side=80."),
+        ({"canvases": [(96, 96)], "padding_multiple": 1}, ""),
+    ],
+)
+def test_batches_of_another_size_are_told(tiny_config, changes, received):
+    made = batches(tiny_config, **changes)
+    for dataset in (made, made.take(1).repeat().prefetch(2), made.map(lambda *batch: batch)):
+        line = checks.check_resizing(dataset, tiny_config.resizing())
+        assert line.endswith(received) and bool(line) == bool(received)
+
+
+def test_fit_evaluate_and_predict_tell_it(quick, caplog):
+    caplog.set_level("WARNING", logger="absl")
+    made = batches(quick.config, min_side=32).map(
+        lambda x, y: ({**x, "proposals": tf.zeros([2, 5, 4])}, y)
+    )
+    right = batches(quick.config).map(lambda x, y: ({**x, "proposals": tf.zeros([2, 5, 4])}, y))
+    quick.fit(right, validation_data=right, verbose=0, shuffle=False)
+    assert not caplog.records
+    quick.fit(right, validation_data=made, verbose=0, shuffle=False)
+    quick.evaluate(made, verbose=0)
+    quick.predict(made, verbose=0)
+    found = [record.getMessage() for record in caplog.records]
+    assert [line.split(": the batches")[0] for line in found] == [
+        "fit: validation_data", "evaluate", "predict",
+    ]  # fmt: skip
+    assert found[1] == (
+        "evaluate: the batches were resized otherwise than the model resizes (min_side=64); make "
+        "them with data.batches(..., **model.config.resizing()). Received: min_side=32."
+    )
+
+
+def test_a_dark_data_set_trains(quick, batch):
+    """Its batches are floats of 0..1 once they are resized, and nothing is wrong with them."""
+    dark = PIXELS % 2
+    made = batches(dataclasses.replace(quick.config, resize_rule="torchvision"), dark)
+    images = next(iter(made))[0]["images"].numpy()
+    assert images.max() <= 1 and (images != images.round()).any()
+    for dataset in (made, made.take(1).repeat(2)):
+        assert checks.check_data(dataset) is dataset
+    plain = tf.data.Dataset.from_tensors(images)
+    with pytest.raises(ValueError, match="not in 0..1"), checks.plain_errors():
+        next(iter(checks.check_data(plain)))
+
+
+# What is never trained, and what decides when a model is best
+
+
+def test_frozen_random_layers_are_told_until_weights_are_loaded(quick, batch, caplog):
+    caplog.set_level("WARNING", logger="absl")
+    inputs = {**batch[0], "proposals": np.zeros((2, 5, 4), np.float32)}
+
+    def lines(**config):
+        model = MaskRCNN(dataclasses.replace(quick.config, **config))
+        return mrcnn.weights.untrained.advice(model.networks)
+
+    assert lines(norm="batch") == lines(norm="group", fpn_channels=32) == ""
+    assert lines(frozen_stages=2, norm="group").startswith(
+        "backbone:stem, backbone:res2 are frozen as they were drawn at random: no weights"
+    )
+    assert lines(norm="frozen_batch").startswith("the fixed batch norm of backbone is the identity")
+    model = MaskRCNN(dataclasses.replace(quick.config, frozen_stages=2, norm="frozen_batch"))
+    model.compile(mrcnn.training.sgd(0.01, warmup_steps=0))
+    model.fit(inputs, batch[1], epochs=2, verbose=0)
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == 1 and found[0].startswith(
+        "fit: backbone:stem, backbone:res2 are frozen as they were drawn at random, and the fixed "
+        "batch norm of backbone is the identity: no weights were loaded."
+    )
+    for variable in model.backbone.weights:
+        if "norm" in variable.path:
+            variable.assign(variable + 0.1)
+    model.fit(inputs, batch[1], verbose=0)
+    assert len(caplog.records) == 1
