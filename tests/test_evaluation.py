@@ -683,3 +683,22 @@ def test_annotations_of_windows_are_scored(tmp_path):
     path = str(tmp_path / "a.json")
     metrics = evaluation.evaluate_results(results, path, iou_types=("bbox",))
     assert metrics["bbox/AP"] == pytest.approx(1)
+
+
+def test_callbacks_that_go_by_a_loss_are_told_of_an_ap(dataset, caplog):
+    caplog.set_level("WARNING", logger="absl")
+    checkpoint = keras.callbacks.ModelCheckpoint
+    evaluation.CocoEvaluation(dataset).look_at_others([
+        keras.callbacks.EarlyStopping(restore_best_weights=True),
+        checkpoint("best.keras", save_best_only=True, monitor="val_mask"),
+        keras.callbacks.ReduceLROnPlateau(),
+        checkpoint("every.keras"),  # which saves in any case
+        checkpoint("best.keras", save_best_only=True, monitor="val_segm/AP", mode="max"),
+        keras.callbacks.CSVLogger("log.csv"),
+    ])  # fmt: skip
+    found = [record.getMessage() for record in caplog.records]
+    assert [line.partition(": ")[0] for line in found] == [
+        "EarlyStopping(monitor='val_loss')", "ModelCheckpoint(monitor='val_mask')",
+        "ReduceLROnPlateau(monitor='val_loss')",
+    ]  # fmt: skip
+    assert all('take monitor="val_segm/AP"' in line for line in found)

@@ -45,6 +45,7 @@ def train(options):
 
     from keras_maskrcnn import data, distribution, training
     from keras_maskrcnn.evaluation import CocoEvaluation
+    from keras_maskrcnn.weights import KERAS_CONVENTIONS
 
     # First of all: several workers are only found before TensorFlow has started.
     strategy = distribution.make_strategy(options.strategy, options.devices)
@@ -61,6 +62,8 @@ def train(options):
     if options.proposals:
         overrides["proposals"] = "precomputed"
     set_image_size(overrides, options.image_size)
+    if options.weights == "imagenet":
+        overrides = {**KERAS_CONVENTIONS, **overrides}
     task = preset_config(options.preset, **overrides).task
     pastes = "copy_paste" in (options.augment or ())  # needs masks, if it is to train on boxes too
     reading = {
