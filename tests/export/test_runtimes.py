@@ -1,10 +1,15 @@
 """Portable models against the ordinary one: in TensorFlow, ONNX Runtime and LiteRT."""
 
+import os
+import pathlib
+import threading
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_maskrcnn.export import export_onnx
+from keras_maskrcnn.export import export_onnx, portable
 from keras_maskrcnn.export.portable import PortableModel
 
 C4 = {"neck": "c4", "mask_pool_size": 7, "box_head_layers": 0, "mask_head_convs": 0}
@@ -134,3 +139,53 @@ def test_options_that_an_export_lacks_are_named_with_those_it_has(lively, tiny_c
         with pytest.raises(ValueError, match=message):
             model.export(tmp_path / "served", **options)
     assert not list(tmp_path.iterdir())
+
+
+class Writer:
+    """In place of a `PortableModel`: writes slowly, or fails."""
+
+    def __init__(self, barrier, failure=None):
+        self.barrier, self.failure = barrier, failure
+
+    def __call__(self, model):
+        return self
+
+    def export(self, filepath, **kwargs):
+        pathlib.Path(filepath).write_bytes(b"half")
+        self.barrier.wait(timeout=60)
+        if self.failure:
+            raise self.failure
+        pathlib.Path(filepath).write_bytes(b"whole")
+
+
+def test_exports_at_once_leave_one_whole_file(tiny_config, tmp_path, monkeypatch):
+    path, errors = tmp_path / "a.tflite", []
+    monkeypatch.setattr(portable, "PortableModel", Writer(threading.Barrier(2)))
+    model = types.SimpleNamespace(config=tiny_config)
+
+    def work():
+        try:
+            portable.export_portable(
+                model, path, "litert", image_size=(64, 96), batch_size=1, verbose=False
+            )
+        except FileExistsError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_bytes() == b"whole" and os.listdir(tmp_path) == ["a.tflite"]
+    assert len(errors) < 2  # the later one may find the other's file, and says so
+
+
+def test_an_export_that_fails_leaves_no_file(tiny_config, tmp_path, monkeypatch):
+    failing = Writer(threading.Barrier(1), RuntimeError("full"))
+    monkeypatch.setattr(portable, "PortableModel", failing)
+    model = types.SimpleNamespace(config=tiny_config)
+    with pytest.raises(RuntimeError, match="full"):
+        portable.export_portable(
+            model, tmp_path / "a.onnx", "onnx", image_size=(64, 96), batch_size=1, verbose=False
+        )
+    assert os.listdir(tmp_path) == []
