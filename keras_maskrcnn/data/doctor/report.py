@@ -185,7 +185,7 @@ def _picture(found, problem):
     left, top, right, bottom = window.tolist()
     scale = PICTURE_SIDE / max(right - left, bottom - top)
     sides = [max(1, round(side * scale)) for side in (right - left, bottom - top)]
-    shown = image.crop(window.tolist()).resize(sides, Image.Resampling.BICUBIC)
+    shown = image.crop(window.tolist()).resize(sides, Image.Resampling.BOX)
     tint = Image.fromarray(mask[top:bottom, left:right]).resize(sides, Image.Resampling.NEAREST)
     drawn = {"boxes": [(box - [left, top, left, top]) * scale], "labels": [1], "masks": [tint]}
     canvas = visualize.draw(np.asarray(shown), drawn, scale=1, max_labels=0)
