@@ -4,9 +4,13 @@ Both ways out paste one mask at a time, so memory does not grow with the number 
 beyond what is returned.
 """
 
-import numpy as np
+import os
+import reprlib
 
-from keras_maskrcnn.data.images import log_remarks, read_with_remarks
+import numpy as np
+from PIL import Image
+
+from keras_maskrcnn.data.images import from_pillow, log_remarks, read_with_remarks
 from keras_maskrcnn.ops import masks as mask_ops
 from keras_maskrcnn.ops import rle
 
@@ -16,8 +20,8 @@ def predict_image(model, image, *, score_threshold=0.0):
 
     Args:
         model: MaskRCNN.
-        image: (H, W, 3) uint8 RGB array, or the path of an image file, read as `data` reads it:
-            stored pixels, whatever the EXIF orientation.
+        image: (H, W, 3) uint8 RGB array, or a PIL image, or the path of an image file, read as
+            `data` reads it: stored pixels, whatever the EXIF orientation.
         score_threshold: float in [0, 1]. Detections with a lower score are left out.
 
     Returns:
@@ -29,22 +33,33 @@ def predict_image(model, image, *, score_threshold=0.0):
         class_names: tuple, label 1 first. Absent if the model does not know names.
 
     Raises:
-        ValueError: if an array has another shape or dtype, (DataError) a file cannot be read, or
-            the model does not detect by itself.
+        ValueError: if an array has another shape or dtype, or no pixel, (DataError) a file cannot
+            be read, the threshold is out of its range, or the model does not detect by itself.
     """
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(
+            f"score_threshold must be in 0..1. Received: score_threshold={score_threshold!r}."
+        )
     if model.config.task == "proposals" or model.config.proposals == "precomputed":
         raise ValueError(
             "the model must have an RPN and heads. Received: "
             f"task={model.config.task!r}, proposals={model.config.proposals!r}."
         )
-    if not hasattr(image, "shape"):
+    if isinstance(image, str | os.PathLike):
         name = image
         image, remarks = read_with_remarks(name)
         log_remarks({remark: [str(name)] for remark in remarks})
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+    elif isinstance(image, Image.Image):
+        image = from_pillow(image)
+    elif not hasattr(image, "shape"):
         raise ValueError(
-            "image must be a (H, W, 3) uint8 array or a path. "
+            "image must be a (H, W, 3) uint8 array, a PIL image or a path. "
+            f"Received: image={reprlib.repr(image)}."
+        )
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(
+            "image must be a (H, W, 3) uint8 array of at least one pixel, a PIL image or a path. "
             f"Received: shape={image.shape}, dtype={image.dtype}."
         )
     outputs = model.predict_on_batch(image[None])

@@ -50,8 +50,8 @@ def draw(
             `predict_image` returns, or ground truth.
         class_names: sequence of str, label 1 first. None takes those of `detections`; a label
             without a name is shown as its number.
-        score_threshold: float. Detections with a lower score are not drawn; without "scores" all
-            are.
+        score_threshold: float in [0, 1]. Detections with a lower score are not drawn; without
+            "scores" all are.
         alpha: float in [0, 1]. Share of the color in a mask's pixels.
         color_by: "class" gives each class its own color, the same in every picture; "instance"
             gives neighbors in the list different colors.
@@ -71,6 +71,10 @@ def draw(
     if color_by not in ("instance", "class"):
         raise ValueError(
             f'color_by must be "instance" or "class". Received: color_by={color_by!r}.'
+        )
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(
+            f"score_threshold must be in 0..1. Received: score_threshold={score_threshold!r}."
         )
     image = _as_rgb(image)
     if scale == "auto":

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn import MaskRCNNConfig, detections
+from keras_maskrcnn import DataError, MaskRCNNConfig, detections, visualize
 from keras_maskrcnn.ops import masks as mask_ops
 
 
@@ -127,5 +127,49 @@ def test_predict_image_says_what_may_be_a_mistake_of_a_file(tmp_path, caplog):
     "image", [np.zeros((4, 5, 3), np.float32), np.zeros((4, 5), np.uint8), np.zeros((1, 4, 5, 3))]
 )
 def test_predict_image_refuses_other_arrays(image):
-    with pytest.raises(ValueError, match="uint8 array or a path"):
+    with pytest.raises(ValueError, match="uint8 array of at least one pixel"):
         detections.predict_image(FakeModel(make_outputs()), image)
+
+
+def test_predict_image_takes_a_pil_image_as_a_file_of_it(tmp_path, monkeypatch):
+    seen = []
+    model = FakeModel(make_outputs())
+    predict = FakeModel.predict_on_batch
+    monkeypatch.setattr(
+        FakeModel, "predict_on_batch",
+        lambda self, images: (seen.append(images[0]), predict(self, images))[1],
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    for mode, shape, dtype in (("L", (), np.uint8), ("RGBA", (4,), np.uint8), ("I", (), np.uint16)):
+        image = Image.fromarray(rng.integers(0, np.iinfo(dtype).max, (40, 60, *shape), dtype))
+        image.save(tmp_path / f"{mode}.png")
+        detections.predict_image(model, tmp_path / f"{mode}.png")
+        detections.predict_image(model, image)
+        np.testing.assert_array_equal(*seen[-2:])
+    with pytest.raises(DataError, match="the PIL image cannot be used. Received: pixels that are"):
+        detections.predict_image(model, Image.fromarray(np.zeros((4, 4), np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("image", "line"),
+    [
+        (np.zeros((0, 60, 3), np.uint8), r"at least one pixel.*shape=\(0, 60, 3\), dtype=uint8.$"),
+        (np.zeros((40, 60, 3)), "Received: .*dtype=float64.$"),
+        ([[[0, 0, 0]] * 999], r"a PIL image or a path. Received: image=\[\[.{1,99}$"),
+    ],
+)
+def test_predict_image_names_what_it_does_not_take(image, line):
+    with pytest.raises(ValueError, match=line):
+        detections.predict_image(FakeModel(make_outputs()), image)
+
+
+@pytest.mark.parametrize("threshold", [50, -0.1, np.nan])
+def test_thresholds_are_scores(threshold):
+    image = np.zeros((40, 60, 3), np.uint8)
+    found = detections.predict_image(FakeModel(make_outputs()), image)
+    for function, arguments in (
+        (detections.predict_image, (FakeModel(make_outputs()), image)),
+        (visualize.draw, (image, found)),
+    ):
+        with pytest.raises(ValueError, match="score_threshold must be in 0..1. Received: score_th"):
+            function(*arguments, score_threshold=threshold)

@@ -75,6 +75,25 @@ def read_image(path, content=None) -> np.ndarray:
     return read_with_remarks(path, content)[0]
 
 
+def from_pillow(image) -> np.ndarray:
+    """Returns a PIL image as 8-bit RGB, converted as `read_image` does; it stays as it is.
+
+    Args:
+        image: PIL.Image.Image. One that was opened and not turned has its stored pixels.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        DataError: if it has pixels of 32 bits, or is of a file that is broken.
+    """
+    try:
+        return _load(image.copy())
+    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+        line = f"the PIL image cannot be used. Received: {error}."
+        raise DataError(line, "unreadable image") from error
+
+
 def read_with_remarks(path, content=None, *, sides_tell=False):
     """Reads an image file as `read_image` does, and says what may be a mistake.
 
