@@ -159,7 +159,7 @@ def not_empty(inputs, gt, training):
     def fill(value):
         if value.shape[0]:
             return value
-        around = [[0, tf.maximum(1 - count, 0)], *[[0, 0]] * (value.shape.rank - 1)]
+        around = [[0, tf.maximum(1 - count, 0)], *[[0, 0]] * (len(value.shape) - 1)]
         # Without anything to add, tf.pad does not even copy.
         return tf.ensure_shape(tf.pad(value, around), [None, *value.shape[1:]])
 

@@ -12,7 +12,7 @@ def with_a_slot(values):
     What is matched with nothing then has a box to read, without area and of label 0.
     """
     missing = tf.maximum(1 - tf.shape(values)[1], 0)
-    return tf.pad(values, [[0, 0], [0, missing], *[[0, 0]] * (values.shape.rank - 2)])
+    return tf.pad(values, [[0, 0], [0, missing], *[[0, 0]] * (len(values.shape) - 2)])
 
 
 def anchor_labels(anchors, gt_boxes, *, positive_iou=0.7, negative_iou=0.3):
