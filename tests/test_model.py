@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import threading
+import types
 
 import keras
 import numpy as np
@@ -413,3 +414,9 @@ def test_threads_that_save_to_one_path_leave_a_whole_file(tiny_config, tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["a.keras", "a.weights.h5"]
     keras.models.load_model(tmp_path / "a.keras")
     model.load_weights(tmp_path / "a.weights.h5")
+
+
+def test_a_model_of_masks_refuses_targets_without_masks(tiny_config):
+    model = types.SimpleNamespace(config=tiny_config)
+    with pytest.raises(ValueError, match=r"masks=False is for .* Received: targets=\['boxes'\]"):
+        MaskRCNN.compute_losses(model, {}, {"boxes": np.zeros([1, 1, 4])})

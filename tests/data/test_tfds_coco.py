@@ -313,6 +313,17 @@ def test_empty_images_are_left_out(source, builder):
     assert len(dataset) < 12
 
 
+def test_names_are_compared_masks_left_out_and_crowds_read_as_of_a_json(source, builder):
+    known = tfds_dataset(builder, "train")
+    names = ["x", *known.class_names[1:]]
+    line = f"category {known.category_ids[0]} was 'x' in training"
+    with pytest.raises(DataError, match=line):
+        tfds_dataset(builder, "train", class_names=names)
+    dataset = tfds_dataset(builder, "train", masks=False, crowds="objects")
+    assert not dataset.has_masks and set(dataset.load_targets(0)) == {"boxes", "labels"}
+    assert len(dataset.labels) > len(known.labels)
+
+
 def test_splits_share_the_categories_of_all(source, tmp_path):
     other = change(source, tmp_path, annotations=[], categories=[{"id": 40, "name": "forty"}])
     both = build(
