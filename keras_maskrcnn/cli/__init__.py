@@ -112,7 +112,8 @@ def _machine_error(error):
     """What memory, disk or permissions refused, from Python or TensorFlow, in a line; or None."""
     import tensorflow as tf
 
-    lines = str(getattr(error, "message", error)).splitlines()
+    text = str(getattr(error, "message", error))
+    lines = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*", "", text).splitlines()  # where in the graph
     if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
         found = [line for line in lines if re.search("OOM|alloca|space", line)] or [""]
         return "out of memory or disk: smaller images or batches need less. " + found[0]

@@ -117,7 +117,12 @@ def test_weights_that_are_not_finite_are_named(tmp_path):
         ),
         (tf.errors.ResourceExhaustedError(None, None, "/a/b; No space left on device"), "/a/b"),
         (tf.errors.PermissionDeniedError(None, None, "/a/logs; Permission denied"), "/a/logs"),
-        (tf.errors.FailedPreconditionError(None, None, "/a is not a directory"), "/a is not"),
+        (
+            tf.errors.FailedPreconditionError(
+                None, None, "{{function_node __w}} /a is not a directory [Op:Create] name: "
+            ),
+            "train: /a is not a directory",
+        ),
         (PermissionError(13, "Permission denied", "/a"), "/a"),
         (ValueError("x must be a name. Received: x=" + "a" * 10**6 + " of a file."), "of a file."),
     ],
