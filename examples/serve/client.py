@@ -169,7 +169,8 @@ def draw(path, results, picture, names):
     from keras_maskrcnn import visualize
     from keras_maskrcnn.data.images import read_image
 
-    ids = sorted({result["category_id"] for result in results})
+    # All classes that have names, so that each has the same color in every picture.
+    ids = sorted({*names, *(result["category_id"] for result in results)})
     things = {
         "boxes": [(x, y, x + w, y + h) for x, y, w, h in (result["bbox"] for result in results)],
         "scores": [result["score"] for result in results],
