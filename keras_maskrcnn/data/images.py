@@ -52,7 +52,8 @@ class DataError(ValueError):
     """
 
     def __init__(self, message, kind=""):
-        super().__init__(message)
+        # One line whatever a file name or a decoder's message holds.
+        super().__init__(message.replace("\r", "\\r").replace("\n", "\\n"))
         self.kind = kind
 
 

@@ -191,6 +191,7 @@ ERRORS = {
         runs([600], (WIDTH, HEIGHT)), "RLE size", r"must have the image's size \[20, 30\]"
     ),
     "too few run lengths": (runs([100, 20]), "broken RLE", "that cover the image exactly"),
+    "run lengths that are a number": (runs(1.5), "broken RLE", "that cover the image exactly"),
     "broken run lengths": (runs("P"), "broken RLE", "that cover the image exactly"),
     "broken json": (no_json, "broken json", "a.json: cannot be read as json."),
     "list missing": (replaced(annotations={}), "broken json", "a list of objects 'annotations'."),

@@ -77,6 +77,12 @@ def test_bytes_are_read_as_the_file_they_come_from(tmp_path):
         read_image("shard 3", content[:60])
 
 
+def test_an_error_is_one_line_whatever_a_file_is_called(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read_image(tmp_path / "a\r\nb.png")
+    assert str(caught.value).endswith("a\\r\\nb.png: image file does not exist.")
+
+
 def test_broken_images_are_named(tmp_path):
     with pytest.raises(DataError, match="none.png: image file does not exist"):
         read_image(tmp_path / "none.png")

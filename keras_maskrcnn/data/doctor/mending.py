@@ -155,8 +155,10 @@ def _runs(segmentation, size):
     changes = {}
     for key in ("counts", "size"):
         values = segmentation.get(key)
-        whole = [_whole(value) for value in values] if isinstance(values, list) else []
-        if any(new is not old for new, old in zip(whole, values or (), strict=False)):
+        if not isinstance(values, list):
+            continue
+        whole = [_whole(value) for value in values]
+        if any(new is not old for new, old in zip(whole, values, strict=True)):
             changes[key] = whole
     if "size" not in segmentation and size is not None:
         changes["size"] = list(size)
