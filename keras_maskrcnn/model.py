@@ -498,7 +498,12 @@ class MaskRCNN(keras.Model):
 
     @functools.wraps(keras.Model.predict)
     def predict(self, *args, **kwargs):
-        return self._checked_call("predict", _bind("predict", self, args, kwargs))
+        call = _bind("predict", self, args, kwargs)
+        x = call.arguments["x"]
+        images = x.get("images") if isinstance(x, dict) else x
+        if getattr(images, "shape", (1,))[:1] == (0,):  # of which Keras' loop makes no batch
+            return self.predict_on_batch(x)
+        return self._checked_call("predict", call)
 
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args, **kwargs):

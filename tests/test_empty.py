@@ -319,7 +319,8 @@ def test_every_way_out_of_a_model_gives_nothing(family, tiny_config, shapes, tmp
     model = nothing_found(tiny_config, family)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
     assert_nothing(model.predict(images, verbose=0), 2, model)
-    assert_nothing(model.predict_on_batch(images[:0]), 0, model)
+    for none in (images[:0], tf.constant(images[:0]), {"images": images[:0]}):
+        assert_nothing(model.predict(none, verbose=0), 0, model)
 
     found = predict_image(model, images[0])
     assert found["boxes"].shape == (0, 4) and found["masks"].shape == (0, 64, 96)
