@@ -4,10 +4,13 @@ A batch is that of all replicas together: what is averaged over it, drawn for it
 same however many replicas share it. With one replica all of this costs nothing.
 """
 
+import contextlib
 import functools
 import json
 
 import tensorflow as tf
+
+from keras_maskrcnn.ops.python import gradients_of_graph
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
@@ -80,7 +83,7 @@ def _shared():
 def mean_over_replicas(value):
     """Averages a tensor, without gradient, over the replicas that run this step."""
     context = _shared()
-    return value if context is None else context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+    return value if context is None else _all_reduce(context, "MEAN", value)
 
 
 def moments(x, axes):
@@ -100,7 +103,7 @@ def moments(x, axes):
     context = _shared()
     if context is None:
         return mean, variance
-    sum_up = functools.partial(context.all_reduce, tf.distribute.ReduceOp.SUM)
+    sum_up = functools.partial(_all_reduce, context, "SUM")
     count = tf.cast(tf.size(x) // tf.size(mean), tf.float32)
     share = count / sum_up(count)
     whole = sum_up(share * mean)
@@ -129,7 +132,7 @@ def first_image(count):
     context = _shared()
     if context is None:
         return 0
-    counts = context.all_gather(tf.reshape(count, [1]), axis=0)  # by replica
+    counts = concat_over_replicas(tf.reshape(count, [1]))  # by replica
     strategy, here = context.strategy, context.replica_id_in_sync_group
     part = part_of_batch(strategy, here)
     before = [part_of_batch(strategy, i) < part for i in range(strategy.num_replicas_in_sync)]
@@ -166,7 +169,7 @@ def not_empty(inputs, gt, training):
     return tf.nest.map_structure(fill, (inputs, gt))
 
 
-def sum_gradients(gradients, optimizer):
+def sum_gradients(gradients):
     """Sums gradients over replicas before the optimizer sees them.
 
     Keras' optimizers sum them last: clipping would go by the norm of each replica's own, and
@@ -174,24 +177,40 @@ def sum_gradients(gradients, optimizer):
 
     Args:
         gradients: list of tensors.
-        optimizer: Keras optimizer, which from now on leaves the summing to this function.
 
     Returns:
-        list of tensors.
+        list of tensors, for an optimizer that is called within `summed_before`.
     """
     context = _shared()
-    if context is None:
-        return gradients
-    # Private, for `apply` has no argument for it; it would sum the sums.
+    return gradients if context is None else _all_reduce(context, "SUM", gradients)
+
+
+@contextlib.contextmanager
+def summed_before(optimizer):
+    """A Keras optimizer that is called inside leaves the summing to `sum_gradients`.
+
+    With one replica too: what Keras would call there, TensorFlow keeps for ever with its graph.
+    """
+    # Private, for `apply` has no argument for it.
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     inner._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+    try:
+        yield
+    finally:  # all replicas are through; each of them was here
+        vars(inner).pop("_all_reduce_sum_gradients", None)
+
+
+def _all_reduce(context, operation, values):
+    reduced = context.all_reduce(getattr(tf.distribute.ReduceOp, operation), values)
+    return gradients_of_graph(reduced)
 
 
 def concat_over_replicas(value):
     """Puts (n, ...) tensors of the replicas that run this step together, along the first axis."""
     context = _shared()
-    return value if context is None else context.all_gather(value, axis=0)
+    if context is None:
+        return value
+    return gradients_of_graph(context.all_gather(value, axis=0))
 
 
 def choose(condition, then, otherwise, *args):

@@ -13,6 +13,7 @@ from absl import logging
 
 from keras_maskrcnn import checks, decode, distribution, files, losses, targets
 from keras_maskrcnn.config import MaskRCNNConfig, preset_config
+from keras_maskrcnn.layers.changes import apply_changes, changes, state_of_layers
 from keras_maskrcnn.networks import NETWORKS, STRIDES, anchor_sizes, build_networks
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
@@ -91,6 +92,7 @@ class MaskRCNN(keras.Model):
         self.sentinel = self.throughput = self._sentinel = self._throughput = None
         # All weights exist: Keras would otherwise trace `call` once more to build them.
         self.built = True
+        self._layers_as_built = state_of_layers(self)
 
     @classmethod
     def from_preset(cls, preset, weights=None, dtype=None, **overrides):
@@ -124,6 +126,7 @@ class MaskRCNN(keras.Model):
                 `detections_per_image=500`.
         """
         copy = type(self)(dataclasses.replace(self.config, **overrides), dtype=self.dtype_policy)
+        apply_changes(copy, changes(self, self._layers_as_built))
         copy.set_weights(self.get_weights())
         return copy
 
@@ -152,7 +155,9 @@ class MaskRCNN(keras.Model):
         for name in shared:
             ours, theirs = (m.networks[name].weights for m in (self, other))
             if [(v.path, v.shape) for v in ours] != [(v.path, v.shape) for v in theirs]:
-                raise ValueError(f"the {name} of the two models differ in their configs.")
+                raise ValueError(
+                    f"the {name} of the two models differ, in their configs, quantization or LoRA."
+                )
         for name in shared:
             self.networks[name].set_weights(other.networks[name].get_weights())
         return tuple(shared)
@@ -472,6 +477,13 @@ class MaskRCNN(keras.Model):
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
         call = _bind("fit", self, args, kwargs)
+        try:
+            return self._checked_fit(call)
+        except BaseException:
+            self._forget_failed_fit(call.arguments.get("callbacks"))
+            raise
+
+    def _checked_fit(self, call):
         given = call.arguments
         validation = given.get("validation_data")
         if isinstance(validation, tf.data.Dataset):
@@ -572,6 +584,15 @@ class MaskRCNN(keras.Model):
                 self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
+    def _forget_failed_fit(self, callbacks):
+        """Undoes what callbacks would have undone at the end of `fit`."""
+        self.sentinel = self.throughput = None
+        for callback in tf.nest.flatten(getattr(callbacks, "callbacks", callbacks)):
+            if isinstance(callback, keras.callbacks.SwapEMAWeights):
+                callback.on_epoch_begin(0)  # the average goes out of the model, if it is in
+            if hasattr(callback, "on_fit_failed"):  # of training.Backup
+                callback.on_fit_failed()
+
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Does nothing, for all weights exist.
 
@@ -595,11 +616,12 @@ class MaskRCNN(keras.Model):
             scaled = self.optimizer.scale_loss(total / replicas)
         variables = [v.value for v in self.trainable_variables]
         gradients = tape.gradient(scaled, variables)
-        gradients = distribution.sum_gradients(gradients, self.optimizer)
+        gradients = distribution.sum_gradients(gradients)
         if sentinel is None:
             # Last, for what needs no gradient (weight decay, momentum times its rate) would run
             # first, and keep twice the weights' memory through the step.
-            with tf.control_dependencies([x for x in gradients if x is not None]):
+            found = [x for x in gradients if x is not None]
+            with tf.control_dependencies(found), distribution.summed_before(self.optimizer):
                 self.optimizer.apply_gradients(
                     zip(gradients, self.trainable_variables, strict=True)
                 )
@@ -717,15 +739,21 @@ class MaskRCNN(keras.Model):
         }
 
     def get_config(self):
-        """Returns what `from_config` needs: the config, as plain values."""
-        return {**_name_and_dtype(self), "config": dataclasses.asdict(self.config)}
+        """Returns what `from_config` needs, as plain values: the config, and changed layers."""
+        config = {**_name_and_dtype(self), "config": dataclasses.asdict(self.config)}
+        changed = changes(self, self._layers_as_built)
+        return {**config, "changes": changed} if changed else config
 
     @classmethod
     def from_config(cls, config):
         """The inverse of `get_config`; ValueError if a field is unknown or out of its range."""
         if "config" not in config:
             raise ValueError(f"a MaskRCNN needs a config. Received: {sorted(config)}.")
-        return cls(**{**config, "config": MaskRCNNConfig.from_fields(config["config"])})
+        config = {**config, "config": MaskRCNNConfig.from_fields(config["config"])}
+        changed = config.pop("changes", {})
+        model = cls(**config)
+        apply_changes(model, changed)
+        return model
 
 
 def _is_local(path, suffix):

@@ -14,7 +14,6 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from parity import load_golden, peer_weights  # noqa: E402
-from tensorflow.python.framework import ops  # noqa: E402
 
 from keras_maskrcnn.config import MaskRCNNConfig
 
@@ -35,17 +34,10 @@ def fixed_seed():
 
 @pytest.fixture(autouse=True)
 def free_models():
-    """Keras models refer to themselves: Python, to which they look small, would keep gigabytes.
-
-    And TensorFlow keeps the custom gradients that each graph registers, and by them the graphs: one
-    that trains is 150 MiB and 70,000 objects, which every collection would look at.
-    """
+    """Keras models refer to themselves: Python, to which they look small, would keep gigabytes."""
     began = time.monotonic()
     yield
     if time.monotonic() - began > 2:  # what is worth a collection, up to a second, takes longer
-        registered = ops.gradient_registry._registry
-        for name in [name for name in registered if name.startswith("CustomGradient-")]:
-            del registered[name]
         gc.collect()
 
 

@@ -6,8 +6,8 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "keras_maskrcnn"
 # Modules import from lower ranks, and packages from within themselves.
 RANKS = {
-    **dict.fromkeys(("config", "distribution", "files", "quiet", "ops"), 0),
-    "visualize": 1,
+    **dict.fromkeys(("config", "files", "quiet", "ops"), 0),
+    **dict.fromkeys(("distribution", "visualize"), 1),
     **dict.fromkeys(("layers", "data"), 2),
     **dict.fromkeys(
         ("networks", "decode", "targets", "losses", "detections", "weights", "checks"), 3

@@ -53,7 +53,7 @@ def train(options):
     options.quiet = options.quiet or not writes
     output, verbose = options.output, verbosity(options)
     _check_flags(options)
-    goes_on = _goes_on(output, options.resume)
+    goes_on = _goes_on(output, options.resume, writes)
     if writes:
         require_writable(output)
     refuse_inputs(options, os.path.join(output, "history.json"))
@@ -267,11 +267,14 @@ def _new_model(config, options, goes_on):
     return weights.load_for_preset(make, options.preset, config, path, verbose=not options.quiet)
 
 
-def _goes_on(output, resume):
+def _goes_on(output, resume, writes):
     """Whether to go on from a backup; FileExistsError if there is a run that would be lost."""
     from keras_maskrcnn.training.backup import backup_paths
+    from keras_maskrcnn.training.lock import lock_folder
 
     backups = backup_paths(os.path.join(output, "backup"))
+    if backups and writes:
+        lock_folder(os.path.join(output, "backup"))  # fails if that run has not ended
     taken = [name for name in ("model.keras", "best.keras") if name in listdir(output)]
     taken += ["backup"] if backups else []
     if taken and not (resume and backups):

@@ -8,6 +8,8 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from keras_maskrcnn.ops.python import numpy_function
+
 # As torchvision's reference training bins them (references/detection/group_by_aspect_ratio.py).
 ASPECT_RATIOS = 2.0 ** (np.arange(-3, 4) / 3)
 
@@ -76,18 +78,19 @@ def training_positions(
         return order, rng.integers(2**31, size=(len(order), 2), dtype=np.int32)
 
     def images(epoch):
-        order, seeds = tf.numpy_function(draw, [epoch], [tf.int64, tf.int32], stateful=False)
+        order, seeds = numpy_function(draw, [epoch], [tf.int64, tf.int32], stateful=False)
         order, seeds = tf.ensure_shape(order, [None]), tf.ensure_shape(seeds, [None, 2])
         return tf.data.Dataset.from_tensor_slices((order, seeds))
 
     # Not tf.data.Dataset.random: its numbers depend on TensorFlow's global seed too.
     first_epoch, first_batch = divmod(first_step, max(count // batch_size, 1))
     if repeat:
-        epochs = tf.data.Dataset.counter(first_epoch)
+        # Not a counter, of which TensorFlow keeps a function for ever.
+        epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     else:
         # Not from_generator, which several workers take for a file that they cannot share.
         iterations = itertools.count(first_epoch)
         epochs = tf.data.Dataset.range(1).map(
-            lambda _: tf.ensure_shape(tf.numpy_function(lambda: next(iterations), [], tf.int64), [])
+            lambda _: tf.ensure_shape(numpy_function(lambda: next(iterations), [], tf.int64), [])
         )
     return epochs.flat_map(images).skip(first_batch * batch_size)

@@ -28,6 +28,7 @@ from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.data.proposals import check_images
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.ops.python import numpy_function
 
 # Data sets of tf.data that hand on the elements of another.
 _KEEPING = (
@@ -295,7 +296,7 @@ def _reader(dataset, targets, proposals, cache, on_error):
         return [example[name] for name in dtypes]
 
     def read_in_graph(index):
-        values = tf.numpy_function(read, [index], list(dtypes.values()), stateful=False)
+        values = numpy_function(read, [index], list(dtypes.values()), stateful=False)
         return {
             name: tf.ensure_shape(value, shapes[name])
             for name, value in zip(dtypes, values, strict=True)
@@ -367,7 +368,7 @@ def _pad_to_canvas(images, canvases):
         return canvases[_smallest_canvas(size, canvases, "the images of a batch")].astype(np.int32)
 
     shape = tf.shape(images)
-    height, width = tf.unstack(tf.numpy_function(choose, [shape[1:3]], tf.int32, stateful=False), 2)
+    height, width = tf.unstack(numpy_function(choose, [shape[1:3]], tf.int32, stateful=False), 2)
     around = [[0, 0], [0, height - shape[1]], [0, width - shape[2]], [0, 0]]
     sides = canvases[0].tolist() if len(canvases) == 1 else [None, None]
     padded = tf.pad(images, tf.convert_to_tensor(around))

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.portable import is_portable
+from keras_maskrcnn.ops.python import gradients_of_graph
 
 
 def roi_levels(boxes, num_levels, canonical_size=224.0, rule="detectron2"):
@@ -359,7 +360,8 @@ def roi_align(
         return tf.reshape(pooled, shape), gradient
 
     # CropAndResize has no bfloat16 kernel.
-    return tf.cast(pool(tf.cast(atlas.cells, tf.float32)), dtype)
+    pooled = gradients_of_graph(pool(tf.cast(atlas.cells, tf.float32)))
+    return tf.cast(pooled, dtype)
 
 
 class RoILayer(keras.layers.Layer):

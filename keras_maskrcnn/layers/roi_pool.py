@@ -11,6 +11,7 @@ from keras_maskrcnn.layers.roi_align import (
     pyramid_atlas,
     roi_align,
 )
+from keras_maskrcnn.ops.python import gradients_of_graph
 
 
 def quantize(boxes, levels, strides):
@@ -169,7 +170,8 @@ def roi_pool(features, boxes, levels, *, output_size, strides):
         pooled = _maxima(laid_out, corner, size)
         return tf.reshape(pooled, [shape[0], num_boxes, bins, bins, depth]), gradient
 
-    return tf.cast(pool(tf.cast(atlas.cells, tf.float32)), dtype)
+    pooled = gradients_of_graph(pool(tf.cast(atlas.cells, tf.float32)))
+    return tf.cast(pooled, dtype)
 
 
 def roi_warp(

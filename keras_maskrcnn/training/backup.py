@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import signal
+import sys
 import threading
 
 import keras
@@ -12,6 +13,7 @@ from absl import logging
 
 from keras_maskrcnn import distribution, files
 from keras_maskrcnn.data import DataError, archives
+from keras_maskrcnn.training.lock import lock_folder
 
 _FORMAT = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -45,7 +47,11 @@ class Backup(keras.callbacks.Callback):
     At a signal the step is finished and saved. Then `fit` ends with SystemExit and status 143 after
     SIGTERM, with KeyboardInterrupt after Ctrl-C; a second signal acts at once. Several workers ask
     each other every tenth step, and all end if one of them got a signal. A thread other than the
-    main one gets no signals. If `fit` fails, `release_signals` gives them back.
+    main one gets no signals.
+
+    From its making to the end of `fit` no other process can make one of the same folder: of
+    several that train into it, each would remove what the others save. `release` ends that before,
+    and undoes what `fit` leaves behind if it fails; `MaskRCNN.fit` calls it then.
 
     Weights that are not finite are not saved, so that there is something to go back to. If the disk
     is full the run goes on, and says so; only the last backup of `fit` must succeed. The model is a
@@ -69,6 +75,7 @@ class Backup(keras.callbacks.Callback):
         stored_run: dict, what the run of the backup has, `run` and more; None without a backup.
 
     Raises:
+        BlockingIOError: if another process trains into the folder.
         FileExistsError: if there are backups in the folder, without `resume`.
         DataError: if there are backups, and none can be read.
         ValueError: if an argument is out of its range; from `fit`, if the backup is of another run.
@@ -84,8 +91,11 @@ class Backup(keras.callbacks.Callback):
                 "backups have no best weights: use ModelCheckpoint(save_best_only=True). "
                 "Received: keep with restore_best_weights=True."
             )
+        lock = lock_folder(folder) if write else None
         if write and not resume and backup_paths(folder):
+            del lock  # the traceback would keep it
             raise FileExistsError(f"{folder} holds backups of an earlier run.")
+        self._lock = lock
         self.folder, self.every, self.keep = folder, every, tuple(keep)
         self.run, self.write = dict(run or {}), write
         self._batch = 0  # batches of this epoch
@@ -107,8 +117,12 @@ class Backup(keras.callbacks.Callback):
         self._run = self._describe()
         if self._stored is not None:
             _check_same_run(self._last, self._stored[1]["run"], self._run)
+        if self.write:
+            self._lock = lock_folder(self.folder)
         self._signal = None
         if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                _release_failed(signal.getsignal(number))
             self._handlers = {number: signal.signal(number, self._note) for number in _SIGNALS}
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -151,19 +165,44 @@ class Backup(keras.callbacks.Callback):
         else:
             self.epoch, self._batch = self.params["epochs"], 0
             self._save(final=True)
-        self.release_signals()
+        self.release()
         if self._is_asked_to_stop():
             self._stop()
 
-    def release_signals(self):
-        """Restores the handlers of before `fit`; it does so itself unless it fails."""
+    def release(self):
+        """Gives back signals, the folder and the model's training step.
+
+        `fit` does so at its end; after one that failed it is for callers, but for MaskRCNN's.
+        """
+        self._release_signals()
+        self._train_again()
+        if self._lock is not None:
+            self._lock.release()
+
+    release_signals = release  # its name in version 0.1
+    on_fit_failed = release
+
+    def _release_signals(self):
         for number, handler in self._handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: not set by Python
         self._handlers = {}
 
     def _note(self, number, frame):
-        self._signal = number
-        self.release_signals()
+        """The handler during `fit`; of one that failed and still has it, it is for others."""
+        running = self._runs_in(frame)
+        self._release_signals()
+        if running:
+            self._signal = number
+        else:
+            signal.raise_signal(number)
+
+    def _runs_in(self, frame):
+        """Whether `fit` of the model is among the calls that led to a frame."""
+        while frame is not None:
+            if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is self.model:
+                return True
+            frame = frame.f_back
+        return False
 
     def _save_or_stop(self, due=True):
         """Saves if it is time to; after a signal in any case, and ends the run."""
@@ -182,6 +221,7 @@ class Backup(keras.callbacks.Callback):
     def _stop(self):
         # A worker that ended before the one that writes would seem to have crashed.
         distribution.gather(self.model.distribute_strategy, [None])
+        self.release()
         name = signal.Signals(self._signal).name
         logging.warning("%s: stopped after step %d; backup in %s.", name, self.step, self.folder)
         if self._signal == signal.SIGINT:
@@ -195,7 +235,8 @@ class Backup(keras.callbacks.Callback):
             **self.run,
             "steps_per_epoch": self.params["steps"],
             "dtype_policy": model.dtype_policy.name,
-            "model": model.get_config(),
+            # Without what is changed of layers, which weights tell and version 0.1 did not save.
+            "model": {k: v for k, v in model.get_config().items() if k != "changes"},
             "optimizer": {"class": type(optimizer).__name__, **optimizer.get_config()},
             "keep": [type(callback).__name__ for callback in self.keep],
             "weights": [
@@ -262,6 +303,13 @@ class Backup(keras.callbacks.Callback):
     def _train_again(self):
         if self._train_function is not None:
             self.model.train_function, self._train_function = self._train_function, None
+
+
+def _release_failed(handler):
+    """Gives signals back that a Backup still has whose `fit` has failed."""
+    backup = getattr(handler, "__self__", None)
+    if isinstance(backup, Backup) and not backup._runs_in(sys._getframe()):
+        backup.release()
 
 
 def read_backup(folder):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_maskrcnn import distribution, visualize
 from keras_maskrcnn.detections import predict_image
 from keras_maskrcnn.model import LOSSES
+from keras_maskrcnn.ops.python import numpy_function
 from keras_maskrcnn.training.callbacks import steps_taken
 
 # What the line of an epoch has beside the losses; of validation all that ends like this.
@@ -71,7 +72,7 @@ class Throughput(keras.callbacks.Callback):
         Args:
             sizes: (B, 2) int32. Of the images of this replica.
         """
-        tf.numpy_function(self._note, [tf.shape(sizes)[0]], [])
+        numpy_function(self._note, [tf.shape(sizes)[0]], [])
 
     def _note(self, rows):
         self._arrival = self._arrival or time.perf_counter()

@@ -11,6 +11,7 @@ from absl import logging
 from keras_maskrcnn import distribution
 from keras_maskrcnn.data import DataError
 from keras_maskrcnn.model import SHARES
+from keras_maskrcnn.ops.python import numpy_function
 
 POLICIES = ("stop", "skip")
 INPUTS = ("pixels", "boxes", "proposals")  # of an image
@@ -30,29 +31,35 @@ class Sentinel(keras.callbacks.Callback):
             logs the same line and goes on with the next batch. At the end of the epoch it logs how
             often it did so and with which images, and writes `skipped_steps` into the logs. The
             losses of the epoch are those of the other steps. Weights that are not finite
-            themselves end `fit` either way, for no step mends them.
+            themselves end `fit` either way, for no step mends them, and so do `patience` steps in
+            a row that are left out, for they have a cause in common.
         dataset: the `CocoDataset` (anything with `file_names`) that the batches are of. Without
             it, or in batches without `indices`, images are numbers: their places in the data set
             or in the batch.
+        patience: int. Steps in a row, not finite, that end `fit` with "skip" too. If most steps of
+            a `fit` were left out, a line at its end says so; if all, it is an error.
 
     Attributes:
         skipped_steps: int, of this epoch so far.
         skipped_images: list of their images.
 
     Raises:
-        ValueError: if `on_nonfinite` is none of the above; from `fit`, at a step that is not
-            finite, (DataError) if an image or a box is the cause, or if `steps_per_execution` hides
-            steps from callbacks.
+        ValueError: if `on_nonfinite` is none of the above, or `patience` not positive; from `fit`,
+            at a step that is not finite, (DataError) if an image or a box is the cause, or if
+            `steps_per_execution` hides steps from callbacks.
     """
 
-    def __init__(self, on_nonfinite="stop", dataset=None):
+    def __init__(self, on_nonfinite="stop", dataset=None, patience=10):
         super().__init__()
         if on_nonfinite not in POLICIES:
             raise ValueError(
                 f"on_nonfinite must be one of {', '.join(POLICIES)}. "
                 f"Received: on_nonfinite={on_nonfinite!r}."
             )
-        self.on_nonfinite, self.dataset = on_nonfinite, dataset
+        if patience < 1:
+            raise ValueError(f"patience must be positive. Received: patience={patience}.")
+        self.on_nonfinite, self.dataset, self.patience = on_nonfinite, dataset, patience
+        self._steps = self._skipped = self._in_a_row = 0  # of this `fit`
         self._found = []  # what the step at hand wrote about itself
 
     def set_model(self, model):
@@ -60,13 +67,19 @@ class Sentinel(keras.callbacks.Callback):
         super().set_model(model)
         model.sentinel = self
 
+    def on_train_begin(self, logs=None):
+        """Begins to count the steps of `fit`."""
+        self._found, self._steps, self._skipped, self._in_a_row = [], 0, 0, 0
+
     def on_epoch_begin(self, epoch, logs=None):
-        """Begins to count."""
+        """Begins to count those of an epoch."""
         self._epoch, self.skipped_steps, self.skipped_images = epoch, 0, []
 
     def on_train_batch_end(self, batch, logs=None):
         """Raises or reports what the step found."""
+        self._steps += 1
         if not self._found:
+            self._in_a_row = 0
             return
         # Every replica of this process has written the same.
         strategy = self.model.distribute_strategy
@@ -79,9 +92,14 @@ class Sentinel(keras.callbacks.Callback):
                 f"epoch {self._epoch + 1}, step {batch + 1}: {cause} must be finite. "
                 f"Received: {received}images={images}."
             )
-            if self.on_nonfinite == "stop" or cause == "weights":
+            self._in_a_row += 1
+            enough = self.on_nonfinite == "skip" and self._in_a_row >= self.patience
+            if enough:
+                line = f"{self._in_a_row} steps in a row are not finite. The last, {line}"
+            if self.on_nonfinite == "stop" or cause == "weights" or enough:
                 raise DataError(line) if cause in INPUTS else ValueError(line)
             logging.warning("skipped %s", line)
+            self._skipped += 1
             self.skipped_steps += 1
             self.skipped_images += images
 
@@ -94,6 +112,16 @@ class Sentinel(keras.callbacks.Callback):
             images = ", ".join(f"{name} ({count})" for name, count in counts)
             steps = self.skipped_steps
             logging.warning("epoch %d: skipped %d steps, of %s.", epoch + 1, steps, images)
+
+    def on_train_end(self, logs=None):
+        """Says so if most steps were skipped."""
+        if self._skipped and self._skipped == self._steps:
+            raise ValueError(f"none of {self._steps} steps was finite: nothing was trained.")
+        if self._skipped > self._steps / 2:
+            logging.warning(
+                "skipped %d of %d steps: the model is trained less than it seems.",
+                self._skipped, self._steps,
+            )  # fmt: skip
 
     # Inside the training step
 
@@ -141,13 +169,14 @@ class Sentinel(keras.callbacks.Callback):
         finite = tf.reduce_all(images[:, 1:] > 0) & _finite([*tf.unstack(values), rate, norm])
 
         def step(gradients, *_):
-            optimizer.apply(gradients, model.trainable_variables)
+            with distribution.summed_before(optimizer):
+                optimizer.apply(gradients, model.trainable_variables)
 
         def leave_out(_, before, *found):
             for variable, value in zip(self._changed_by_forward(), before, strict=True):
                 variable.assign(value)
             # Python sees nothing of the steps that are taken: those cost no synchronization.
-            tf.numpy_function(functools.partial(self._note, tuple(terms)), found, [])
+            numpy_function(functools.partial(self._note, tuple(terms)), found, [])
 
         distribution.choose(finite, step, leave_out, gradients, before, images, values, rate, norm)
         return finite

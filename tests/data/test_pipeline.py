@@ -1,6 +1,8 @@
 """data/pipeline.py: the batch contract, the laws of flip and resize, repeatable randomness."""
 
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +209,25 @@ def test_cached_images_are_read_once(dataset, monkeypatch):
     loaded.clear()
     numpy(cached.take(10))
     assert not loaded
+
+
+def test_nothing_of_a_data_set_stays_behind_its_batches(dataset):
+    """The function that decodes has all images with `cache`."""
+
+    class Copy:
+        def __getattr__(self, name):
+            return getattr(dataset, name)
+
+        def __len__(self):
+            return len(dataset)
+
+    copy = Copy()
+    alive = weakref.ref(copy)
+    numpy(small(copy, training=True, repeat=True, cache=True, canvases=[(64, 64)]).take(3))
+    numpy(small(copy, training=True))
+    copy = None
+    gc.collect()
+    assert alive() is None
 
 
 def test_an_unreadable_image_is_replaced_counted_and_named(dataset, tmp_path, monkeypatch):

@@ -50,6 +50,25 @@ def kill():
     raise Killed
 
 
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def simple_model():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, name="out")])
+    model.compile("sgd", loss="mse", run_eagerly=True)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def fit(backup, model=None, first=()):
+    """An epoch of a small model."""
+    (model or simple_model()).fit(
+        batches(backup.step), epochs=1, steps_per_epoch=EPOCH, verbose=0, shuffle=False,
+        callbacks=[*first, backup],
+    )  # fmt: skip
+
+
 def batches(first_step):
     """13 batches over and over, so that epochs of 4 steps differ."""
     rng = np.random.default_rng(0)
@@ -233,6 +252,45 @@ def test_a_signal_ends_the_run_after_its_step(tmp_path, whole, number, exception
     assert read_backup(tmp_path / "backup")[1]["step"] == 5
     assert signal.getsignal(number) == before
     assert_same(go_on(tmp_path), whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_are_not_dead_after_a_run_that_failed(tmp_path, number):
+    """Nobody calls `release`: Ctrl-C in a notebook, long after, must act as it did before."""
+    seen = []
+
+    def note(number, frame):
+        seen.append(number)
+
+    before = signal.signal(number, note)
+    try:
+        for folder in ("a", "a", "b"):  # each begins with what the one before has left
+            with pytest.raises(Killed):
+                fit(Backup(tmp_path / folder, resume=True), first=[After(1, kill)])
+        os.kill(os.getpid(), number)
+        assert seen == [number]
+        assert signal.getsignal(number) is note
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_run_within_a_run_does_not_take_its_signals(tmp_path):
+    inner = After(2, lambda: fit(Backup(tmp_path / "inner")))
+    with pytest.raises(SystemExit):
+        fit(Backup(tmp_path / "outer"), first=[inner, After(3, terminate)])
+    assert read_backup(tmp_path / "outer")[1]["step"] == 3
+
+
+def test_a_run_that_fails_while_batches_pass_leaves_its_step(tmp_path):
+    with pytest.raises(Killed):
+        fit(Backup(tmp_path, every=1), first=[After(3, kill)])
+    backup = Backup(tmp_path, resume=True)
+    model = simple_model()
+    with pytest.raises(Killed):
+        fit(backup, model, first=[After(1, kill)])
+    backup.release()
+    fit(Backup(tmp_path / "other"), model)
+    assert model.optimizer.iterations == 2 + EPOCH
 
 
 def test_a_second_signal_acts_at_once(tmp_path):

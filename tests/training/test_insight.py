@@ -1,6 +1,7 @@
 """What a run logs, draws and prints; averages, accumulation and freezing, which Keras does."""
 
 import itertools
+import signal
 import time
 import types
 
@@ -20,6 +21,7 @@ class OneImage:
     """As a data set, for pictures."""
 
     file_names = ("a.png",)
+    skipped = {}
 
     def __len__(self):
         return 1
@@ -101,6 +103,33 @@ def test_all_that_a_run_tells(settable, batch, tmp_path, capsys):
     assert {"epoch_loss", "epoch_proposal_recall"} <= set(events.Tags()["tensors"])
     pictures = events.Tensors("predictions")
     assert [event.step for event in pictures] == [0, 1]
+
+
+def test_a_run_that_failed_leaves_nothing_behind(settable, batch, tmp_path):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    before = signal.getsignal(signal.SIGTERM)
+    settable.make_train_function()
+    for average in settable.optimizer._model_variables_moving_average:
+        average.assign(np.full(average.shape, 7.0))
+    weights = settable.get_weights()
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    swap.set_model(settable)
+    swap.set_params({"epochs": 2})
+    swap.on_epoch_end(0)  # and then something fails, before the next epoch begins
+    assert np.all(settable.mask_head.trainable_variables[-1] == 7.0)
+    callbacks = [
+        swap, training.Sentinel(), training.Throughput(), training.Backup(tmp_path),
+        keras.callbacks.LambdaCallback(on_train_begin=fail),
+    ]  # fmt: skip
+    with pytest.raises(ZeroDivisionError):
+        settable.fit(*batch, batch_size=2, callbacks=callbacks, verbose=0)
+    for ours, theirs in zip(settable.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)  # Keras swaps by sums
+    assert settable.sentinel is settable.throughput is None
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert list(tmp_path.iterdir()) == []  # nor the lock
 
 
 def test_pace_leaves_out_the_traced_step_and_what_lies_between_epochs(monkeypatch):

@@ -3,13 +3,16 @@
 import contextlib
 import dataclasses
 import functools
+import gc
 import itertools
 import types
+import weakref
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from keras_maskrcnn import DataError, training
 from keras_maskrcnn.model import SHARES, MaskRCNN
@@ -89,7 +92,10 @@ def test_each_cause_is_named_and_its_step_left_out(tiny_config, batch, caplog):
         "Received: learning_rate=nan, images=['c.png', 'd.png'].",
     ]
     assert lines[3].startswith("skipped epoch 1, step 5: losses must be finite. Received: mask=")
-    assert lines[4:] == ["epoch 1: skipped 4 steps, of d.png (4), c.png (2)."]
+    assert lines[4:] == [
+        "epoch 1: skipped 4 steps, of d.png (4), c.png (2).",
+        "skipped 4 of 6 steps: the model is trained less than it seems.",
+    ]
     assert spoil.steps() == [False, False, False, False, True]
     assert history["skipped_steps"] == [4]
     assert np.isfinite(history["loss"]) and model.optimizer.iterations == 2
@@ -127,6 +133,15 @@ def test_one_replica_s_image_stops_the_step_of_all(tiny_config, batch, two_devic
     )
     assert spoil.steps() == [False, True]
     assert "epoch 1: skipped 1 steps, of d.png (1)." in caplog.text
+    # In another loop the optimizer sums the replicas' gradients, as Keras made it.
+    assert "_all_reduce_sum_gradients" not in vars(model.optimizer)
+    # Nothing of a training stays in the process, whatever TensorFlow was given to call.
+    left = [weakref.ref(x) for x in (model, model.optimizer, sentinel)]
+    before = len(ops.gradient_registry.list())
+    del model, spoil, sentinel
+    gc.collect()
+    assert [x() for x in left] == [None] * 3
+    assert len(ops.gradient_registry.list()) < before
 
 
 @pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -166,6 +181,40 @@ def test_steps_that_callbacks_do_not_see_are_refused(tiny_config, batch):
         model.fit(batches(batch, None), callbacks=[training.Sentinel()], verbose=0, shuffle=False)
 
 
-def test_policies_are_checked():
+def run(sentinel, steps):
+    """A `fit` of epochs of 4 steps, of which those that are "x" find pixels that are not finite."""
+    strategy = tf.distribute.get_strategy()
+    sentinel.set_model(types.SimpleNamespace(distribute_strategy=strategy))
+    sentinel.on_train_begin()
+    for step, found in enumerate(steps):
+        if not step % 4:
+            sentinel.on_epoch_begin(step // 4)
+        if found == "x":
+            sentinel._found.append(("pixels", "", ["a.png"]))
+        sentinel.on_train_batch_end(step % 4)
+    sentinel.on_train_end()
+
+
+def test_steps_in_a_row_that_are_not_finite_end_the_run(caplog):
+    line = (
+        r"^3 steps in a row are not finite. The last, epoch 2, step 2: pixels must be finite. "
+        r"Received: images=\['a.png'\].$"
+    )
+    with pytest.raises(DataError, match=line):
+        run(training.Sentinel("skip", FILES, patience=3), ".x.xxx....")
+    run(training.Sentinel("skip", FILES, patience=3), "xx.x.xx.")
+    assert caplog.records[-1].getMessage().startswith("skipped 5 of 8 steps: the model is trained")
+    with pytest.raises(DataError, match="10 steps in a row"):  # the default
+        run(training.Sentinel("skip", FILES), "." + "x" * 11)
+    with pytest.raises(ValueError, match="none of 9 steps was finite: nothing was trained"):
+        run(training.Sentinel("skip", FILES), "x" * 9)
+    caplog.clear()
+    run(training.Sentinel("skip", FILES), "x.")
+    assert not any("trained less" in record.getMessage() for record in caplog.records)
+
+
+def test_arguments_are_checked():
     with pytest.raises(ValueError, match="one of stop, skip. Received: on_nonfinite='warn'"):
         training.Sentinel("warn")
+    with pytest.raises(ValueError, match="patience must be positive. Received: patience=0"):
+        training.Sentinel("skip", patience=0)

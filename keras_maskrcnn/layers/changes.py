@@ -1,0 +1,122 @@
+"""What is changed of a model's layers after it was built, so that it comes back from a file."""
+
+import reprlib
+
+import keras
+
+# Modes of `quantize` that need nothing but the weights; gptq and awq also take data.
+_QUANTIZED = ("int8", "int4", "float8")
+
+
+def state_of_layers(model):
+    """Looks at what Keras lets one change of a layer: trainable, precision, quantization, LoRA.
+
+    Args:
+        model: MaskRCNN.
+
+    Returns:
+        dict of each layer's path, parents first, "" being the model, to a dict of plain values.
+    """
+    return {path: _state(layer) for path, layer in _by_path(model).items()}
+
+
+def changes(model, built):
+    """Returns what of `state_of_layers` is not as it was, `built`: of each path what differs.
+
+    Raises:
+        ValueError: if a layer has a quantization that does not come back from a file.
+    """
+    found = {}
+    for path, state in state_of_layers(model).items():
+        before = built.get(path, {})
+        differs = {name: value for name, value in state.items() if value != before.get(name)}
+        mode = keras.dtype_policies.get(state["dtype"]).quantization_mode
+        if mode not in (None, *_QUANTIZED):
+            raise ValueError(
+                f"models quantized to {', '.join(_QUANTIZED)} can be saved; the weights can be, by "
+                f"save_weights. Received: {path} with quantization={mode!r}."
+            )
+        if differs:
+            found[path] = differs
+    return found
+
+
+def apply_changes(model, changed):
+    """Changes a model that was just built as `changes` found it; weights come later.
+
+    Args:
+        model: MaskRCNN.
+        changed: dict, what `changes` returned, or a file has.
+
+    Raises:
+        ValueError: if the model has no such layer, or a layer cannot be changed so.
+    """
+    layers = _by_path(model)
+    trainable = {path: layer.trainable for path, layer in layers.items()}
+    for path, change in changed.items():
+        if path not in layers:
+            raise ValueError(f"a changed layer is none of the model's. Received: {path!r}.")
+        try:
+            _change(layers[path], **change)
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise ValueError(
+                f"the layer {path} cannot be changed so: {error} Received: {reprlib.repr(change)}."
+            ) from error
+        trainable[path] = change.get("trainable", trainable[path])
+    for path, layer in layers.items():  # parents first, for they set their children
+        if layer.trainable != trainable[path]:
+            layer.trainable = trainable[path]
+
+
+def _change(layer, trainable=None, dtype=None, quantization=None, lora_rank=0, lora_alpha=None):
+    """What a file says of a layer; `trainable` is for later."""
+    if quantization is not None:
+        if quantization["module"] != "keras.quantizers":
+            raise ValueError("a quantization is Keras'.")
+        config = keras.saving.deserialize_keras_object(quantization)
+        layer.quantize(config.mode, config=config)
+    if dtype is not None and layer.dtype_policy.name != dtype:
+        layer.dtype_policy = dtype
+    if lora_rank:
+        most = max(layer.kernel.shape)
+        if not 1 <= lora_rank <= most:
+            raise ValueError(f"a rank is at most {most}, the longer side of the kernel.")
+        layer.enable_lora(lora_rank, lora_alpha=lora_alpha)
+        _begin_lora_anew(layer)
+
+
+def _by_path(model):
+    layers = {"": model}
+
+    def visit(path, layer):
+        layers[path] = layer
+        for inner in layer._layers:  # private; in the order of the graph
+            visit(f"{path}/{inner.name}", inner)
+
+    for name, network in model.networks.items():
+        visit(name, network)
+    return layers
+
+
+def _state(layer):
+    state = {"trainable": layer.trainable, "dtype": layer.dtype_policy.name}
+    if getattr(layer, "lora_enabled", False):
+        state |= {"lora_rank": layer.lora_rank, "lora_alpha": layer.lora_alpha}
+    if getattr(layer, "quantization_config", None) is not None:
+        state["quantization"] = keras.saving.serialize_keras_object(layer.quantization_config)
+    return state
+
+
+def _begin_lora_anew(layer):
+    """Keras saves LoRA's product as a part of the kernel, and then zeros both of its factors.
+
+    Neither would ever get a gradient; one that is not 0 is how LoRA begins.
+    """
+    load = layer.load_own_variables
+
+    def load_own_variables(store):
+        load(store)
+        factor = layer.lora_kernel_a
+        factor.assign(keras.initializers.HeUniform()(factor.shape, factor.dtype))
+
+    layer.load_own_variables = load_own_variables
