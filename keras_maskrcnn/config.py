@@ -270,6 +270,11 @@ def _positive(most):
     return (("positive", lambda v: v > 0), (f"at most {most}", lambda v: v <= most))
 
 
+def _scale(most):
+    """Above 0 in float32 too, and its inverse finite."""
+    return (*_positive(most), ("at least 1e-06", lambda v: v >= 1e-6))
+
+
 def _at_least_0(most):
     return (("at least 0", lambda v: v >= 0), (f"at most {most}", lambda v: v <= most))
 
@@ -280,7 +285,8 @@ def _within(low, high):
 
 _ANY = ()
 _SIDE = _positive(20_000)
-_CHANNELS = _positive(8192)
+_CHANNELS = _positive(2048)
+_UNITS = _positive(16_384)
 _FRACTION = _within(0, 1)
 _BETA = _at_least_0(1_000_000)
 _PIXELS = _at_least_0(20_000)
@@ -294,15 +300,15 @@ RULES = {
     "category_ids": _within(-(2**63), 2**63 - 1),
     "image_min_side": _SIDE, "image_max_side": _SIDE,
     "pixel_mean": (("finite", lambda v: abs(v) <= 1e6),),
-    "pixel_std": _positive(1_000_000),
+    "pixel_std": _scale(1_000_000),
     "resize_rule": _one_of(*PEERS), "padding_multiple": _positive(4096),
-    "neck": _one_of(*NECKS), "backbone": _one_of(*BACKBONES), "backbone_width": _CHANNELS,
+    "neck": _one_of(*NECKS), "backbone": _one_of(*BACKBONES), "backbone_width": _positive(512),
     "stride_in_1x1": _ANY, "stem_pool_same": _ANY, "norm": _one_of(*NORMS),
     "norm_epsilon": _at_least_0(1), "frozen_stages": _within(0, 5), "fpn_channels": _CHANNELS,
     "head_norm": _one_of("", "batch", "group"),
-    "anchor_sizes": _SIDE, "anchor_ratios": _positive(1000),
+    "anchor_sizes": _SIDE, "anchor_ratios": _scale(1000),
     "anchor_rule": _one_of(*PEERS, "matterport"),
-    "rpn_head_convs": _positive(100), "rpn_head_channels": _at_least_0(8192),
+    "rpn_head_convs": _positive(100), "rpn_head_channels": _at_least_0(2048),
     "rpn_positive_iou": _FRACTION, "rpn_negative_iou": _FRACTION,
     "rpn_batch": _BEFORE_NMS, "rpn_positive_fraction": _FRACTION,
     "rpn_loss_divisor": _one_of("slots", "sampled"), "rpn_nms_iou": _FRACTION,
@@ -315,12 +321,12 @@ RULES = {
     "box_pool_size": _positive(64), "mask_pool_size": _positive(64),
     "roi_op": _one_of("align", "pool", "warp", "crop"), "roi_pooling": _one_of("average", "max"),
     "sampling_ratio": _at_least_0(64), "roi_aligned": _ANY,
-    "box_delta_weights": _positive(1_000_000),
+    "box_delta_weights": _scale(1_000_000),
     "res5_stride": _positive(16), "box_head_convs": _at_least_0(100),
-    "box_head_layers": _at_least_0(100), "box_head_units": _positive(65_536),
+    "box_head_layers": _at_least_0(100), "box_head_units": _UNITS,
     "mask_predictor": _one_of("fcn", "mlp"), "mask_head_convs": _at_least_0(100),
     "mask_head_channels": _CHANNELS, "mask_mlp_layers": _positive(100),
-    "mask_mlp_units": _positive(65_536), "class_agnostic_masks": _ANY,
+    "mask_mlp_units": _UNITS, "class_agnostic_masks": _ANY,
     "head_init": _one_of(*PEERS), "rpn_box_beta": _BETA, "box_beta": _BETA,
     "mask_loss": _one_of("sigmoid", "softmax"), "soft_mask_targets": _ANY,
     "one_class_per_roi": _ANY, "score_threshold": _FRACTION, "nms_iou": _FRACTION,

@@ -193,9 +193,12 @@ def test_resizing_is_what_data_batches_takes_by_these_names():
         ("image_max_side", 10**9, "at most 20000"),
         ("test_proposals", 2**40, "at most 50000"),
         ("roi_batch", 10**9, "at most 50000"),
+        ("backbone_width", 8192, "at most 512"),  # res5 would need 150 GB
+        ("box_head_units", 65_536, "at most 16384"),
         ("pixel_mean", "abc", "3 numbers"),
         ("pixel_mean", (1.0, float("nan"), 1.0), "finite"),
         ("pixel_std", (1.0, float("inf"), 1.0), "at most 1000000"),
+        ("pixel_std", (1.0, 1e-300, 1.0), "at least 1e-06"),  # 0 in float32
         ("category_ids", ("a",), "a list of whole numbers"),
         ("category_ids", (2**63,), "in -9223372036854775808..9223372036854775807"),
         ("class_names", (1,), "a list of texts"),

@@ -111,7 +111,7 @@ def predict(options):
             try:
                 image, remarks = read_with_remarks(os.path.join(folder, name))
             except DataError as error:
-                if len(paths) == 1:
+                if len(paths) == 1 and options.on_error == "raise":
                     raise
                 logging.warning("left out: %s", error)
                 unreadable.append(name)
@@ -194,7 +194,7 @@ def explain(options):
             try:
                 found = explain_image(model, dataset, index, proposals=proposals)
             except data.DataError as error:
-                if len(indices) == 1:
+                if len(indices) == 1 and options.on_error == "raise":
                     raise
                 logging.warning("left out: %s", error)
                 unreadable.append(dataset.file_names[index])

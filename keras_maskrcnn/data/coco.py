@@ -8,6 +8,7 @@ import json
 import os
 import re
 import reprlib
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -341,13 +342,12 @@ def no_instances(source, dropped, has_masks):
     """Makes the DataError for a data set in which no instance is left; see `require_instances`."""
     hints = []
     if CROWD in dropped:
-        hints.append("crowds='objects' (--crowds=objects) reads crowds as single objects")
+        hints.append(" To read crowds as single objects, pass crowds='objects' (--crowds=objects).")
     if has_masks and NO_POLYGON in dropped:
-        hints.append("a Faster R-CNN (task='boxes', masks=False) needs no masks")
-    hint = "".join(f" {hint[0].upper()}{hint[1:]}." for hint in hints)
+        hints.append(" A Faster R-CNN (task='boxes', masks=False) needs no masks.")
     counts = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
     return DataError(
-        f"{source}: no instance is left to learn from.{hint}"
+        f"{source}: no instance is left to learn from.{''.join(hints)}"
         f" Received: {counts or 'no annotations'}.",
         "no instance left",
     )
@@ -356,8 +356,8 @@ def no_instances(source, dropped, has_masks):
 def compare_names(names, known, where):
     """Compares the names of classes with those of a training, by category id.
 
-    Capitals and spaces don't count. Where one side has no name of its own ("class 1", or the id),
-    there is nothing to compare, which is logged.
+    Names are compared as of `plain_name`. Where one side has no name of its own ("class 1", the id,
+    or none at all), there is nothing to compare, which is logged.
 
     Args:
         names, known: dict of category id to name, here and in training. Ids of one alone don't
@@ -369,10 +369,10 @@ def compare_names(names, known, where):
     """
     unnamed = []
     for identity in [identity for identity in names if identity in known]:
-        ours, theirs = (" ".join(str(n[identity]).casefold().split()) for n in (names, known))
-        if ours == theirs:
+        pair = [str(n[identity]).strip() for n in (names, known)]
+        if plain_name(pair[0]) == plain_name(pair[1]):
             continue
-        if any(name == str(identity) or _NO_NAME.fullmatch(name) for name in (ours, theirs)):
+        if any(name in ("", str(identity)) or _NO_NAME.fullmatch(name) for name in pair):
             unnamed.append(identity)
             continue
         raise DataError(
@@ -387,7 +387,16 @@ def compare_names(names, known, where):
         )  # fmt: skip
 
 
-_NO_NAME = re.compile(r"class \d+")
+_NO_NAME = re.compile(r"class \d+", re.IGNORECASE)
+
+
+def plain_name(name) -> str:
+    """Returns the name of a class without what tools write in their own ways.
+
+    These are capitals, spaces, "_" and "-" in place of a space, and Unicode's forms of an accent.
+    """
+    name = unicodedata.normalize("NFKC", str(name)).casefold()
+    return " ".join(re.sub("[-_]", " ", name).split())
 
 
 def read_json(path, object_hook=None):

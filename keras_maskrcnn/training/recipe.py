@@ -116,10 +116,12 @@ def sgd(
     return SGD(rate, momentum, weight_decay, undecayed, global_clipnorm=clip_norm, **options)
 
 
-def _check_number(name, value, low=0, high=math.inf):
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+def _check_number(name, value, low=0, high=math.inf, kind=numbers.Real):
+    number = isinstance(value, kind) and not isinstance(value, bool)
     if not (number and math.isfinite(value) and low <= value <= high):
         expected = f"a number of at least {low}" if high == math.inf else f"in [{low}, {high}]"
+        if kind is numbers.Integral:
+            expected = f"a whole number of at least {low}"
         raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}.")
 
 
@@ -162,7 +164,7 @@ class Recipe:
                 f"Received: algorithm={self.algorithm!r}."
             )
         for name in ("steps", "batch_size", "accumulate_steps"):
-            _check_number(name, getattr(self, name), low=1)
+            _check_number(name, getattr(self, name), low=1, kind=numbers.Integral)
         for name in ("base_rate", "warmup_max", "weight_decay"):
             _check_number(name, getattr(self, name))
         for name in ("warmup_fraction", "momentum"):

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 from absl import logging
 
+from keras_maskrcnn.data.coco import plain_name
 from keras_maskrcnn.weights.checkpoint import CheckpointError, require_finite
 
 # The last layers: their shapes follow from the classes, those of the RPN from the anchors.
@@ -108,7 +109,7 @@ def _read_h5(model, ours, path):
 
 def _other_names(ours, theirs):
     """Whether two configs name different classes."""
-    names = ours.class_names, theirs.class_names
+    names = [[plain_name(name) for name in config.class_names] for config in (ours, theirs)]
     return all(names) and names[0] != names[1]
 
 

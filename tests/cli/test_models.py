@@ -127,6 +127,9 @@ def test_predict_of_one_broken_image_writes_nothing(folder, model, capsys):
     assert cli.run([*argv, f"--output={folder / 'out'}"]) == 1
     assert "b.png: image cannot be decoded" in capsys.readouterr().err
     assert os.listdir(folder / "out") == []
+    assert cli.run([*argv, f"--output={folder / 'out'}", "--on_error=skip"]) == 0
+    assert json.loads((folder / "out" / "predictions.json").read_text()) == []
+    assert "1 of 1 images could not be read" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -434,7 +434,10 @@ def test_crowds_are_read_as_objects_when_asked(tmp_path):
     ("annotations", "line"),
     [
         ([], "Received: no annotations."),
-        ([annotation(iscrowd=1)], r"--crowds=objects\) reads crowds .* Received: 1 dropped: annot"),
+        (
+            [annotation(iscrowd=1)],
+            r"To read crowds .*--crowds=objects\). Received: 1 dropped: annot",
+        ),
         ([annotation(segmentation=[])], r"A Faster R-CNN \(task='boxes', masks=False\) needs no"),
     ],
 )
@@ -457,6 +460,25 @@ def test_the_same_id_must_have_the_name_of_the_training(tmp_path):
     assert dataset.class_names == tuple(same)
     with pytest.raises(DataError, match="class_names must be one for each of 3 categories"):
         read(tmp_path, content(), class_names=["c7"])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("traffic_light", "traffic light"), ("Traffic-Light", "traffic light"),
+        ("caf\u00e9", "cafe\u0301"), (" cow\t", "COW"), ("class 3", "disk"), ("", "disk"),
+        (4, "disk"),
+    ],
+)  # fmt: skip
+def test_names_that_tools_write_otherwise_are_the_same(ours, theirs):
+    coco.compare_names({4: ours}, {4: theirs}, "a.json")
+    coco.compare_names({4: theirs}, {4: ours}, "a.json")
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("class_1", "class_2"), ("3", "disk"), ("a", "ä")])
+def test_other_names_are_other_classes(ours, theirs):
+    with pytest.raises(DataError, match=f"category 4 was '{theirs}' in training"):
+        coco.compare_names({4: ours}, {4: theirs}, "a.json")
 
 
 def test_a_category_that_the_json_lacks_has_the_name_of_the_training(tmp_path):

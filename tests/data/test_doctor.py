@@ -536,13 +536,16 @@ UNITED = coco.read_segmentation([[4, 5, 14, 5, 14, 11, 4, 11]], HEIGHT, WIDTH, "
     [
         (broken(image_id="10"), {"image_id": 10}),
         (broken(image_id=" 10.0"), {"image_id": 10}),
+        (broken(image_id="10.png"), {"image_id": 10}),
         (broken(category_id="7"), {"category_id": 7}),
+        (broken(category_id=" seven"), {"category_id": 7}),
         (broken(iscrowd="0"), {"iscrowd": 0}),
         (broken(iscrowd="false"), {"iscrowd": 0}),
         (broken(id=3.0), {"id": 3}),
         (broken(bbox=["4", "5.0", "10", 6]), {"bbox": [4, 5, 10, 6]}),
         (broken(bbox="[4, 5, 10, 6]"), {"bbox": [4, 5, 10, 6]}),
         (broken(bbox=[[4, 5, 10, 6]]), {"bbox": [4, 5, 10, 6]}),
+        (broken(bbox={"y": 5, "x": "4", "width": 10, "height": 6}), {"bbox": [4, 5, 10, 6]}),
         (broken(area="60"), {"area": 60}),
         (broken(segmentation=SQUARE[0]), {"segmentation": SQUARE}),
         (broken(segmentation=[str(x) for x in SQUARE[0]]), {"segmentation": SQUARE}),
@@ -602,7 +605,7 @@ def test_what_can_mean_one_thing_only_is_mended(tmp_path, fault, fields):
         broken(segmentation=[4, 5, 14, 5, 14]),
         broken(segmentation=[["4", "x", 14, 5, 14, 11]]),
         broken(segmentation="[4, 5"),
-        broken(category_id="seven"),
+        broken(category_id="eight"),
         broken(bbox=["a", 1, 2, 3], segmentation=[]),
     ],
 )
@@ -622,8 +625,32 @@ def test_a_copy_without_any_object_is_refused(tmp_path):
         entry["segmentation"] = []
     path.write_text(json.dumps(content))
     found, _ = doctor.examine(folder, path)
-    with pytest.raises(DataError, match="too little .* repaired copy: .*no instance is left"):
+    expected = (
+        "too little .* repaired copy: .*no instance is left.*needs no masks. Received: 3 dropped"
+    )
+    with pytest.raises(DataError, match=expected):
         doctor.repair(found)
+
+
+def test_a_copy_that_would_lose_every_annotation_is_refused_and_says_of_what(tmp_path):
+    folder, path = make(tmp_path)
+    content = sound()
+    for entry in content["annotations"]:
+        entry["category_id"] = "eight"
+    path.write_text(json.dumps(content))
+    found, _ = doctor.examine(folder, path)
+    with pytest.raises(DataError, match="Received: 3 dropped: unknown category."):
+        doctor.repair(found)
+
+
+def test_names_that_are_numbers_are_not_taken_for_ids(tmp_path):
+    folder, path = make(tmp_path)
+    content = sound()
+    content["categories"] = [{"id": 7, "name": "12"}, {"id": 12, "name": "0"}]
+    content["annotations"][2]["category_id"] = "0"
+    path.write_text(json.dumps(content))
+    repaired, _ = doctor.repair(doctor.examine(folder, path)[0])
+    assert [a["id"] for a in repaired["annotations"]] == [1, 2]
 
 
 # Boxes without masks, and crowds that are objects.

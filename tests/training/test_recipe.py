@@ -216,6 +216,7 @@ def test_a_recipe_tells_all_its_numbers():
     "wrong",
     [
         {"steps": 0}, {"steps": -3}, {"steps": math.inf}, {"steps": "9"}, {"batch_size": 0},
+        {"steps": 2.5}, {"accumulate_steps": True},
         {"learning_rate": -0.1}, {"learning_rate": math.nan}, {"base_rate": math.inf},
         {"clip_norm": -1.0}, {"clip_norm": 0.0}, {"weight_decay": -1e-4}, {"momentum": 1.5},
         {"milestones": (90_000,)}, {"warmup_fraction": -1}, {"accumulate_steps": 0},

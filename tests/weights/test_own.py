@@ -64,6 +64,8 @@ def test_as_many_classes_of_other_names_are_other_classes(trained, path):
     afresh = start_from(model, trained, "earlier")
     assert sorted(afresh) == sorted(PREDICTORS)
     assert_starts_from(model, before, trained, afresh)
+    spelled = like(trained, class_names=("Cat", "dog ", "COW"))
+    assert start_from(spelled, trained, "earlier") == []
     assert start_from(model, path, path) == []  # a file of weights alone knows no names
     assert_starts_from(model, before, trained, [])
 

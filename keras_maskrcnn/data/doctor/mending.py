@@ -1,9 +1,11 @@
 """Mends what a COCO json says in another form than COCO's, where it can mean one thing only.
 
-Numbers and ids that are text, a polygon outside of its list or in pairs, run lengths inside of a
-list, sizes that only the image files tell. What is ambiguous stays as it is.
+Numbers and ids that are text, names in place of ids, boxes with named sides, a polygon outside of
+its list or in pairs, run lengths inside of a list, sizes that only the image files tell. What is
+ambiguous stays as it is.
 """
 
+import collections
 import json
 import math
 import os
@@ -13,6 +15,7 @@ from pycocotools import mask as mask_api
 from keras_maskrcnn.data import coco
 from keras_maskrcnn.data.images import DataError, read_size
 
+_SIDES = ("x", "y", "width", "height")
 _CROWD = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 
 
@@ -41,8 +44,9 @@ def mend(found):
     for image in images:
         if isinstance(image.get("id"), int | str):
             sizes.setdefault(image["id"], (image.get("height"), image.get("width")))
-    image_of = {str(identity): identity for identity in sizes}
-    category_of = {str(c["id"]): c["id"] for c in categories if isinstance(c.get("id"), int)}
+    category_ids = {c["id"] for c in categories if isinstance(c.get("id"), int)}
+    image_of = _by_name(images, "file_name") | {str(identity): identity for identity in sizes}
+    category_of = _by_name(categories, "name") | {str(i): i for i in category_ids}
 
     def annotation(entry):
         image_id = _known(entry.get("image_id"), sizes, image_of)
@@ -51,7 +55,7 @@ def mend(found):
         return {
             "id": _whole(identity) if isinstance(identity, float) else identity,
             "image_id": image_id,
-            "category_id": _known(entry.get("category_id"), category_of.values(), category_of),
+            "category_id": _known(entry.get("category_id"), category_ids, category_of),
             "iscrowd": _crowd(entry.get("iscrowd")),
             "bbox": _box(entry.get("bbox")),
             "area": _number(entry.get("area")),
@@ -87,6 +91,16 @@ def _image(folder, image):
     return {**fields, **actual} if told.items() <= actual.items() else fields
 
 
+def _by_name(entries, field):
+    """Returns a dict of names to ids, of the names that one entry alone has, and no number is."""
+    ids = collections.defaultdict(list)
+    for entry in entries:
+        name = _number(entry.get(field))
+        if isinstance(name, str) and isinstance(entry.get("id"), int | str):
+            ids[name.strip()].append(entry["id"])
+    return {name: found[0] for name, found in ids.items() if len(found) == 1}
+
+
 def _positive(value):
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
@@ -108,6 +122,8 @@ def _box(value):
     value = _parsed(value)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
         value = value[0]
+    if isinstance(value, dict) and value.keys() == set(_SIDES):
+        value = [value[side] for side in _SIDES]
     return _numbers(value)
 
 

@@ -7,7 +7,9 @@ from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco
 from keras_maskrcnn.data.doctor.examination import (
+    DROPPED_KINDS,
     ROUNDING,
+    WARNING,
     image_of_annotation,
     printable,
     reexamine,
@@ -79,7 +81,11 @@ def repair(found):
             annotations.append(repaired)
         actions += [f"{name}: {action}" for action in done]
     if all(annotation.get("iscrowd") for annotation in annotations):
-        dropped = {coco.CROWD: len(annotations)} if annotations else {}
+        reason_of = {kind: reason for reason, kind in DROPPED_KINDS.items()}
+        dropped = collections.Counter(
+            reason_of.get(problem.kind, problem.kind) for problem in found.problems
+            if problem.annotation is not None and problem.severity != WARNING
+        )  # fmt: skip
         error = coco.no_instances(found.annotations, dropped, found.masks)
         raise DataError(f"too little can be used for a repaired copy: {error}")
     content = {"images": images, "annotations": annotations, "categories": categories}
