@@ -126,7 +126,7 @@ class MaskRCNN(keras.Model):
                 `detections_per_image=500`.
         """
         copy = type(self)(dataclasses.replace(self.config, **overrides), dtype=self.dtype_policy)
-        apply_changes(copy, changes(self, self._layers_as_built))
+        apply_changes(copy, self.changed_layers())
         copy.set_weights(self.get_weights())
         return copy
 
@@ -738,10 +738,14 @@ class MaskRCNN(keras.Model):
             for name, shape in shapes.items()
         }
 
+    def changed_layers(self):
+        """What was changed of layers since they were made, see `layers.changes.changes`."""
+        return changes(self, self._layers_as_built)
+
     def get_config(self):
         """Returns what `from_config` needs, as plain values: the config, and changed layers."""
         config = {**_name_and_dtype(self), "config": dataclasses.asdict(self.config)}
-        changed = changes(self, self._layers_as_built)
+        changed = self.changed_layers()
         return {**config, "changes": changed} if changed else config
 
     @classmethod

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from keras_maskrcnn.layers.changes import apply_changes
 from keras_maskrcnn.layers.conv import ConvNorm
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -58,6 +59,9 @@ def folded_copy(model, dtype=None):
 
     Returns:
         A `MaskRCNN`.
+
+    Raises:
+        ValueError: if a layer is quantized or has LoRA, and `dtype` is given.
     """
     config = model.config
     folds = ("frozen_batch", "batch")
@@ -65,6 +69,19 @@ def folded_copy(model, dtype=None):
     copy = type(model)(
         dataclasses.replace(config, **without), dtype=dtype or model.dtype_policy, name=model.name
     )
+    changed = {
+        path: {name: value for name, value in change.items() if name != "trainable"}
+        for path, change in model.changed_layers().items()
+    }
+    changed = {path: change for path, change in changed.items() if change}
+    if dtype is None:
+        norms = {path for path in changed if path.endswith("/norm")}  # which may be folded
+        apply_changes(copy, {path: changed[path] for path in set(changed) - norms})
+    elif any(set(change) - {"dtype"} for change in changed.values()):
+        raise ValueError(
+            "quantized layers and LoRA are exported as a SavedModel without `precision`. "
+            f"Received: {sorted(changed)[0]}, such a layer, and dtype={dtype!r}."
+        )
     for name, network in copy.networks.items():
         for ours, theirs in zip(network.layers, model.networks[name].layers, strict=True):
             folded = isinstance(ours, ConvNorm) and ours.norm_name != theirs.norm_name

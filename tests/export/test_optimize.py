@@ -111,3 +111,19 @@ def test_a_saved_model_of_smaller_weights_is_smaller(
 def test_an_unknown_precision_is_refused(tiny_config, lively):
     with pytest.raises(ValueError, match="precision='int4'"):
         inference_function(lively(tiny_config), "int4")
+
+
+def test_quantized_layers_and_lora_are_those_of_the_model(tiny_config):
+    model = MaskRCNN(tiny_config)
+    fc1, fc2 = (model.box_head.get_layer(name) for name in ("fc1", "fc2"))
+    fc1.enable_lora(4)
+    fc1.lora_kernel_b.assign(np.random.default_rng(0).normal(size=fc1.lora_kernel_b.shape))
+    fc2.quantize("int8")
+    pooled = np.random.default_rng(1).normal(size=(5, 7, 7, 16)).astype(np.float32)
+    found, expected = (m.box_head(pooled) for m in (folded_copy(model), model))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(
+        ValueError, match="without `precision`. Received: box_head/fc1, .*'float32'"
+    ):
+        folded_copy(model, "float32")
