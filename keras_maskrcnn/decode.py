@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.portable import combined_non_max_suppression
+from keras_maskrcnn.ops.python import gradients_of_graph
 
 # CombinedNonMaxSuppression confuses scores at or below 0 with its own padding, and sigmoid ties at
 # 1 for confident logits: so NMS ranks by exp(logit / 4), which keeps order over the whole range.
@@ -129,4 +130,4 @@ def _suppress(boxes, scores, count, nms_iou, score_threshold):
 
         return (kept_boxes, kept_scores, classes, num_detections), gradient
 
-    return suppress(boxes, scores)
+    return gradients_of_graph(suppress(boxes, scores))

@@ -57,3 +57,16 @@ def test_leaves_do_not_know_the_config(unit):
 
 def test_data_imports_files_and_ops_and_for_pictures_visualize_only():
     assert {b for a, b in imports() if a == "data"} <= {"data", "files", "ops", "visualize"}
+
+
+def test_nothing_is_given_to_tensorflow_that_it_keeps_for_ever():
+    """See ops/python.py: models and data sets would stay in memory with their graphs."""
+    sources = {str(path.relative_to(PACKAGE)): path.read_text() for path in PACKAGE.rglob("*.py")}
+    custom = {name for name, text in sources.items() if "@tf.custom_gradient" in text}
+    assert "layers/roi_align.py" in custom  # the search finds something
+    for name, text in sources.items():
+        calls = text.count("gradients_of_graph(")
+        assert calls >= text.count("@tf.custom_gradient"), name
+        if name != "ops/python.py":
+            for refused in ("tf.numpy_function(", "tf.py_function(", "Dataset.counter("):
+                assert refused not in text, f"{name} has {refused}"
