@@ -14,6 +14,7 @@ import contextlib
 import copy
 import functools
 import io
+import reprlib
 
 import keras
 import numpy as np
@@ -26,6 +27,7 @@ from pycocotools.cocoeval import COCOeval
 from keras_maskrcnn import checks, data, distribution
 from keras_maskrcnn.data.coco import (
     compare_names,
+    has_area,
     long_polygons,
     read_json,
     read_segmentation,
@@ -118,6 +120,14 @@ def _check(model, dataset):
         raise ValueError(
             f"{where}: the data set must have the model's {config.num_classes} classes; read it"
             f" with category_ids=[...]. Received: {len(ids)} classes."
+        )
+    known = dataset.category_ids if config.task == "proposals" else ids  # an RPN has no classes
+    labels = np.unique(getattr(dataset, "labels", []))
+    foreign = [i for i in (dataset.category_ids[k - 1] for k in labels) if i not in known]
+    if foreign:  # which the model cannot find
+        raise ValueError(
+            f"{where}: the model has the category ids {reprlib.repr(ids)}; read the data set with"
+            f" category_ids=model.config.category_ids. Received: category_id={foreign[0]}."
         )
     if config.class_names and len(ids) == config.num_classes:
         names = getattr(dataset, "class_names", ())
@@ -459,12 +469,16 @@ def _load_annotations(annotations, iou_type):
     """Takes an annotation file, or its content, and mends what pycocotools stumbles over.
 
     - Ids become 1, 2, ...: COCOeval takes id 0 for "not matched", and wants numbers.
-    - A missing "iscrowd" is 0, a missing "area" is the mask's, or else the box's.
+    - A missing "iscrowd" is 0. An "area" that is missing, or that no object can have, is the
+      mask's, or else the box's.
     - Polygons of less than 3 points are left out; pycocotools would read 2 points as a box.
     - An object without outline cannot be judged by masks: then its box is a region to ignore, as
       crowds are.
+
+    A field that is missing beside these is a DataError.
     """
     given = isinstance(annotations, dict)
+    where = "annotations" if given else annotations
     truth = COCO()
     truth.dataset = copy.deepcopy(annotations) if given else read_json(annotations)
     sizes = {
@@ -472,6 +486,9 @@ def _load_annotations(annotations, iou_type):
         for image in truth.dataset.get("images", [])
     }
     for i, annotation in enumerate(truth.dataset.get("annotations", [])):
+        for key in ("image_id", "category_id", "bbox"):
+            if annotation.get(key) is None:
+                raise DataError(f"{where}: annotation {annotation.get('id')!r}: {key} is missing.")
         x, y, width, height = annotation["bbox"]
         outline = annotation.get("segmentation")
         if isinstance(outline, list):
@@ -479,7 +496,7 @@ def _load_annotations(annotations, iou_type):
         annotation["segmentation"] = outline
         annotation["iscrowd"] = annotation.get("iscrowd") or 0
         annotation["id"] = i + 1
-        if annotation.get("area") is None:
+        if not has_area(annotation):
             area = _mask_area(outline, sizes.get(annotation["image_id"]))
             annotation["area"] = width * height if area is None else area
         if not outline and iou_type == "segm":

@@ -438,6 +438,16 @@ def test_a_model_of_more_classes_than_the_data_set_asks_for_its_ids(dataset):
         evaluation.evaluate(model, dataset, verbose=0)
 
 
+def test_objects_of_classes_that_the_model_lacks_ask_for_its_ids(dataset):
+    model = Oracle(dataset)
+    fields = {"num_classes": 2, "category_ids": CATEGORY_IDS[:2], "class_names": ()}
+    model.config = dataclasses.replace(model.config, **fields)
+    dataset.category_ids, dataset.labels = CATEGORY_IDS, np.array([1, 3, 2])
+    received = f"model.config.category_ids. Received: category_id={CATEGORY_IDS[2]}."
+    with pytest.raises(ValueError, match=received):
+        evaluation.evaluate(model, dataset, verbose=0)
+
+
 @pytest.mark.filterwarnings("ignore:Early stopping conditioned")  # epochs without evaluation
 def test_callback_writes_into_the_logs_of_later_callbacks(dataset):
     seen = []
@@ -683,6 +693,20 @@ def test_annotations_of_windows_are_scored(tmp_path):
     path = str(tmp_path / "a.json")
     metrics = evaluation.evaluate_results(results, path, iou_types=("bbox",))
     assert metrics["bbox/AP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("area", ["12", [12], None, float("nan"), -1])
+def test_an_area_that_no_object_can_have_is_the_box_s_or_the_mask_s(area):
+    box = {"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    content = {"images": [{"id": 7, "height": 9, "width": 9}]}
+    content["annotations"] = [{"id": 1, "area": area, **box}]
+    content["categories"] = [{"id": 1, "name": "cell"}]
+    results = [{**box, "score": 1.0}]
+    metrics = evaluation.evaluate_results(results, content, iou_types=("bbox",))
+    assert metrics["bbox/APs"] == pytest.approx(1)
+    del content["annotations"][0]["bbox"]
+    with pytest.raises(data.DataError, match="annotations: annotation 1: bbox is missing"):
+        evaluation.evaluate_results(results, content, iou_types=("bbox",))
 
 
 def test_callbacks_that_go_by_a_loss_are_told_of_an_ap(dataset, caplog):

@@ -107,7 +107,8 @@ class CocoDataset:
     def content(self) -> dict:
         """Makes the content of a COCO json of what was kept, with the entries as they were read.
 
-        Polygons that were dropped are left out of their annotations; a missing area is filled in.
+        Polygons that were dropped are left out of their annotations; an area that is missing, or
+        that no object can have, is filled in.
         """
         content = self.annotations
         if isinstance(content, str):
@@ -123,7 +124,7 @@ class CocoDataset:
                 annotation = {**annotation, "iscrowd": 0}
                 if self.has_masks:
                     width, height = int(mask_api.area(encoded[annotation["id"]])), 1
-                if annotation.get("area") is None:
+                if not has_area(annotation):
                     annotation["area"] = width * height
                 if self.has_masks and isinstance(annotation["segmentation"], list):
                     annotation["segmentation"] = long_polygons(annotation["segmentation"])
@@ -448,6 +449,12 @@ def _without_collections():
     finally:
         if enabled:
             gc.enable()
+
+
+def has_area(annotation):
+    """Whether the area of an annotation is a number that an object can have."""
+    area = annotation.get("area")
+    return isinstance(area, int | float) and 0 <= area < np.inf
 
 
 def long_polygons(polygons):

@@ -448,6 +448,13 @@ def test_no_instance_at_all_is_an_error_that_says_why(tmp_path, annotations, lin
     coco.require_instances(read(tmp_path, content()))
 
 
+@pytest.mark.parametrize("area", ["60", [60], float("nan"), -1, None])
+def test_an_area_that_no_object_can_have_becomes_the_mask_s(tmp_path, area):
+    dataset = read(tmp_path, content([annotation(area=area)]))
+    (entry,) = dataset.content()["annotations"]
+    assert entry["area"] == mask_api.area({"size": dataset.sizes[0], "counts": dataset.counts[0]})
+
+
 # Names of classes.
 
 
