@@ -15,7 +15,7 @@ from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.data.pipeline import data_error, made_with
 
 _FIRST, _EVERY = 8, 16  # images of an array, and of their rows and columns, that are looked at
-_BEYOND = 64  # what an interpolation may add to 0..255
+_BEYOND = 256  # what contrast and brightness may add to 0..255, where nothing clips
 _LINE = re.compile(r"assertion failed: \[(.*Received: .*\.)\]")
 
 
@@ -60,20 +60,23 @@ def check_data(x, y=None, *, finite=True, **targets):
     """
     if isinstance(x, tf.data.Dataset):
         return _check_dataset(x, finite)
-    if isinstance(x, list | tuple):
+    images = x.get("images") if isinstance(x, dict) else x
+    if isinstance(images, list | tuple):
         raise ValueError(
             "images are one array (B, H, W, 3): np.stack(...) makes it of images of one size. "
-            f"Received: a {type(x).__name__} of {len(x)}."
+            f"Received: a {type(images).__name__} of {len(images)}."
         )
-    if type(x).__module__.partition(".")[0] == "PIL":
+    if type(images).__module__.partition(".")[0] == "PIL":
         raise ValueError(
             "images are an array (B, H, W, 3): np.asarray(image.convert('RGB'))[None], or "
-            f"predict_image(model, image). Received: {type(x).__name__}."
+            f"predict_image(model, image). Received: {type(images).__name__}."
         )
-    images = x.get("images") if isinstance(x, dict) else x
-    if not hasattr(images, "__array__") and not isinstance(images, list):
+    for part in (x, y):
+        for name, value in part.items() if isinstance(part, dict) else ():
+            if not hasattr(value, "shape"):
+                raise ValueError(f"{name} must be an array. Received: {type(value).__name__}.")
+    if not hasattr(images, "__array__"):
         return x
-    images = _array(images)
     check_form(tf.TensorSpec(images.shape, images.dtype))
     # On the host, where the arrays are, and the first alone: the graph looks at every batch.
     with tf.device("CPU:0"), plain_errors():
@@ -81,7 +84,7 @@ def check_data(x, y=None, *, finite=True, **targets):
             _check_some_pixels(images[:_FIRST], finite)
         if isinstance(y, dict) and isinstance(x, dict):
             first, targets_of_first = (
-                {name: tf.convert_to_tensor(_array(value)[:_FIRST]) for name, value in part.items()}
+                {name: tf.convert_to_tensor(value[:_FIRST]) for name, value in part.items()}
                 for part in (x, y)
             )
             check_targets(first, targets_of_first, **targets)
@@ -126,17 +129,6 @@ def _check_some_pixels(images, finite):
         check_images(tf.convert_to_tensor(images[:, ::_EVERY, ::_EVERY]), finite)
     except tf.errors.InvalidArgumentError:
         check_images(tf.convert_to_tensor(images), finite)
-
-
-def _array(value):
-    """Returns anything that has a shape as it is, and makes an array of lists."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return value
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        received = " ".join(reprlib.repr(value).split())
-        raise ValueError(f"arrays must not be ragged. Received: {received}.") from error
 
 
 def _check_dataset(dataset, finite):
@@ -190,6 +182,10 @@ def check_images(images, finite=True):
     if not whole:
         beyond, numbers = _BEYOND, tf.math.is_finite(low) & tf.math.is_finite(high)
         ones = (high > 0) & (high <= 1)
+        # A mean of 0 and about as much above as below: else the image is dark, and was brightened
+        # or interpolated beyond 0. Contrast widens the range that a mean moves.
+        normalized = (low < -0.5) & (low > -8) & (high < tf.minimum(8.0, -3 * low))
+        centered = (low < -64) & (high - low < 256)
         # A dark photograph has whole numbers.
         ones = tf.cond(
             ones, lambda: tf.reduce_any(pixels != tf.round(pixels)), lambda: tf.constant(False)
@@ -197,7 +193,8 @@ def check_images(images, finite=True):
         checks = [
             (numbers, "pixels must be finite."),
             (~ones, "images must be RGB in 0..255, not in 0..1: multiply them by 255."),
-            (~((low < -0.5) & (high < 8)), "images must be RGB in 0..255, not normalized."),
+            (~normalized, "images must be RGB in 0..255, not normalized."),
+            (~centered, "images must be RGB in 0..255, without a mean subtracted."),
         ]
         passes |= ~numbers & (not finite)
     inside = (low >= -beyond) & (high <= 255 + beyond)
@@ -240,7 +237,7 @@ def check_form(images):
     if shape.rank is not None and (shape.rank != 4 or shape[-1] not in (3, None)):
         hint = ""
         if shape.rank == 3 and shape[-1] == 3:
-            hint = "; one image is images[None]"
+            hint = "; one image is images[None], those of a tf.data.Dataset need batch(...)"
         elif shape[-1] == 4:
             hint = "; without transparency they are images[..., :3]"
         elif shape.rank == 3 or shape[-1] == 1:
@@ -305,7 +302,9 @@ def check_targets(inputs, gt, *, num_classes, masks, finite=False):
     shares = tf.reduce_any(tiny & (x1 > 0) & (y1 > 0)) & tf.reduce_all(tiny | ~(real & area))
     size = tf.cast(inputs["sizes"], tf.float32)
     height, width = size[:, :1], size[:, 1:]
-    outside = real & area & ((x1 >= width) | (y1 >= height) | (x2 <= 0) | (y2 <= 0))
+    # A pixel, for sides are rounded when an image is resized.
+    outside = (x1 >= width + 1) | (y1 >= height + 1) | (x2 <= -1) | (y2 <= -1)
+    outside &= real & area
     owners = tf.broadcast_to(size[:, None], [*tf.unstack(tf.shape(labels)), 2])
     expected = "boxes must be [x1, y1, x2, y2] in pixels of the resized images"
     checks = [

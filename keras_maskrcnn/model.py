@@ -512,6 +512,8 @@ class MaskRCNN(keras.Model):
     def predict(self, *args, **kwargs):
         call = _bind("predict", self, args, kwargs)
         x = call.arguments["x"]
+        if isinstance(x, tf.data.Dataset) and x.cardinality() == 0:
+            raise ValueError("predict needs a batch, if of no image. Received: a data set of none.")
         images = x.get("images") if isinstance(x, dict) else x
         if getattr(images, "shape", (1,))[:1] == (0,):  # of which Keras' loop makes no batch
             return self.predict_on_batch(x)

@@ -111,6 +111,7 @@ def test_odd_but_true_batches_pass(batch):
     beyond = gt["boxes"].copy()
     beyond[0, 0] = [-3, -3, 99, 70]  # hangs over
     beyond[0, 1] = [10, 10, 10, 10]  # nothing is left of it
+    beyond[1, 0] = [80.3, 10, 80.6, 20]  # 80.6 pixels were rounded to 80
     look(inputs, {**gt, "boxes": beyond})
     found, _ = look(inputs, {**gt, "labels": np.int64(gt["labels"]), "boxes": gt["boxes"] + 0.0})
     assert found["labels"].dtype == tf.int32 and found["boxes"].dtype == tf.float32
@@ -128,18 +129,23 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), dtype=np.uint
         ((PIXELS / 255 - 0.45) / 0.22, "not normalized. Received: dtype=float64, minimum=-2"),
         (np.int32(PIXELS) - 100, "RGB in 0..255. Received: dtype=int32, minimum=-100, max"),
         (np.uint16(PIXELS) * 16, "RGB in 0..255. Received: dtype=uint16, minimum=0, maximum=40"),
-        (np.float32(PIXELS) - 120, "RGB in 0..255. Received: dtype=float32, minimum=-120"),
+        (
+            np.float32(PIXELS) - 120,
+            "without a mean subtracted. Received: dtype=float32, minimum=-1",
+        ),
+        (np.float32(PIXELS) * 3, "RGB in 0..255. Received: dtype=float32, minimum=0, maximum=765"),
         (np.where(PIXELS > 200, np.nan, PIXELS), "pixels must be finite. Received: dtype=float64"),
         (np.where(PIXELS > 200, np.inf, PIXELS), "pixels must be finite. .* maximum=inf.$"),
         (PIXELS[:, :0], r"at least one pixel. Received: shape=\(2, 0, 48, 3\).$"),
-        (PIXELS[0], r"one image is images\[None\]. Received: shape=\(32, 48, 3\).$"),
+        (PIXELS[0], r"one image is images\[None\], .* Received: shape=\(32, 48, 3\).$"),
         (PIXELS[..., 0], r"gray ones .* Received: shape=\(2, 32, 48\).$"),
         (PIXELS[..., :1], r"gray ones .* Received: shape=\(2, 32, 48, 1\).$"),
         (np.concatenate([PIXELS, PIXELS], -1)[..., :4], r"images\[..., :3\]. Received: shape=\(2"),
         (PIXELS > 9, "images are uint8, or float in 0..255. Received: dtype=bool.$"),
         (list(PIXELS), r"one array \(B, H, W, 3\).* Received: a list of 2.$"),
         (Image.fromarray(PIXELS[0]), r"or predict_image\(model, image\). Received: Image.$"),
-        ({"images": [[[1, 2, 3]], [[4]]]}, "must not be ragged. Received: .{1,80}$"),
+        ({"images": list(PIXELS)}, r"one array \(B, H, W, 3\).* Received: a list of 2.$"),
+        ({"images": PIXELS, "sizes": [[32, 48]] * 2}, "^sizes must be an array. Received: list.$"),
     ],
 )
 def test_what_no_photograph_can_be_is_refused(images, line):
@@ -153,6 +159,9 @@ def test_dark_images_and_a_little_more_than_white_pass():
     for images in (
         PIXELS, dark, dark * 0, np.float32(dark), np.float32(dark) * 0, np.int64(PIXELS),
         np.float32(PIXELS) * 1.2 - 20, np.float16(PIXELS), PIXELS[:0], np.float32(PIXELS)[:0],
+        (np.float32(PIXELS) + 32) * 1.5, (np.float32(PIXELS) - 32) * 1.5,  # mmdetection's jitter
+        (np.float32(PIXELS) - 128) * 1.5 + 128, np.float32(PIXELS) * 0.15 - 32,
+        dark * 6.5 - 1.5,  # an undershoot of an interpolation
     ):  # fmt: skip
         assert checks.check_data(images) is images
     assert checks.check_data(np.where(PIXELS > 9, np.nan, PIXELS), finite=False) is not None
@@ -234,6 +243,8 @@ def test_prediction_refuses_what_is_not_finite_in_any_batch(quick, batch):
     assert quick.predict(many, batch_size=2, verbose=0)["scores"].shape == (16,)
     with pytest.raises(ValueError, match=r"^inputs lack \['original_sizes'\]"):
         quick.predict({k: v for k, v in inputs.items() if k != "original_sizes"}, verbose=0)
+    with pytest.raises(ValueError, match=r"^predict needs a batch, .* a data set of none.$"):
+        quick.predict(tf.data.Dataset.from_tensors(inputs).take(0), verbose=0)
 
 
 def test_what_keras_would_ignore_is_refused(quick, batch):

@@ -1,7 +1,7 @@
 """A folder that one process at a time writes into."""
 
 import contextlib
-import fcntl
+import errno
 import os
 import socket
 import threading
@@ -9,8 +9,14 @@ import weakref
 
 from absl import logging
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 _HELD = weakref.WeakValueDictionary()  # FolderLocks of this process, by real path
 _GUARD = threading.Lock()
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # behind which is another's file; not of Windows
 
 
 class FolderLock:
@@ -18,7 +24,7 @@ class FolderLock:
 
     The system holds the lock and frees it when the process ends, however it does. The file `lock`
     in the folder names the process. File systems of a network may lack locks (NFS mounted with
-    nolock, for instance), or keep them to each machine.
+    nolock, for instance), or keep them to each machine; on Windows there are none.
 
     Args:
         folder: str. It is made if it is not there.
@@ -45,11 +51,15 @@ def lock_folder(folder):
 
 def _acquire(path, folder):
     """Returns the descriptor of the locked file."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    for last in [False] * 9 + [True]:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
         try:
+            if fcntl is None:
+                raise OSError(errno.ENOSYS, "Windows")
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _is_at(descriptor, path):  # who had it has just removed it: it locks nothing
+            # Who had it may just have removed it, so that it locks nothing. (Some file systems give
+            # a file another number each time.)
+            if not last and not _is_at(descriptor, path):
                 os.close(descriptor)
                 continue
         except BlockingIOError:

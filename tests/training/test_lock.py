@@ -107,3 +107,21 @@ def test_the_lock_is_not_a_copy_of_a_child_to_remove(tmp_path):
     os.waitpid(child, 0)
     assert pathlib.Path(tmp_path, "lock").exists()
     held.release()
+
+
+@pytest.mark.parametrize("name", ["_is_at", "fcntl"])
+def test_file_systems_that_number_files_anew_and_windows_do_not_keep_from_training(
+    tmp_path, monkeypatch, caplog, name
+):
+    monkeypatch.setattr(lock, name, (lambda *_: False) if name == "_is_at" else None)
+    lock.lock_folder(tmp_path).release()
+    assert ("no locks here" in caplog.text) == (name == "fcntl")
+
+
+def test_a_lock_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "mine").write_text("text")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="run/lock"):
+        lock.lock_folder(tmp_path / "run")
+    assert (tmp_path / "mine").read_text() == "text"
