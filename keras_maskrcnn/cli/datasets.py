@@ -102,7 +102,7 @@ def convert(options):
         options.images, options.annotations, masks=options.masks, crowds=options.crowds,
         on_error=options.on_error, **given,
     )  # fmt: skip
-    require_instances(dataset)
+    require_instances(dataset, options.annotations)
     write_output(options.output, dataset.content())
     if not options.quiet:
         print(

@@ -329,13 +329,19 @@ def with_crowds(content, crowds):
     }
 
 
-def require_instances(dataset):
-    """Raises a DataError if a data set has no instance at all, and says what became of them."""
+def require_instances(dataset, source=None):
+    """Raises a DataError if a data set has no instance at all, and says what became of them.
+
+    Args:
+        dataset: `CocoDataset`, or what is like one.
+        source: str. What the message calls it; by default its json, or its folder of images.
+    """
     if np.any(getattr(dataset, "num_instances", 1)):  # what is like a data set may not count them
         return
     dropped = getattr(dataset, "dropped", {})
-    source = getattr(dataset, "annotations", None)
-    source = source if isinstance(source, str) else getattr(dataset, "images", "the data set")
+    if source is None:
+        source = getattr(dataset, "annotations", None)
+        source = source if isinstance(source, str) else getattr(dataset, "images", "the data set")
     raise no_instances(source, dropped, getattr(dataset, "has_masks", True))
 
 

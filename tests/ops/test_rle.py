@@ -47,3 +47,20 @@ def test_run_lengths_decode_as_pycocotools_encodes():
         runs = rle.run_lengths(encoded["counts"])
         flat = np.repeat(np.arange(len(runs)) % 2, runs)
         np.testing.assert_array_equal(flat.reshape(400, 300).T, mask)
+
+
+def test_touches_equals_looking_at_the_pixels():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(300):
+        height, width = (int(side) for side in rng.integers(1, 20, 2))
+        mask = rng.random((height, width)) < rng.choice([0.0, 0.02, 0.5])
+        encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+        x, y, w, h = coco_mask.toBbox(encoded)
+        drawn = np.sort(rng.random((2, 2)), axis=0) * [width, height]
+        for box in (drawn.ravel(), np.array([x, y, x + w, y + h])):  # any, and the mask's own
+            if min(box[2:] - box[:2]) > 1e-3:
+                (x1, y1), (x2, y2) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+                expected = mask[y1:y2, x1:x2].any()
+                assert rle.touches(encoded["counts"], box, height, width) == expected
+                found.append(expected)
+    assert {True, False} == set(found)

@@ -27,6 +27,7 @@ BOX_ONLY = "box without a mask (masks=False reads boxes)"
 UNREADABLE = "image that cannot be read (on_error='skip')"
 NO_PIXEL = "annotation without a mask pixel inside the image"
 
+_ELSEWHERE = re.compile("[A-Za-z]:/|/.*/")  # C:/a.png, /home/me/a.png
 MAX_TEXT = 16_000_000  # bytes of a text file; real ones have thousands
 
 
@@ -90,8 +91,15 @@ class Content:
         return actual
 
     def local(self, file_name):
-        """Returns a path inside the folder of images with the separators of this system."""
-        return local_path(file_name, self.images)
+        """Returns a path inside the folder of images with the separators of this system.
+
+        Of a path of another machine the last part counts, if the folder has such an image.
+        """
+        name = local_path(file_name, self.images)
+        base = name.rpartition("/")[2]
+        if _ELSEWHERE.match(name) and os.path.isfile(os.path.join(self.images, base)):
+            return base
+        return name
 
     def skip(self, file_name, error):
         """Leaves out an image that cannot be read, or raises the error; returns None."""

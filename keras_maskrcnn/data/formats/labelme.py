@@ -45,7 +45,7 @@ def labelme(images, annotations, *, class_names=None, **options) -> CocoDataset:
         images: folder of the images. labelme's `imagePath` is relative to its json; if the image is
             not there, it is taken relative to `images`. Of a path of another machine the last part
             counts: beside the json, in the same place of `images`, or, if there is but one such
-            image, anywhere in it.
+            image, anywhere in it, in whatever capitals.
         annotations: folder of the json files, often the same; those in folders below count too.
         class_names: as of `read_class_names`. By default those found, in alphabetical order.
         options: as of `coco_dict`.
@@ -105,6 +105,7 @@ class _Finder:
             if os.path.exists(os.path.join(self.images, path)):
                 return path
         named = self._all_named(base)
+        named = [name for name in named if os.path.basename(name) == base] or named
         if len(named) > 1:
             raise DataError(
                 f"{json_path}: several images have this name: {reprlib.repr(named)}."
@@ -116,11 +117,12 @@ class _Finder:
         return not os.path.isabs(path) and path.split(os.sep)[0] != os.pardir
 
     def _all_named(self, base):
+        """Lists the images of this name, in whatever capitals: Windows does not tell them apart."""
         if self._named is None:
             self._named = collections.defaultdict(list)
             for name in list_files(self.images, SUFFIXES):
-                self._named[os.path.basename(name)].append(name)
-        return self._named.get(base, [])
+                self._named[os.path.basename(name).casefold()].append(name)
+        return self._named.get(base.casefold(), [])
 
 
 def _instances(shapes, path, drop):

@@ -121,6 +121,10 @@ def test_of_images_of_one_name_the_one_in_the_same_place_counts(images, tmp_path
     write(tmp_path / "labels", shape(), imagePath="D:\\b.jpg")
     (images / "b.jpg").replace(images / "x" / "b.jpg")  # there is but one
     assert "x/b.jpg" in labelme(images, tmp_path / "labels").file_names
+    write(tmp_path / "labels", shape(), imagePath="D:\\B.JPG")  # the same on Windows
+    assert "x/b.jpg" in labelme(images, tmp_path / "labels").file_names
+    (images / "y" / "B.JPG").write_bytes((images / "x" / "b.jpg").read_bytes())
+    assert "y/B.JPG" in labelme(images, tmp_path / "labels").file_names
 
 
 def test_no_image_outside_of_the_folder_is_taken(images, tmp_path):

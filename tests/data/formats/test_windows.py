@@ -109,6 +109,17 @@ def test_a_path_that_leads_out_is_refused_with_either_separator(images, tmp_path
             reader(images, path)
 
 
+@pytest.mark.parametrize(
+    "name", ["C:\\pics\\a.png", "d:/a.png", "/home/me/a.png", "\\\\nas\\x\\a.png"]
+)
+def test_of_a_path_of_another_machine_the_name_counts_in_via(images, tmp_path, name):
+    path = write(tmp_path, "a.json", via(name))
+    assert READERS["via_json"](images, path).file_names == ("a.png",)
+    path = write(tmp_path, "a.json", {**via(name), **via("a.png")})
+    with pytest.raises(DataError, match="the image is there twice"):
+        READERS["via_json"](images, path)
+
+
 def test_the_doctor_finds_the_images_too(sub, tmp_path):
     content = coco("sub\\a.png")
     content["annotations"][0]["bbox"] = [4, 5, 3, 3]  # which is shown
