@@ -27,10 +27,12 @@ def changes(model, built):
         ValueError: if a layer has a quantization that does not come back from a file.
     """
     found = {}
-    for path, state in state_of_layers(model).items():
+    for path, layer in _by_path(model).items():
         before = built.get(path, {})
-        differs = {name: value for name, value in state.items() if value != before.get(name)}
-        mode = keras.dtype_policies.get(state["dtype"]).quantization_mode
+        differs = {
+            name: value for name, value in _state(layer).items() if value != before.get(name)
+        }
+        mode = layer.dtype_policy.quantization_mode
         if mode not in (None, *_QUANTIZED):
             raise ValueError(
                 f"models quantized to {', '.join(_QUANTIZED)} can be saved; the weights can be, by "
@@ -51,16 +53,20 @@ def apply_changes(model, changed):
     Raises:
         ValueError: if the model has no such layer, or a layer cannot be changed so.
     """
+    if not isinstance(changed, dict):
+        raise ValueError(f"changes are a dict, by layer. Received: {reprlib.repr(changed)}.")
     layers = _by_path(model)
     trainable = {path: layer.trainable for path, layer in layers.items()}
     for path, change in changed.items():
         if path not in layers:
-            raise ValueError(f"a changed layer is none of the model's. Received: {path!r}.")
+            received = reprlib.repr(path)
+            raise ValueError(f"a changed layer is none of the model's. Received: {received}.")
         try:
             _change(layers[path], **change)
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise ValueError(
-                f"the layer {path} cannot be changed so: {error} Received: {reprlib.repr(change)}."
+                f"the layer {path} cannot be changed so: {str(error)[:200]} "
+                f"Received: {reprlib.repr(change)}."
             ) from error
         trainable[path] = change.get("trainable", trainable[path])
     for path, layer in layers.items():  # parents first, for they set their children

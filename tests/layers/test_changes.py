@@ -91,6 +91,8 @@ def test_a_quantization_that_would_not_come_back_is_refused(tiny_config, tmp_pat
     ("path", "change", "message"),
     [
         ("fpn/nowhere", {}, "none of the model's. Received: 'fpn/nowhere'"),
+        ("fpn", 3, "the layer fpn cannot be changed so: .* Received: 3.$"),
+        ("fpn", {"dtype": "x" * 999}, "^the layer fpn cannot be changed so: .{,300}$"),
         ("box_head/fc1", {"call": 1}, "box_head/fc1 cannot be changed so: .*Received: {'call': 1}"),
         ("box_head/fc1", {"lora_rank": 10**9}, "a rank is at most 784, .*'lora_rank': 1000000000}"),
         (
@@ -109,6 +111,13 @@ def test_a_quantization_that_would_not_come_back_is_refused(tiny_config, tmp_pat
 def test_changes_of_a_file_are_checked(shared_model, path, change, message):
     with pytest.raises(ValueError, match=message):
         apply_changes(shared_model, {path: change})
+    with pytest.raises(ValueError, match="^changes are a dict, by layer. Received: "):
+        apply_changes(shared_model, [change])
+
+
+def test_a_map_of_policies_is_none_that_is_refused(tiny_config):
+    policy = keras.dtype_policies.DTypePolicyMap(default_policy="float32")
+    assert "changes" not in MaskRCNN(tiny_config, dtype=policy).get_config()
 
 
 @pytest.fixture(scope="module")
