@@ -58,7 +58,8 @@ def evaluate(
     Args:
         model: MaskRCNN.
         dataset: data.CocoDataset.
-        batch_size: int. Images per step and replica.
+        batch_size: int. Images per step and replica. Those of one batch share a canvas, which
+            moves detections a little (docs/serving.md); with 1 each has its own.
         max_detections: int above 10. Detections counted per image: COCO's 100, or more for
             crowded images. It should not exceed the model's `detections_per_image`.
         per_class: bool. Adds `bbox/AP/<class name>` and `segm/AP/<class name>`.
