@@ -193,7 +193,7 @@ def test_accumulation_counts_in_the_rate_and_in_the_warmup():
     [
         (
             {"accumulate_steps": 0},
-            "accumulate_steps must be positive. Received: accumulate_steps=0",
+            "accumulate_steps must be a whole number of at least 1. Received: accumulate_steps=0",
         ),
         ({"ema_momentum": 1.0}, r"ema_momentum must be in \[0, 1\). Received: ema_momentum=1.0"),
     ],
