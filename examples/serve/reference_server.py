@@ -247,9 +247,17 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         """Keeps quiet."""
 
+    def parse_request(self):
+        """Answers an empty line too, which the base class leaves without a word."""
+        right = super().parse_request()
+        if not self.requestline.strip():
+            self.send_error(400, "an empty line is no request")
+        return right
+
     def send_error(self, code, message=None, explain=None):
         """Answers what is no request at all, as the base class found."""
-        self._send(int(code), {"error": message or explain or http.HTTPStatus(code).phrase})
+        line = _one_line(message or explain or http.HTTPStatus(code).phrase)
+        self._send(int(code), {"error": line})
 
     def _reply(self):
         try:
@@ -267,7 +275,7 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
 
     def _read_body(self):
         """Returns the body and None, or b"" and (status, answer) if there is none to wait for."""
-        text = self.headers.get("Content-Length", "0").strip()
+        text = ", ".join(self.headers.get_all("Content-Length", ["0"])).strip()
         if "Transfer-Encoding" in self.headers:
             return b"", (411, {"error": "a body needs a Content-Length"})
         if not re.fullmatch("[0-9]+", text):
@@ -391,7 +399,7 @@ def _one_line(text, most=400):
 def _status(error):
     """An error of TensorFlow -> its status code and what went wrong, without where in the graph."""
     line = error.message.rpartition("<stack traces unavailable>\n")[2].partition("\n\t [[")[0]
-    return CODES[error.error_code], line
+    return CODES[error.error_code], _one_line(line)  # gRPC fails where it has kilobytes
 
 
 def _invalid(message):
