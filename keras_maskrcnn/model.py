@@ -494,12 +494,38 @@ class MaskRCNN(keras.Model):
             checks.check_data(x, y, **self._target_limits())
         if not isinstance(given.get("callbacks"), keras.callbacks.CallbackList):
             callbacks = [x for x in tf.nest.flatten(given.get("callbacks")) if x is not None]
+            self._check_callbacks(callbacks)
             for callback in callbacks:
                 if hasattr(callback, "look_at_others"):
                     callback.look_at_others(callbacks)
             # Last: training.Backup restores weights as the first epoch begins.
             given["callbacks"] = [*callbacks, _Advice()]
         return self._checked_call("fit", call)
+
+    def _check_callbacks(self, callbacks):
+        """Refuses those that Keras would refuse too, but after an epoch, or after days."""
+        monitors = keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau
+        for callback in callbacks:
+            best = isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.save_best_only
+            if not best and not isinstance(callback, monitors):
+                continue
+            known = callback.monitor_op is not None or callback.mode != "auto"
+            if not known and callback.monitor.removeprefix("val_") != "loss":
+                raise ValueError(
+                    f'{type(callback).__name__} needs mode="max" or mode="min", for Keras cannot '
+                    f"guess it. Received: monitor={callback.monitor!r}, mode='auto'."
+                )
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        rate = getattr(optimizer, "_learning_rate", None)  # private: the public one is a number
+        schedules = keras.optimizers.schedules.LearningRateSchedule
+        setters = keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler
+        found = [type(x).__name__ for x in callbacks if isinstance(x, setters)]
+        if found and isinstance(rate, schedules):
+            raise ValueError(
+                f"{found[0]} sets the learning rate, which follows a schedule: compile with an "
+                "optimizer whose learning_rate is a number. "
+                f"Received: learning_rate={type(rate).__name__}."
+            )
 
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args, **kwargs):
@@ -545,10 +571,12 @@ class MaskRCNN(keras.Model):
         if given.get("x") is None:
             return
         self._warn_of_sizes(name, given["x"])
+        callbacks = given.get("callbacks")
+        callbacks = tf.nest.flatten(getattr(callbacks, "callbacks", callbacks))
+        skips = any(hasattr(callback, "before_step") for callback in callbacks)  # a Sentinel
         given["x"] = checks.check_data(
-            given["x"], given.get("y"), finite=name not in ("fit", "train_on_batch"),
-            **self._target_limits(),
-        )  # fmt: skip
+            given["x"], given.get("y"), finite=not skips, **self._target_limits()
+        )
 
     def _warn_of_sizes(self, name, dataset):
         line = checks.check_resizing(dataset, self.config.resizing())

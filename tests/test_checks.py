@@ -232,6 +232,47 @@ def test_each_way_into_the_model_refuses_images_of_0_to_1(quick, batch):
         quick.fit(inputs, gt, validation_data=one((wrong, gt)), verbose=0)
 
 
+def test_training_without_a_sentinel_refuses_pixels_that_are_not_finite(quick, batch):
+    inputs, gt = batch
+    inputs["proposals"] = np.zeros((2, 5, 4), np.float32)
+    wrong = {**inputs, "images": inputs["images"] * np.float32(np.nan)}
+    data = tf.data.Dataset.from_tensors((wrong, gt))
+    for method, arguments in (
+        (quick.fit, [wrong, gt]), (quick.fit, [data]), (quick.train_on_batch, [wrong, gt]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="^pixels must be finite. Received: dtype=float32"):
+            method(*arguments)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(
+    "callback",
+    [keras.callbacks.ReduceLROnPlateau(), keras.callbacks.LearningRateScheduler(lambda epoch: 1.0)],
+)
+def test_callbacks_that_would_set_the_rate_of_a_schedule_are_refused(callback, scaled, quick):
+    optimizer = mrcnn.training.sgd(0.01, warmup_steps=5)
+    quick.compile(keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer)
+    line = f"^{type(callback).__name__} sets the .* Received: learning_rate=WarmupSteps.$"
+    with pytest.raises(ValueError, match=line):
+        quick.fit(callbacks=[keras.callbacks.History(), callback])
+
+
+def test_a_direction_that_keras_cannot_guess_is_asked_for_before_the_first_epoch(quick):
+    ap = "val_segm/AP"
+    quick.compile(mrcnn.training.SGD(0.01))
+    for callback in (
+        keras.callbacks.EarlyStopping(ap), keras.callbacks.ReduceLROnPlateau(ap),
+        keras.callbacks.ModelCheckpoint("best.keras", ap, save_best_only=True),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{type(callback).__name__} needs mode=.*'{ap}'"):
+            quick.fit(callbacks=[callback])
+    with pytest.raises(KeyError):  # Keras', for there is no data: what it can guess passes
+        quick.fit(callbacks=[
+            keras.callbacks.EarlyStopping(), keras.callbacks.EarlyStopping(ap, mode="max"),
+            keras.callbacks.ModelCheckpoint("every.keras", ap),
+        ])  # fmt: skip
+
+
 def test_prediction_refuses_what_is_not_finite_in_any_batch(quick, batch):
     inputs = {**batch[0], "proposals": np.zeros((2, 5, 4), np.float32)}
     many = {name: np.concatenate([value] * 8) for name, value in inputs.items()}

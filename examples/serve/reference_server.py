@@ -187,6 +187,8 @@ class GrpcService(
 class RestServer(http.server.ThreadingHTTPServer):
     """A thread for each connection, and `MAX_REST` of them at most; the next is told to wait."""
 
+    request_queue_size = MAX_REST  # of 5, the base class', others would try again after seconds
+
     def __init__(self, *args):
         self._free = threading.BoundedSemaphore(MAX_REST)
         super().__init__(*args)
