@@ -499,7 +499,7 @@ class MaskRCNN(keras.Model):
                 if hasattr(callback, "look_at_others"):
                     callback.look_at_others(callbacks)
             # Last: training.Backup restores weights as the first epoch begins.
-            given["callbacks"] = [*callbacks, _Advice()]
+            given["callbacks"] = [_WholeEpochs(), *callbacks, _Advice()]
         return self._checked_call("fit", call)
 
     def _check_callbacks(self, callbacks):
@@ -807,6 +807,31 @@ class _Advice(keras.callbacks.Callback):
         self.due = False
         if line:
             logging.warning("fit: %s", line)
+
+
+class _WholeEpochs(keras.callbacks.Callback):
+    """Raises ValueError if an epoch on several replicas ends before its data set does.
+
+    When an image cannot be read, one replica gets that error and another the end of the data, which
+    TensorFlow may report alone: Keras would take the epoch for over, and go on.
+    """
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.done = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done = batch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        strategy, steps = self.model.distribute_strategy, self.params["steps"]
+        alone = strategy.num_replicas_in_sync == 1 or distribution.worker(strategy)[1] > 1
+        if alone or self.model.stop_training or not steps or self.done >= steps:
+            return
+        raise ValueError(
+            f"the data ended in epoch {epoch + 1} after {self.done} of {steps} batches. On several "
+            "replicas an error of the data set may look like its end: read it to its end without a "
+            f"strategy, and the error is told. Received: batches={self.done}."
+        )
 
 
 def _bind(name, model, args, kwargs):

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image
 
 from keras_maskrcnn import checks, data, distribution, training
 from keras_maskrcnn.evaluation import predict_dataset
-from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.model import MaskRCNN, _WholeEpochs
 
 TESTS = pathlib.Path(__file__).parent
 C4 = dict(neck="c4", mask_pool_size=7, box_head_layers=0, mask_head_convs=0)
@@ -272,3 +273,31 @@ def test_a_strategy_that_contradicts_tf_config_is_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "worker 1")
     with pytest.raises(ValueError, match="TF_CONFIG is no JSON"):
         distribution.is_chief()
+
+
+def test_an_epoch_that_ends_early_is_an_error_on_several_replicas(two_devices):
+    # One replica's end of data may hide the other's error.
+    callback = _WholeEpochs()
+    callback.set_params({"steps": 3})
+    callback.set_model(types.SimpleNamespace(distribute_strategy=two_devices, stop_training=False))
+    callback.on_epoch_begin(0)
+    for batch in range(3):
+        with pytest.raises(ValueError, match=f"in epoch 1 after {batch} of 3 batches"):
+            callback.on_epoch_end(0)
+        callback.on_train_batch_end(batch)
+    callback.on_epoch_end(0)
+    callback.set_params({"steps": None})  # of a data set whose length nobody knows
+    callback.on_epoch_begin(1)
+    callback.on_epoch_end(1)
+
+
+@pytest.mark.slow
+def test_wrong_pixels_of_one_replica_end_training_in_a_line(tiny_config, batch, two_devices):
+    with two_devices.scope():
+        model = MaskRCNN(tiny_config)
+        model.compile("sgd")
+    inputs, gt = batch
+    images = inputs["images"] * np.float32([1, 1e9]).reshape(2, 1, 1, 1)
+    spoiled = tf.data.Dataset.from_tensor_slices(({**inputs, "images": images}, gt)).batch(2, True)
+    with pytest.raises(ValueError, match="in 0..255|after 0 of 1 batches"):
+        model.fit(spoiled, verbose=0, shuffle=False)
