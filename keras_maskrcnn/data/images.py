@@ -322,6 +322,24 @@ def read_index(path, size) -> np.ndarray:
         return pixels if pixels.ndim == 2 else pixels[..., 0]
 
 
+def decode_mask(png) -> np.ndarray:
+    """Decodes the PNG of one mask, bytes that a file of another format holds.
+
+    Returns:
+        (H, W) bool, where it is not 0; with more axes if the PNG has channels.
+
+    Raises:
+        ValueError: if it is no PNG, or above `MAX_PIXELS`; callers name the file.
+    """
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"over {MAX_PIXELS} pixels")
+            return np.asarray(image) > 0
+    except Exception as error:  # as in read_image
+        raise ValueError(str(error)) from error
+
+
 def require_mask_size(path, actual, size):
     """Raises DataError for a mask that has not the (height, width) of its image."""
     if tuple(actual) != tuple(size):

@@ -5,18 +5,16 @@ tensorflow_datasets takes seconds to import, so it is imported by the first call
 """
 
 import dataclasses
-import io
 import json
 import os
 import struct
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict
-from keras_maskrcnn.data.images import MAX_PIXELS, DataError, read_image, read_size
+from keras_maskrcnn.data.images import DataError, decode_mask, read_image, read_size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -244,11 +242,8 @@ def _coco_box(corners):
 def _encode(png):
     """Turns a mask in an image file into compressed run lengths."""
     try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"over {MAX_PIXELS} pixels")
-            mask = np.asarray(image) > 0
-    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+        mask = decode_mask(png)
+    except ValueError as error:
         raise DataError(f"a mask must be a PNG. Received: {error}.") from error
     encoded = mask_api.encode(np.asfortranarray(mask, np.uint8))
     return {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}

@@ -2,19 +2,16 @@
 
 import base64
 import collections
-import io
 import math
 import os
 import reprlib
 
-import numpy as np
-from PIL import Image
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data.coco import FEW_POINTS, CocoDataset, read_json, read_segmentation
 from keras_maskrcnn.data.formats.content import Content, list_files
 from keras_maskrcnn.data.formats.shapes import ellipse, rectangle
-from keras_maskrcnn.data.images import MAX_PIXELS, SUFFIXES, DataError
+from keras_maskrcnn.data.images import SUFFIXES, DataError, decode_mask
 from keras_maskrcnn.ops import rle
 
 NO_AREA = "shape without an area: point, points, line or linestrip"
@@ -212,12 +209,8 @@ def _are_points(points):
 def _mask(text, corners, where, height, width):
     """Decodes a PNG in base64, which fills the box of the corners, both inclusive."""
     try:
-        data = base64.b64decode(text, validate=True)
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"over {MAX_PIXELS} pixels")
-            mask = np.asarray(image) > 0
-    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+        mask = decode_mask(base64.b64decode(text, validate=True))
+    except (TypeError, ValueError) as error:
         raise DataError(f"{where}: mask must be a PNG in base64. Received: {error}.") from error
     x1, y1, x2, y2 = corners
     sides = x2 - x1 + 1, y2 - y1 + 1
