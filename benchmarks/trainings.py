@@ -39,14 +39,14 @@ def train(folder):
         mrcnn.data.coco_json(folder / name, folder / f"annotations/{name}.json")
         for name in ("train", "val")
     )
-    sides = {"min_side": FLAGS.image_size, "max_side": round(FLAGS.image_size * 5 / 3)}
     model = mrcnn.MaskRCNN.from_preset(
         "mask_rcnn_resnet18_fpn_small", num_classes=train_set.num_classes,
-        image_min_side=sides["min_side"], image_max_side=sides["max_side"],
+        image_min_side=FLAGS.image_size, image_max_side=round(FLAGS.image_size * 5 / 3),
     )  # fmt: skip
     model.compile(mrcnn.training.Recipe(FLAGS.steps, base_rate=0.08).optimizer())
-    batches = mrcnn.data.batches(train_set, 2, training=True, repeat=True, cache=True, **sides)
-    val_batches = mrcnn.data.batches(val_set, 2, training=False, **sides)
+    sizes = model.config.resizing()
+    batches = mrcnn.data.batches(train_set, 2, training=True, repeat=True, cache=True, **sizes)
+    val_batches = mrcnn.data.batches(val_set, 2, training=False, **sizes)
     model.fit(
         batches, steps_per_epoch=FLAGS.steps, epochs=1, verbose=0, shuffle=False,
         validation_data=val_batches,

@@ -32,8 +32,10 @@ from keras_maskrcnn.data.coco import (
     read_json,
     read_segmentation,
     require_instances,
+    source_of,
 )
 from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.pipeline import check_positive
 from keras_maskrcnn.detections import coco_box, coco_results
 from keras_maskrcnn.model import LOSSES
 from keras_maskrcnn.ops import images as image_ops
@@ -77,7 +79,7 @@ def evaluate(
         ValueError: if the data set has no masks and the model has, or (DataError) no instance, or
             a class of it had another name in training.
     """
-    _check_counts(batch_size=batch_size)
+    check_positive(batch_size=batch_size)
     _check_limit(max_detections)
     _check(model, dataset)
     if model.config.task == "proposals":
@@ -108,8 +110,7 @@ def evaluate(
 
 def _check(model, dataset):
     """Raises what `evaluate` does of a data set that is not for the model."""
-    config, where = model.config, dataset.annotations
-    where = where if isinstance(where, str) else getattr(dataset, "images", "the data set")
+    config, where = model.config, source_of(dataset)
     require_instances(dataset)
     if config.task == "masks" and not getattr(dataset, "has_masks", True):
         raise ValueError(
@@ -569,12 +570,6 @@ def _summarize(coco_eval, names):
     return metrics
 
 
-def _check_counts(**counts):
-    for name, count in counts.items():
-        if not count >= 1:
-            raise ValueError(f"{name} must be positive. Received: {name}={count!r}.")
-
-
 def _check_limit(max_detections):
     if not max_detections > 10:  # AR1 and AR10 are among the twelve
         raise ValueError(
@@ -621,7 +616,7 @@ class CocoEvaluation(keras.callbacks.Callback):
         on_error="raise",
     ):
         super().__init__()
-        _check_counts(every=every, batch_size=batch_size)
+        check_positive(every=every, batch_size=batch_size)
         _check_limit(max_detections)
         self.dataset = dataset
         self.batch_size = batch_size

@@ -493,7 +493,7 @@ class MaskRCNN(keras.Model):
             x, y, _ = keras.utils.unpack_x_y_sample_weight(validation)
             checks.check_data(x, y, **self._target_limits())
         if not isinstance(given.get("callbacks"), keras.callbacks.CallbackList):
-            callbacks = [x for x in tf.nest.flatten(given.get("callbacks")) if x is not None]
+            callbacks = _listed(given.get("callbacks"))
             self._check_callbacks(callbacks)
             for callback in callbacks:
                 if hasattr(callback, "look_at_others"):
@@ -571,8 +571,7 @@ class MaskRCNN(keras.Model):
         if given.get("x") is None:
             return
         self._warn_of_sizes(name, given["x"])
-        callbacks = given.get("callbacks")
-        callbacks = tf.nest.flatten(getattr(callbacks, "callbacks", callbacks))
+        callbacks = _listed(given.get("callbacks"))
         skips = any(hasattr(callback, "before_step") for callback in callbacks)  # a Sentinel
         given["x"] = checks.check_data(
             given["x"], given.get("y"), finite=not skips, **self._target_limits()
@@ -617,7 +616,7 @@ class MaskRCNN(keras.Model):
     def _forget_failed_fit(self, callbacks):
         """Undoes what callbacks would have undone at the end of `fit`."""
         self.sentinel = self.throughput = None
-        for callback in tf.nest.flatten(getattr(callbacks, "callbacks", callbacks)):
+        for callback in _listed(callbacks):
             if isinstance(callback, keras.callbacks.SwapEMAWeights):
                 callback.on_epoch_begin(0)  # the average goes out of the model, if it is in
             if hasattr(callback, "on_fit_failed"):  # of training.Backup
@@ -832,6 +831,12 @@ class _WholeEpochs(keras.callbacks.Callback):
             "replicas an error of the data set may look like its end: read it to its end without a "
             f"strategy, and the error is told. Received: batches={self.done}."
         )
+
+
+def _listed(callbacks):
+    """Returns Keras' argument `callbacks`, of any form, as a list."""
+    callbacks = tf.nest.flatten(getattr(callbacks, "callbacks", callbacks))
+    return [callback for callback in callbacks if callback is not None]
 
 
 def _bind(name, model, args, kwargs):

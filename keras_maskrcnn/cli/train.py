@@ -181,7 +181,7 @@ def train(options):
 def _check_flags(options):
     """Raises what can be said of the flags before anything is read."""
     from keras_maskrcnn import training
-    from keras_maskrcnn.weights import LOADERS
+    from keras_maskrcnn.weights.load import peer_of
 
     for name in ("val_images", "val_proposals"):
         if getattr(options, name) and not options.val_annotations:
@@ -195,7 +195,7 @@ def _check_flags(options):
     path = options.weights
     if path and path not in DOWNLOADS:
         require_file("weights", path)
-        if not path.endswith(OWN) and not any(f"_{peer}" in options.preset for peer in LOADERS):
+        if not path.endswith(OWN) and not peer_of(options.preset):
             raise ValueError(
                 f"weights of your models end in {' or '.join(OWN)}; checkpoints of other frameworks"
                 " are for the presets that are named after them. "

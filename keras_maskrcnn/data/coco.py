@@ -334,15 +334,18 @@ def require_instances(dataset, source=None):
 
     Args:
         dataset: `CocoDataset`, or what is like one.
-        source: str. What the message calls it; by default its json, or its folder of images.
+        source: str. What the message calls it; by default `source_of` it.
     """
     if np.any(getattr(dataset, "num_instances", 1)):  # what is like a data set may not count them
         return
-    dropped = getattr(dataset, "dropped", {})
-    if source is None:
-        source = getattr(dataset, "annotations", None)
-        source = source if isinstance(source, str) else getattr(dataset, "images", "the data set")
-    raise no_instances(source, dropped, getattr(dataset, "has_masks", True))
+    source = source_of(dataset) if source is None else source
+    raise no_instances(source, getattr(dataset, "dropped", {}), getattr(dataset, "has_masks", True))
+
+
+def source_of(dataset) -> str:
+    """Returns what messages call a data set, or what is like one: its json, or else its images."""
+    source = getattr(dataset, "annotations", None)
+    return source if isinstance(source, str) else getattr(dataset, "images", "the data set")
 
 
 def no_instances(source, dropped, has_masks):

@@ -109,7 +109,7 @@ def batches(
     shuffle = training if shuffle is None else shuffle
     group_shapes = shuffle if group_shapes is None else group_shapes
     sides = np.ravel(min_side).tolist()
-    _check_positive(
+    check_positive(
         batch_size=batch_size, min_side=min(sides, default=0), max_side=max_side,
         max_instances=1 if max_instances is None else max_instances, max_proposals=max_proposals,
     )  # fmt: skip
@@ -397,10 +397,11 @@ def _smallest_canvas(size, canvases, name):
     return int(fits.argmax())
 
 
-def _check_positive(**counts):
+def check_positive(**counts):
+    """Raises ValueError for the first of some numbers, by name, that is not at least 1."""
     for name, count in counts.items():
         if not count >= 1:  # nor NaN
-            raise ValueError(f"{name} must be positive. Received: {name}={count}.")
+            raise ValueError(f"{name} must be positive. Received: {name}={count!r}.")
 
 
 def _refuse_outside_training(**arguments):

@@ -123,6 +123,11 @@ def load_keras_applications(model, path, *, skip_predictors=False, verbose=True)
     return _load(model, path, "keras_applications", skip_predictors, verbose)
 
 
+def peer_of(preset):
+    """Returns whose checkpoints a preset, by its name, takes: a key of `LOADERS`; None for none."""
+    return next((peer for peer in LOADERS if f"_{peer}" in preset), None)
+
+
 def load_for_preset(make, preset, config, weights, verbose=True):
     """Builds a model and loads weights into it, see `MaskRCNN.from_preset`.
 
@@ -138,7 +143,7 @@ def load_for_preset(make, preset, config, weights, verbose=True):
         model = make(config)
         load_keras_applications(model, path, verbose=verbose)
         return model
-    source = next((peer for peer in LOADERS if f"_{peer}" in preset), None)
+    source = peer_of(preset)
     if source is None:
         raise ValueError(
             "weights are for presets that end in _torchvision, _torchvision_v2, _detectron2 or "

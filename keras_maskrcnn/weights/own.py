@@ -7,10 +7,10 @@ from absl import logging
 
 from keras_maskrcnn.data.coco import plain_name
 from keras_maskrcnn.weights.checkpoint import CheckpointError, require_finite
+from keras_maskrcnn.weights.load import PREDICTORS
 
 # The last layers: their shapes follow from the classes, those of the RPN from the anchors.
-_OF_CLASSES = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
-_LAST = (*_OF_CLASSES, "rpn_head/logits", "rpn_head/deltas")
+_LAST = (*PREDICTORS, "rpn_head/logits", "rpn_head/deltas")
 # What no shape tells, and what the weights were made for.
 _MEANING = (
     "pixel_mean", "pixel_std", "stride_in_1x1", "stem_pool_same", "norm_epsilon", "anchor_ratios",
@@ -56,7 +56,7 @@ def start_from(model, source, name):
         _warn_of_config(model.config, source.config, name)
         if _other_names(model.config, source.config):
             agnostic = model.config.class_agnostic_masks
-            left_out = _OF_CLASSES[: 2 if agnostic else 3]
+            left_out = PREDICTORS[: 2 if agnostic else 3]
             theirs = {key: v for key, v in theirs.items() if not key.startswith(left_out)}
     else:
         theirs = _read_h5(model, ours, source)

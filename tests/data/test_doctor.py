@@ -590,6 +590,7 @@ def test_what_can_mean_one_thing_only_is_mended(tmp_path, fault, fields):
     found, _ = doctor.examine(folder, path)
     repaired, actions = doctor.repair(found)
     assert len(repaired["annotations"]) == 3 and actions
+    assert len(found.file_names) == len(content["images"])  # what was examined stays as it was
     mended = {name: repaired["annotations"][2][name] for name in fields}
     assert mended == fields
     assert repaired["images"] == sound()["images"]

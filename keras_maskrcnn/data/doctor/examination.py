@@ -32,6 +32,7 @@ DROPPED_KINDS = {
     coco.NO_MASK: "no mask in the box",
     coco.FEW_POINTS: "polygon of few points",
 }
+DROPPED_REASONS = {kind: reason for reason, kind in DROPPED_KINDS.items()}
 ROUNDING = 1.0  # pixels that a box may stick out of its image: tools round, or count from 1
 SAME_INSTANCE_IOU = 0.95  # of boxes and of masks; annotators don't repeat themselves that exactly
 NEIGHBORS = 500  # of an instance, that it is compared to
@@ -189,7 +190,9 @@ def reexamine(found, content):
         found: `Examination`.
         content: dict, as its `content`, with images in the same order.
     """
-    again = dataclasses.replace(found, content=content, problems=[], sizes=[], image_of={})
+    again = dataclasses.replace(
+        found, content=content, problems=[], file_names=[], sizes=[], image_of={}
+    )
     _examine_categories(again)
     _examine_images(again)
     again.problems += [
@@ -319,9 +322,8 @@ def _require_instances(found):
     """Notes an error if there is nothing to train on, and if not because of other errors."""
     if len(found.entries) or any(problem.severity == ERROR for problem in found.problems):
         return
-    reason_of = {kind: reason for reason, kind in DROPPED_KINDS.items()}
     dropped = collections.Counter(
-        reason_of[problem.kind] for problem in found.problems if problem.severity == DROPPED
+        DROPPED_REASONS[problem.kind] for problem in found.problems if problem.severity == DROPPED
     )
     found.add_error(coco.no_instances(found.annotations, dropped, found.masks))
 

@@ -7,7 +7,7 @@ from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco
 from keras_maskrcnn.data.doctor.examination import (
-    DROPPED_KINDS,
+    DROPPED_REASONS,
     ROUNDING,
     WARNING,
     image_of_annotation,
@@ -81,9 +81,8 @@ def repair(found):
             annotations.append(repaired)
         actions += [f"{name}: {action}" for action in done]
     if all(annotation.get("iscrowd") for annotation in annotations):
-        reason_of = {kind: reason for reason, kind in DROPPED_KINDS.items()}
         dropped = collections.Counter(
-            reason_of.get(problem.kind, problem.kind) for problem in found.problems
+            DROPPED_REASONS.get(problem.kind, problem.kind) for problem in found.problems
             if problem.annotation is not None and problem.severity != WARNING
         )  # fmt: skip
         error = coco.no_instances(found.annotations, dropped, found.masks)
