@@ -6,11 +6,11 @@ import os
 from keras_maskrcnn.cli.config_flags import (
     Definer,
     config_overrides,
+    define_crowds,
     define_inference_config,
     set_image_size,
 )
 from keras_maskrcnn.cli.files import (
-    define_crowds,
     progress,
     refuse_existing,
     refuse_inputs,

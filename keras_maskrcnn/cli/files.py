@@ -52,14 +52,6 @@ def read_dataset(options, config):
     )  # fmt: skip
 
 
-def define_crowds(define):
-    """Defines the flag --crowds, of every command that reads annotations."""
-    define.enum(
-        "crowds", "drop", ["drop", "objects"],
-        "what annotations with iscrowd=1 are: no objects to learn, or objects as all others",
-    )  # fmt: skip
-
-
 def with_overrides(model, overrides):
     """The model, with other values of config fields if there are any."""
     return model.with_config(**overrides) if overrides else model
@@ -72,9 +64,14 @@ def read_proposals(path):
     return data.read_proposals(path) if path else None
 
 
+def make_folder_of(path):
+    """Makes the folder of a file that is to be written."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+
+
 def write_output(path, content, indent=None):
     """Writes a JSON file, and makes its folder."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    make_folder_of(path)
     write_json(path, content, indent)
 
 
@@ -219,14 +216,6 @@ def progress(items, options):
     for i, item in enumerate(items):
         yield item
         bar.update(i + 1)
-
-
-def define_on_error(define, others):
-    """Defines the flag --on_error of a command that goes on without images that are unreadable."""
-    define.enum(
-        "on_error", "raise", ["raise", "skip"],
-        f"the status if an image is unreadable, when {others}: 1 (raise) or 0 (skip)",
-    )  # fmt: skip
 
 
 def count_images(dataset):

@@ -12,15 +12,16 @@ from keras_maskrcnn.cli.config_flags import (
     Definer,
     config_overrides,
     define_config,
+    define_crowds,
     define_inference_config,
+    define_on_error,
 )
 from keras_maskrcnn.cli.files import (
     count_images,
-    define_crowds,
-    define_on_error,
     list_images,
     listdir,
     load_model,
+    make_folder_of,
     progress,
     read_dataset,
     read_proposals,
@@ -242,7 +243,7 @@ def export(options):
     else:
         given["image_size"] = _height_and_width("image_size", options.image_size or "")
     model = with_overrides(load_model(options.model), config_overrides(options))
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    make_folder_of(path)
     model.export(path, options.format, **given, verbose=not options.quiet)
 
 
@@ -270,7 +271,7 @@ def import_weights(options):
         model, options.checkpoint, skip_predictors=options.skip_predictors,
         verbose=not options.quiet,
     )  # fmt: skip
-    os.makedirs(os.path.dirname(os.path.abspath(options.output)), exist_ok=True)
+    make_folder_of(options.output)
     model.save(options.output)
     if not options.quiet:
         print(f"Wrote {options.output}.")

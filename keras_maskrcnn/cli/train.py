@@ -11,10 +11,10 @@ from keras_maskrcnn.cli.config_flags import (
     Definer,
     config_overrides,
     define_config,
+    define_crowds,
     set_image_size,
 )
 from keras_maskrcnn.cli.files import (
-    define_crowds,
     listdir,
     load_model,
     read_proposals,
