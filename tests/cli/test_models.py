@@ -143,10 +143,14 @@ def test_predict_writes_what_it_had_when_it_is_stopped(folder, model, monkeypatc
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr("keras_maskrcnn.visualize.draw", draw)
+    # As in a terminal: a shell starts what runs in its background with Ctrl-C ignored.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         assert run("predict", folder, folder / "out") == status
     except SystemExit as stopped:
         assert stopped.code == status
+    finally:
+        signal.signal(signal.SIGINT, ignored)
     results = json.loads((folder / "out" / "predictions.json").read_text())
     assert [result["file_name"] for result in results] == ["a.png", "c.png"]
     assert signal.getsignal(signal.SIGTERM) == before
