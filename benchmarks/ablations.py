@@ -26,17 +26,36 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
 
 SIZE, TRAIN, VAL, BATCH, STEPS = 128, 500, 100, 4, 900
 SMALL = dict(
-    image_min_side=SIZE, image_max_side=SIZE, norm="batch", frozen_stages=0, backbone_width=16,
-    anchor_sizes=(16, 32, 64, 96, 128), canonical_roi_size=112, fpn_channels=64, roi_batch=32,
-    train_pre_nms=300, train_proposals=200, test_pre_nms=300, test_proposals=50,
-    box_head_units=256, mask_head_convs=2, mask_head_channels=64, detections_per_image=50,
-)  # fmt: skip
+    image_min_side=SIZE,
+    image_max_side=SIZE,
+    norm="batch",
+    frozen_stages=0,
+    backbone_width=16,
+    anchor_sizes=(16, 32, 64, 96, 128),
+    canonical_roi_size=112,
+    fpn_channels=64,
+    roi_batch=32,
+    train_pre_nms=300,
+    train_proposals=200,
+    test_pre_nms=300,
+    test_proposals=50,
+    box_head_units=256,
+    mask_head_convs=2,
+    mask_head_channels=64,
+    detections_per_image=50,
+)
 # Real images: larger, with more and smaller objects.
 NUCLEI = dict(
-    image_min_side=256, image_max_side=448, anchor_sizes=(8, 16, 32, 64, 128), roi_batch=64,
-    canonical_roi_size=56, train_pre_nms=600, test_pre_nms=600, test_proposals=300,
+    image_min_side=256,
+    image_max_side=448,
+    anchor_sizes=(8, 16, 32, 64, 128),
+    roi_batch=64,
+    canonical_roi_size=56,
+    train_pre_nms=600,
+    test_pre_nms=600,
+    test_proposals=300,
     detections_per_image=100,
-)  # fmt: skip
+)
 FPN = dict(SMALL, backbone="resnet18")
 C4 = dict(FPN, neck="c4", mask_pool_size=7, box_head_layers=0, mask_head_convs=0)
 C5 = dict(FPN, neck="c5")
@@ -161,14 +180,22 @@ def run(output, seed, only, nuclei, steps):
         recipe = mrcnn.training.Recipe(steps, batch_size, **mrcnn.training.ADAMW)
         model.compile(recipe.optimizer())
         batches = mrcnn.data.batches(
-            train, batch_size, training=True, seed=seed, repeat=True, cache=True,
+            train,
+            batch_size,
+            training=True,
+            seed=seed,
+            repeat=True,
+            cache=True,
             **model.config.resizing(),
-        )  # fmt: skip
+        )
         model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
         metrics = mrcnn.evaluate(
-            model, val, batch_size=batch_size, max_detections=config["detections_per_image"],
+            model,
+            val,
+            batch_size=batch_size,
+            max_detections=config["detections_per_image"],
             verbose=0,
-        )  # fmt: skip
+        )
         metrics["seconds"] = time.time() - started
         path.write_text(json.dumps(metrics, indent=1))
         print(f"{path.name}: {metrics.get('segm/AP', metrics['bbox/AP']):.3f}", flush=True)

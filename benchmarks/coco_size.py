@@ -54,12 +54,15 @@ def write_json(path, num_images, num_annotations):
         for i in range(num_images):
             name = f"{i:012d}.jpg"
             image = {
-                "license": 3, "file_name": name,
-                "coco_url": f"http://images.cocodataset.org/train2017/{name}", "height": HEIGHT,
-                "width": WIDTH, "date_captured": "2013-11-14 11:18:45",
+                "license": 3,
+                "file_name": name,
+                "coco_url": f"http://images.cocodataset.org/train2017/{name}",
+                "height": HEIGHT,
+                "width": WIDTH,
+                "date_captured": "2013-11-14 11:18:45",
                 "flickr_url": f"http://farm9.staticflickr.com/8186/{i:010d}_8d8b0f0a9f_z.jpg",
                 "id": i,
-            }  # fmt: skip
+            }
             file.write((", " if i else "") + json.dumps(image))
         file.write('], "annotations": [')
         for i in range(num_annotations):
@@ -77,9 +80,13 @@ def blob(rng, i, num_images):
     box = [x.min(), y.min(), np.ptp(x).round(2), np.ptp(y).round(2)]
     return {
         "segmentation": [np.stack([x, y], axis=1).ravel().tolist()],
-        "area": float((box[2] * box[3]).round(4)), "iscrowd": 0, "image_id": i % num_images,
-        "bbox": [float(v) for v in box], "category_id": int(rng.integers(1, 91)), "id": i,
-    }  # fmt: skip
+        "area": float((box[2] * box[3]).round(4)),
+        "iscrowd": 0,
+        "image_id": i % num_images,
+        "bbox": [float(v) for v in box],
+        "category_id": int(rng.integers(1, 91)),
+        "id": i,
+    }
 
 
 def write_headers(folder, num_images):
@@ -111,8 +118,9 @@ def main(_):
             cpu, clock, peak, before = map(float, output.split("MEASURED")[1].split())
             print(
                 f"{name}: {cpu:.1f} CPU s, {clock:.1f} s, peak {peak:.0f} MiB"
-                f" ({before:.0f} MiB before)", flush=True,
-            )  # fmt: skip
+                f" ({before:.0f} MiB before)",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

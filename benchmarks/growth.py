@@ -30,9 +30,15 @@ def seconds(repeats, side, proposals, classes, detections):
     """The median time of an image, and how many detections it had."""
     image, *_ = scene(side, side, 0)
     model = calibrated_model(
-        image, side, side, num_classes=classes, test_pre_nms=max(1000, proposals),
-        test_proposals=proposals, detections_per_image=detections, score_threshold=0.0,
-    )  # fmt: skip
+        image,
+        side,
+        side,
+        num_classes=classes,
+        test_pre_nms=max(1000, proposals),
+        test_proposals=proposals,
+        detections_per_image=detections,
+        score_threshold=0.0,
+    )
     found = mrcnn.predict_image(model, image)
     times = []
     for _ in range(repeats):

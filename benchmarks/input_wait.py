@@ -29,9 +29,11 @@ def main(argv):
     dataset = mrcnn.data.coco_json(argv[1], argv[2])
     longer = round(FLAGS.image_size * 1333 / 800)
     model = mrcnn.MaskRCNN.from_preset(
-        FLAGS.preset, num_classes=dataset.num_classes, image_min_side=FLAGS.image_size,
+        FLAGS.preset,
+        num_classes=dataset.num_classes,
+        image_min_side=FLAGS.image_size,
         image_max_side=longer,
-    )  # fmt: skip
+    )
     model.compile(mrcnn.training.Recipe(1000, FLAGS.batch_size).optimizer())
     batches = mrcnn.data.batches(
         dataset, FLAGS.batch_size, training=True, repeat=True, **model.config.resizing()

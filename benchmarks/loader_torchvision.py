@@ -41,17 +41,26 @@ class Resized(torch.utils.data.Dataset):
 
 
 def main(images, annotations, side, longer, batch_size, seconds):
-    transforms = v2.Compose([
-        v2.ToImage(), v2.RandomHorizontalFlip(0.5), v2.ToDtype(torch.float, scale=True),
-        v2.SanitizeBoundingBoxes(),
-    ])  # fmt: skip
+    transforms = v2.Compose(
+        [
+            v2.ToImage(),
+            v2.RandomHorizontalFlip(0.5),
+            v2.ToDtype(torch.float, scale=True),
+            v2.SanitizeBoundingBoxes(),
+        ]
+    )
     dataset = datasets.CocoDetection(images, annotations, transforms=transforms)
     keys = ("boxes", "labels", "masks")
     dataset = datasets.wrap_dataset_for_transforms_v2(dataset, target_keys=keys)
     loader = torch.utils.data.DataLoader(
-        Resized(dataset, side, longer), batch_size, shuffle=True, num_workers=WORKERS,
-        collate_fn=list, persistent_workers=True, drop_last=True,
-    )  # fmt: skip
+        Resized(dataset, side, longer),
+        batch_size,
+        shuffle=True,
+        num_workers=WORKERS,
+        collate_fn=list,
+        persistent_workers=True,
+        drop_last=True,
+    )
     list(loader)  # one epoch to start the workers and fill the page cache
     done, started = 0, time.perf_counter()
     cpu = _children_seconds()

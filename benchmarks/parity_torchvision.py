@@ -113,8 +113,9 @@ def main(_):
     print(json.dumps(cost), flush=True)
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as stored:
-            data = {k: v.astype(np.float32) if v.dtype == np.float64 else v
-                    for k, v in stored.items()}  # fmt: skip
+            data = {
+                k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in stored.items()
+            }
         print(json.dumps({"image": path.stem, **compare(model, data)}), flush=True)
 
 

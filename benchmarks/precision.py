@@ -70,9 +70,13 @@ def main(_):
     print("| --- |", "--- | " * (len(aps) + 2))
     for name in FLAGS.precisions:
         metrics = evaluate_results(
-            results[name], dataset.annotations, max_detections=FLAGS.max_detections,
-            iou_types=kinds, image_ids=dataset.image_ids[:count], category_ids=category_ids,
-        )  # fmt: skip
+            results[name],
+            dataset.annotations,
+            max_detections=FLAGS.max_detections,
+            iou_types=kinds,
+            image_ids=dataset.image_ids[:count],
+            category_ids=category_ids,
+        )
         cells = [f"{metrics[ap]:.4f}" for ap in aps]
         median = 1000 * statistics.median(seconds[name][FLAGS.warmup :])
         print(f"| {name} |", " | ".join(cells), f"| {median:.0f} | {sizes[name] / 1e6:.1f} |")

@@ -26,8 +26,11 @@ from ablations import BATCH, FPN, SIZE, STEPS, TRAIN, VAL, result_path, scores
 POLICIES, DEVICES = ("float32", "mixed_bfloat16"), (1, 2)
 # metric, what it is shown in, digits
 COLUMNS = (
-    ("segm/AP", 0.01, 1), ("bbox/AP", 0.01, 1), ("step_seconds", 1.0, 3), ("peak_bytes", 1e9, 2),
-)  # fmt: skip
+    ("segm/AP", 0.01, 1),
+    ("bbox/AP", 0.01, 1),
+    ("step_seconds", 1.0, 3),
+    ("peak_bytes", 1e9, 2),
+)
 
 
 def run_name(policy, devices):

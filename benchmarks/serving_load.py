@@ -48,10 +48,19 @@ def small_model():
     """A model of every part, with weights that are random, and detections that are many."""
     keras.utils.set_random_seed(0)
     return mrcnn.MaskRCNN.from_preset(
-        "mask_rcnn_resnet18_fpn_small", num_classes=3, image_min_side=64, image_max_side=96,
-        fpn_channels=16, box_head_units=32, mask_head_convs=1, mask_head_channels=16,
-        test_pre_nms=50, test_proposals=40, detections_per_image=10, score_threshold=0.0,
-    )  # fmt: skip
+        "mask_rcnn_resnet18_fpn_small",
+        num_classes=3,
+        image_min_side=64,
+        image_max_side=96,
+        fpn_channels=16,
+        box_head_units=32,
+        mask_head_convs=1,
+        mask_head_channels=16,
+        test_pre_nms=50,
+        test_proposals=40,
+        detections_per_image=10,
+        score_threshold=0.0,
+    )
 
 
 def good_requests(model):
@@ -149,14 +158,18 @@ def main(_):
     )
     outcomes = collections.Counter(answer.outcome for answer in answers)
     report = {
-        "requests": len(plan), "bad": count, "clients": FLAGS.clients, "api": FLAGS.api,
+        "requests": len(plan),
+        "bad": count,
+        "clients": FLAGS.clients,
+        "api": FLAGS.api,
         **{outcome: outcomes[outcome] for outcome in ("right", "wrong", "lost")},
         "crashed": crashed,
         "requests_a_second": round(len(answers) / (answers[-1].finished - started), 1),
         "milliseconds_good": percentiles([answer for answer in answers if not answer.bad]),
         "milliseconds_bad": percentiles([answer for answer in answers if answer.bad]),
-        "rss_mib_first_tenth": round(first, 1), "rss_mib_last_tenth": round(last, 1),
-    }  # fmt: skip
+        "rss_mib_first_tenth": round(first, 1),
+        "rss_mib_last_tenth": round(last, 1),
+    }
     print(json.dumps(report))
     return 0 if outcomes["right"] == FLAGS.requests and not crashed else 1
 

@@ -62,16 +62,22 @@ def main(_):
         images, annotations = folder / "train", folder / "annotations/train.json"
     dataset = mrcnn.data.coco_json(images, annotations)
     config = mrcnn.config.preset_config(
-        "mask_rcnn_resnet18_fpn_small", num_classes=dataset.num_classes,
-        image_min_side=FLAGS.image_size, image_max_side=round(FLAGS.image_size * 5 / 3),
-    )  # fmt: skip
+        "mask_rcnn_resnet18_fpn_small",
+        num_classes=dataset.num_classes,
+        image_min_side=FLAGS.image_size,
+        image_max_side=round(FLAGS.image_size * 5 / 3),
+    )
     model = Counted(config)
     model.compile(mrcnn.training.Recipe(FLAGS.steps, base_rate=0.08).optimizer())
     batches = mrcnn.data.batches(dataset, 2, training=True, repeat=True, **config.resizing())
     model.fit(
-        batches, steps_per_epoch=FLAGS.steps_per_epoch, epochs=FLAGS.steps // FLAGS.steps_per_epoch,
-        callbacks=[Report()], verbose=0, shuffle=False,
-    )  # fmt: skip
+        batches,
+        steps_per_epoch=FLAGS.steps_per_epoch,
+        epochs=FLAGS.steps // FLAGS.steps_per_epoch,
+        callbacks=[Report()],
+        verbose=0,
+        shuffle=False,
+    )
 
 
 if __name__ == "__main__":

@@ -40,21 +40,28 @@ def train(folder):
         for name in ("train", "val")
     )
     model = mrcnn.MaskRCNN.from_preset(
-        "mask_rcnn_resnet18_fpn_small", num_classes=train_set.num_classes,
-        image_min_side=FLAGS.image_size, image_max_side=round(FLAGS.image_size * 5 / 3),
-    )  # fmt: skip
+        "mask_rcnn_resnet18_fpn_small",
+        num_classes=train_set.num_classes,
+        image_min_side=FLAGS.image_size,
+        image_max_side=round(FLAGS.image_size * 5 / 3),
+    )
     model.compile(mrcnn.training.Recipe(FLAGS.steps, base_rate=0.08).optimizer())
     sizes = model.config.resizing()
     batches = mrcnn.data.batches(train_set, 2, training=True, repeat=True, cache=True, **sizes)
     val_batches = mrcnn.data.batches(val_set, 2, training=False, **sizes)
     model.fit(
-        batches, steps_per_epoch=FLAGS.steps, epochs=1, verbose=0, shuffle=False,
+        batches,
+        steps_per_epoch=FLAGS.steps,
+        epochs=1,
+        verbose=0,
+        shuffle=False,
         validation_data=val_batches,
         callbacks=[
-            mrcnn.training.Throughput(), mrcnn.CocoEvaluation(val_set),
+            mrcnn.training.Throughput(),
+            mrcnn.CocoEvaluation(val_set),
             mrcnn.training.Sentinel("stop", train_set),
         ],
-    )  # fmt: skip
+    )
 
 
 def main(_):

@@ -50,10 +50,14 @@ def main(argv=None):
 
     keras.utils.set_random_seed(args.seed)
     model = mrcnn.MaskRCNN.from_preset(
-        args.preset, weights=args.weights or None, num_classes=train.num_classes,
-        class_names=train.class_names, category_ids=train.category_ids,
-        image_min_side=args.image_size, image_max_side=args.image_size * 5 // 3,
-    )  # fmt: skip
+        args.preset,
+        weights=args.weights or None,
+        num_classes=train.num_classes,
+        class_names=train.class_names,
+        category_ids=train.category_ids,
+        image_min_side=args.image_size,
+        image_max_side=args.image_size * 5 // 3,
+    )
     for name in filter(None, args.freeze.split(",")):
         if name not in model.networks:
             parser.error(f"networks are {', '.join(model.networks)}. Received: freeze={name!r}.")
@@ -73,17 +77,24 @@ def fit(model, train, val, args):
     """Trains what is not frozen, and validates after every epoch."""
     model.compile(mrcnn.training.Recipe(args.steps, args.batch_size).optimizer())
     batches = mrcnn.data.batches(
-        train, args.batch_size, training=True, seed=args.seed, repeat=True,
+        train,
+        args.batch_size,
+        training=True,
+        seed=args.seed,
+        repeat=True,
         **model.config.resizing(),
-    )  # fmt: skip
+    )
     callbacks = [
         mrcnn.CocoEvaluation(val),
         keras.callbacks.TensorBoard(args.output / "logs", write_graph=False),
     ]
     model.fit(
-        batches, epochs=args.epochs, steps_per_epoch=args.steps // args.epochs,
-        callbacks=callbacks, shuffle=False,
-    )  # fmt: skip
+        batches,
+        epochs=args.epochs,
+        steps_per_epoch=args.steps // args.epochs,
+        callbacks=callbacks,
+        shuffle=False,
+    )
 
 
 def look(model, val, index, path):

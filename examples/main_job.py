@@ -63,13 +63,26 @@ def train_model(train, val, epochs, seed, verbose):
     """Trains from scratch with model.fit. The images are small and few, so the numbers are too."""
     batch_size = 4
     model = mrcnn.MaskRCNN.from_preset(
-        "mask_rcnn_resnet18_fpn_small", image_min_side=128, image_max_side=128,
-        anchor_sizes=(16, 32, 64, 128, 256), canonical_roi_size=112, norm="group",
-        fpn_channels=64, roi_batch=32, train_pre_nms=300, train_proposals=300, test_pre_nms=300,
-        test_proposals=100, box_head_units=256, mask_head_convs=2, mask_head_channels=64,
-        detections_per_image=50, num_classes=train.num_classes, class_names=train.class_names,
+        "mask_rcnn_resnet18_fpn_small",
+        image_min_side=128,
+        image_max_side=128,
+        anchor_sizes=(16, 32, 64, 128, 256),
+        canonical_roi_size=112,
+        norm="group",
+        fpn_channels=64,
+        roi_batch=32,
+        train_pre_nms=300,
+        train_proposals=300,
+        test_pre_nms=300,
+        test_proposals=100,
+        box_head_units=256,
+        mask_head_convs=2,
+        mask_head_channels=64,
+        detections_per_image=50,
+        num_classes=train.num_classes,
+        class_names=train.class_names,
         category_ids=train.category_ids,
-    )  # fmt: skip
+    )
     steps = epochs * (len(train) // batch_size)
     # From random weights, AdamW learns these shapes in a third of the steps that SGD needs.
     recipe = mrcnn.training.Recipe(

@@ -259,17 +259,22 @@ def check_inputs(inputs, finite=True):
     if "sizes" in inputs:
         sizes, sides = inputs["sizes"], tf.shape(inputs["images"])[1:3]
         bad = tf.reduce_any((sizes < 0) | (sizes > tf.cast(sides, sizes.dtype)), axis=1)
-        checks.append((
-            ~tf.reduce_any(bad),
-            "sizes must be the height and width of each image inside its padding.",
-            {"sizes": _first(sizes, bad), "padded": sides},
-        ))  # fmt: skip
+        checks.append(
+            (
+                ~tf.reduce_any(bad),
+                "sizes must be the height and width of each image inside its padding.",
+                {"sizes": _first(sizes, bad), "padded": sides},
+            )
+        )
     if "proposals" in inputs and finite:
         bad = ~tf.reduce_all(tf.math.is_finite(inputs["proposals"]), axis=2)
-        checks.append((
-            ~tf.reduce_any(bad), "proposals must be finite.",
-            {"proposal": _first(inputs["proposals"], bad)},
-        ))  # fmt: skip
+        checks.append(
+            (
+                ~tf.reduce_any(bad),
+                "proposals must be finite.",
+                {"proposal": _first(inputs["proposals"], bad)},
+            )
+        )
     return {**inputs, "images": ensure(inputs["images"], checks)}
 
 
@@ -308,30 +313,43 @@ def check_targets(inputs, gt, *, num_classes, masks, finite=False):
     owners = tf.broadcast_to(size[:, None], [*tf.unstack(tf.shape(labels)), 2])
     expected = "boxes must be [x1, y1, x2, y2] in pixels of the resized images"
     checks = [
-        (~tf.reduce_any(unknown), f"labels must be in 1..{num_classes}, 0 in padding.",
-         {"label": _first(labels, unknown)}),
-        (~tf.reduce_any(nameless),
-         "labels must count from 1; 0 is padding, whose boxes are zeros.",
-         {"label": _first(labels, nameless), "box": _first(boxes, nameless)}),
-        (~tf.reduce_any(reverse),
-         f"{expected}, x1 <= x2 and y1 <= y2; not [x, y, width, height].",
-         {"box": _first(boxes, reverse)}),
+        (
+            ~tf.reduce_any(unknown),
+            f"labels must be in 1..{num_classes}, 0 in padding.",
+            {"label": _first(labels, unknown)},
+        ),
+        (
+            ~tf.reduce_any(nameless),
+            "labels must count from 1; 0 is padding, whose boxes are zeros.",
+            {"label": _first(labels, nameless), "box": _first(boxes, nameless)},
+        ),
+        (
+            ~tf.reduce_any(reverse),
+            f"{expected}, x1 <= x2 and y1 <= y2; not [x, y, width, height].",
+            {"box": _first(boxes, reverse)},
+        ),
         (~shares, f"{expected}, not in 0..1.", {"box": _first(boxes, tiny)}),
-        (~tf.reduce_any(outside), f"{expected}, and not lie outside of their image.",
-         {"box": _first(boxes, outside), "size": _first(owners, outside)}),
-    ]  # fmt: skip
+        (
+            ~tf.reduce_any(outside),
+            f"{expected}, and not lie outside of their image.",
+            {"box": _first(boxes, outside), "size": _first(owners, outside)},
+        ),
+    ]
     if finite:
-        checks.append((
-            tf.reduce_all(numbers), "boxes must be finite.", {"box": _first(boxes, ~numbers)}
-        ))  # fmt: skip
+        checks.append(
+            (tf.reduce_all(numbers), "boxes must be finite.", {"box": _first(boxes, ~numbers)})
+        )
     if masks:
         fullest = tf.reduce_max(gt["masks"], axis=[2, 3])
         fullest = tf.reduce_max(tf.where(real, tf.cast(fullest, tf.float32), 0.0))
         fullest = tf.maximum(fullest, 0.0)  # of no slots at all
-        checks.append((
-            (fullest == 0) | (fullest > 1),
-            "masks must be in 0..255, not in 0..1: multiply them by 255.", {"maximum": fullest},
-        ))  # fmt: skip
+        checks.append(
+            (
+                (fullest == 0) | (fullest > 1),
+                "masks must be in 0..255, not in 0..1: multiply them by 255.",
+                {"maximum": fullest},
+            )
+        )
     return ensure({**gt, "boxes": boxes, "labels": labels}, checks)
 
 

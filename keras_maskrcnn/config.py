@@ -180,32 +180,62 @@ class MaskRCNNConfig:
             require(name, getattr(self, name), "positive")
             require(name, len(getattr(self, name)) <= 100, "at most 100 numbers")
         require("image_max_side", self.image_max_side >= self.image_min_side, "≥ image_min_side")
-        require("rpn_negative_iou", self.rpn_negative_iou <= self.rpn_positive_iou,
-                "at most rpn_positive_iou")  # fmt: skip
+        require(
+            "rpn_negative_iou",
+            self.rpn_negative_iou <= self.rpn_positive_iou,
+            "at most rpn_positive_iou",
+        )
         self._validate_combinations(require)
 
     def _validate_combinations(self, require):
         fpn = self.neck == "fpn"
-        require("anchor_sizes", len(self.anchor_sizes) == 5 or not fpn,
-                "5 sizes, one for each of P2..P6")  # fmt: skip
-        require("padding_multiple", self.padding_multiple % 32 == 0 or not fpn,
-                "a multiple of 32 with neck='fpn'")  # fmt: skip
-        require("anchor_rule", fpn or self.anchor_rule == "detectron2",
-                "'detectron2' with another neck than FPN")  # fmt: skip
-        require("mask_pool_size", self.neck != "c4" or self.mask_pool_size == self.box_pool_size,
-                f"box_pool_size ({self.box_pool_size}) with neck='c4'")  # fmt: skip
-        require("proposals", self.task != "proposals" or self.proposals == "joint",
-                "'joint' with task='proposals'")  # fmt: skip
-        require("roi_pooling", self.roi_pooling == "max" or self.roi_op != "pool",
-                "'max' with roi_op='pool'")  # fmt: skip
-        require("sampling_ratio", self.sampling_ratio > 0 or self.roi_pooling == "average",
-                "positive with roi_pooling='max'")  # fmt: skip
-        require("mask_loss", self.mask_loss == "sigmoid" or not self.class_agnostic_masks,
-                "'sigmoid' with class_agnostic_masks")  # fmt: skip
+        require(
+            "anchor_sizes",
+            len(self.anchor_sizes) == 5 or not fpn,
+            "5 sizes, one for each of P2..P6",
+        )
+        require(
+            "padding_multiple",
+            self.padding_multiple % 32 == 0 or not fpn,
+            "a multiple of 32 with neck='fpn'",
+        )
+        require(
+            "anchor_rule",
+            fpn or self.anchor_rule == "detectron2",
+            "'detectron2' with another neck than FPN",
+        )
+        require(
+            "mask_pool_size",
+            self.neck != "c4" or self.mask_pool_size == self.box_pool_size,
+            f"box_pool_size ({self.box_pool_size}) with neck='c4'",
+        )
+        require(
+            "proposals",
+            self.task != "proposals" or self.proposals == "joint",
+            "'joint' with task='proposals'",
+        )
+        require(
+            "roi_pooling",
+            self.roi_pooling == "max" or self.roi_op != "pool",
+            "'max' with roi_op='pool'",
+        )
+        require(
+            "sampling_ratio",
+            self.sampling_ratio > 0 or self.roi_pooling == "average",
+            "positive with roi_pooling='max'",
+        )
+        require(
+            "mask_loss",
+            self.mask_loss == "sigmoid" or not self.class_agnostic_masks,
+            "'sigmoid' with class_agnostic_masks",
+        )
         # 32 groups of the twofold or fourfold width.
         factor = {"resnext50_32x4d": 16, "resnext101_32x8d": 8}.get(self.backbone, 1)
-        require("backbone_width", self.backbone_width % factor == 0,
-                f"a multiple of {factor} with this ResNeXt")  # fmt: skip
+        require(
+            "backbone_width",
+            self.backbone_width % factor == 0,
+            f"a multiple of {factor} with this ResNeXt",
+        )
 
     def names(self):
         """Returns a tuple of `num_classes` class names, `class 1`, ... where none were given."""
@@ -295,97 +325,190 @@ _PROPOSALS = _positive(50_000)
 
 # Field: (what its value, or each of a tuple's, must be; whether it is), after its type is right.
 RULES = {
-    "task": _one_of("masks", "boxes", "proposals"), "proposals": _one_of("joint", "precomputed"),
-    "num_classes": _positive(20_000), "class_names": _ANY,
+    "task": _one_of("masks", "boxes", "proposals"),
+    "proposals": _one_of("joint", "precomputed"),
+    "num_classes": _positive(20_000),
+    "class_names": _ANY,
     "category_ids": _within(-(2**63), 2**63 - 1),
-    "image_min_side": _SIDE, "image_max_side": _SIDE,
+    "image_min_side": _SIDE,
+    "image_max_side": _SIDE,
     "pixel_mean": (("finite", lambda v: abs(v) <= 1e6),),
     "pixel_std": _scale(1_000_000),
-    "resize_rule": _one_of(*PEERS), "padding_multiple": _positive(4096),
-    "neck": _one_of(*NECKS), "backbone": _one_of(*BACKBONES), "backbone_width": _positive(512),
-    "stride_in_1x1": _ANY, "stem_pool_same": _ANY, "norm": _one_of(*NORMS),
-    "norm_epsilon": _at_least_0(1), "frozen_stages": _within(0, 5), "fpn_channels": _CHANNELS,
+    "resize_rule": _one_of(*PEERS),
+    "padding_multiple": _positive(4096),
+    "neck": _one_of(*NECKS),
+    "backbone": _one_of(*BACKBONES),
+    "backbone_width": _positive(512),
+    "stride_in_1x1": _ANY,
+    "stem_pool_same": _ANY,
+    "norm": _one_of(*NORMS),
+    "norm_epsilon": _at_least_0(1),
+    "frozen_stages": _within(0, 5),
+    "fpn_channels": _CHANNELS,
     "head_norm": _one_of("", "batch", "group"),
-    "anchor_sizes": _SIDE, "anchor_ratios": _scale(1000),
+    "anchor_sizes": _SIDE,
+    "anchor_ratios": _scale(1000),
     "anchor_rule": _one_of(*PEERS, "matterport"),
-    "rpn_head_convs": _positive(100), "rpn_head_channels": _at_least_0(2048),
-    "rpn_positive_iou": _FRACTION, "rpn_negative_iou": _FRACTION,
-    "rpn_batch": _BEFORE_NMS, "rpn_positive_fraction": _FRACTION,
-    "rpn_loss_divisor": _one_of("slots", "sampled"), "rpn_nms_iou": _FRACTION,
-    "rpn_joint_nms": _ANY, "rpn_min_size": _PIXELS,
-    "train_pre_nms": _BEFORE_NMS, "train_proposals": _PROPOSALS,
-    "test_pre_nms": _BEFORE_NMS, "test_proposals": _PROPOSALS,
-    "roi_batch": _PROPOSALS, "roi_positive_fraction": _FRACTION, "roi_positive_iou": _FRACTION,
-    "roi_loss_divisor": _one_of("slots", "sampled"), "canonical_roi_size": _SIDE,
+    "rpn_head_convs": _positive(100),
+    "rpn_head_channels": _at_least_0(2048),
+    "rpn_positive_iou": _FRACTION,
+    "rpn_negative_iou": _FRACTION,
+    "rpn_batch": _BEFORE_NMS,
+    "rpn_positive_fraction": _FRACTION,
+    "rpn_loss_divisor": _one_of("slots", "sampled"),
+    "rpn_nms_iou": _FRACTION,
+    "rpn_joint_nms": _ANY,
+    "rpn_min_size": _PIXELS,
+    "train_pre_nms": _BEFORE_NMS,
+    "train_proposals": _PROPOSALS,
+    "test_pre_nms": _BEFORE_NMS,
+    "test_proposals": _PROPOSALS,
+    "roi_batch": _PROPOSALS,
+    "roi_positive_fraction": _FRACTION,
+    "roi_positive_iou": _FRACTION,
+    "roi_loss_divisor": _one_of("slots", "sampled"),
+    "canonical_roi_size": _SIDE,
     "roi_level_rule": _one_of(*PEERS, "matterport"),
-    "box_pool_size": _positive(64), "mask_pool_size": _positive(64),
-    "roi_op": _one_of("align", "pool", "warp", "crop"), "roi_pooling": _one_of("average", "max"),
-    "sampling_ratio": _at_least_0(64), "roi_aligned": _ANY,
+    "box_pool_size": _positive(64),
+    "mask_pool_size": _positive(64),
+    "roi_op": _one_of("align", "pool", "warp", "crop"),
+    "roi_pooling": _one_of("average", "max"),
+    "sampling_ratio": _at_least_0(64),
+    "roi_aligned": _ANY,
     "box_delta_weights": _scale(1_000_000),
-    "res5_stride": _positive(16), "box_head_convs": _at_least_0(100),
-    "box_head_layers": _at_least_0(100), "box_head_units": _UNITS,
-    "mask_predictor": _one_of("fcn", "mlp"), "mask_head_convs": _at_least_0(100),
-    "mask_head_channels": _CHANNELS, "mask_mlp_layers": _positive(100),
-    "mask_mlp_units": _UNITS, "class_agnostic_masks": _ANY,
-    "head_init": _one_of(*PEERS), "rpn_box_beta": _BETA, "box_beta": _BETA,
-    "mask_loss": _one_of("sigmoid", "softmax"), "soft_mask_targets": _ANY,
-    "one_class_per_roi": _ANY, "score_threshold": _FRACTION, "nms_iou": _FRACTION,
-    "box_min_size": _PIXELS, "detections_per_image": _positive(10_000),
+    "res5_stride": _positive(16),
+    "box_head_convs": _at_least_0(100),
+    "box_head_layers": _at_least_0(100),
+    "box_head_units": _UNITS,
+    "mask_predictor": _one_of("fcn", "mlp"),
+    "mask_head_convs": _at_least_0(100),
+    "mask_head_channels": _CHANNELS,
+    "mask_mlp_layers": _positive(100),
+    "mask_mlp_units": _UNITS,
+    "class_agnostic_masks": _ANY,
+    "head_init": _one_of(*PEERS),
+    "rpn_box_beta": _BETA,
+    "box_beta": _BETA,
+    "mask_loss": _one_of("sigmoid", "softmax"),
+    "soft_mask_targets": _ANY,
+    "one_class_per_roi": _ANY,
+    "score_threshold": _FRACTION,
+    "nms_iou": _FRACTION,
+    "box_min_size": _PIXELS,
+    "detections_per_image": _positive(10_000),
     "mask_paste": _one_of(*PEERS),
-}  # fmt: skip
+}
 
 
 _SMALL = dict(
-    image_min_side=256, image_max_side=427, norm="batch", frozen_stages=0, fpn_channels=128,
-    anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0), roi_batch=128, box_head_units=512,
-    mask_head_channels=128, head_init="torchvision", box_beta=1 / 9,
-)  # fmt: skip
+    image_min_side=256,
+    image_max_side=427,
+    norm="batch",
+    frozen_stages=0,
+    fpn_channels=128,
+    anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0),
+    roi_batch=128,
+    box_head_units=512,
+    mask_head_channels=128,
+    head_init="torchvision",
+    box_beta=1 / 9,
+)
 
 # What torchvision does differently from the paper or from detectron2; docs/parity.md says where.
 _TORCHVISION = dict(
-    num_classes=90, resize_rule="torchvision", anchor_rule="torchvision",
-    roi_level_rule="torchvision", roi_aligned=False, mask_paste="torchvision",
-    rpn_loss_divisor="sampled", roi_loss_divisor="sampled", rpn_min_size=1e-3, box_min_size=1e-2,
-    head_init="torchvision", box_beta=1 / 9, soft_mask_targets=True,
-)  # fmt: skip
+    num_classes=90,
+    resize_rule="torchvision",
+    anchor_rule="torchvision",
+    roi_level_rule="torchvision",
+    roi_aligned=False,
+    mask_paste="torchvision",
+    rpn_loss_divisor="sampled",
+    roi_loss_divisor="sampled",
+    rpn_min_size=1e-3,
+    box_min_size=1e-2,
+    head_init="torchvision",
+    box_beta=1 / 9,
+    soft_mask_targets=True,
+)
 _TORCHVISION_V2 = dict(
-    _TORCHVISION, norm="batch", head_norm="batch", rpn_head_convs=2, box_head_convs=4,
+    _TORCHVISION,
+    norm="batch",
+    head_norm="batch",
+    rpn_head_convs=2,
+    box_head_convs=4,
     box_head_layers=1,
-)  # fmt: skip
+)
 # The importer turns BGR into RGB; detectron2 subtracts means and does not divide.
 _DETECTRON2 = dict(
-    pixel_mean=(123.675, 116.28, 103.53), pixel_std=(1.0, 1.0, 1.0), stride_in_1x1=True,
-    sampling_ratio=0, roi_loss_divisor="sampled", train_proposals=1000, rpn_box_beta=0.0,
+    pixel_mean=(123.675, 116.28, 103.53),
+    pixel_std=(1.0, 1.0, 1.0),
+    stride_in_1x1=True,
+    sampling_ratio=0,
+    roi_loss_divisor="sampled",
+    train_proposals=1000,
+    rpn_box_beta=0.0,
     box_beta=0.0,
-)  # fmt: skip
+)
 
 # C4 (Figure 4, left; §3.1: N = 64, 300 proposals); numbers of the RPN as Faster R-CNN's.
 _C4 = dict(
-    neck="c4", train_pre_nms=12000, test_pre_nms=6000, test_proposals=300, roi_batch=64,
-    mask_pool_size=7, box_head_layers=0, mask_head_convs=0,
-)  # fmt: skip
+    neck="c4",
+    train_pre_nms=12000,
+    test_pre_nms=6000,
+    test_proposals=300,
+    roi_batch=64,
+    mask_pool_size=7,
+    box_head_layers=0,
+    mask_head_convs=0,
+)
 _C4_DETECTRON2 = {
-    **_C4, **_DETECTRON2, "padding_multiple": 1, "train_proposals": 2000, "test_proposals": 1000,
-    "roi_batch": 512, "box_pool_size": 14, "mask_pool_size": 14, "res5_stride": 2,
-}  # fmt: skip
+    **_C4,
+    **_DETECTRON2,
+    "padding_multiple": 1,
+    "train_proposals": 2000,
+    "test_proposals": 1000,
+    "roi_batch": 512,
+    "box_pool_size": 14,
+    "mask_pool_size": 14,
+    "res5_stride": 2,
+}
 _DC5_DETECTRON2 = {
-    **_DETECTRON2, "neck": "dc5", "padding_multiple": 1, "train_pre_nms": 12000,
-    "test_pre_nms": 6000, "train_proposals": 2000,
-}  # fmt: skip
+    **_DETECTRON2,
+    "neck": "dc5",
+    "padding_multiple": 1,
+    "train_pre_nms": 12000,
+    "test_pre_nms": 6000,
+    "train_proposals": 2000,
+}
 # Its ResNeXt, unlike its ResNets, divides by deviations and halves in the 3x3 convolution.
 _X101_DETECTRON2 = {
-    **_DETECTRON2, "backbone": "resnext101_32x8d", "pixel_std": (58.395, 57.12, 57.375),
+    **_DETECTRON2,
+    "backbone": "resnext101_32x8d",
+    "pixel_std": (58.395, 57.12, 57.375),
     "stride_in_1x1": False,
-}  # fmt: skip
+}
 # Matterport's ratios are width over height; what the importer settles is not here.
 _MATTERPORT = dict(
-    image_max_side=1024, pixel_mean=(123.7, 116.8, 103.9), pixel_std=(1.0, 1.0, 1.0),
-    resize_rule="torchvision", stride_in_1x1=True, stem_pool_same=True, anchor_rule="matterport",
-    anchor_ratios=(2.0, 1.0, 0.5), rpn_head_channels=512, rpn_joint_nms=True, train_pre_nms=6000,
-    test_pre_nms=6000, roi_level_rule="matterport", roi_op="crop",
-    roi_batch=200, roi_positive_fraction=0.33, one_class_per_roi=True, score_threshold=0.7,
+    image_max_side=1024,
+    pixel_mean=(123.7, 116.8, 103.9),
+    pixel_std=(1.0, 1.0, 1.0),
+    resize_rule="torchvision",
+    stride_in_1x1=True,
+    stem_pool_same=True,
+    anchor_rule="matterport",
+    anchor_ratios=(2.0, 1.0, 0.5),
+    rpn_head_channels=512,
+    rpn_joint_nms=True,
+    train_pre_nms=6000,
+    test_pre_nms=6000,
+    roi_level_rule="matterport",
+    roi_op="crop",
+    roi_batch=200,
+    roi_positive_fraction=0.33,
+    one_class_per_roi=True,
+    score_threshold=0.7,
     nms_iou=0.3,
-)  # fmt: skip
+)
 
 _MASK_RCNN = {
     # Figure 4 and Table 2a; ResNet-18 and -34 for machines without a GPU.

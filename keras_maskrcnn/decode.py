@@ -49,9 +49,13 @@ def proposals(logits, deltas, anchors, sizes, *, pre_nms, count, nms_iou=0.7, mi
         level_ranks.append(tf.pad(ranks, [[0, 0], [0, missing]]))
     # Levels take the place of classes: one operation suppresses within each and merges all.
     kept = combined_non_max_suppression(
-        tf.stack(level_boxes, axis=2), tf.stack(level_ranks, axis=2), pre_nms, count, nms_iou,
+        tf.stack(level_boxes, axis=2),
+        tf.stack(level_ranks, axis=2),
+        pre_nms,
+        count,
+        nms_iou,
         score_threshold=0.0,
-    )  # fmt: skip
+    )
     filled = tf.sequence_mask(kept.valid_detections, count)
     scores = tf.where(filled, tf.sigmoid(_logits(tf.where(filled, kept.nmsed_scores, 1.0))), 0.0)
     return tf.stop_gradient(kept.nmsed_boxes), tf.stop_gradient(scores)

@@ -93,9 +93,13 @@ def evaluate(
             max_detections,
         )
     results = predict_dataset(
-        model, dataset, batch_size=batch_size, proposals=proposals, verbose=verbose,
+        model,
+        dataset,
+        batch_size=batch_size,
+        proposals=proposals,
+        verbose=verbose,
         on_error=on_error,
-    )  # fmt: skip
+    )
     return evaluate_results(
         results,
         dataset.annotations,
@@ -144,13 +148,12 @@ def _class_names(model, dataset):
         return None
     known = dict(zip(config.category_ids, config.class_names, strict=False))
     pairs = zip(dataset.category_ids, names, strict=False)
-    return [known.get(identity, name) if name == str(identity) else name
-            for identity, name in pairs]  # fmt: skip
+    return [
+        known.get(identity, name) if name == str(identity) else name for identity, name in pairs
+    ]
 
 
-def predict_dataset(
-    model, dataset, *, batch_size=1, proposals=None, verbose=1, on_error="raise"
-):  # fmt: skip
+def predict_dataset(model, dataset, *, batch_size=1, proposals=None, verbose=1, on_error="raise"):
     """Runs the model over a data set and returns COCO results.
 
     Only run lengths are kept, so memory is bounded by a batch. The model's cached
@@ -178,9 +181,7 @@ def predict_dataset(
     return [result for _, results in found for result in results]
 
 
-def propose(
-    model, dataset, path, *, batch_size=1, overwrite=False, verbose=1, on_error="raise"
-):  # fmt: skip
+def propose(model, dataset, path, *, batch_size=1, overwrite=False, verbose=1, on_error="raise"):
     """Runs an RPN over a data set and writes its proposals into a folder (docs/proposals.md).
 
     Args:
@@ -645,8 +646,10 @@ class CocoEvaluation(keras.callbacks.Callback):
                     "%s(monitor=%r): this loss can be lowest while the detector finds nothing yet. "
                     'Behind CocoEvaluation take monitor="%ssegm/AP" (without masks "bbox/AP"), '
                     'mode="max".',
-                    type(callback).__name__, monitor, self.prefix,
-                )  # fmt: skip
+                    type(callback).__name__,
+                    monitor,
+                    self.prefix,
+                )
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the numbers into `logs`, which Keras hands on to the next callback."""

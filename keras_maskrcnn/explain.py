@@ -23,13 +23,21 @@ COLORS = {  # in the order of the stages
     FOUND: np.array((255, 255, 255), np.uint8),
     **dict(
         zip(
-            ("no anchor", "no proposal", "moved away", "low score", "wrong class", "suppressed",
-             "capped"),
-            visualize.PALETTE[[4, 5, 6, 0, 3, 2, 1]], strict=True,
+            (
+                "no anchor",
+                "no proposal",
+                "moved away",
+                "low score",
+                "wrong class",
+                "suppressed",
+                "capped",
+            ),
+            visualize.PALETTE[[4, 5, 6, 0, 3, 2, 1]],
+            strict=True,
         )
     ),
     "too small": np.array((128, 128, 128), np.uint8),
-}  # fmt: skip
+}
 # What happened and what helps, by the config field that is the limit, else by the cause.
 _TEXTS = {
     "no anchor": (
@@ -237,8 +245,11 @@ def summary(explanations):
     objects = sum(map(len, rows))
     found = objects - lost.total()
     return {
-        "images": len(rows), "objects": objects, "found": found, "lost": dict(lost.most_common())
-    }  # fmt: skip
+        "images": len(rows),
+        "objects": objects,
+        "found": found,
+        "lost": dict(lost.most_common()),
+    }
 
 
 def _check(model, dataset, index, proposals):
@@ -356,9 +367,11 @@ def _matching(model, anchors, gt_boxes, sizes, originals):
     gt[0, : len(gt_boxes)] = gt_boxes
     config = model.config
     labels, _ = targets.anchor_labels(
-        anchors, box_ops.rescale(gt, originals, sizes) - model.far_corner,
-        positive_iou=config.rpn_positive_iou, negative_iou=config.rpn_negative_iou,
-    )  # fmt: skip
+        anchors,
+        box_ops.rescale(gt, originals, sizes) - model.far_corner,
+        positive_iou=config.rpn_positive_iou,
+        negative_iou=config.rpn_negative_iou,
+    )
     return int(np.sum(labels == 1))
 
 
@@ -379,10 +392,13 @@ def _follow(stages, example, i, config, scale, class_names):
     else:
         row, _ = _best(stages[last], overlaps[last], overlaps[last] >= MIN_IOU)
     about = {
-        "name": class_names[label - 1], "limit": limit and getattr(config, limit),
-        "negative": config.rpn_negative_iou, "width": (box[2] - box[0]) * scale[1],
-        "height": (box[3] - box[1]) * scale[0], **row,
-    }  # fmt: skip
+        "name": class_names[label - 1],
+        "limit": limit and getattr(config, limit),
+        "negative": config.rpn_negative_iou,
+        "width": (box[2] - box[0]) * scale[1],
+        "height": (box[3] - box[1]) * scale[0],
+        **row,
+    }
     if cause in ("moved away", "low score"):
         # Boxes are of a class: of one that the head does not see it does not move any either.
         scored = stages[last + 2] if cause == "moved away" else stage
@@ -423,6 +439,7 @@ def _best(stage, overlaps, among=None):
     if best is None:
         return {"best_box": None, "iou": 0.0, "score": 0.0}, None
     return {
-        "best_box": stage.boxes[best].tolist(), "iou": float(overlaps[best]),
+        "best_box": stage.boxes[best].tolist(),
+        "iou": float(overlaps[best]),
         "score": float(stage.scores[best]),
-    }, best  # fmt: skip
+    }, best

@@ -247,9 +247,11 @@ class MaskRCNN(keras.Model):
         logits, deltas = tf.concat(logits, axis=1), tf.concat(deltas, axis=1)
         anchors = tf.concat(anchors, axis=0)
         labels, matched = targets.anchor_labels(
-            anchors, gt_boxes, positive_iou=config.rpn_positive_iou,
+            anchors,
+            gt_boxes,
+            positive_iou=config.rpn_positive_iou,
             negative_iou=config.rpn_negative_iou,
-        )  # fmt: skip
+        )
         max_positives = max(1, int(config.rpn_batch * config.rpn_positive_fraction))
         noise = self._noise(tf.shape(labels), stream=0)
         chosen, labels = targets.sample(labels, noise, config.rpn_batch, max_positives)
@@ -274,11 +276,14 @@ class MaskRCNN(keras.Model):
         config, gt_boxes = self.config, gt["boxes"]
         batch, slots = tf.unstack(tf.shape(gt_boxes)[:2])
         rois, labels, matched = targets.sample_rois(
-            proposals, gt_boxes, gt["labels"],
+            proposals,
+            gt_boxes,
+            gt["labels"],
             self._noise([batch, tf.shape(proposals)[1] + slots], stream=1),
-            count=config.roi_batch, positive_fraction=config.roi_positive_fraction,
+            count=config.roi_batch,
+            positive_fraction=config.roi_positive_fraction,
             positive_iou=config.roi_positive_iou,
-        )  # fmt: skip
+        )
         labels = _without_filling(labels, sizes)
         self._count("foreground_share", labels > 0, labels >= 0)
         class_logits, deltas, shared = self._box_branch(features, rois, training)
@@ -307,9 +312,13 @@ class MaskRCNN(keras.Model):
         else:  # Figure 4, left: both branches see the same features of a RoI
             mask_logits = self._per_roi(self.mask_head, shared[:, :count], training)
         mask_targets = targets.mask_targets(
-            rois, gt_boxes, gt["masks"], matched, mask_logits.shape[2],
+            rois,
+            gt_boxes,
+            gt["masks"],
+            matched,
+            mask_logits.shape[2],
             soft=config.soft_mask_targets,
-        )  # fmt: skip
+        )
         terms["mask"] = losses.mask_loss(mask_logits, mask_targets, labels, config.mask_loss)
         return terms
 
@@ -395,14 +404,21 @@ class MaskRCNN(keras.Model):
         """`decode.detections` within the config's limits, or others."""
         config = self.config
         limits = {
-            "score_threshold": config.score_threshold, "nms_iou": config.nms_iou,
-            "count": config.detections_per_image, "min_size": config.box_min_size,
-            "one_class": config.one_class_per_roi, **limits,
-        }  # fmt: skip
+            "score_threshold": config.score_threshold,
+            "nms_iou": config.nms_iou,
+            "count": config.detections_per_image,
+            "min_size": config.box_min_size,
+            "one_class": config.one_class_per_roi,
+            **limits,
+        }
         return decode.detections(
-            class_logits, deltas, rois, sizes - self.far_corner[2],
-            delta_weights=config.box_delta_weights, **limits,
-        )  # fmt: skip
+            class_logits,
+            deltas,
+            rois,
+            sizes - self.far_corner[2],
+            delta_weights=config.box_delta_weights,
+            **limits,
+        )
 
     def _box_branch(self, features, rois, training):
         """RoIs (B, R, 4) -> class logits (B, R, C + 1), deltas (B, R, C, 4), the head's input."""
@@ -454,9 +470,11 @@ class MaskRCNN(keras.Model):
             ValueError: if others are given.
         """
         given = {
-            "loss": loss, "loss_weights": loss_weights, "metrics": metrics,
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
             "weighted_metrics": kwargs.get("weighted_metrics"),
-        }  # fmt: skip
+        }
         given = {name: value for name, value in given.items() if value}
         if given:
             received = ", ".join(f"{name}={reprlib.repr(x)}" for name, x in given.items())
@@ -723,9 +741,10 @@ class MaskRCNN(keras.Model):
         from keras_maskrcnn import export
 
         exporters = {
-            "tf_saved_model": export.export_saved_model, "onnx": export.export_onnx,
+            "tf_saved_model": export.export_saved_model,
+            "onnx": export.export_onnx,
             "litert": export.export_litert,
-        }  # fmt: skip
+        }
         if format not in exporters:
             raise ValueError(
                 f"format must be one of {', '.join(exporters)}. Received: format={format!r}."

@@ -32,14 +32,20 @@ def build_networks(config):
         operations before the heads.
     """
     body = dict(
-        norm=config.norm, frozen_stages=config.frozen_stages, width=config.backbone_width,
-        stride_in_1x1=config.stride_in_1x1, epsilon=config.norm_epsilon,
-    )  # fmt: skip
+        norm=config.norm,
+        frozen_stages=config.frozen_stages,
+        width=config.backbone_width,
+        stride_in_1x1=config.stride_in_1x1,
+        epsilon=config.norm_epsilon,
+    )
     c4 = config.neck == "c4"
     backbone = resnet(
-        config.backbone, last_stage=4 if c4 else 5, dilated=config.neck == "dc5",
-        pool_same=config.stem_pool_same, **body,
-    )  # fmt: skip
+        config.backbone,
+        last_stage=4 if c4 else 5,
+        dilated=config.neck == "dc5",
+        pool_same=config.stem_pool_same,
+        **body,
+    )
     parts = {"backbone": backbone}
     maps = {name: x.shape[-1] for name, x in backbone.output.items()}
     if config.neck == "fpn":
@@ -49,9 +55,11 @@ def build_networks(config):
     if config.proposals == "joint":
         num_anchors = len(anchor_sizes(config)[0]) * len(config.anchor_ratios)
         parts["rpn_head"] = heads.rpn_head(
-            channels, num_anchors=num_anchors, convs=config.rpn_head_convs,
+            channels,
+            num_anchors=num_anchors,
+            convs=config.rpn_head_convs,
             width=config.rpn_head_channels,
-        )  # fmt: skip
+        )
     if config.task == "proposals":
         return parts
     parts["box_align"] = _roi_layer(config, config.box_pool_size, "box_align")
@@ -60,10 +68,15 @@ def build_networks(config):
         parts["res5"] = res5(config.backbone, size=size, stride=config.res5_stride, **body)
         _, _, size, channels = parts["res5"].output.shape
     parts["box_head"] = heads.box_head(
-        channels, pool_size=size, units=config.box_head_units, num_classes=config.num_classes,
-        convs=config.box_head_convs, layers=config.box_head_layers, norm=config.head_norm,
+        channels,
+        pool_size=size,
+        units=config.box_head_units,
+        num_classes=config.num_classes,
+        convs=config.box_head_convs,
+        layers=config.box_head_layers,
+        norm=config.head_norm,
         init=config.head_init,
-    )  # fmt: skip
+    )
     if config.task == "masks":
         parts["mask_align"] = _roi_layer(config, config.mask_pool_size, "mask_align")
         parts["mask_head"] = _mask_head(config, channels, size if c4 else config.mask_pool_size)
@@ -79,9 +92,12 @@ def _mask_head(config, channels, size):
             channels, layers=config.mask_mlp_layers, units=config.mask_mlp_units, **arguments
         )
     return heads.mask_head(
-        channels, convs=config.mask_head_convs, width=config.mask_head_channels,
-        norm=config.head_norm, **arguments,
-    )  # fmt: skip
+        channels,
+        convs=config.mask_head_convs,
+        width=config.mask_head_channels,
+        norm=config.head_norm,
+        **arguments,
+    )
 
 
 def _roi_layer(config, size, name):

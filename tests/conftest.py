@@ -84,12 +84,25 @@ def two_devices():
 def tiny_config():
     """The smallest model that has every part; three classes, images of 64 x 96."""
     return MaskRCNNConfig(
-        num_classes=3, image_min_side=64, image_max_side=96, backbone="resnet18", norm="batch",
-        frozen_stages=0, fpn_channels=16, anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0),
-        rpn_batch=32, train_pre_nms=50, train_proposals=40, test_pre_nms=50, test_proposals=40,
-        roi_batch=16, box_head_units=32, mask_head_convs=1, mask_head_channels=16,
+        num_classes=3,
+        image_min_side=64,
+        image_max_side=96,
+        backbone="resnet18",
+        norm="batch",
+        frozen_stages=0,
+        fpn_channels=16,
+        anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0),
+        rpn_batch=32,
+        train_pre_nms=50,
+        train_proposals=40,
+        test_pre_nms=50,
+        test_proposals=40,
+        roi_batch=16,
+        box_head_units=32,
+        mask_head_convs=1,
+        mask_head_channels=16,
         detections_per_image=10,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

@@ -20,11 +20,22 @@ from keras_maskrcnn.ops import masks as mask_ops
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "golden"
 TINY = dict(
-    num_classes=4, backbone_width=8, norm_epsilon=1e-5, fpn_channels=32, box_head_units=64,
-    mask_head_channels=32, image_min_side=128, image_max_side=200, canonical_roi_size=56.0,
-    anchor_sizes=(16.0, 32.0, 64.0, 128.0, 256.0), train_pre_nms=150, train_proposals=100,
-    test_pre_nms=150, test_proposals=100, detections_per_image=20,
-)  # fmt: skip
+    num_classes=4,
+    backbone_width=8,
+    norm_epsilon=1e-5,
+    fpn_channels=32,
+    box_head_units=64,
+    mask_head_channels=32,
+    image_min_side=128,
+    image_max_side=200,
+    canonical_roi_size=56.0,
+    anchor_sizes=(16.0, 32.0, 64.0, 128.0, 256.0),
+    train_pre_nms=150,
+    train_proposals=100,
+    test_pre_nms=150,
+    test_proposals=100,
+    detections_per_image=20,
+)
 C4 = dict(TINY, train_pre_nms=400, test_pre_nms=400)
 PEERS = {  # end of the preset's name -> folder of ../shared/golden
     "fpn_torchvision": "tv_tiny_v1",

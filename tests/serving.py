@@ -85,9 +85,11 @@ def _huge_png():
 
     def chunk(kind, content):
         return (
-            struct.pack(">I", len(content)) + kind + content
+            struct.pack(">I", len(content))
+            + kind
+            + content
             + struct.pack(">I", zlib.crc32(kind + content))
-        )  # fmt: skip
+        )
 
     header = struct.pack(">IIBBBBB", 25000, 20000, 8, 2, 0, 0, 0)
     line = zlib.compress(bytes(1 + 3 * 25000))

@@ -52,7 +52,8 @@ WRONG = {
     "floats as masks": ({"masks": lambda x: np.float32(x / 255)}, "masks must be in 0..255"),
     "bool as masks": ({"masks": lambda x: x > 0}, "masks must be uint8 .* dtype=bool.$"),
     "masks of whole images": (
-        {"masks": lambda x: x[..., :14]}, r"\(B, G, M, M\). Received: shape=\(2, 3, 28, 14\).$",
+        {"masks": lambda x: x[..., :14]},
+        r"\(B, G, M, M\). Received: shape=\(2, 3, 28, 14\).$",
     ),
     "labels 0 for all": (
         {"labels": lambda x: x * 0},
@@ -71,7 +72,7 @@ WRONG = {
     ),
     "no labels": ({"labels": None}, r"dict of boxes, labels, masks. Received: \['boxes', 'masks'"),
     "no sizes": ({"sizes": None}, "a dict of images, sizes. Received: .'images', 'original_si"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -79,8 +80,10 @@ def test_wrong_batches_are_refused_in_one_line(batch, name):
     changes, line = WRONG[name]
     changed = []
     for part in batch:
-        part = {k: changes.get(k, lambda x: x)(v) if changes.get(k, 1) else None
-                for k, v in part.items()}  # fmt: skip
+        part = {
+            k: changes.get(k, lambda x: x)(v) if changes.get(k, 1) else None
+            for k, v in part.items()
+        }
         changed.append({k: v for k, v in part.items() if v is not None})
     with pytest.raises(ValueError, match=line) as caught:
         look(*changed)
@@ -157,12 +160,22 @@ def test_what_no_photograph_can_be_is_refused(images, line):
 def test_dark_images_and_a_little_more_than_white_pass():
     dark = np.random.default_rng(0).integers(0, 2, (1, 64, 64, 3), dtype=np.uint8)
     for images in (
-        PIXELS, dark, dark * 0, np.float32(dark), np.float32(dark) * 0, np.int64(PIXELS),
-        np.float32(PIXELS) * 1.2 - 20, np.float16(PIXELS), PIXELS[:0], np.float32(PIXELS)[:0],
-        (np.float32(PIXELS) + 32) * 1.5, (np.float32(PIXELS) - 32) * 1.5,  # mmdetection's jitter
-        (np.float32(PIXELS) - 128) * 1.5 + 128, np.float32(PIXELS) * 0.15 - 32,
+        PIXELS,
+        dark,
+        dark * 0,
+        np.float32(dark),
+        np.float32(dark) * 0,
+        np.int64(PIXELS),
+        np.float32(PIXELS) * 1.2 - 20,
+        np.float16(PIXELS),
+        PIXELS[:0],
+        np.float32(PIXELS)[:0],
+        (np.float32(PIXELS) + 32) * 1.5,
+        (np.float32(PIXELS) - 32) * 1.5,  # mmdetection's jitter
+        (np.float32(PIXELS) - 128) * 1.5 + 128,
+        np.float32(PIXELS) * 0.15 - 32,
         dark * 6.5 - 1.5,  # an undershoot of an interpolation
-    ):  # fmt: skip
+    ):
         assert checks.check_data(images) is images
     assert checks.check_data(np.where(PIXELS > 9, np.nan, PIXELS), finite=False) is not None
 
@@ -195,16 +208,17 @@ def test_each_way_into_the_model_refuses_a_label_that_it_does_not_know(quick, ba
     inputs, gt = batch
     inputs["proposals"] = np.zeros((2, 5, 4), np.float32)
     bad = inputs, {**gt, "labels": np.where(gt["labels"] > 0, np.int32(4), 0)}
-    late = tf.data.Dataset.from_tensors((inputs, gt)).concatenate(
-        tf.data.Dataset.from_tensors(bad)
-    )  # fmt: skip
+    late = tf.data.Dataset.from_tensors((inputs, gt)).concatenate(tf.data.Dataset.from_tensors(bad))
     line = r"^labels must be in 1..3, 0 in padding. Received: label=\[4\].$"
     before = quick.mask_head.get_weights()
     for method, arguments in (
-        (quick.fit, bad), (quick.evaluate, bad), (quick.train_on_batch, bad),
-        (quick.test_on_batch, bad), (quick.fit, [tf.data.Dataset.from_tensors(bad)]),
+        (quick.fit, bad),
+        (quick.evaluate, bad),
+        (quick.train_on_batch, bad),
+        (quick.test_on_batch, bad),
+        (quick.fit, [tf.data.Dataset.from_tensors(bad)]),
         (quick.evaluate, [late]),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=line):
             method(*arguments)
     with pytest.raises(ValueError, match=line):
@@ -222,10 +236,14 @@ def test_each_way_into_the_model_refuses_images_of_0_to_1(quick, batch):
     wrong = {**inputs, "images": inputs["images"] / 255}
     one = tf.data.Dataset.from_tensors
     for method, arguments in (
-        (quick.predict, [wrong]), (quick.predict_on_batch, [wrong]), (quick.predict, [one(wrong)]),
-        (quick.fit, [wrong, gt]), (quick.fit, [one((wrong, gt))]), (quick.evaluate, [wrong, gt]),
+        (quick.predict, [wrong]),
+        (quick.predict_on_batch, [wrong]),
+        (quick.predict, [one(wrong)]),
+        (quick.fit, [wrong, gt]),
+        (quick.fit, [one((wrong, gt))]),
+        (quick.evaluate, [wrong, gt]),
         (quick.train_on_batch, [wrong, gt]),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=r"^images must be RGB in 0..255, not in 0..1"):
             method(*arguments)
     with pytest.raises(ValueError, match="^images must be RGB in 0..255, not in 0..1"):
@@ -238,8 +256,10 @@ def test_training_without_a_sentinel_refuses_pixels_that_are_not_finite(quick, b
     wrong = {**inputs, "images": inputs["images"] * np.float32(np.nan)}
     data = tf.data.Dataset.from_tensors((wrong, gt))
     for method, arguments in (
-        (quick.fit, [wrong, gt]), (quick.fit, [data]), (quick.train_on_batch, [wrong, gt]),
-    ):  # fmt: skip
+        (quick.fit, [wrong, gt]),
+        (quick.fit, [data]),
+        (quick.train_on_batch, [wrong, gt]),
+    ):
         with pytest.raises(ValueError, match="^pixels must be finite. Received: dtype=float32"):
             method(*arguments)
 
@@ -261,16 +281,20 @@ def test_a_direction_that_keras_cannot_guess_is_asked_for_before_the_first_epoch
     ap = "val_segm/AP"
     quick.compile(mrcnn.training.SGD(0.01))
     for callback in (
-        keras.callbacks.EarlyStopping(ap), keras.callbacks.ReduceLROnPlateau(ap),
+        keras.callbacks.EarlyStopping(ap),
+        keras.callbacks.ReduceLROnPlateau(ap),
         keras.callbacks.ModelCheckpoint("best.keras", ap, save_best_only=True),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=f"{type(callback).__name__} needs mode=.*'{ap}'"):
             quick.fit(callbacks=[callback])
     with pytest.raises(KeyError):  # Keras', for there is no data: what it can guess passes
-        quick.fit(callbacks=[
-            keras.callbacks.EarlyStopping(), keras.callbacks.EarlyStopping(ap, mode="max"),
-            keras.callbacks.ModelCheckpoint("every.keras", ap),
-        ])  # fmt: skip
+        quick.fit(
+            callbacks=[
+                keras.callbacks.EarlyStopping(),
+                keras.callbacks.EarlyStopping(ap, mode="max"),
+                keras.callbacks.ModelCheckpoint("every.keras", ap),
+            ]
+        )
 
 
 def test_prediction_refuses_what_is_not_finite_in_any_batch(quick, batch):
@@ -387,8 +411,10 @@ def test_fit_evaluate_and_predict_tell_it(quick, caplog):
     quick.predict(made, verbose=0)
     found = told(caplog)
     assert [line.split(": the batches")[0] for line in found] == [
-        "fit: validation_data", "evaluate", "predict",
-    ]  # fmt: skip
+        "fit: validation_data",
+        "evaluate",
+        "predict",
+    ]
     assert found[1] == (
         "evaluate: the batches were resized otherwise than the model resizes (min_side=64); make "
         "them with data.batches(..., **model.config.resizing()). Received: min_side=32."

@@ -16,11 +16,22 @@ from keras_maskrcnn import cli, data, distribution, training
 
 SHAPES = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "examples" / "shapes.py"))
 TINY = [
-    "--quiet", "--preset=mask_rcnn_resnet18_fpn_small", "--image_size=64", "--fpn_channels=16",
-    "--box_head_units=16", "--mask_head_convs=1", "--mask_head_channels=16", "--roi_batch=16",
-    "--train_pre_nms=50", "--train_proposals=50", "--test_pre_nms=50", "--test_proposals=50",
-    "--score_threshold=0.2", "--detections_per_image=20", "--anchor_sizes=8,16,32,64,128",
-]  # fmt: skip
+    "--quiet",
+    "--preset=mask_rcnn_resnet18_fpn_small",
+    "--image_size=64",
+    "--fpn_channels=16",
+    "--box_head_units=16",
+    "--mask_head_convs=1",
+    "--mask_head_channels=16",
+    "--roi_batch=16",
+    "--train_pre_nms=50",
+    "--train_proposals=50",
+    "--test_pre_nms=50",
+    "--test_proposals=50",
+    "--score_threshold=0.2",
+    "--detections_per_image=20",
+    "--anchor_sizes=8,16,32,64,128",
+]
 
 
 @pytest.fixture(scope="module")
@@ -238,9 +249,12 @@ def test_alternating_training_ends_in_one_model_with_one_backbone(folder, tmp_pa
     )
     assert joint.config.proposals == "joint"
     for name, sources in {
-        "backbone": (detector, rpn), "fpn": (detector, rpn),
-        "box_head": (detector,), "mask_head": (detector,), "rpn_head": (rpn,),
-    }.items():  # fmt: skip
+        "backbone": (detector, rpn),
+        "fpn": (detector, rpn),
+        "box_head": (detector,),
+        "mask_head": (detector,),
+        "rpn_head": (rpn,),
+    }.items():
         for source in sources:
             for ours, theirs in zip(
                 joint.networks[name].weights, source.networks[name].weights, strict=True
@@ -452,9 +466,24 @@ def bad_inputs(folder, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["json", "no json", "no images", "preset", "config", "batch", "weights", "taken", "augment",
-     "no model", "bad model", "bad size", "no image size", "another format's", "no input"],
-)  # fmt: skip
+    [
+        "json",
+        "no json",
+        "no images",
+        "preset",
+        "config",
+        "batch",
+        "weights",
+        "taken",
+        "augment",
+        "no model",
+        "bad model",
+        "bad size",
+        "no image size",
+        "another format's",
+        "no input",
+    ],
+)
 def test_bad_input_is_named_in_one_line_with_status_1(name, folder, tmp_path, capsys):
     argv, words = bad_inputs(folder, tmp_path)[name]
     assert cli.run(argv) == 1

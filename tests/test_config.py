@@ -181,8 +181,11 @@ def test_given_names_and_ids_are_kept():
 def test_resizing_is_what_data_batches_takes_by_these_names():
     config = preset_config("mask_rcnn_resnet50_c4_detectron2", image_min_side=256)
     assert config.resizing() == {
-        "min_side": 256, "max_side": 1333, "resize_rule": "detectron2", "padding_multiple": 1,
-    }  # fmt: skip
+        "min_side": 256,
+        "max_side": 1333,
+        "resize_rule": "detectron2",
+        "padding_multiple": 1,
+    }
     assert set(config.resizing()) <= set(inspect.signature(data.batches).parameters)
 
 
@@ -221,10 +224,32 @@ def test_values_of_another_type_or_beyond_all_use_are_refused(field, value, expe
 
 
 JSON_VALUES = [
-    None, True, False, 0, 1, -1, 2.5, 10**9, 2**40, 10**400, float("nan"), float("inf"), "", "abc",
-    "x" * 10**5, [], {}, {"a": 1}, [1], [1, 2, 3], ["a", "b", "c"], [None] * 4, [[1]] * 3,
-    [float("nan")] * 5, [True] * 3,
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2.5,
+    10**9,
+    2**40,
+    10**400,
+    float("nan"),
+    float("inf"),
+    "",
+    "abc",
+    "x" * 10**5,
+    [],
+    {},
+    {"a": 1},
+    [1],
+    [1, 2, 3],
+    ["a", "b", "c"],
+    [None] * 4,
+    [[1]] * 3,
+    [float("nan")] * 5,
+    [True] * 3,
+]
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(MaskRCNNConfig)])

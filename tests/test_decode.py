@@ -34,9 +34,16 @@ def detect(
         deltas = tf.zeros([*logits.shape[:2], logits.shape[2] - 1, 4])
     sizes = tf.constant(sizes or [[1000, 1000]] * rois.shape[0])
     outputs = decode.detections(
-        logits, tf.constant(deltas), rois, sizes, delta_weights=(10.0, 10.0, 5.0, 5.0),
-        score_threshold=threshold, nms_iou=nms_iou, count=count, **kwargs,
-    )  # fmt: skip
+        logits,
+        tf.constant(deltas),
+        rois,
+        sizes,
+        delta_weights=(10.0, 10.0, 5.0, 5.0),
+        score_threshold=threshold,
+        nms_iou=nms_iou,
+        count=count,
+        **kwargs,
+    )
     return [x.numpy() for x in outputs]
 
 
@@ -112,9 +119,13 @@ def test_level_with_fewer_anchors_than_pre_nms():
 
 def test_empty_slots_are_zeros_at_the_end():
     boxes, scores = decode.proposals(
-        [tf.constant([[3.0]])], [tf.zeros([1, 1, 4])], [tf.constant([SQUARE])],
-        tf.constant([[200, 200]]), pre_nms=4, count=4,
-    )  # fmt: skip
+        [tf.constant([[3.0]])],
+        [tf.zeros([1, 1, 4])],
+        [tf.constant([SQUARE])],
+        tf.constant([[200, 200]]),
+        pre_nms=4,
+        count=4,
+    )
     np.testing.assert_array_equal(boxes[0], [SQUARE] + [[0, 0, 0, 0]] * 3)
     assert scores[0, 0] > 0.9
     np.testing.assert_array_equal(scores[0, 1:], [0, 0, 0])
@@ -123,9 +134,13 @@ def test_empty_slots_are_zeros_at_the_end():
 def test_proposals_are_clipped_to_each_image():
     anchors = [tf.constant([[-5.0, -5, 90, 90]])]
     boxes, _ = decode.proposals(
-        [tf.zeros([2, 1])], [tf.zeros([2, 1, 4])], anchors, tf.constant([[30, 40], [80, 20]]),
-        pre_nms=1, count=1,
-    )  # fmt: skip
+        [tf.zeros([2, 1])],
+        [tf.zeros([2, 1, 4])],
+        anchors,
+        tf.constant([[30, 40], [80, 20]]),
+        pre_nms=1,
+        count=1,
+    )
     np.testing.assert_array_equal(boxes[:, 0], [[0, 0, 40, 30], [0, 0, 20, 80]])
 
 
@@ -138,9 +153,13 @@ def test_proposals_follow_the_deltas():
     # Twice as wide, about the same center.
     deltas = tf.constant([[[0.0, 0, np.log(2), 0]]])
     boxes, _ = decode.proposals(
-        [tf.zeros([1, 1])], [deltas], [tf.constant([SQUARE])], tf.constant([[200, 200]]),
-        pre_nms=1, count=1,
-    )  # fmt: skip
+        [tf.zeros([1, 1])],
+        [deltas],
+        [tf.constant([SQUARE])],
+        tf.constant([[200, 200]]),
+        pre_nms=1,
+        count=1,
+    )
     np.testing.assert_allclose(boxes[0, 0], [5, 10, 25, 20], rtol=1e-5)
 
 
@@ -309,9 +328,15 @@ def test_gradients_reach_the_scores_and_boxes_that_were_kept():
         with tf.GradientTape() as tape:
             tape.watch([logits, deltas])
             boxes, scores, _, _ = decode.detections(
-                logits, deltas, rois, tf.constant([[1000, 1000]]),
-                delta_weights=(10.0, 10.0, 5.0, 5.0), score_threshold=0.05, nms_iou=0.5, count=5,
-            )  # fmt: skip
+                logits,
+                deltas,
+                rois,
+                tf.constant([[1000, 1000]]),
+                delta_weights=(10.0, 10.0, 5.0, 5.0),
+                score_threshold=0.05,
+                nms_iou=0.5,
+                count=5,
+            )
             # Twice the score of the first, once that of the second; and where it ends.
             total = 2 * scores[0, 0] + scores[0, 1] + boxes[0, 1, 2]
         return tape.gradient(total, [logits, deltas])

@@ -136,9 +136,10 @@ def test_predict_image_takes_a_pil_image_as_a_file_of_it(tmp_path, monkeypatch):
     model = FakeModel(make_outputs())
     predict = FakeModel.predict_on_batch
     monkeypatch.setattr(
-        FakeModel, "predict_on_batch",
+        FakeModel,
+        "predict_on_batch",
         lambda self, images: (seen.append(images[0]), predict(self, images))[1],
-    )  # fmt: skip
+    )
     rng = np.random.default_rng(0)
     for mode, shape, dtype in (("L", (), np.uint8), ("RGBA", (4,), np.uint8), ("I", (), np.uint16)):
         image = Image.fromarray(rng.integers(0, np.iinfo(dtype).max, (40, 60, *shape), dtype))

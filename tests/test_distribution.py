@@ -32,10 +32,12 @@ def four_images(batch):
     inputs, gt = batch
     brighter = {**inputs, "images": np.minimum(inputs["images"] + 20, 255)}
     return tuple(
-        {name: np.stack([first[name], second[name]], 1).reshape(4, *first[name].shape[1:])
-         for name in first}
+        {
+            name: np.stack([first[name], second[name]], 1).reshape(4, *first[name].shape[1:])
+            for name in first
+        }
         for first, second in ((inputs, brighter), (gt, gt))
-    )  # fmt: skip
+    )
 
 
 def train(config, scope, batches, optimizer, dtype="float32"):

@@ -39,18 +39,24 @@ def short(fields):
 # The RoI operations
 
 ABLATIONS = [  # that no preset has
-    dict(roi_op="pool", roi_pooling="max"), dict(roi_op="warp"),
-    dict(roi_op="warp", sampling_ratio=0), dict(roi_pooling="max"), dict(neck="c5"),
+    dict(roi_op="pool", roi_pooling="max"),
+    dict(roi_op="warp"),
+    dict(roi_op="warp", sampling_ratio=0),
+    dict(roi_pooling="max"),
+    dict(neck="c5"),
     dict(sampling_ratio=0, roi_aligned=False),
-]  # fmt: skip
+]
 LAYERS = ABLATIONS + distinct(
     *("neck", "roi_op", "roi_pooling", "sampling_ratio", "roi_aligned", "roi_level_rule"),
     *("canonical_roi_size", "box_pool_size", "mask_pool_size"),
 )
 WITHOUT_AREA = {
-    "zero width": [10, 5, 10, 60], "zero height": [3, 4, 5, 4], "reversed": [50, 60, 10, 5],
-    "padding": [0, 0, 0, 0], "a point outside": [500, 500, 500, 500],
-}  # fmt: skip
+    "zero width": [10, 5, 10, 60],
+    "zero height": [3, 4, 5, 4],
+    "reversed": [50, 60, 10, 5],
+    "padding": [0, 0, 0, 0],
+    "a point outside": [500, 500, 500, 500],
+}
 
 
 def pool(fields, boxes):
@@ -116,9 +122,12 @@ def test_without_truth_everything_is_background(images, boxes, slots):
     np.testing.assert_array_equal(matched, np.zeros((images, boxes)))
 
     rois, labels, matched = targets.sample_rois(
-        tf.tile(anchors[None], [images, 1, 1]), truth, tf.zeros([images, slots], tf.int32),
-        tf.zeros([images, boxes + slots]), count=7,
-    )  # fmt: skip
+        tf.tile(anchors[None], [images, 1, 1]),
+        truth,
+        tf.zeros([images, slots], tf.int32),
+        tf.zeros([images, boxes + slots]),
+        count=7,
+    )
     assert rois.shape == (images, 7, 4)
     expected = [0] * boxes + [-1] * (7 - boxes)
     np.testing.assert_array_equal(labels, np.tile(expected, (images, 1)))
@@ -144,18 +153,30 @@ def test_nothing_to_decode_gives_empty_slots(fields, images):
     for anchors in (tf.zeros([0, 4]), outside):
         logits = tf.zeros([images, len(anchors)])
         boxes, scores = decode.proposals(
-            [logits] * 2, [tf.zeros([images, len(anchors), 4])] * 2, [anchors] * 2, sizes,
-            pre_nms=6, count=4, nms_iou=fields["rpn_nms_iou"], min_size=fields["rpn_min_size"],
-        )  # fmt: skip
+            [logits] * 2,
+            [tf.zeros([images, len(anchors), 4])] * 2,
+            [anchors] * 2,
+            sizes,
+            pre_nms=6,
+            count=4,
+            nms_iou=fields["rpn_nms_iou"],
+            min_size=fields["rpn_min_size"],
+        )
         assert boxes.shape == (images, 4, 4) and scores.shape == (images, 4)
         assert not np.any(boxes) and not np.any(scores)
     for rois in (0, 3):
         found = decode.detections(
-            tf.zeros([images, rois, 4]), tf.zeros([images, rois, 3, 4]),
-            tf.zeros([images, rois, 4]), sizes, delta_weights=fields["box_delta_weights"],
-            score_threshold=fields["score_threshold"], nms_iou=fields["nms_iou"], count=4,
-            min_size=fields["box_min_size"], one_class=fields["one_class_per_roi"],
-        )  # fmt: skip
+            tf.zeros([images, rois, 4]),
+            tf.zeros([images, rois, 3, 4]),
+            tf.zeros([images, rois, 4]),
+            sizes,
+            delta_weights=fields["box_delta_weights"],
+            score_threshold=fields["score_threshold"],
+            nms_iou=fields["nms_iou"],
+            count=4,
+            min_size=fields["box_min_size"],
+            one_class=fields["one_class_per_roi"],
+        )
         assert [x.shape.as_list() for x in found] == [[images, 4, 4], *[[images, 4]] * 2, [images]]
         assert not any(np.any(x) for x in found)
 
@@ -192,30 +213,54 @@ def test_losses_of_nothing_are_zero_and_so_are_their_gradients(fields, kind):
 DETECTRON2 = dict(sampling_ratio=0, roi_loss_divisor="sampled", box_beta=0.0, rpn_box_beta=0.0)
 C4 = dict(neck="c4", mask_pool_size=7, box_head_layers=0, mask_head_convs=0)
 TORCHVISION = dict(
-    resize_rule="torchvision", anchor_rule="torchvision", roi_level_rule="torchvision",
-    roi_aligned=False, mask_paste="torchvision", rpn_loss_divisor="sampled",
-    roi_loss_divisor="sampled", rpn_min_size=1e-3, box_min_size=1e-2, soft_mask_targets=True,
-)  # fmt: skip
+    resize_rule="torchvision",
+    anchor_rule="torchvision",
+    roi_level_rule="torchvision",
+    roi_aligned=False,
+    mask_paste="torchvision",
+    rpn_loss_divisor="sampled",
+    roi_loss_divisor="sampled",
+    rpn_min_size=1e-3,
+    box_min_size=1e-2,
+    soft_mask_targets=True,
+)
 MATTERPORT = dict(
-    resize_rule="torchvision", anchor_rule="matterport", rpn_joint_nms=True,
-    roi_level_rule="matterport", roi_op="crop", one_class_per_roi=True,
-)  # fmt: skip
+    resize_rule="torchvision",
+    anchor_rule="matterport",
+    rpn_joint_nms=True,
+    roi_level_rule="matterport",
+    roi_op="crop",
+    one_class_per_roi=True,
+)
 FAMILIES = {
     "detectron2": DETECTRON2,
-    "detectron2 C4": {**DETECTRON2, **C4, "box_pool_size": 14, "mask_pool_size": 14,
-                      "res5_stride": 2, "padding_multiple": 1},
+    "detectron2 C4": {
+        **DETECTRON2,
+        **C4,
+        "box_pool_size": 14,
+        "mask_pool_size": 14,
+        "res5_stride": 2,
+        "padding_multiple": 1,
+    },
     "detectron2 DC5": {**DETECTRON2, "neck": "dc5", "padding_multiple": 1},
     "paper": {},
     "paper C4": C4,
     "torchvision": TORCHVISION,
-    "torchvision v2": {**TORCHVISION, "head_norm": "batch", "rpn_head_convs": 2,
-                       "box_head_convs": 4, "box_head_layers": 1},
+    "torchvision v2": {
+        **TORCHVISION,
+        "head_norm": "batch",
+        "rpn_head_convs": 2,
+        "box_head_convs": 4,
+        "box_head_layers": 1,
+    },
     "matterport": MATTERPORT,
-}  # fmt: skip
+}
 TASKS = {
-    "masks": {}, "boxes": dict(task="boxes"), "proposals": dict(task="proposals"),
+    "masks": {},
+    "boxes": dict(task="boxes"),
+    "proposals": dict(task="proposals"),
     "precomputed": dict(proposals="precomputed"),
-}  # fmt: skip
+}
 
 
 def nothing_found(tiny_config, family, **overrides):
@@ -270,11 +315,18 @@ def check_model(model, batch):
 @pytest.mark.parametrize(
     ("family", "task"),
     [
-        pytest.param(family, task, marks=() if (family, task) == ("detectron2", "masks") or
-                     (family, task) == ("detectron2 C4", "precomputed") else pytest.mark.slow)
-        for family in FAMILIES for task in TASKS
+        pytest.param(
+            family,
+            task,
+            marks=()
+            if (family, task) == ("detectron2", "masks")
+            or (family, task) == ("detectron2 C4", "precomputed")
+            else pytest.mark.slow,
+        )
+        for family in FAMILIES
+        for task in TASKS
     ],
-)  # fmt: skip
+)
 def test_a_model_of_nothing(family, task, tiny_config, batch):
     check_model(nothing_found(tiny_config, family, **TASKS[task]), batch)
 
@@ -289,10 +341,17 @@ def shapes(tmp_path_factory):
         "images": [{"id": 1, "file_name": "1.png", "height": 64, "width": 64}],
         "categories": [{"id": i, "name": f"class {i}"} for i in (1, 2, 3)],
         "annotations": [
-            {"id": 1, "image_id": 1, "category_id": 2, "iscrowd": 0, "area": 100,
-             "bbox": [5, 5, 10, 10], "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]]},
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 2,
+                "iscrowd": 0,
+                "area": 100,
+                "bbox": [5, 5, 10, 10],
+                "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]],
+            },
         ],
-    }  # fmt: skip
+    }
     (folder / "instances.json").write_text(json.dumps(content))
     return folder
 
@@ -309,8 +368,9 @@ def test_commands_that_find_nothing_say_so(tiny_config, shapes, tmp_path):
 
 PORTABLE = dict(image_size=(64, 96), verbose=False)
 CANVAS = {
-    "images": np.full((1, 64, 96, 3), 128, np.float32), "sizes": np.array([[64, 96]], np.int32)
-}  # fmt: skip
+    "images": np.full((1, 64, 96, 3), 128, np.float32),
+    "sizes": np.array([[64, 96]], np.int32),
+}
 
 
 @pytest.mark.slow

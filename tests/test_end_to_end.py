@@ -15,10 +15,20 @@ def test_two_images_are_learned_to_a_mask_ap_above_0_9(tmp_path):
     folder = tmp_path / "shapes"
     train = mrcnn.data.coco_json(folder / "train", folder / "annotations" / "train.json")
     model = mrcnn.MaskRCNN.from_preset(
-        "mask_rcnn_resnet18_fpn_small", num_classes=3, image_min_side=128, image_max_side=128,
-        norm="batch", backbone_width=16, fpn_channels=64, box_head_units=128, mask_head_convs=2,
-        mask_head_channels=64, roi_batch=64, train_pre_nms=200, train_proposals=200,
-    )  # fmt: skip
+        "mask_rcnn_resnet18_fpn_small",
+        num_classes=3,
+        image_min_side=128,
+        image_max_side=128,
+        norm="batch",
+        backbone_width=16,
+        fpn_channels=64,
+        box_head_units=128,
+        mask_head_convs=2,
+        mask_head_channels=64,
+        roi_batch=64,
+        train_pre_nms=200,
+        train_proposals=200,
+    )
     model.compile(optimizer=keras.optimizers.AdamW(1e-3, global_clipnorm=10.0))
     batches = mrcnn.data.batches(
         train, 2, training=True, flip=False, repeat=True, **model.config.resizing()

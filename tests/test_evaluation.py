@@ -75,9 +75,18 @@ def fake_batches(monkeypatch):
     """Stands in for data.batches: black images; the original height tells which one it is."""
 
     def batches(
-        dataset, batch_size, *, training, min_side, max_side, targets, resize_rule,
-        padding_multiple, proposals, max_proposals,
-    ):  # fmt: skip
+        dataset,
+        batch_size,
+        *,
+        training,
+        min_side,
+        max_side,
+        targets,
+        resize_rule,
+        padding_multiple,
+        proposals,
+        max_proposals,
+    ):
         assert not training and not targets and (min_side, max_side) == (64, 96)
         assert (resize_rule, padding_multiple) == ("detectron2", 32)
         sizes = np.array(dataset.sizes, np.int32)
@@ -97,9 +106,11 @@ class Oracle(keras.Model):
     def __init__(self, dataset, detections_per_image=100, noise=0.0, empty=False):
         super().__init__()
         self.config = MaskRCNNConfig(
-            num_classes=3, image_min_side=64, image_max_side=96,
+            num_classes=3,
+            image_min_side=64,
+            image_max_side=96,
             detections_per_image=detections_per_image,
-        )  # fmt: skip
+        )
         rng = np.random.default_rng(1)
         stored = {
             "boxes": np.zeros((NUM_IMAGES, SLOTS, 4), np.float32),
@@ -524,9 +535,11 @@ def test_average_recall_of_the_truth_is_one(dataset):
 def test_average_recall_by_hand(tmp_path):
     images = [{"id": i, "height": 200, "width": 200} for i in (1, 2)]
     objects = [  # image, category, box [x, y, w, h], crowd
-        (1, 1, [0, 0, 10, 10], 0), (1, 2, [50, 50, 100, 100], 0), (2, 1, [0, 0, 20, 20], 0),
+        (1, 1, [0, 0, 10, 10], 0),
+        (1, 2, [50, 50, 100, 100], 0),
+        (2, 1, [0, 0, 20, 20], 0),
         (2, 1, [100, 100, 50, 50], 1),
-    ]  # fmt: skip
+    ]
     annotations = [
         {"id": i, "image_id": image, "category_id": category, "bbox": box, "iscrowd": crowd}
         for i, (image, category, box, crowd) in enumerate(objects)
@@ -543,9 +556,15 @@ def test_average_recall_by_hand(tmp_path):
     }
     metrics = evaluation.average_recall(proposals, dataset, limits=(2, 1), verbose=0)
     expected = {
-        "bbox/AR1": 0.3 / 3, "bbox/ARs1": 0.3 / 2, "bbox/ARm1": -1, "bbox/ARl1": 0,
-        "bbox/AR2": 1.3 / 3, "bbox/ARs2": 0.3 / 2, "bbox/ARm2": -1, "bbox/ARl2": 1,
-    }  # fmt: skip
+        "bbox/AR1": 0.3 / 3,
+        "bbox/ARs1": 0.3 / 2,
+        "bbox/ARm1": -1,
+        "bbox/ARl1": 0,
+        "bbox/AR2": 1.3 / 3,
+        "bbox/ARs2": 0.3 / 2,
+        "bbox/ARm2": -1,
+        "bbox/ARl2": 1,
+    }
     assert metrics == pytest.approx(expected)
 
 
@@ -712,17 +731,20 @@ def test_an_area_that_no_object_can_have_is_the_box_s_or_the_mask_s(area):
 def test_callbacks_that_go_by_a_loss_are_told_of_an_ap(dataset, caplog):
     caplog.set_level("WARNING", logger="absl")
     checkpoint = keras.callbacks.ModelCheckpoint
-    evaluation.CocoEvaluation(dataset).look_at_others([
-        keras.callbacks.EarlyStopping(restore_best_weights=True),
-        checkpoint("best.keras", save_best_only=True, monitor="val_mask"),
-        keras.callbacks.ReduceLROnPlateau(),
-        checkpoint("every.keras"),  # which saves in any case
-        checkpoint("best.keras", save_best_only=True, monitor="val_segm/AP", mode="max"),
-        keras.callbacks.CSVLogger("log.csv"),
-    ])  # fmt: skip
+    evaluation.CocoEvaluation(dataset).look_at_others(
+        [
+            keras.callbacks.EarlyStopping(restore_best_weights=True),
+            checkpoint("best.keras", save_best_only=True, monitor="val_mask"),
+            keras.callbacks.ReduceLROnPlateau(),
+            checkpoint("every.keras"),  # which saves in any case
+            checkpoint("best.keras", save_best_only=True, monitor="val_segm/AP", mode="max"),
+            keras.callbacks.CSVLogger("log.csv"),
+        ]
+    )
     found = [record.getMessage() for record in caplog.records]
     assert [line.partition(": ")[0] for line in found] == [
-        "EarlyStopping(monitor='val_loss')", "ModelCheckpoint(monitor='val_mask')",
+        "EarlyStopping(monitor='val_loss')",
+        "ModelCheckpoint(monitor='val_mask')",
         "ReduceLROnPlateau(monitor='val_loss')",
-    ]  # fmt: skip
+    ]
     assert all('take monitor="val_segm/AP"' in line for line in found)

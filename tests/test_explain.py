@@ -35,7 +35,7 @@ def make_dataset(folder, boxes=(OBJECT,), size=(64, 96), category_ids=(1,) * 9):
                 "category_id": category_ids[i],
                 "bbox": box,
                 "segmentation": [polygon],
-            }  # fmt: skip
+            }
         )
     content = {
         "images": [{"id": 1, "file_name": "a.png", "height": height, "width": width}],
@@ -76,8 +76,10 @@ def scripted(tiny_model, tiny_config, monkeypatch):
             return class_logits, tf.constant(deltas), None
 
         for name, value in {
-            "config": config, "_propose": propose, "_box_branch": box_branch
-        }.items():  # fmt: skip
+            "config": config,
+            "_propose": propose,
+            "_box_branch": box_branch,
+        }.items():
             monkeypatch.setattr(tiny_model, name, value)
         return tiny_model
 
@@ -187,15 +189,25 @@ def test_too_small(scripted, tmp_path, limit):
 def test_counts_follow_the_stages(scripted, tmp_path):
     # TALL goes in the RPN's NMS, the second class below the threshold, ELSEWHERE is one too many.
     model = scripted(
-        [OBJECT, TALL, ELSEWHERE], [SURE, SURE, [0.4, 0.5, 0.06, 0.04]], rpn_nms_iou=0.4,
+        [OBJECT, TALL, ELSEWHERE],
+        [SURE, SURE, [0.4, 0.5, 0.06, 0.04]],
+        rpn_nms_iou=0.4,
         detections_per_image=1,
-    )  # fmt: skip
+    )
     assert mrcnn.explain(model, make_dataset(tmp_path), 0).counts == {
-        "anchors": 3, "matching anchors": 1, "boxes of the RPN": 3, "best boxes of the RPN": 3,
-        "proposals before NMS": 3, "proposals after NMS": 2, "proposals": 2,
-        "boxes of all classes": 6, "boxes above score_threshold": 3, "boxes before NMS": 3,
-        "boxes after NMS": 3, "detections": 1,
-    }  # fmt: skip
+        "anchors": 3,
+        "matching anchors": 1,
+        "boxes of the RPN": 3,
+        "best boxes of the RPN": 3,
+        "proposals before NMS": 3,
+        "proposals after NMS": 2,
+        "proposals": 2,
+        "boxes of all classes": 6,
+        "boxes above score_threshold": 3,
+        "boxes before NMS": 3,
+        "boxes after NMS": 3,
+        "detections": 1,
+    }
 
 
 def test_text_and_summary_tell_what_was_lost(scripted, tmp_path):
@@ -211,8 +223,11 @@ def test_text_and_summary_tell_what_was_lost(scripted, tmp_path):
     ]
     rows = json.loads(json.dumps([found.as_dict()] * 2))
     assert summary(rows) == {
-        "images": 2, "objects": 4, "found": 2, "lost": {"low score (score_threshold)": 2}
-    }  # fmt: skip
+        "images": 2,
+        "objects": 4,
+        "found": 2,
+        "lost": {"low score (score_threshold)": 2},
+    }
 
 
 def test_picture_has_the_colors_of_the_causes(scripted, tmp_path):
@@ -274,10 +289,13 @@ def test_the_last_stage_is_what_predict_returns(tiny_config, tmp_path, name):
 def test_given_proposals_have_no_anchors(tiny_config, tmp_path):
     model = MaskRCNN(
         dataclasses.replace(
-            tiny_config, task="boxes", proposals="precomputed", score_threshold=0.0,
+            tiny_config,
+            task="boxes",
+            proposals="precomputed",
+            score_threshold=0.0,
             test_proposals=1,
         )
-    )  # fmt: skip
+    )
     dataset = make_dataset(tmp_path, [ELSEWHERE, [40.0, 40.0, 60.0, 60.0]])
     with mrcnn.data.ProposalWriter(tmp_path / "p", [1]) as writer:
         outside = [200.0, 0.0, 300.0, 9.0]

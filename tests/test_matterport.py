@@ -14,11 +14,20 @@ from keras_maskrcnn.config import preset_config
 
 CANVAS = 128
 TINY = dict(
-    num_classes=4, backbone_width=8, fpn_channels=32, rpn_head_channels=64, box_head_units=64,
-    mask_head_channels=32, image_min_side=CANVAS, image_max_side=CANVAS, canonical_roi_size=56.0,
-    anchor_sizes=(16.0, 32.0, 64.0, 128.0, 256.0), test_pre_nms=300, test_proposals=100,
+    num_classes=4,
+    backbone_width=8,
+    fpn_channels=32,
+    rpn_head_channels=64,
+    box_head_units=64,
+    mask_head_channels=32,
+    image_min_side=CANVAS,
+    image_max_side=CANVAS,
+    canonical_roi_size=56.0,
+    anchor_sizes=(16.0, 32.0, 64.0, 128.0, 256.0),
+    test_pre_nms=300,
+    test_proposals=100,
     detections_per_image=20,
-)  # fmt: skip
+)
 XYXY = [1, 0, 3, 2]  # also dx, dy, dw, dh of dy, dx, dh, dw
 
 

@@ -46,9 +46,19 @@ def test_boxes_targets_and_losses_are_float32_inside(tiny_config, batch, monkeyp
     model.compute_losses(inputs, gt)
     model(inputs)
     assert {name.split(".")[-1] for name in dtypes} >= {
-        "iou", "encode", "decode", "proposals", "detections", "anchor_labels", "sample_rois",
-        "mask_targets", "objectness_loss", "box_loss", "classifier_loss", "mask_loss",
-    }  # fmt: skip
+        "iou",
+        "encode",
+        "decode",
+        "proposals",
+        "detections",
+        "anchor_labels",
+        "sample_rois",
+        "mask_targets",
+        "objectness_loss",
+        "box_loss",
+        "classifier_loss",
+        "mask_loss",
+    }
     assert {name: kinds for name, kinds in dtypes.items() if kinds - {tf.float32}} == {}
     assert {v.dtype for v in model.weights} == {"float32"}
 

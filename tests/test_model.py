@@ -182,9 +182,10 @@ def test_fit_traces_the_training_step_once(model, batch, monkeypatch):
     traced = []
     original = MaskRCNN.compute_losses
     monkeypatch.setattr(
-        MaskRCNN, "compute_losses", lambda *args, **kwargs: (
-            traced.append(1), original(*args, **kwargs))[1],
-    )  # fmt: skip
+        MaskRCNN,
+        "compute_losses",
+        lambda *args, **kwargs: (traced.append(1), original(*args, **kwargs))[1],
+    )
     inputs, gt = batch
     wider = {**inputs, "images": np.pad(inputs["images"], [[0, 0], [0, 0], [0, 32], [0, 0]])}
     flexible = tf.data.Dataset.from_generator(
@@ -192,8 +193,10 @@ def test_fit_traces_the_training_step_once(model, batch, monkeypatch):
         output_signature=tf.nest.map_structure(
             lambda x: tf.TensorSpec(
                 [None] * 4 if x.ndim == 4 and x.shape[-1] == 3 else x.shape, x.dtype
-            ), (inputs, gt)),
-    )  # fmt: skip
+            ),
+            (inputs, gt),
+        ),
+    )
     flexible = flexible.map(
         lambda x, y: ({**x, "images": tf.ensure_shape(x["images"], [2, None, None, 3])}, y)
     )
@@ -286,29 +289,47 @@ def test_from_preset_takes_config_fields_and_a_dtype_policy():
         # (257), which it never uses.
         (
             "mask_rcnn_resnet50_fpn_torchvision",
-            {"backbone": 23_508_032, "fpn": 3_344_384, "rpn_head": 593_935,
-             "box_head": 13_895_680 + 466_375 - 4 * 1025, "mask_head": 2_360_320 + 285_787 - 257},
+            {
+                "backbone": 23_508_032,
+                "fpn": 3_344_384,
+                "rpn_head": 593_935,
+                "box_head": 13_895_680 + 466_375 - 4 * 1025,
+                "mask_head": 2_360_320 + 285_787 - 257,
+            },
         ),
         (
             "mask_rcnn_resnet50_fpn_torchvision_v2",
-            {"backbone": 23_508_032, "fpn": 3_346_432, "rpn_head": 1_184_015,
-             "box_head": 15_207_424 + 466_375 - 4 * 1025, "mask_head": 2_361_344 + 285_787 - 257},
+            {
+                "backbone": 23_508_032,
+                "fpn": 3_346_432,
+                "rpn_head": 1_184_015,
+                "box_head": 15_207_424 + 466_375 - 4 * 1025,
+                "mask_head": 2_361_344 + 285_787 - 257,
+            },
         ),
         # detectron2's R50-C4, from the shapes of its layers: the RPN sees 1024 channels and has 15
         # anchors a cell; 81 classes, 80 x 4 deltas of 2048; a deconvolution of 2048 x 256 x 4.
         (
             "mask_rcnn_resnet50_c4_detectron2",
-            {"backbone": 9_536 + 215_808 + 1_219_584 + 7_098_368, "res5": 14_964_736,
-             "rpn_head": 1024 * 1024 * 9 + 1024 + 1025 * 15 * 5,
-             "box_head": 2049 * (81 + 320), "mask_head": 2048 * 256 * 4 + 256 + 257 * 80},
+            {
+                "backbone": 9_536 + 215_808 + 1_219_584 + 7_098_368,
+                "res5": 14_964_736,
+                "rpn_head": 1024 * 1024 * 9 + 1024 + 1025 * 15 * 5,
+                "box_head": 2049 * (81 + 320),
+                "mask_head": 2048 * 256 * 4 + 256 + 257 * 80,
+            },
         ),
         (
             "faster_rcnn_resnext101_32x8d_fpn_detectron2",
-            {"backbone": 86_742_336, "fpn": 3_344_384, "rpn_head": 593_935,
-             "box_head": 13_895_680 + 1025 * (81 + 320)},
+            {
+                "backbone": 86_742_336,
+                "fpn": 3_344_384,
+                "rpn_head": 593_935,
+                "box_head": 13_895_680 + 1025 * (81 + 320),
+            },
         ),
     ],
-)  # fmt: skip
+)
 def test_each_network_has_as_many_parameters_as_the_peers(preset, counts):
     model = MaskRCNN.from_preset(preset)
     found = {
@@ -356,9 +377,10 @@ def test_networks_are_copied_where_both_have_them(tiny_config):
     assert joint.copy_networks(rpn) == ("backbone", "fpn", "rpn_head")
     for network, source in (("rpn_head", rpn), ("backbone", rpn), ("mask_head", fast)):
         pairs = zip(
-            joint.networks[network].get_weights(), source.networks[network].get_weights(),
+            joint.networks[network].get_weights(),
+            source.networks[network].get_weights(),
             strict=True,
-        )  # fmt: skip
+        )
         assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)
 
 

@@ -19,9 +19,12 @@ SHAPES = runpy.run_path(str(EXAMPLES / "shapes.py"))
 NOTEBOOK = json.loads((EXAMPLES / "finetune_colab.ipynb").read_text(encoding="utf-8"))
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 SMALL = {
-    "PRESET": "mask_rcnn_resnet18_fpn_small", "WEIGHTS": None, "IMAGE_SIZE": 64, "STEPS": 2,
+    "PRESET": "mask_rcnn_resnet18_fpn_small",
+    "WEIGHTS": None,
+    "IMAGE_SIZE": 64,
+    "STEPS": 2,
     "EPOCHS": 1,
-}  # fmt: skip
+}
 WIDTHS = ("backbone_width", "fpn_channels", "box_head_units", "mask_head_channels")
 
 
@@ -76,9 +79,11 @@ def test_notebook_runs_without_its_downloads(folder, tmp_path):
     # Torchvision's layout, narrow: the golden files' network.
     np.savez(tmp_path / "coco.npz", **parity.peer_weights("fpn_torchvision"))
     numbers = {
-        **SMALL, "PRESET": "mask_rcnn_resnet50_fpn_torchvision", "WEIGHTS": "coco.npz",
+        **SMALL,
+        "PRESET": "mask_rcnn_resnet50_fpn_torchvision",
+        "WEIGHTS": "coco.npz",
         "CONFIG": {name: parity.TINY[name] for name in WIDTHS},
-    }  # fmt: skip
+    }
     program = ["pictures = []", "display = pictures.append  # Jupyter's"]
     for cell in CODE:
         if tags(cell) & {"download", "colab"}:

@@ -15,10 +15,16 @@ from keras_maskrcnn.ops import boxes as box_ops
 
 # Largest difference of a stage; None: 1e-4 of the peer's spread.
 BARS = {
-    "features": None, "RPN": None, "class": None, "box deltas": None,
-    "proposals": 5e-3, "boxes": 5e-3,  # pixels
-    "scores": 1e-4, "labels": 0, "masks": 1e-3,
-}  # fmt: skip
+    "features": None,
+    "RPN": None,
+    "class": None,
+    "box deltas": None,
+    "proposals": 5e-3,
+    "boxes": 5e-3,  # pixels
+    "scores": 1e-4,
+    "labels": 0,
+    "masks": 1e-3,
+}
 
 
 @pytest.fixture(scope="module", params=PEERS)
@@ -96,30 +102,50 @@ def detectron2_targets(data, anchors, size):
         positive = labels[i] > 0
         bitmasks = data[f"gt_masks.{i}"][matched[positive]].astype(np.float32)[..., None]
         zeros = tf.zeros([len(bitmasks), 1], tf.int32)
-        cut = roi_align([tf.constant(bitmasks)], tf.constant(rois[i][positive][:, None]), zeros,
-                        output_size=size, strides=[1], sampling_ratio=0)  # fmt: skip
+        cut = roi_align(
+            [tf.constant(bitmasks)],
+            tf.constant(rois[i][positive][:, None]),
+            zeros,
+            output_size=size,
+            strides=[1],
+            sampling_ratio=0,
+        )
         masks.append((cut[:, 0, ..., 0].numpy() >= 0.5).astype(np.float32))
     return rois, labels, np.stack(deltas), padded(masks, 20, 0.0), np.stack(anchor_deltas)
 
 
 LOSSES = {
     "torchvision": dict(
-        rpn_objectness="loss_objectness", rpn_box="loss_rpn_box_reg",
-        classifier="loss_classifier", box="loss_box_reg", mask="loss_mask",
+        rpn_objectness="loss_objectness",
+        rpn_box="loss_rpn_box_reg",
+        classifier="loss_classifier",
+        box="loss_box_reg",
+        mask="loss_mask",
     ),
     "detectron2": dict(
-        rpn_objectness="loss_rpn_cls", rpn_box="loss_rpn_loc", classifier="loss_cls",
-        box="loss_box_reg", mask="loss_mask",
+        rpn_objectness="loss_rpn_cls",
+        rpn_box="loss_rpn_loc",
+        classifier="loss_cls",
+        box="loss_box_reg",
+        mask="loss_mask",
     ),
-}  # fmt: skip
+}
 KERNELS = {
-    "torchvision": ("backbone.body.conv1", "roi_heads.box_predictor.cls_score",
-                    "roi_heads.box_predictor.bbox_pred",
-                    "roi_heads.mask_predictor.mask_fcn_logits", "rpn.head.bbox_pred"),
-    "detectron2": ("backbone.bottom_up.stem.conv1", "roi_heads.box_predictor.cls_score",
-                   "roi_heads.box_predictor.bbox_pred", "roi_heads.mask_head.predictor",
-                   "proposal_generator.rpn_head.anchor_deltas"),
-}  # fmt: skip
+    "torchvision": (
+        "backbone.body.conv1",
+        "roi_heads.box_predictor.cls_score",
+        "roi_heads.box_predictor.bbox_pred",
+        "roi_heads.mask_predictor.mask_fcn_logits",
+        "rpn.head.bbox_pred",
+    ),
+    "detectron2": (
+        "backbone.bottom_up.stem.conv1",
+        "roi_heads.box_predictor.cls_score",
+        "roi_heads.box_predictor.bbox_pred",
+        "roi_heads.mask_head.predictor",
+        "proposal_generator.rpn_head.anchor_deltas",
+    ),
+}
 
 
 def test_losses_and_gradients(network):
@@ -132,19 +158,22 @@ def test_losses_and_gradients(network):
     inputs = inputs_of(network, data, resize=peer == "torchvision")
     rpn_labels = np.stack([data[f"rpn_labels.{i}"] for i in (0, 1)]).astype(np.int32)
     kernels = [
-        model.backbone.get_layer("stem").kernel, model.box_head.get_layer("class_logits").kernel,
-        model.box_head.get_layer("box_deltas").kernel, model.mask_head.get_layer("logits").kernel,
+        model.backbone.get_layer("stem").kernel,
+        model.box_head.get_layer("class_logits").kernel,
+        model.box_head.get_layer("box_deltas").kernel,
+        model.mask_head.get_layer("logits").kernel,
         model.rpn_head.get_layer("deltas").kernel,
-    ]  # fmt: skip
+    ]
     with tf.GradientTape() as tape:
         tape.watch([kernel.value for kernel in kernels])
         features = model._features(inputs, True)
         logits, deltas, anchors, *_ = model._propose(features, inputs["sizes"], True, 150, 100)
         logits, deltas = tf.concat(logits, axis=1), tf.concat(deltas, axis=1)
         rois, labels, box_targets, mask_targets, anchor_targets = (
-            torchvision_targets(data) if peer == "torchvision"
+            torchvision_targets(data)
+            if peer == "torchvision"
             else detectron2_targets(data, tf.concat(anchors, axis=0), 14 if model.res5 else 28)
-        )  # fmt: skip
+        )
         class_logits, box_deltas, pooled = model._box_branch(features, tf.constant(rois), True)
         own = tf.one_hot(np.maximum(labels - 1, 0), 4)
         box_deltas = tf.einsum("bscd,bsc->bsd", box_deltas, own)
@@ -157,13 +186,14 @@ def test_losses_and_gradients(network):
         rpn = config.rpn_loss_divisor
         terms = {
             "rpn_objectness": share * losses.objectness_loss(logits, rpn_labels, rpn),
-            "rpn_box": share * losses.box_loss(
-                deltas, anchor_targets, rpn_labels, config.rpn_box_beta, rpn),
+            "rpn_box": share
+            * losses.box_loss(deltas, anchor_targets, rpn_labels, config.rpn_box_beta, rpn),
             "classifier": losses.classifier_loss(class_logits, labels, config.roi_loss_divisor),
             "box": losses.box_loss(
-                box_deltas, box_targets, labels, config.box_beta, config.roi_loss_divisor),
+                box_deltas, box_targets, labels, config.box_beta, config.roi_loss_divisor
+            ),
             "mask": losses.mask_loss(mask_logits, mask_targets, labels[:, :20]),
-        }  # fmt: skip
+        }
         total = tf.add_n(list(terms.values()))
     for name, golden_name in LOSSES[peer].items():
         assert float(terms[name]) == pytest.approx(float(data[golden_name]), rel=1e-4), name

@@ -28,9 +28,11 @@ def test_anchor_labels_at_a_threshold(iou, label):
     # The second anchor has IoU 0.5: positive at the upper threshold, not negative at the lower.
     limits = {"positive": (0.5, 0.3), "negative": (0.7, 0.5)}[iou]
     labels, _ = label_anchors(
-        [[0, 0, 10, 10], [0, 0, 10, 5]], [[0, 0, 10, 10]],
-        positive_iou=limits[0], negative_iou=limits[1],
-    )  # fmt: skip
+        [[0, 0, 10, 10], [0, 0, 10, 5]],
+        [[0, 0, 10, 10]],
+        positive_iou=limits[0],
+        negative_iou=limits[1],
+    )
     assert labels[1] == label
 
 
@@ -205,9 +207,12 @@ def cut_masks(rois, gt_box, mask, size):
     """RoIs of one image and one object; returns (F, size, size)."""
     rois = tf.constant([rois], tf.float32)
     return targets.mask_targets(
-        rois, tf.constant([[gt_box]], tf.float32), tf.constant(mask[None, None]),
-        tf.zeros([1, rois.shape[1]], tf.int32), size,
-    )[0].numpy()  # fmt: skip
+        rois,
+        tf.constant([[gt_box]], tf.float32),
+        tf.constant(mask[None, None]),
+        tf.zeros([1, rois.shape[1]], tf.int32),
+        size,
+    )[0].numpy()
 
 
 def random_mask(side):
@@ -273,9 +278,12 @@ def test_mask_targets_agree_with_detectron2(golden):
         boxes.append([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
         stored.append(mask_ops.crop(mask, boxes[-1], 112))
     result = targets.mask_targets(
-        tf.constant(data["boxes"][None]), tf.constant([boxes], tf.float32), tf.constant([stored]),
-        tf.constant(data["roi_index"][None], tf.int32), 28,
-    )[0]  # fmt: skip
+        tf.constant(data["boxes"][None]),
+        tf.constant([boxes], tf.float32),
+        tf.constant([stored]),
+        tf.constant(data["roi_index"][None], tf.int32),
+        28,
+    )[0]
     agreement = np.mean(np.asarray(result) == data["mask_targets_28"], axis=(1, 2))
     assert agreement.min() > 0.97
 

@@ -80,18 +80,25 @@ def test_fourteen_classes_have_colors_of_their_own():
     assert len({tuple(color) for color in picture[70, boxes[:, 0]].tolist()}) == 14
 
 
-@pytest.mark.parametrize("kind", ["(H, W)", "(H, W, 1)", "RGBA", "PIL", "PIL gray", "PIL RGBA",
-                                  "path", "float", "int64"])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind", ["(H, W)", "(H, W, 1)", "RGBA", "PIL", "PIL gray", "PIL RGBA", "path", "float", "int64"]
+)
 def test_draw_takes_images_of_every_kind(kind, tmp_path):
     gray = np.random.default_rng(0).integers(0, 256, (600, 520)).astype(np.uint8)
     rgb = np.repeat(gray[..., None], 3, axis=2)
     rgba = np.dstack([rgb, gray])
     Image.fromarray(gray).save(tmp_path / "a.png")
     image = {
-        "(H, W)": gray, "(H, W, 1)": gray[..., None], "RGBA": rgba, "PIL": Image.fromarray(rgb),
-        "PIL gray": Image.fromarray(gray), "PIL RGBA": Image.fromarray(rgba),
-        "path": tmp_path / "a.png", "float": rgb.astype(np.float32), "int64": rgb.astype(int),
-    }[kind]  # fmt: skip
+        "(H, W)": gray,
+        "(H, W, 1)": gray[..., None],
+        "RGBA": rgba,
+        "PIL": Image.fromarray(rgb),
+        "PIL gray": Image.fromarray(gray),
+        "PIL RGBA": Image.fromarray(rgba),
+        "path": tmp_path / "a.png",
+        "float": rgb.astype(np.float32),
+        "int64": rgb.astype(int),
+    }[kind]
     expected = visualize.draw(rgb, make_detections())
     np.testing.assert_array_equal(visualize.draw(image, make_detections()), expected)
 
@@ -111,8 +118,10 @@ def test_draw_takes_images_of_every_kind(kind, tmp_path):
     ],
 )
 def test_draw_names_what_is_no_image(image, line, tmp_path):
-    for call in (lambda: visualize.draw(image, make_detections()),
-                 lambda: visualize.save_png(tmp_path / "a.png", image)):  # fmt: skip
+    for call in (
+        lambda: visualize.draw(image, make_detections()),
+        lambda: visualize.save_png(tmp_path / "a.png", image),
+    ):
         with pytest.raises(ValueError, match=line):
             call()
     assert not list(tmp_path.iterdir())

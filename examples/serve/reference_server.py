@@ -75,9 +75,10 @@ class Model:
 
     def __init__(self, base_path, name):
         versions = [
-            path for path in pathlib.Path(base_path).glob("*")
+            path
+            for path in pathlib.Path(base_path).glob("*")
             if re.fullmatch("[0-9]{1,18}", path.name)
-        ]  # fmt: skip
+        ]
         if not versions:
             raise FileNotFoundError(
                 "the model's folder must hold a folder for each version, such as 1. "
@@ -196,8 +197,10 @@ class RestServer(http.server.ThreadingHTTPServer):
     def process_request(self, request, client_address):
         if not self._free.acquire(blocking=False):
             with contextlib.suppress(OSError):
-                request.sendall(b"HTTP/1.0 503 Service Unavailable\r\n\r\n"
-                                b'{"error": "too many connections at once"}')  # fmt: skip
+                request.sendall(
+                    b"HTTP/1.0 503 Service Unavailable\r\n\r\n"
+                    b'{"error": "too many connections at once"}'
+                )
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
@@ -336,9 +339,10 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
             )
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
         return json_format.MessageToDict(
-            self.model.status(request), preserving_proto_field_name=True,
+            self.model.status(request),
+            preserving_proto_field_name=True,
             always_print_fields_with_no_presence=True,
-        )  # fmt: skip
+        )
 
     def _predict_request(self, spec, body):
         try:
@@ -357,8 +361,13 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         # All that JSON of another form can lead to.
         except (
-            ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
-        ) as error:  # fmt: skip
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise _invalid(
                 'the body must be JSON {"signature_name": ..., "inputs": {NAME: VALUE}}. '
                 + _one_line(f"Received: {type(error).__name__}: {error}")

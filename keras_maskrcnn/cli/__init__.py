@@ -118,9 +118,12 @@ def _machine_error(error):
         found = [line for line in lines if re.search("OOM|alloca|space", line)] or [""]
         return "out of memory or disk: smaller images or batches need less. " + found[0]
     refused = (
-        tf.errors.PermissionDeniedError, tf.errors.NotFoundError, tf.errors.AlreadyExistsError,
-        tf.errors.FailedPreconditionError, tf.errors.UnavailableError,
-    )  # fmt: skip
+        tf.errors.PermissionDeniedError,
+        tf.errors.NotFoundError,
+        tf.errors.AlreadyExistsError,
+        tf.errors.FailedPreconditionError,
+        tf.errors.UnavailableError,
+    )
     # Of files, not of the graph.
     return lines[0] if isinstance(error, refused) and lines and os.sep in lines[0] else None
 

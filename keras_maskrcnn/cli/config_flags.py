@@ -88,17 +88,21 @@ class Definer:
 def define_crowds(define):
     """Defines the flag --crowds, of every command that reads annotations."""
     define.enum(
-        "crowds", "drop", ["drop", "objects"],
+        "crowds",
+        "drop",
+        ["drop", "objects"],
         "what annotations with iscrowd=1 are: no objects to learn, or objects as all others",
-    )  # fmt: skip
+    )
 
 
 def define_on_error(define, others):
     """Defines the flag --on_error of a command that goes on without images that are unreadable."""
     define.enum(
-        "on_error", "raise", ["raise", "skip"],
+        "on_error",
+        "raise",
+        ["raise", "skip"],
         f"the status if an image is unreadable, when {others}: 1 (raise) or 0 (skip)",
-    )  # fmt: skip
+    )
 
 
 def define_config(define, leave_out):

@@ -41,14 +41,21 @@ def validate(options):
     set_image_size(overrides, options.image_size)
     config = preset_config(options.preset, **overrides)
     anchors = dict(
-        strides=tuple(STRIDES[config.neck].values()), anchor_sizes=anchor_sizes(config),
-        anchor_ratios=config.anchor_ratios, anchor_rule=config.anchor_rule, **config.resizing(),
-    )  # fmt: skip
+        strides=tuple(STRIDES[config.neck].values()),
+        anchor_sizes=anchor_sizes(config),
+        anchor_ratios=config.anchor_ratios,
+        anchor_rule=config.anchor_rule,
+        **config.resizing(),
+    )
     found, report = doctor.examine(
-        options.images, options.annotations, max_instances=options.max_instances,
-        anchors=anchors, progress=lambda images: progress(images, options),
-        masks=config.task == "masks", crowds=options.crowds,
-    )  # fmt: skip
+        options.images,
+        options.annotations,
+        max_instances=options.max_instances,
+        anchors=anchors,
+        progress=lambda images: progress(images, options),
+        masks=config.task == "masks",
+        crowds=options.crowds,
+    )
     if not options.quiet:
         print(doctor.text(report))
     if files:
@@ -99,9 +106,13 @@ def convert(options):
     if names and not names.lower().endswith((".txt", ".yaml", ".yml")):
         given["class_names"] = [name.strip() for name in names.split(",")]
     dataset = reader(
-        options.images, options.annotations, masks=options.masks, crowds=options.crowds,
-        on_error=options.on_error, **given,
-    )  # fmt: skip
+        options.images,
+        options.annotations,
+        masks=options.masks,
+        crowds=options.crowds,
+        on_error=options.on_error,
+        **given,
+    )
     require_instances(dataset, options.annotations)
     write_output(options.output, dataset.content())
     if not options.quiet:

@@ -46,10 +46,14 @@ def read_dataset(options, config):
     from keras_maskrcnn import data
 
     return data.coco_json(
-        options.images, options.annotations, category_ids=config.category_ids or None,
-        class_names=config.class_names, masks=config.task == "masks", crowds=options.crowds,
+        options.images,
+        options.annotations,
+        category_ids=config.category_ids or None,
+        class_names=config.class_names,
+        masks=config.task == "masks",
+        crowds=options.crowds,
         on_error="skip",
-    )  # fmt: skip
+    )
 
 
 def with_overrides(model, overrides):
@@ -130,9 +134,15 @@ def require_writable(folder, flag="output", received=None):
 
 
 _INPUTS = (
-    "annotations", "val_annotations", "model", "checkpoint", "weights", "proposals",
-    "val_proposals", "class_names",
-)  # fmt: skip
+    "annotations",
+    "val_annotations",
+    "model",
+    "checkpoint",
+    "weights",
+    "proposals",
+    "val_proposals",
+    "class_names",
+)
 
 
 def refuse_inputs(options, *written, flag="output", images=None):

@@ -59,10 +59,14 @@ def evaluate(options):
     model = with_overrides(model, overrides)
     dataset = read_dataset(options, model.config)
     metrics = coco_evaluate(
-        model, dataset, max_detections=options.max_detections, per_class=options.per_class,
-        proposals=read_proposals(options.proposals), verbose=verbosity(options) % 2,
+        model,
+        dataset,
+        max_detections=options.max_detections,
+        per_class=options.per_class,
+        proposals=read_proposals(options.proposals),
+        verbose=verbosity(options) % 2,
         on_error="skip",
-    )  # fmt: skip
+    )
     write_metrics(options.output, metrics, options, dataset.skipped)
     report_unreadable(dataset.skipped, count_images(dataset), options)
 
@@ -78,9 +82,13 @@ def propose(options):
     dataset = read_dataset(options, model.config)
     verbose = verbosity(options) % 2
     found = evaluation.propose(
-        model, dataset, options.output, overwrite=options.overwrite, verbose=verbose,
+        model,
+        dataset,
+        options.output,
+        overwrite=options.overwrite,
+        verbose=verbose,
         on_error="skip",
-    )  # fmt: skip
+    )
     metrics = evaluation.average_recall(found, dataset, verbose=verbose)
     path = os.path.join(options.output, "average_recall.json")
     write_metrics(path, metrics, options, dataset.skipped)
@@ -219,8 +227,10 @@ def explain(options):
 
 def _print_lost(counts):
     """Prints the `explain.summary` of all images."""
-    print(f"{counts['found']} of {counts['objects']} objects in {counts['images']} images "
-          "found; lost:" + ("" if counts["lost"] else " none."))  # fmt: skip
+    print(
+        f"{counts['found']} of {counts['objects']} objects in {counts['images']} images "
+        "found; lost:" + ("" if counts["lost"] else " none.")
+    )
     for cause, count in counts["lost"].items():
         print(f"  {count:6} {cause}")
 
@@ -268,9 +278,11 @@ def import_weights(options):
         overrides["num_classes"] = options.num_classes
     model = MaskRCNN(preset_config(options.preset, **overrides))
     weights.LOADERS[options.source](
-        model, options.checkpoint, skip_predictors=options.skip_predictors,
+        model,
+        options.checkpoint,
+        skip_predictors=options.skip_predictors,
         verbose=not options.quiet,
-    )  # fmt: skip
+    )
     make_folder_of(options.output)
     model.save(options.output)
     if not options.quiet:

@@ -28,15 +28,11 @@ from keras_maskrcnn.distribution import STRATEGIES
 from keras_maskrcnn.files import checksum
 
 # What decides which epoch's weights best.keras has.
-_MONITORED = {
-    "masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000",
-}  # fmt: skip
+_MONITORED = {"masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000"}
 DOWNLOADS = ("coco", "imagenet")  # of --weights, as of MaskRCNN.from_preset
 OWN = (".keras", ".weights.h5")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
-AUGMENTATIONS = (
-    "vertical_flip", "rotate90", "crop", "color", "large_scale_jitter", "copy_paste",
-)  # fmt: skip
+AUGMENTATIONS = ("vertical_flip", "rotate90", "crop", "color", "large_scale_jitter", "copy_paste")
 
 
 def train(options):
@@ -68,14 +64,18 @@ def train(options):
     pastes = "copy_paste" in (options.augment or ())  # needs masks, if it is to train on boxes too
     reading = {
         "masks": task == "masks" or (None if pastes else False),
-        "crowds": options.crowds, "on_error": options.on_error,
-    }  # fmt: skip
+        "crowds": options.crowds,
+        "on_error": options.on_error,
+    }
     dataset = data.coco_json(options.images, options.annotations, **reading)
     data.require_instances(dataset)
     config = preset_config(
-        options.preset, num_classes=dataset.num_classes, class_names=dataset.class_names,
-        category_ids=dataset.category_ids, **overrides,
-    )  # fmt: skip
+        options.preset,
+        num_classes=dataset.num_classes,
+        class_names=dataset.class_names,
+        category_ids=dataset.category_ids,
+        **overrides,
+    )
     proposals = read_proposals(options.proposals)
     val, val_proposals = None, read_proposals(options.val_proposals)
     if options.val_annotations:
@@ -85,9 +85,12 @@ def train(options):
                 f" proposals={options.proposals!r}, val_proposals={options.val_proposals!r}."
             )
         val = data.coco_json(
-            options.val_images or options.images, options.val_annotations,
-            category_ids=dataset.category_ids, class_names=dataset.class_names, **reading,
-        )  # fmt: skip
+            options.val_images or options.images,
+            options.val_annotations,
+            category_ids=dataset.category_ids,
+            class_names=dataset.class_names,
+            **reading,
+        )
         data.require_instances(val)
     if options.batch_size < strategy.num_replicas_in_sync:
         raise ValueError(
@@ -112,10 +115,15 @@ def train(options):
     if not options.quiet:
         print(f"{len(dataset)} images, {dataset.num_classes} classes; {recipe}", flush=True)
 
-    callbacks, best = [training.Throughput()], keras.callbacks.ModelCheckpoint(
-        os.path.join(output, "best.keras"), mode="max", save_best_only=True,
-        monitor=_MONITORED[config.task],
-    )  # fmt: skip
+    callbacks, best = (
+        [training.Throughput()],
+        keras.callbacks.ModelCheckpoint(
+            os.path.join(output, "best.keras"),
+            mode="max",
+            save_best_only=True,
+            monitor=_MONITORED[config.task],
+        ),
+    )
     if recipe.ema_momentum is not None:  # what comes behind it evaluates and saves the average
         callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     validation_batches, logs = None, os.path.join(output, "logs")
@@ -129,17 +137,24 @@ def train(options):
             **shapes,
         )
         validation = CocoEvaluation(
-            val, max_detections=options.max_detections, every=options.eval_every,
-            proposals=val_proposals, on_error=options.on_error,
-        )  # fmt: skip
+            val,
+            max_detections=options.max_detections,
+            every=options.eval_every,
+            proposals=val_proposals,
+            on_error=options.on_error,
+        )
         callbacks += [validation, best]
         if config.task != "proposals" and config.proposals == "joint":
             callbacks.append(training.Pictures(logs, val, every=options.eval_every, write=writes))
     sentinel = training.Sentinel(options.on_nonfinite, dataset)
     backup = training.Backup(
-        os.path.join(output, "backup"), options.save_every, resume=goes_on, keep=[best, sentinel],
-        write=writes, run=_identity(options, steps),
-    )  # fmt: skip
+        os.path.join(output, "backup"),
+        options.save_every,
+        resume=goes_on,
+        keep=[best, sentinel],
+        write=writes,
+        run=_identity(options, steps),
+    )
     _refuse_other_length(backup, steps, output)
     callbacks += [
         sentinel,
@@ -151,20 +166,36 @@ def train(options):
     ]
     if not writes:
         writers = (
-            keras.callbacks.ModelCheckpoint, keras.callbacks.TensorBoard, training.HistoryFile,
-        )  # fmt: skip
+            keras.callbacks.ModelCheckpoint,
+            keras.callbacks.TensorBoard,
+            training.HistoryFile,
+        )
         callbacks = [callback for callback in callbacks if not isinstance(callback, writers)]
     batches = data.batches(
-        dataset, options.batch_size, training=True, seed=options.seed, repeat=True,
-        first_step=backup.step, proposals=proposals, cache=options.cache,
-        on_error=options.on_error, **shapes, **augmentations,
-    )  # fmt: skip
+        dataset,
+        options.batch_size,
+        training=True,
+        seed=options.seed,
+        repeat=True,
+        first_step=backup.step,
+        proposals=proposals,
+        cache=options.cache,
+        on_error=options.on_error,
+        **shapes,
+        **augmentations,
+    )
     try:
         model.fit(
-            batches, epochs=-(-steps // steps_per_epoch), initial_epoch=backup.epoch,
-            steps_per_epoch=steps_per_epoch, callbacks=callbacks, verbose=verbose % 2,
-            validation_data=validation_batches, validation_freq=options.eval_every, shuffle=False,
-        )  # fmt: skip
+            batches,
+            epochs=-(-steps // steps_per_epoch),
+            initial_epoch=backup.epoch,
+            steps_per_epoch=steps_per_epoch,
+            callbacks=callbacks,
+            verbose=verbose % 2,
+            validation_data=validation_batches,
+            validation_freq=options.eval_every,
+            shuffle=False,
+        )
     finally:
         backup.release_signals()
     if writes:
@@ -261,8 +292,13 @@ def _new_model(config, options, goes_on):
         source = load_model(path, "weights") if path.endswith(".keras") else path
         afresh = weights.start_from(model, source, path)
         if not options.quiet:
-            print(f"{path} gives all weights" + (" but these, which start afresh:"
-                  if afresh else "."), *afresh, sep="\n  ", flush=True)  # fmt: skip
+            print(
+                f"{path} gives all weights"
+                + (" but these, which start afresh:" if afresh else "."),
+                *afresh,
+                sep="\n  ",
+                flush=True,
+            )
         return model
     return weights.load_for_preset(make, options.preset, config, path, verbose=not options.quiet)
 
@@ -334,9 +370,11 @@ def train_flags(values):
     define.integer("steps", None, "training steps in all, in place of epochs", low=1)
     define.integer("batch_size", 2, "images a step, of all replicas together", low=1)
     define.enum(
-        "strategy", "none", STRATEGIES,
+        "strategy",
+        "none",
+        STRATEGIES,
         "one device, several of this machine, or the machines of TF_CONFIG: docs/distribution.md",
-    )  # fmt: skip
+    )
     define.list("devices", None, "of --strategy=mirrored, as in GPU:0,GPU:1; default: all GPUs")
     define.enum("dtype_policy", "float32", DTYPE_POLICIES, "what the networks compute in")
     define.enum("optimizer", "sgd", ["sgd", "adamw"], "the paper's SGD, or AdamW")

@@ -62,7 +62,7 @@ _ALIASES = {
     "f": ("overwrite",),
     "q": ("quiet",),
     "silent": ("quiet",),
-}  # fmt: skip
+}
 _CLASSES = ("num_classes", "classes", "class_names", "nc", "category_ids")
 _WIDTH = 98
 
@@ -127,9 +127,10 @@ def _plain(message):
 def help_text(name, command, values):
     """Returns what `COMMAND --help` prints: flags that must be given, others, and the config's."""
     titles = (
-        "Flags that must be given:", "Others:",
+        "Flags that must be given:",
+        "Others:",
         "Fields of the config, by default those of the preset or of the model:",
-    )  # fmt: skip
+    )
     groups = {title: [] for title in titles}
     for flag_name in values:
         flag = values[flag_name]

@@ -393,8 +393,11 @@ def compare_names(names, known, where):
     if unnamed:
         logging.warning(
             "%s: %d classes have no name here or in training (category ids %s): nothing tells"
-            " whether they are the same.", where, len(unnamed), reprlib.repr(unnamed),
-        )  # fmt: skip
+            " whether they are the same.",
+            where,
+            len(unnamed),
+            reprlib.repr(unnamed),
+        )
 
 
 _NO_NAME = re.compile(r"class \d+", re.IGNORECASE)
@@ -684,9 +687,14 @@ def _read_annotations(content, path, image_ids, sizes, category_ids, drop, masks
             identity = check_identity(annotation, seen, path, "annotation")
             seen.add(identity)
             read = read_annotation(
-                annotation, f"{path}: annotation {identity!r}", image_of, sizes, label_of,
-                lambda reason, identity=identity: drop(reason, identity), masks,
-            )  # fmt: skip
+                annotation,
+                f"{path}: annotation {identity!r}",
+                image_of,
+                sizes,
+                label_of,
+                lambda reason, identity=identity: drop(reason, identity),
+                masks,
+            )
             if read is not None:
                 images[i], boxes[i], labels[i], outlines[i] = read
     return images, boxes, labels, outlines
@@ -713,8 +721,9 @@ def _read_regular(annotations, image_of, sizes, label_of, masks):
         if masks:
             outline = get("segmentation")
             outline = [compact(part) for part in outline] if type(outline) is list else ()
-            if not outline or not all(p is not None and len(p) > 5 and not len(p) % 2
-                                      for p in outline):  # fmt: skip
+            if not outline or not all(
+                p is not None and len(p) > 5 and not len(p) % 2 for p in outline
+            ):
                 continue
         chosen.append(i)
         images.append(image)

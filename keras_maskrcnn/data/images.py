@@ -251,9 +251,14 @@ def _tiff_kind(path, content=None):
             file.seek(directory.next)
             directory.load(file)
             fields = {
-                "width": 256, "height": 257, "bits": 258, "samples": 277, "sample_format": 339,
-                "compression": 259, "photometric": 262,
-            }  # fmt: skip
+                "width": 256,
+                "height": 257,
+                "bits": 258,
+                "samples": 277,
+                "sample_format": 339,
+                "compression": 259,
+                "photometric": 262,
+            }
             found = {name: directory[tag] for name, tag in fields.items() if tag in directory}
     except Exception:  # a broken one
         return "a broken header"

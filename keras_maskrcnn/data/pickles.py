@@ -136,11 +136,25 @@ def _own(found):
 _MOST_INSTRUCTIONS = 20_000_000  # COCO's proposals have 7 million
 _LARGEST_KEY = 100  # numbers and texts in a key of a dict, those of tuples in tuples too
 _KEYS = {  # where instructions that hash have what they hash, among what they take
-    "SETITEM": slice(1, 2), "SETITEMS": slice(0, None, 2), "DICT": slice(0, None, 2),
-    "ADDITEMS": slice(None), "FROZENSET": slice(None),
-}  # fmt: skip
-_HOLDS = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET", "REDUCE", "NEWOBJ", "NEWOBJ_EX",
-          "OBJ", "INST", "BUILD"}  # fmt: skip
+    "SETITEM": slice(1, 2),
+    "SETITEMS": slice(0, None, 2),
+    "DICT": slice(0, None, 2),
+    "ADDITEMS": slice(None),
+    "FROZENSET": slice(None),
+}
+_HOLDS = {
+    "TUPLE",
+    "TUPLE1",
+    "TUPLE2",
+    "TUPLE3",
+    "FROZENSET",
+    "REDUCE",
+    "NEWOBJ",
+    "NEWOBJ_EX",
+    "OBJ",
+    "INST",
+    "BUILD",
+}
 # Name of an instruction: how many values it takes below a mark or at the top, whether all above the
 # mark, how many it gives.
 _EFFECTS = {

@@ -32,9 +32,16 @@ from keras_maskrcnn.ops.python import numpy_function
 
 # Data sets of tf.data that hand on the elements of another.
 _KEEPING = (
-    "AssertCardinality", "Cache", "Options", "Prefetch", "Repeat", "Shard", "Shuffle", "Skip",
+    "AssertCardinality",
+    "Cache",
+    "Options",
+    "Prefetch",
+    "Repeat",
+    "Shard",
+    "Shuffle",
+    "Skip",
     "Take",
-)  # fmt: skip
+)
 
 
 def batches(
@@ -110,18 +117,24 @@ def batches(
     group_shapes = shuffle if group_shapes is None else group_shapes
     sides = np.ravel(min_side).tolist()
     check_positive(
-        batch_size=batch_size, min_side=min(sides, default=0), max_side=max_side,
-        max_instances=1 if max_instances is None else max_instances, max_proposals=max_proposals,
-    )  # fmt: skip
+        batch_size=batch_size,
+        min_side=min(sides, default=0),
+        max_side=max_side,
+        max_instances=1 if max_instances is None else max_instances,
+        max_proposals=max_proposals,
+    )
     if seed < 0:
         raise ValueError(f"seed must be at least 0. Received: seed={seed}.")
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error must be 'raise' or 'skip'. Received: on_error={on_error!r}.")
     if not training:
         _refuse_outside_training(
-            shuffle=shuffle, augment=augment, copy_paste=copy_paste,
-            min_side=len(sides) > 1 and min_side, first_step=first_step,
-        )  # fmt: skip
+            shuffle=shuffle,
+            augment=augment,
+            copy_paste=copy_paste,
+            min_side=len(sides) > 1 and min_side,
+            first_step=first_step,
+        )
         if on_error == "skip" and not targets:  # predictions belong to images
             raise ValueError(
                 "on_error='skip' needs training=True or targets=True. Received: targets=False."
@@ -191,9 +204,14 @@ def batches(
         elif group_shapes:
             groups = order.aspect_groups(dataset.sizes)
         positions = order.training_positions(
-            len(dataset), batch_size, groups=groups, seed=seed, shuffle=shuffle, repeat=repeat,
+            len(dataset),
+            batch_size,
+            groups=groups,
+            seed=seed,
+            shuffle=shuffle,
+            repeat=repeat,
             first_step=first_step,
-        )  # fmt: skip
+        )
     else:
         positions = tf.data.Dataset.range(len(dataset)).map(lambda i: (i, tf.zeros([2], tf.int32)))
         positions = positions.repeat() if repeat else positions
@@ -215,10 +233,13 @@ def batches(
     padded = padded.apply(tf.data.experimental.assert_cardinality(number))
     padded = padded.prefetch(tf.data.AUTOTUNE)
     padded.made_with = {
-        "min_side": sides if len(sides) > 1 else sides[0], "max_side": max_side,
-        "resize_rule": resize_rule, "padding_multiple": padding_multiple,
-        "canvases": len(canvases) > 0, "rescales": not all(map(_keeps_size, augment)),
-    }  # fmt: skip
+        "min_side": sides if len(sides) > 1 else sides[0],
+        "max_side": max_side,
+        "resize_rule": resize_rule,
+        "padding_multiple": padding_multiple,
+        "canvases": len(canvases) > 0,
+        "rescales": not all(map(_keeps_size, augment)),
+    }
     return padded
 
 
@@ -249,8 +270,10 @@ def _keeps_size(augmentation):
     """Whether an augmentation is known to leave an image's shorter and longer side."""
     function = getattr(augmentation, "func", augmentation)
     return function in (
-        augment_ops.random_flip, augment_ops.random_rotate90, augment_ops.color_jitter
-    )  # fmt: skip
+        augment_ops.random_flip,
+        augment_ops.random_rotate90,
+        augment_ops.color_jitter,
+    )
 
 
 def data_error(exception) -> str | None:

@@ -28,8 +28,10 @@ def decode(data, path) -> str:
     logging.log_first_n(
         logging.WARNING,
         "%s: not UTF-8, so it is read as Western European (Windows-1252). Save it as UTF-8 if names"
-        " look wrong. Of more such files only 10 are named.", 10, path,
-    )  # fmt: skip
+        " look wrong. Of more such files only 10 are named.",
+        10,
+        path,
+    )
     try:
         return data.decode("cp1252")
     except UnicodeDecodeError:

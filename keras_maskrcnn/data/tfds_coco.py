@@ -229,8 +229,11 @@ def _name_tiffs(dataset, source):
     if tiffs:
         logging.warning(
             "%s: TensorFlow decodes no TIFF, so tfds.load will fail on them; tfds_dataset reads"
-            " them. Received: %d TIFFs, the first is %r.", source, len(tiffs), tiffs[0],
-        )  # fmt: skip
+            " them. Received: %d TIFFs, the first is %r.",
+            source,
+            len(tiffs),
+            tiffs[0],
+        )
 
 
 def _add_categories(names, content, source):

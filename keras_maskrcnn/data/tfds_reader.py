@@ -40,9 +40,17 @@ class TfdsDataset(CocoDataset):
 
 
 def tfds_dataset(
-    builder, split, *, data_dir=None, category_ids=None, class_names=None, masks=True,
-    crowds="drop", mask_size=112, keep_empty=True,
-) -> TfdsDataset:  # fmt: skip
+    builder,
+    split,
+    *,
+    data_dir=None,
+    category_ids=None,
+    class_names=None,
+    masks=True,
+    crowds="drop",
+    mask_size=112,
+    keep_empty=True,
+) -> TfdsDataset:
     """Opens a split of `coco_instances`, or of TFDS's `lvis`, that is built already.
 
     All records are read once, without decoding an image, and their annotations checked as those of
@@ -97,9 +105,17 @@ def tfds_dataset(
         "categories": [{"id": identity, "name": title} for identity, title in classes],
     }
     coco = coco_dict(
-        name, content, source=name, category_ids=category_ids, class_names=class_names,
-        masks=masks, crowds=crowds, mask_size=mask_size, keep_empty=keep_empty, check_images=False,
-    )  # fmt: skip
+        name,
+        content,
+        source=name,
+        category_ids=category_ids,
+        class_names=class_names,
+        masks=masks,
+        crowds=crowds,
+        mask_size=mask_size,
+        keep_empty=keep_empty,
+        check_images=False,
+    )
     fields = {field.name: getattr(coco, field.name) for field in dataclasses.fields(coco)}
     return TfdsDataset(**fields, places=[places[image_id] for image_id in coco.image_ids])
 

@@ -31,8 +31,13 @@ def export_litert(model, filepath, *, image_size, batch_size=1, precision="float
             f"precision of litert must be float32 or int8. Received: precision={precision!r}."
         )
     export_portable(
-        model, filepath, "litert", image_size=image_size, batch_size=batch_size, verbose=verbose,
+        model,
+        filepath,
+        "litert",
+        image_size=image_size,
+        batch_size=batch_size,
+        verbose=verbose,
         # Keras' default also allows operations of TensorFlow, which most devices do not have.
         target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
         optimizations=[tf.lite.Optimize.DEFAULT] if precision == "int8" else [],
-    )  # fmt: skip
+    )

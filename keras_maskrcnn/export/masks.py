@@ -106,9 +106,10 @@ def _for_each(finish, outputs, sizes, rule, spec):
     # A slot without a detection has a mask like any other.
     masks = tf.where((labels > 0)[..., None, None], masks, 0.0)
     slots = (
-        tf.reshape(masks, [-1, *masks.shape[2:]]), tf.reshape(boxes, [-1, 4]),
+        tf.reshape(masks, [-1, *masks.shape[2:]]),
+        tf.reshape(boxes, [-1, 4]),
         tf.repeat(tf.cast(sizes, tf.int64), count, axis=0),
-    )  # fmt: skip
+    )
 
     def paste(slot):
         mask, box, size = slot

@@ -26,9 +26,14 @@ def export_onnx(model, filepath, *, image_size, batch_size=1, opset_version=18, 
     """
     try:
         export_portable(
-            model, filepath, "onnx", image_size=image_size, batch_size=batch_size,
-            verbose=verbose, opset_version=opset_version,
-        )  # fmt: skip
+            model,
+            filepath,
+            "onnx",
+            image_size=image_size,
+            batch_size=batch_size,
+            verbose=verbose,
+            opset_version=opset_version,
+        )
     except ModuleNotFoundError as error:
         raise ImportError(
             f"ONNX needs the extra onnx: pip install keras3-maskrcnn[onnx]. Received: {error}."

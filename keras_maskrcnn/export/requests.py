@@ -20,10 +20,16 @@ def check_images(images, max_pixels):
     shape = tf.shape(images, tf.int64)
     empty = "images must hold at least one pixel. Received: shape={}."
     large = f"the images of a request have at most {max_pixels} pixels. Received: shape={{}}."
-    return _checked(images, [
-        (tf.reduce_all(shape > 0), tf.strings.format(empty, shape, summarize=-1)),
-        (tf.reduce_prod(shape[:3]) <= max_pixels, tf.strings.format(large, shape, summarize=-1)),
-    ])  # fmt: skip
+    return _checked(
+        images,
+        [
+            (tf.reduce_all(shape > 0), tf.strings.format(empty, shape, summarize=-1)),
+            (
+                tf.reduce_prod(shape[:3]) <= max_pixels,
+                tf.strings.format(large, shape, summarize=-1),
+            ),
+        ],
+    )
 
 
 def check_proposals(proposals, batch):
@@ -32,10 +38,13 @@ def check_proposals(proposals, batch):
     text = "proposals must be for {} images. Received: proposals for {}."
     text = tf.strings.format(text, [batch, given])
     finite = tf.reduce_all(tf.math.is_finite(proposals))
-    return _checked(proposals, [
-        (tf.equal(given, batch), text),
-        (finite, "proposals must be finite. Received: NaN or infinity."),
-    ])  # fmt: skip
+    return _checked(
+        proposals,
+        [
+            (tf.equal(given, batch), text),
+            (finite, "proposals must be finite. Received: NaN or infinity."),
+        ],
+    )
 
 
 def check_masks(sizes, count):
@@ -44,8 +53,9 @@ def check_masks(sizes, count):
     size = tf.reduce_max(tf.cast(sizes, tf.int64), axis=0)
     text = tf.strings.format(
         f"the masks of a request have at most {MASK_BYTES} bytes; send fewer or smaller images. "
-        "Received: shape=[{}, {}, {}, {}].", [batch, slots, size[0], size[1]],
-    )  # fmt: skip
+        "Received: shape=[{}, {}, {}, {}].",
+        [batch, slots, size[0], size[1]],
+    )
     return _checked(sizes, [(batch * slots * tf.reduce_prod(size) <= MASK_BYTES, text)])
 
 
@@ -103,15 +113,23 @@ def _check_headers(image_bytes, max_pixels):
         read, (image_bytes, png_sizes), fn_output_signature=tf.TensorSpec([2], tf.int32)
     )
     total = tf.cumsum(tf.reduce_prod(tf.cast(sizes, tf.int64), axis=1))
-    image_bytes = _checked(image_bytes, [
-        (tf.size(image_bytes) > 0, "image_bytes must hold at least one image."),
-        _each(tf.strings.length(image_bytes) > 0, "image_bytes{} is empty."),
-        _each(tf.reduce_all(sizes > 0, axis=1),
-              "image_bytes{} is neither a JPEG nor a PNG, or its header is broken."),
-        _each(total <= max_pixels,
-              "image_bytes{} is too large: the images of a request have at most "
-              f"{max_pixels} pixels. Received: size={{}}.", sizes),
-    ])  # fmt: skip
+    image_bytes = _checked(
+        image_bytes,
+        [
+            (tf.size(image_bytes) > 0, "image_bytes must hold at least one image."),
+            _each(tf.strings.length(image_bytes) > 0, "image_bytes{} is empty."),
+            _each(
+                tf.reduce_all(sizes > 0, axis=1),
+                "image_bytes{} is neither a JPEG nor a PNG, or its header is broken.",
+            ),
+            _each(
+                total <= max_pixels,
+                "image_bytes{} is too large: the images of a request have at most "
+                f"{max_pixels} pixels. Received: size={{}}.",
+                sizes,
+            ),
+        ],
+    )
     return image_bytes, sizes
 
 

@@ -69,14 +69,18 @@ def export_saved_model(
     forward = inference_function(model, precision)
     description = json.dumps(
         {
-            "class_names": config.names(), "category_ids": config.ids(), "masks": masks,
-            "precision": precision or model.compute_dtype, "max_pixels": max_pixels,
+            "class_names": config.names(),
+            "category_ids": config.ids(),
+            "masks": masks,
+            "precision": precision or model.compute_dtype,
+            "max_pixels": max_pixels,
             "config": dataclasses.asdict(config),
-            "keras_maskrcnn": __version__, "keras": keras.__version__,
+            "keras_maskrcnn": __version__,
+            "keras": keras.__version__,
             "tensorflow": tf.__version__,
         },
         indent=1,
-    )  # fmt: skip
+    )
     final = os.path.realpath(filepath)
     unfinished = files.unfinished(final)  # which no server takes for a version's number
     try:
@@ -149,9 +153,13 @@ def _signatures(forward, config, masks, max_pixels, description):
 
     def serve_image_bytes(image_bytes, proposals=None):
         inputs = requests.decode_images(
-            image_bytes, config.image_min_side, config.image_max_side, config.resize_rule,
-            config.padding_multiple, max_pixels,
-        )  # fmt: skip
+            image_bytes,
+            config.image_min_side,
+            config.image_max_side,
+            config.resize_rule,
+            config.padding_multiple,
+            max_pixels,
+        )
         sizes = check_masks(inputs["original_sizes"])
         if proposals is not None:
             proposals = requests.check_proposals(proposals, tf.shape(sizes)[0])

@@ -24,9 +24,8 @@ def _has_every_gradient():
         one = tf.ones([1, 1, 1, 2])
         try:
             tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=one.shape, filter=one, out_backprop=one, strides=[1] * 4,
-                padding="SAME",
-            )  # fmt: skip
+                input_sizes=one.shape, filter=one, out_backprop=one, strides=[1] * 4, padding="SAME"
+            )
         except tf.errors.InvalidArgumentError:
             return False
     return True
@@ -90,9 +89,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         mean, variance = distribution.moments(x, axes=[0, 1, 2])
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
-        outputs = tf.nn.batch_normalization(
-            x, mean, variance, self.beta, self.gamma, self.epsilon
-        )  # fmt: skip
+        outputs = tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self.epsilon)
         return tf.cast(outputs, self.compute_dtype)
 
 
@@ -147,7 +144,7 @@ class ConvNorm(keras.layers.Layer):
             # PyTorch's momentum 0.1; Keras' default of 0.99 needs ten times more steps to settle.
             self.norm = BatchNorm(
                 momentum=0.9, epsilon=epsilon, name="norm", dtype=self.dtype_policy
-            )  # fmt: skip
+            )
         elif norm == "group":
             self.norm = keras.layers.GroupNormalization(
                 32, epsilon=epsilon, name="norm", dtype=self.dtype_policy

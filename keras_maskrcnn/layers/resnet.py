@@ -70,10 +70,17 @@ def resnet(
     for stage in range(2, last_stage + 1):
         halves = stage > 2 and not (dilated and stage == 5)
         x = outputs[f"c{stage}"] = _stage(
-            x, kind, stage, width * 2 ** (stage - 2), stride=2 if halves else 1,
-            dilation=2 if dilated and stage == 5 else 1, stride_in_1x1=stride_in_1x1,
-            norm=norm, epsilon=epsilon, trainable=frozen_stages < stage,
-        )  # fmt: skip
+            x,
+            kind,
+            stage,
+            width * 2 ** (stage - 2),
+            stride=2 if halves else 1,
+            dilation=2 if dilated and stage == 5 else 1,
+            stride_in_1x1=stride_in_1x1,
+            norm=norm,
+            epsilon=epsilon,
+            trainable=frozen_stages < stage,
+        )
     return keras.Model(images, outputs, name=name)
 
 
@@ -101,9 +108,17 @@ def res5(
     kind = KINDS[name]
     rois = keras.Input((size, size, width * 4 * (4 if kind.bottleneck else 1)), name="rois")
     features = _stage(
-        rois, kind, 5, width * 8, stride=stride, dilation=1, stride_in_1x1=stride_in_1x1,
-        norm=norm, epsilon=epsilon, trainable=frozen_stages < 5,
-    )  # fmt: skip
+        rois,
+        kind,
+        5,
+        width * 8,
+        stride=stride,
+        dilation=1,
+        stride_in_1x1=stride_in_1x1,
+        norm=norm,
+        epsilon=epsilon,
+        trainable=frozen_stages < 5,
+    )
     return keras.Model(rois, features, name="res5")
 
 
@@ -114,16 +129,21 @@ def _stage(x, kind, stage, width, *, stride, **arguments):
     return x
 
 
-def _block(
-    x, kind, width, stride, name, *, dilation, stride_in_1x1, norm, epsilon, trainable
-):  # fmt: skip
+def _block(x, kind, width, stride, name, *, dilation, stride_in_1x1, norm, epsilon, trainable):
     """One residual block."""
 
     def layer(filters, size, stride=1, relu=True, suffix="", **kwargs):
         return ConvNorm(
-            filters, size, stride, norm, relu, epsilon=epsilon, trainable=trainable,
-            name=f"{name}_{suffix}", **kwargs,
-        )  # fmt: skip
+            filters,
+            size,
+            stride,
+            norm,
+            relu,
+            epsilon=epsilon,
+            trainable=trainable,
+            name=f"{name}_{suffix}",
+            **kwargs,
+        )
 
     channels = width * (4 if kind.bottleneck else 1)
     shortcut = x

@@ -284,9 +284,18 @@ def check_sampling(sampling_ratio, pooling):
 
 
 def roi_align(
-    features, boxes, levels, *, output_size, strides, sampling_ratio=2, aligned=True,
-    pooling="average", bounded=False, corners=False,
-):  # fmt: skip
+    features,
+    boxes,
+    levels,
+    *,
+    output_size,
+    strides,
+    sampling_ratio=2,
+    aligned=True,
+    pooling="average",
+    bounded=False,
+    corners=False,
+):
     """Pools each box to a fixed grid without rounding its corners (RoIAlign, §3).
 
     Only `features` get a gradient, and not by CropAndResizeGradImage: on CPUs its threads add to
@@ -323,9 +332,15 @@ def roi_align(
     if pooling == "max":
         grid = bins * sampling_ratio
         points = roi_align(
-            features, boxes, levels, output_size=grid, strides=strides, sampling_ratio=1,
-            aligned=aligned, bounded=bounded,
-        )  # fmt: skip
+            features,
+            boxes,
+            levels,
+            output_size=grid,
+            strides=strides,
+            sampling_ratio=1,
+            aligned=aligned,
+            bounded=bounded,
+        )
         points = tf.reshape(points, [-1, grid, grid, depth])
         return tf.reshape(_maxima_of_points(points, sampling_ratio), shape)
     atlas = pyramid_atlas(features)
@@ -442,9 +457,15 @@ class RoIAlign(RoILayer):
 
     def pool(self, features, boxes, levels):
         return roi_align(
-            features, boxes, levels, output_size=self.output_size, strides=self.strides,
-            sampling_ratio=self.sampling_ratio, aligned=self.aligned, pooling=self.pooling,
-        )  # fmt: skip
+            features,
+            boxes,
+            levels,
+            output_size=self.output_size,
+            strides=self.strides,
+            sampling_ratio=self.sampling_ratio,
+            aligned=self.aligned,
+            pooling=self.pooling,
+        )
 
     def get_config(self):
         return {

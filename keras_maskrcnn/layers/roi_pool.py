@@ -174,9 +174,7 @@ def roi_pool(features, boxes, levels, *, output_size, strides):
     return tf.cast(pooled, dtype)
 
 
-def roi_warp(
-    features, boxes, levels, *, output_size, strides, sampling_ratio=2, pooling="average"
-):  # fmt: skip
+def roi_warp(features, boxes, levels, *, output_size, strides, sampling_ratio=2, pooling="average"):
     """Samples boxes bilinearly, as `roi_align`, once they are rounded as by `roi_pool` (RoIWarp).
 
     The crop of Dai et al. (2016) as §3 describes it. Points of a box that are more than a cell
@@ -186,9 +184,15 @@ def roi_warp(
     """
     stride = tf.gather(tf.constant(strides, tf.float32), levels)[..., None]
     return roi_align(
-        features, quantize(boxes, levels, strides) * stride, levels, output_size=output_size,
-        strides=strides, sampling_ratio=sampling_ratio, pooling=pooling, bounded=len(features) > 1,
-    )  # fmt: skip
+        features,
+        quantize(boxes, levels, strides) * stride,
+        levels,
+        output_size=output_size,
+        strides=strides,
+        sampling_ratio=sampling_ratio,
+        pooling=pooling,
+        bounded=len(features) > 1,
+    )
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -208,9 +212,14 @@ class RoICrop(RoILayer):
 
     def pool(self, features, boxes, levels):
         return roi_align(
-            features, boxes, levels, output_size=self.output_size, strides=self.strides,
-            sampling_ratio=1, corners=True,
-        )  # fmt: skip
+            features,
+            boxes,
+            levels,
+            output_size=self.output_size,
+            strides=self.strides,
+            sampling_ratio=1,
+            corners=True,
+        )
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -241,9 +250,14 @@ class RoIWarp(RoILayer):
 
     def pool(self, features, boxes, levels):
         return roi_warp(
-            features, boxes, levels, output_size=self.output_size, strides=self.strides,
-            sampling_ratio=self.sampling_ratio, pooling=self.pooling,
-        )  # fmt: skip
+            features,
+            boxes,
+            levels,
+            output_size=self.output_size,
+            strides=self.strides,
+            sampling_ratio=self.sampling_ratio,
+            pooling=self.pooling,
+        )
 
     def get_config(self):
         return {

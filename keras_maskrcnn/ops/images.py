@@ -87,9 +87,10 @@ def _resample(image, axis, size):
     read = tf.where(weights > 0)
     columns = read[:, 1] + tf.gather(tf.cast(first[:, 0], tf.int64), read[:, 0])
     matrix = tf.SparseTensor(
-        tf.stack([read[:, 0], columns], axis=1), tf.gather_nd(weights, read),
+        tf.stack([read[:, 0], columns], axis=1),
+        tf.gather_nd(weights, read),
         tf.cast([size, length], tf.int64),
-    )  # fmt: skip
+    )
     rank = image.shape.rank
     order = [rank + axis, *(i for i in range(rank) if i != rank + axis)]
     back = [order.index(i) for i in range(rank)]

@@ -69,9 +69,13 @@ def combined_non_max_suppression(boxes, scores, per_class, count, iou, score_thr
     _, _, kept, scores = tf.while_loop(
         lambda slot, left, *_: (slot < count) & (tf.reduce_max(left) > 0),
         keep_best,
-        [0, tf.where(scores > score_threshold, scores, 0.0),
-         tf.zeros([batch, count], tf.int32), tf.zeros([batch, count])],
-    )  # fmt: skip
+        [
+            0,
+            tf.where(scores > score_threshold, scores, 0.0),
+            tf.zeros([batch, count], tf.int32),
+            tf.zeros([batch, count]),
+        ],
+    )
     filled = tf.cast(scores > 0, tf.float32)
     return _Kept(
         tf.gather(boxes, kept, batch_dims=1) * filled[..., None],

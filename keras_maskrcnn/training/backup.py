@@ -21,9 +21,14 @@ _ASK_EVERY = 10  # steps between two questions for the signals of other workers
 # What EarlyStopping, ReduceLROnPlateau and ModelCheckpoint know of the epochs before, and Sentinel
 # of this one.
 _CALLBACK_STATE = (
-    "best", "best_epoch", "wait", "stopped_epoch", "cooldown_counter", "skipped_steps",
+    "best",
+    "best_epoch",
+    "wait",
+    "stopped_epoch",
+    "cooldown_counter",
+    "skipped_steps",
     "skipped_images",
-)  # fmt: skip
+)
 
 
 class Backup(keras.callbacks.Callback):
@@ -260,13 +265,17 @@ class Backup(keras.callbacks.Callback):
             logging.warning("Weights are not finite at step %d: no backup of them.", self.step)
             return
         state = {
-            "format": _FORMAT, "step": self.step, "epoch": self.epoch, "batch": self._batch,
+            "format": _FORMAT,
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self._batch,
             "callbacks": [
                 {name: vars(callback)[name] for name in _CALLBACK_STATE if name in vars(callback)}
                 for callback in self.keep
             ],
-            "variables": len(values), "run": self._run,
-        }  # fmt: skip
+            "variables": len(values),
+            "run": self._run,
+        }
         path = os.path.join(self.folder, f"step_{self.step:08}.npz")
         try:
             os.makedirs(self.folder, exist_ok=True)

@@ -14,9 +14,15 @@ from keras_maskrcnn.training.callbacks import steps_taken
 
 # What the line of an epoch has beside the losses; of validation all that ends like this.
 _SHOWN = (
-    "proposal_recall", "foreground_share", "learning_rate", "skipped_steps", "val_loss", "AP",
-    "AP50", "AR1000",
-)  # fmt: skip
+    "proposal_recall",
+    "foreground_share",
+    "learning_rate",
+    "skipped_steps",
+    "val_loss",
+    "AP",
+    "AP50",
+    "AR1000",
+)
 
 
 class Throughput(keras.callbacks.Callback):

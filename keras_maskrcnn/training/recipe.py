@@ -64,7 +64,7 @@ class SGD(keras.optimizers.SGD):
 
     def __init__(
         self, learning_rate=0.02, momentum=0.9, l2=1e-4, undecayed=("gamma", "beta"), **kwargs
-    ):  # fmt: skip
+    ):
         super().__init__(learning_rate, momentum, **kwargs)
         self.l2, self.undecayed = l2, tuple(undecayed)
 
@@ -230,9 +230,13 @@ class Recipe:
                 rate, self.weight_decay, global_clipnorm=self.clip_norm, **options
             )
         return sgd(
-            **self.schedule(), momentum=self.momentum, weight_decay=self.weight_decay,
-            undecayed=self.undecayed, clip_norm=self.clip_norm, **options,
-        )  # fmt: skip
+            **self.schedule(),
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            undecayed=self.undecayed,
+            clip_norm=self.clip_norm,
+            **options,
+        )
 
     def __str__(self):
         shown = {"steps": self.steps, "batch_size": self.batch_size, **self.schedule()}
@@ -292,17 +296,28 @@ RECIPES = {
     "detectron2_3x": {**_PEER, "images": 270_000 * 16, "milestones": (210 / 270, 250 / 270)},
     # Large-scale jitter (Ghiasi et al., 2021): 64 images a step, a rate of 0.1.
     "detectron2_lsj": {
-        "images": 184_375 * 64, "base_rate": 0.1 * 16 / 64, "warmup_max": 500, "clip_norm": None,
-        "milestones": (163_889 / 184_375, 177_546 / 184_375), "weight_decay": 4e-5,
+        "images": 184_375 * 64,
+        "base_rate": 0.1 * 16 / 64,
+        "warmup_max": 500,
+        "clip_norm": None,
+        "milestones": (163_889 / 184_375, 177_546 / 184_375),
+        "weight_decay": 4e-5,
     },
     "torchvision": {
-        **_PEER, "images": 26 * _COCO, "milestones": (16 / 26, 22 / 26), "undecayed": (),
+        **_PEER,
+        "images": 26 * _COCO,
+        "milestones": (16 / 26, 22 / 26),
+        "undecayed": (),
     },
     "torchvision_v2": {
-        **_PEER, "images": 400 * _COCO, "base_rate": 0.1 * 16 / 64, "undecayed": (),
-        "milestones": (352 / 400, 384 / 400), "weight_decay": 4e-5,
+        **_PEER,
+        "images": 400 * _COCO,
+        "base_rate": 0.1 * 16 / 64,
+        "undecayed": (),
+        "milestones": (352 / 400, 384 / 400),
+        "weight_decay": 4e-5,
     },
-}  # fmt: skip
+}
 
 # Where a preset is meant for training from scratch, the recipe differs from that of §3.1.
 PRESET_RECIPES = {

@@ -120,8 +120,9 @@ class Sentinel(keras.callbacks.Callback):
         if self._skipped > self._steps / 2:
             logging.warning(
                 "skipped %d of %d steps: the model is trained less than it seems.",
-                self._skipped, self._steps,
-            )  # fmt: skip
+                self._skipped,
+                self._steps,
+            )
 
     # Inside the training step
 

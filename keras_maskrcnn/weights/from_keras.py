@@ -37,8 +37,11 @@ _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _NUMBERED = {2: _LINEAR, 4: _NORM}  # Keras 3, by the number of a layer's variables
 _VARIABLES = {  # Keras 2, and Keras 1, whose "std" is a variance
     **{name: name for name in (*_LINEAR, *_NORM)},
-    "W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance",
-}  # fmt: skip
+    "W": "kernel",
+    "b": "bias",
+    "running_mean": "moving_mean",
+    "running_std": "moving_variance",
+}
 
 
 def our_weights(arrays, source, epsilon):

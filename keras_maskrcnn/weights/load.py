@@ -19,9 +19,13 @@ KERAS_CONVENTIONS = {
 }
 PREDICTORS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
 _VARIABLES = {
-    "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
-    "moving_mean": "running_mean", "moving_variance": "running_var",
-}  # fmt: skip
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,16 +11,20 @@ import numpy as np
 _TORCHVISION = {
     r"backbone/stem": ("backbone.body.conv1", "backbone.body.bn1"),
     r"backbone/res(\d)_(\d+)_conv(\d)": (
-        "backbone.body.layer{0-1}.{1}.conv{2}", "backbone.body.layer{0-1}.{1}.bn{2}",
+        "backbone.body.layer{0-1}.{1}.conv{2}",
+        "backbone.body.layer{0-1}.{1}.bn{2}",
     ),
     r"backbone/res(\d)_(\d+)_shortcut": (
-        "backbone.body.layer{0-1}.{1}.downsample.0", "backbone.body.layer{0-1}.{1}.downsample.1",
+        "backbone.body.layer{0-1}.{1}.downsample.0",
+        "backbone.body.layer{0-1}.{1}.downsample.1",
     ),
     r"fpn/lateral(\d)": (
-        "backbone.fpn.inner_blocks.{0-2}.0", "backbone.fpn.inner_blocks.{0-2}.1",
+        "backbone.fpn.inner_blocks.{0-2}.0",
+        "backbone.fpn.inner_blocks.{0-2}.1",
     ),
     r"fpn/output(\d)": (
-        "backbone.fpn.layer_blocks.{0-2}.0", "backbone.fpn.layer_blocks.{0-2}.1",
+        "backbone.fpn.layer_blocks.{0-2}.0",
+        "backbone.fpn.layer_blocks.{0-2}.1",
     ),
     r"rpn_head/conv(\d)": ("rpn.head.conv.{0-1}.0", ""),
     r"rpn_head/logits": ("rpn.head.cls_logits", ""),
@@ -33,14 +37,15 @@ _TORCHVISION = {
     r"mask_head/conv(\d)": ("roi_heads.mask_head.{0-1}.0", "roi_heads.mask_head.{0-1}.1"),
     r"mask_head/deconv": ("roi_heads.mask_predictor.conv5_mask", ""),
     r"mask_head/logits": ("roi_heads.mask_predictor.mask_fcn_logits", ""),
-}  # fmt: skip
+}
 # v2: the fully connected layer follows four convolutions and a Flatten in one Sequential.
 _TORCHVISION_V2 = {r"box_head/fc1": ("roi_heads.box_head.5", "")}
 
 _DETECTRON2 = {
     r"backbone/stem": ("backbone.bottom_up.stem.conv1", "backbone.bottom_up.stem.conv1.norm"),
     r"backbone/res(\d)_(\d+)_(conv\d|shortcut)": (
-        "backbone.bottom_up.res{0}.{1}.{2}", "backbone.bottom_up.res{0}.{1}.{2}.norm",
+        "backbone.bottom_up.res{0}.{1}.{2}",
+        "backbone.bottom_up.res{0}.{1}.{2}.norm",
     ),
     r"fpn/(lateral|output)(\d)": ("backbone.fpn_{0}{1}", "backbone.fpn_{0}{1}.norm"),
     r"res5/res5_(\d+)_(conv\d|shortcut)": ("roi_heads.res5.{0}.{1}", "roi_heads.res5.{0}.{1}.norm"),
@@ -52,11 +57,12 @@ _DETECTRON2 = {
     r"box_head/class_logits": ("roi_heads.box_predictor.cls_score", ""),
     r"box_head/box_deltas": ("roi_heads.box_predictor.bbox_pred", ""),
     r"mask_head/conv(\d)": (
-        "roi_heads.mask_head.mask_fcn{0}", "roi_heads.mask_head.mask_fcn{0}.norm",
+        "roi_heads.mask_head.mask_fcn{0}",
+        "roi_heads.mask_head.mask_fcn{0}.norm",
     ),
     r"mask_head/deconv": ("roi_heads.mask_head.deconv", ""),
     r"mask_head/logits": ("roi_heads.mask_head.predictor", ""),
-}  # fmt: skip
+}
 
 # Keys that no model of ours has a place for, and why that is no loss.
 IGNORED = {

@@ -13,9 +13,14 @@ from keras_maskrcnn.weights.load import PREDICTORS
 _LAST = (*PREDICTORS, "rpn_head/logits", "rpn_head/deltas")
 # What no shape tells, and what the weights were made for.
 _MEANING = (
-    "pixel_mean", "pixel_std", "stride_in_1x1", "stem_pool_same", "norm_epsilon", "anchor_ratios",
+    "pixel_mean",
+    "pixel_std",
+    "stride_in_1x1",
+    "stem_pool_same",
+    "norm_epsilon",
+    "anchor_ratios",
     "box_delta_weights",
-)  # fmt: skip
+)
 
 
 def start_from(model, source, name):
@@ -118,5 +123,10 @@ def _warn_of_config(ours, theirs, name):
         if getattr(ours, field) != getattr(theirs, field):
             logging.warning(
                 "%s was trained with another %s, which its weights depend on. Received: %s=%r, "
-                "not %r.", name, field, field, getattr(ours, field), getattr(theirs, field)
-            )  # fmt: skip
+                "not %r.",
+                name,
+                field,
+                field,
+                getattr(ours, field),
+                getattr(theirs, field),
+            )

@@ -89,9 +89,10 @@ def download(preset):
             f"COCO weights are published for {', '.join(URLS)}. Received: preset={preset!r}."
         )
     path = _get_file(
-        URLS[preset], "get the file elsewhere and pass its path as `weights`",
+        URLS[preset],
+        "get the file elsewhere and pass its path as `weights`",
         cache_subdir=os.path.join("keras_maskrcnn", preset),
-    )  # fmt: skip
+    )
     expected = SHA256.get(preset, "")
     found = checksum(path)
     if not found.startswith(expected):

@@ -9,10 +9,19 @@ from keras_maskrcnn import cli, data, evaluation
 from keras_maskrcnn.data.images import DataError
 
 TINY = [
-    "--quiet", "--image_size=64", "--fpn_channels=16", "--box_head_units=16", "--roi_batch=16",
-    "--train_pre_nms=50", "--train_proposals=50", "--test_pre_nms=50", "--test_proposals=50",
-    "--anchor_sizes=8,16,32,64,128", "--mask_head_convs=1", "--mask_head_channels=16",
-]  # fmt: skip
+    "--quiet",
+    "--image_size=64",
+    "--fpn_channels=16",
+    "--box_head_units=16",
+    "--roi_batch=16",
+    "--train_pre_nms=50",
+    "--train_proposals=50",
+    "--test_pre_nms=50",
+    "--test_proposals=50",
+    "--anchor_sizes=8,16,32,64,128",
+    "--mask_head_convs=1",
+    "--mask_head_channels=16",
+]
 MASKS, BOXES = (f"--preset={name}_rcnn_resnet18_fpn_small" for name in ("mask", "faster"))
 
 
@@ -96,9 +105,11 @@ def test_names_in_another_order_are_an_error(case, tmp_path, capsys, tiny_config
     known = data.coco_json(folder / "train/images", folder / "train/ann.json")
     with pytest.raises(DataError, match="category 1 was 'disk'"):
         data.coco_json(
-            folder / "val/images", folder / "val/ann.json", category_ids=known.category_ids,
+            folder / "val/images",
+            folder / "val/ann.json",
+            category_ids=known.category_ids,
             class_names=known.class_names,
-        )  # fmt: skip
+        )
 
 
 # on_error_skip_and_a_missing_file
@@ -175,11 +186,14 @@ def test_areas_that_are_missing_are_the_masks(case, name):
     dataset = data.coco_dict(folder / "images", content)
     results = [
         {
-            "image_id": a["image_id"], "category_id": a["category_id"], "bbox": a["bbox"],
-            "score": 0.9, "segmentation": {"size": list(dataset.sizes[0]), "counts": counts},
+            "image_id": a["image_id"],
+            "category_id": a["category_id"],
+            "bbox": a["bbox"],
+            "score": 0.9,
+            "segmentation": {"size": list(dataset.sizes[0]), "counts": counts},
         }
         for a, counts in zip(content["annotations"], dataset.counts, strict=True)
-    ]  # fmt: skip
+    ]
     truths = (content, str(folder / name), dataset.content())
     numbers = [evaluation.evaluate_results(results, truth) for truth in truths]
     assert numbers[0]["segm/AP"] == 1.0

@@ -10,9 +10,13 @@ from keras_maskrcnn import cli
 from keras_maskrcnn.config import MaskRCNNConfig
 
 SMALL = [
-    "--preset=mask_rcnn_resnet18_fpn_small", "--image_size=96", "--fpn_channels=16",
-    "--box_head_units=16", "--mask_head_channels=16", "--steps=1",
-]  # fmt: skip
+    "--preset=mask_rcnn_resnet18_fpn_small",
+    "--image_size=96",
+    "--fpn_channels=16",
+    "--box_head_units=16",
+    "--mask_head_channels=16",
+    "--steps=1",
+]
 
 
 def test_fine_tuning_to_other_classes_names_what_starts_afresh(case, tmp_path, capsys, monkeypatch):
@@ -36,10 +40,13 @@ def test_fine_tuning_to_other_classes_names_what_starts_afresh(case, tmp_path, c
         lines = train("three", f"three{i}", f"--weights={path}")
         assert lines[0] == f"{path} gives all weights but these, which start afresh:"
         assert sorted(line.strip() for line in lines[1:7]) == [
-            "box_head/box_deltas/bias", "box_head/box_deltas/kernel",
-            "box_head/class_logits/bias", "box_head/class_logits/kernel",
-            "mask_head/logits/bias", "mask_head/logits/kernel",
-        ]  # fmt: skip
+            "box_head/box_deltas/bias",
+            "box_head/box_deltas/kernel",
+            "box_head/class_logits/bias",
+            "box_head/class_logits/kernel",
+            "mask_head/logits/bias",
+            "mask_head/logits/kernel",
+        ]
         kernels = [model.box_head.get_layer("fc1").kernel for model in models]
         np.testing.assert_array_equal(kernels[0], kernels[-1])
 

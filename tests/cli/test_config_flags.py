@@ -11,15 +11,22 @@ from keras_maskrcnn.cli import config_flags
 # By command: flags of whole numbers that are at least 1, or another number.
 COUNTS = {
     "train": {
-        "epochs": 1, "steps": 1, "batch_size": 1, "image_size": 1, "accumulate_steps": 1,
-        "eval_every": 1, "save_every": 1, "max_detections": 11, "seed": 0,
+        "epochs": 1,
+        "steps": 1,
+        "batch_size": 1,
+        "image_size": 1,
+        "accumulate_steps": 1,
+        "eval_every": 1,
+        "save_every": 1,
+        "max_detections": 11,
+        "seed": 0,
     },
     "evaluate": {"max_detections": 11},
     "export": {"max_pixels": 1, "batch_size": 1},
     "import-weights": {"num_classes": 1},
     "validate": {"image_size": 1, "max_instances": 1},
     "convert": {"label_divisor": 1},
-}  # fmt: skip
+}
 RATES = {"train": ["learning_rate", "clip_norm", "ema_momentum"], "predict": ["draw_threshold"]}
 
 

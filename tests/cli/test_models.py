@@ -28,12 +28,22 @@ def folder(tmp_path):
     whole = path.read_bytes()
     (tmp_path / "images" / "b.png").write_bytes(whole[: len(whole) // 2])
     annotations = [
-        {"id": i, "image_id": i, "category_id": 3, "bbox": [5, 5, 20, 20], "area": 400,
-         "iscrowd": 0, "segmentation": [[5, 5, 25, 5, 25, 25, 5, 25]]}
+        {
+            "id": i,
+            "image_id": i,
+            "category_id": 3,
+            "bbox": [5, 5, 20, 20],
+            "area": 400,
+            "iscrowd": 0,
+            "segmentation": [[5, 5, 25, 5, 25, 25, 5, 25]],
+        }
         for i in (1, 2, 3)
-    ]  # fmt: skip
-    content = {"images": images, "annotations": annotations,
-               "categories": [{"id": 3, "name": "cell"}]}  # fmt: skip
+    ]
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 3, "name": "cell"}],
+    }
     (tmp_path / "ann.json").write_text(json.dumps(content))
     return tmp_path
 
@@ -46,9 +56,11 @@ def model(monkeypatch):
     def predict_image(model, image):
         fake.calls.append(image.shape)
         return {
-            "boxes": np.array([[1, 2, 21, 12]], np.float32), "scores": np.array([0.75], np.float32),
-            "labels": np.array([1], np.int32), "masks": np.ones([1, *image.shape[:2]], bool),
-        }  # fmt: skip
+            "boxes": np.array([[1, 2, 21, 12]], np.float32),
+            "scores": np.array([0.75], np.float32),
+            "labels": np.array([1], np.int32),
+            "masks": np.ones([1, *image.shape[:2]], bool),
+        }
 
     monkeypatch.setattr("keras_maskrcnn.cli.models.load_model", lambda path: fake)
     monkeypatch.setattr("keras_maskrcnn.detections.predict_image", predict_image)
@@ -74,9 +86,11 @@ def scored(model, monkeypatch):
 
 
 def run(command, folder, output, *flags):
-    read = [f"--input={folder / 'images'}"] if command == "predict" else [
-        f"--images={folder / 'images'}", f"--annotations={folder / 'ann.json'}"
-    ]  # fmt: skip
+    read = (
+        [f"--input={folder / 'images'}"]
+        if command == "predict"
+        else [f"--images={folder / 'images'}", f"--annotations={folder / 'ann.json'}"]
+    )
     return cli.run([command, "--model=m.keras", *read, f"--output={output}", *flags])
 
 
@@ -204,11 +218,14 @@ def commands(folder):
         "export": ["export", *model],
         "export onnx": ["export", *model, "--format=onnx", "--image_size=64x64"],
         "import-weights": [
-            "import-weights", "--source=torchvision", small, f"--checkpoint={folder / 'ann.json'}"
+            "import-weights",
+            "--source=torchvision",
+            small,
+            f"--checkpoint={folder / 'ann.json'}",
         ],
         "validate": ["validate", *read],
         "convert": ["convert", "--format=coco_json", *read],
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", list(commands(pathlib.Path())))

@@ -33,19 +33,31 @@ CASES = {
     "validate: the report": ["validate", *DATA, "--output=report"],
     "convert: the json": ["convert", *DATA, "--format=coco_json", "--output=./ann.json"],
     "convert: labelme": [
-        "convert", "--overwrite", "--format=labelme", "--images=images", "--annotations=images",
+        "convert",
+        "--overwrite",
+        "--format=labelme",
+        "--images=images",
+        "--annotations=images",
         "--output=images/b.json",
     ],
     "evaluate: the json": ["evaluate", *DATA, *MODEL, "--output=hard.json"],
     "evaluate: the model": ["evaluate", *DATA, *MODEL, "--output=model.keras"],
     "evaluate: proposals": [
-        "evaluate", *DATA, *MODEL, "--proposals=w.npz", "--output=w.npz",
+        "evaluate",
+        *DATA,
+        *MODEL,
+        "--proposals=w.npz",
+        "--output=w.npz",
     ],
     "import-weights": [
-        "import-weights", "--overwrite", "--source=torchvision", "--checkpoint=w.npz",
-        "--preset=mask_rcnn_resnet50_fpn_torchvision", "--output=w.keras",
+        "import-weights",
+        "--overwrite",
+        "--source=torchvision",
+        "--checkpoint=w.npz",
+        "--preset=mask_rcnn_resnet50_fpn_torchvision",
+        "--output=w.keras",
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

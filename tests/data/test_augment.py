@@ -105,9 +105,10 @@ def test_a_graph_gives_what_eager_code_gives_and_keeps_dtypes_and_shapes(name, t
         assert static == example[key].shape[2 if key == "image" else 1 :]
         assert value.dtype == example[key].dtype
         np.testing.assert_allclose(
-            tf.cast(found[key], tf.float32), tf.cast(expected[key], tf.float32),
+            tf.cast(found[key], tf.float32),
+            tf.cast(expected[key], tf.float32),
             atol=1 if key in ("image", "masks") else 1e-4,  # graphs may fuse what is then rounded
-        )  # fmt: skip
+        )
 
 
 def test_a_box_is_the_extent_of_its_mask_afterwards(traced):
@@ -236,9 +237,10 @@ def test_a_crop_moves_what_is_inside_and_drops_what_is_not():
 @pytest.mark.parametrize(("min_visible", "labels"), [(0.19, [1]), (0.21, [])])
 def test_a_crop_drops_what_is_mostly_outside(min_visible, labels):
     example = make_example(0) | {
-        "boxes": tf.constant([[0.0, 0, 20, 10]]), "labels": tf.constant([1]),
+        "boxes": tf.constant([[0.0, 0, 20, 10]]),
+        "labels": tf.constant([1]),
         "masks": tf.fill([1, SIDE, SIDE], tf.constant(255, tf.uint8)),
-    }  # fmt: skip
+    }
     found = augment.crop(example, tf.constant([16, 0, 40, 40]), min_visible)  # 4 of 20 columns
     np.testing.assert_array_equal(found["labels"], labels)
 
@@ -258,10 +260,11 @@ def test_a_line_thinner_than_a_cell_survives_a_crop():
     full = np.zeros((200, 200), np.uint8)
     full[np.arange(200), np.arange(200)] = 1
     example = {
-        "image": tf.zeros([200, 200, 3], tf.uint8), "boxes": tf.constant([[0.0, 0, 200, 200]]),
+        "image": tf.zeros([200, 200, 3], tf.uint8),
+        "boxes": tf.constant([[0.0, 0, 200, 200]]),
         "labels": tf.constant([1]),
         "masks": mask_ops.crop(full, np.array([0, 0, 200, 200]), SIDE)[None],
-    }  # fmt: skip
+    }
     assert example["masks"].max() < 128
     found = augment.crop(example, tf.constant([0, 0, 100, 100]))
     np.testing.assert_allclose(found["boxes"], [[0, 0, 100, 100]], atol=200 / SIDE)
@@ -364,9 +367,10 @@ def test_pasted_pixels_are_the_others_and_belong_to_nobody_else():
 def test_a_covered_instance_is_dropped_and_an_untouched_one_stays():
     ones = tf.fill([2, SIDE, SIDE], tf.constant(255, tf.uint8))
     base = make_example(0) | {
-        "boxes": tf.constant([[10.0, 10, 20, 20], [40, 30, 50, 40]]), "masks": ones,
+        "boxes": tf.constant([[10.0, 10, 20, 20], [40, 30, 50, 40]]),
+        "masks": ones,
         "labels": tf.constant([1, 2]),
-    }  # fmt: skip
+    }
     other = make_example(1) | {
         "boxes": tf.constant([[9.0, 9, 21, 21]]),
         "masks": ones[:1],
@@ -408,9 +412,10 @@ def test_tighten_moves_a_box_to_its_mask():
     mask = np.zeros((2, SIDE, SIDE), np.uint8)
     mask[0, 7:14, 14:] = 255
     example = make_example(0) | {
-        "boxes": tf.constant([[0.0, 0, 28, 28], [1, 1, 5, 5]]), "masks": tf.constant(mask),
+        "boxes": tf.constant([[0.0, 0, 28, 28], [1, 1, 5, 5]]),
+        "masks": tf.constant(mask),
         "labels": tf.constant([1, 2]),
-    }  # fmt: skip
+    }
     found = augment.tighten(example)
     np.testing.assert_array_equal(found["labels"], [1])
     np.testing.assert_allclose(found["boxes"], [[14, 7, 28, 14]])

@@ -28,11 +28,15 @@ def squares(count, image_id, first_id, side):
         x, y = 8 * k % side, 8 * (8 * k // side)
         annotations.append(
             {
-                "id": first_id + k, "image_id": image_id, "category_id": 1,
-                "bbox": [x, y, 6, 6], "area": 36, "iscrowd": 0,
+                "id": first_id + k,
+                "image_id": image_id,
+                "category_id": 1,
+                "bbox": [x, y, 6, 6],
+                "area": 36,
+                "iscrowd": 0,
                 "segmentation": [[x, y, x + 6, y, x + 6, y + 6, x, y + 6]],
             }
-        )  # fmt: skip
+        )
     return annotations
 
 

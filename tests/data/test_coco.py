@@ -472,11 +472,15 @@ def test_the_same_id_must_have_the_name_of_the_training(tmp_path):
 @pytest.mark.parametrize(
     ("ours", "theirs", "unnamed"),
     [
-        ("traffic_light", "traffic light", False), ("Traffic-Light", "traffic light", False),
-        ("caf\u00e9", "cafe\u0301", False), (" cow\t", "COW", False), ("class 3", "disk", True),
-        ("", "disk", True), (4, "disk", True),
+        ("traffic_light", "traffic light", False),
+        ("Traffic-Light", "traffic light", False),
+        ("caf\u00e9", "cafe\u0301", False),
+        (" cow\t", "COW", False),
+        ("class 3", "disk", True),
+        ("", "disk", True),
+        (4, "disk", True),
     ],
-)  # fmt: skip
+)
 def test_names_that_tools_write_otherwise_are_the_same(ours, theirs, unnamed, caplog):
     coco.compare_names({4: ours}, {4: theirs}, "a.json")
     coco.compare_names({4: theirs}, {4: ours}, "a.json")

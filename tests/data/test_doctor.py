@@ -118,77 +118,116 @@ ERRORS = {
     "truncated image": (cut_file, "unreadable image", "10.png: image cannot be decoded."),
     "bomb": (bomb, "image too large", "10.png: .*400000000 pixels"),
     "wrong size": (
-        changed("images", 1, width=31), "size mismatch", "10.png: the json says width=31"
+        changed("images", 1, width=31),
+        "size mismatch",
+        "10.png: the json says width=31",
     ),
     "turned by EXIF": (turned_file, "size mismatch", r"10.jpg: .*EXIF orientation tag \(6\)"),
     "path upwards": (
-        changed("images", 1, file_name="../10.png"), "path outside the folder",
+        changed("images", 1, file_name="../10.png"),
+        "path outside the folder",
         "image 10: file_name must lie inside the folder.* file_name='../10.png'.",
     ),
     "absolute path": (
-        changed("images", 1, file_name="/etc/passwd"), "path outside the folder", "image 10: "
+        changed("images", 1, file_name="/etc/passwd"),
+        "path outside the folder",
+        "image 10: ",
     ),
     "no file name": (
-        changed("images", 1, file_name=...), "broken file name", "image 10: .* file_name=None."
+        changed("images", 1, file_name=...),
+        "broken file name",
+        "image 10: .* file_name=None.",
     ),
     "size of zero": (
-        changed("images", 1, height=0), "broken image size", "image 10: .* height=0, width=30."
+        changed("images", 1, height=0),
+        "broken image size",
+        "image 10: .* height=0, width=30.",
     ),
     "huge size": (
-        changed("images", 1, height=10**30), "broken image size", "a product of at most 178956970"
+        changed("images", 1, height=10**30),
+        "broken image size",
+        "a product of at most 178956970",
     ),
     "image id twice": (
-        changed("images", 1, id=9), "duplicate image id", "image 9: two images have this id."
+        changed("images", 1, id=9),
+        "duplicate image id",
+        "image 9: two images have this id.",
     ),
     "image without id": (
-        changed("images", 1, id=None), "image without id", "every image needs an id"
+        changed("images", 1, id=None),
+        "image without id",
+        "every image needs an id",
     ),
     "category id twice": (
-        changed("categories", 1, id=7), "broken category id", "an integer id .* Received: id=7."
+        changed("categories", 1, id=7),
+        "broken category id",
+        "an integer id .* Received: id=7.",
     ),
     "category without id": (
-        changed("categories", 1, id=...), "broken category id", "of its own. Received: id=None."
+        changed("categories", 1, id=...),
+        "broken category id",
+        "of its own. Received: id=None.",
     ),
     "no categories": (replaced(categories=[]), "broken category id", "distinct, at least one"),
     "annotation id twice": (
-        broken(id=1), "duplicate annotation id", "annotation 1: two annotations have this id."
+        broken(id=1),
+        "duplicate annotation id",
+        "annotation 1: two annotations have this id.",
     ),
     "annotation without id": (broken(id=1.5), "annotation without id", "Received: id=1.5."),
     "unknown image": (
-        broken(image_id=8), "unknown image", "annotation 3: unknown image_id. Received: image_id=8."
+        broken(image_id=8),
+        "unknown image",
+        "annotation 3: unknown image_id. Received: image_id=8.",
     ),
     "unknown category": (
-        broken(category_id=[7]), "unknown category",
+        broken(category_id=[7]),
+        "unknown category",
         r"annotation 3: unknown category_id. Received: category_id=\[7\].",
     ),
     "no bbox": (broken(bbox=...), "missing field", "annotation 3: bbox is missing."),
     "no segmentation": (
-        broken(segmentation=None), "missing field", "annotation 3: segmentation is missing."
+        broken(segmentation=None),
+        "missing field",
+        "annotation 3: segmentation is missing.",
     ),
     "crowd without bbox": (
-        broken(iscrowd=1, bbox=None), "missing field", "annotation 3: bbox is missing."
+        broken(iscrowd=1, bbox=None),
+        "missing field",
+        "annotation 3: bbox is missing.",
     ),
     "NaN in box": (
-        broken(bbox=[4, 5, NAN, 6]), "broken bbox", r"annotation 3: bbox must be .*\[4, 5, nan,"
+        broken(bbox=[4, 5, NAN, 6]),
+        "broken bbox",
+        r"annotation 3: bbox must be .*\[4, 5, nan,",
     ),
     "inf in box": (broken(bbox=[4, 5, INF, 6]), "broken bbox", "annotation 3: bbox must be 4"),
     "three numbers": (broken(bbox=[4, 5, 6]), "broken bbox", r"Received: bbox=\[4, 5, 6\]."),
     "iscrowd as text": (broken(iscrowd="0"), "broken iscrowd", "annotation 3: iscrowd must be"),
     "odd polygon": (
-        broken(segmentation=[[4, 5, 14, 5, 14, 11, 4]]), "broken polygon", "must be polygons"
+        broken(segmentation=[[4, 5, 14, 5, 14, 11, 4]]),
+        "broken polygon",
+        "must be polygons",
     ),
     "NaN in polygon": (
-        broken(segmentation=[[4, 5, 14, 5, 14, NAN]]), "broken polygon", "of finite numbers. "
+        broken(segmentation=[[4, 5, 14, 5, 14, NAN]]),
+        "broken polygon",
+        "of finite numbers. ",
     ),
     "far polygon": (
-        broken(segmentation=[[4, 5, 1e18, 5, 14, 11]]), "polygon outside the image",
+        broken(segmentation=[[4, 5, 1e18, 5, 14, 11]]),
+        "polygon outside the image",
         "annotation 3: polygon far outside the image.",
     ),
     "mask as text": (
-        broken(segmentation="mask.png"), "broken segmentation", "a list of polygons, or an object"
+        broken(segmentation="mask.png"),
+        "broken segmentation",
+        "a list of polygons, or an object",
     ),
     "turned run lengths": (
-        runs([600], (WIDTH, HEIGHT)), "RLE size", r"must have the image's size \[20, 30\]"
+        runs([600], (WIDTH, HEIGHT)),
+        "RLE size",
+        r"must have the image's size \[20, 30\]",
     ),
     "too few run lengths": (runs([100, 20]), "broken RLE", "that cover the image exactly"),
     "run lengths that are a number": (runs(1.5), "broken RLE", "that cover the image exactly"),
@@ -197,10 +236,11 @@ ERRORS = {
     "list missing": (replaced(annotations={}), "broken json", "a list of objects 'annotations'."),
     "no images": (replaced(images=[]), "broken json", "a.json: there are no images."),
     "entry of text": (
-        lambda content, folder: content["annotations"].append("x"), "broken json",
+        lambda content, folder: content["annotations"].append("x"),
+        "broken json",
         "a list of objects 'annotations'.",
     ),
-}  # fmt: skip
+}
 DROPS = {
     "crowd": (broken(iscrowd=1), "crowd", f"annotation 3: left out: {coco.CROWD}."),
     "box of zero": (broken(bbox=[0, 0, 0, 0]), "box without area", "annotation 3: left out"),
@@ -209,52 +249,67 @@ DROPS = {
     "no polygon": (broken(segmentation=[]), "no polygon", f"left out: {coco.NO_POLYGON}."),
     "two points": (broken(segmentation=[[4, 5, 14, 11]]), "no polygon", "annotation 3: left out"),
     "few points beside": (
-        broken(segmentation=[*SQUARE, [1, 1, 2, 2]]), "polygon of few points", coco.FEW_POINTS
+        broken(segmentation=[*SQUARE, [1, 1, 2, 2]]),
+        "polygon of few points",
+        coco.FEW_POINTS,
     ),
     "mask beside the box": (broken(bbox=[20, 12, 5, 5]), "no mask in the box", coco.NO_MASK),
     "empty mask": (runs([HEIGHT * WIDTH]), "no mask in the box", "annotation 3: left out"),
-}  # fmt: skip
+}
 WARNINGS = {
     "file twice": (
-        changed("images", 1, file_name="./9.png"), "two images of one file",
+        changed("images", 1, file_name="./9.png"),
+        "two images of one file",
         "image 10: image 9 has this file. Received: file_name='./9.png'.",
     ),
     "name twice": (
-        changed("categories", 1, name="seven"), "two categories of one name",
+        changed("categories", 1, name="seven"),
+        "two categories of one name",
         "categories 7 and 12 are both named 'seven'.",
     ),
     "unused category": (
-        changed("annotations", 1, category_id=7), "category without instances",
+        changed("annotations", 1, category_id=7),
+        "category without instances",
         r"category 12 \('twelve'\) has 0 instances.",
     ),
     "rare category": (replaced(), "rare class", r"category 12 \('twelve'\) has 1 instances."),
     "no instances": (
         broken(image_id=9, segmentation=[[20, 2, 29, 2, 29, 18]], bbox=[20, 2, 9, 16]),
-        "image without instances", "image 10 has no instances to train on.",
+        "image without instances",
+        "image 10 has no instances to train on.",
     ),
     "too many instances": (
-        broken(image_id=9), "more instances than slots", "image 9 has 3 instances for 2 slots."
+        broken(image_id=9),
+        "more instances than slots",
+        "image 9 has 3 instances for 2 slots.",
     ),
     "the same twice": (
-        broken(image_id=9), "same instance twice", "annotation 3: annotation 1 is the same instance"
+        broken(image_id=9),
+        "same instance twice",
+        "annotation 3: annotation 1 is the same instance",
     ),
     "box sticks out": (
         broken(bbox=[4, 5, 10, 45], segmentation=[[4, 5, 14, 5, 14, 50, 4, 50]]),
-        "box outside the image", r"annotation 3: .*Received: bbox=\[4, 5, 10, 45\].",
+        "box outside the image",
+        r"annotation 3: .*Received: bbox=\[4, 5, 10, 45\].",
     ),
     "box too large": (
-        broken(bbox=[0, 0, 30, 20]), "box and mask disagree",
+        broken(bbox=[0, 0, 30, 20]),
+        "box and mask disagree",
         r"annotation 3: .*= \[4.0, 5.0, 10.0, 6.0\]. Received: bbox=\[0, 0, 30, 20\].",
     ),
     "area of the image": (
-        broken(area=600), "area and mask disagree", "area is not the mask's, 60. Received: area=600"
+        broken(area=600),
+        "area and mask disagree",
+        "area is not the mask's, 60. Received: area=600",
     ),
     "NaN as area": (broken(area=NAN), "area and mask disagree", "Received: area=nan."),
     "size unknown": (
-        changed("images", 1, width=None), "annotation not checked",
+        changed("images", 1, width=None),
+        "annotation not checked",
         "image 10: without its size 1 annotations are not checked.",
     ),
-}  # fmt: skip
+}
 CORPUS = {**ERRORS, **DROPS, **WARNINGS}
 # Of these nothing is left.
 HOPELESS = {"no categories", "broken json", "no images", "list missing"}
@@ -356,10 +411,16 @@ def test_all_problems_are_found_at_once(tmp_path):
     found, _ = doctor.examine(folder, path)
     kinds = sorted(p.kind for p in found.problems if p.severity == "error")
     assert kinds == [
-        "broken bbox", "broken image size", "broken iscrowd", "broken polygon",
-        "duplicate annotation id", "missing image", "path outside the folder", "unknown category",
+        "broken bbox",
+        "broken image size",
+        "broken iscrowd",
+        "broken polygon",
+        "duplicate annotation id",
+        "missing image",
+        "path outside the folder",
         "unknown category",
-    ]  # fmt: skip
+        "unknown category",
+    ]
 
 
 def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
@@ -412,9 +473,15 @@ def test_a_long_table_is_cut_in_the_text_and_whole_on_the_page(tmp_path):
 def test_counts_of_images_and_classes(tmp_path):
     _, report = doctor.examine(*make(tmp_path), max_instances=1)
     assert report["instances_per_image"] == {
-        "min": 1, "median": 1.5, "p95": 1.95, "max": 2, "total": 3, "slots": 1, "images_over": 1,
+        "min": 1,
+        "median": 1.5,
+        "p95": 1.95,
+        "max": 2,
+        "total": 3,
+        "slots": 1,
+        "images_over": 1,
         "instances_without_slot": 1,
-    }  # fmt: skip
+    }
     assert report["classes"] == [
         {"id": 7, "name": "seven", "instances": 2, "images": 2},
         {"id": 12, "name": "twelve", "instances": 1, "images": 1},
@@ -436,18 +503,24 @@ def test_problems_of_a_kind_are_counted_with_their_first_three_ids(tmp_path):
 def geometry(preset):
     config = preset_config(preset, image_min_side=200, image_max_side=333)
     return dict(
-        min_side=200, max_side=333, resize_rule=config.resize_rule,
-        padding_multiple=config.padding_multiple, strides=tuple(STRIDES[config.neck].values()),
-        anchor_sizes=anchor_sizes(config), anchor_ratios=config.anchor_ratios,
+        min_side=200,
+        max_side=333,
+        resize_rule=config.resize_rule,
+        padding_multiple=config.padding_multiple,
+        strides=tuple(STRIDES[config.neck].values()),
+        anchor_sizes=anchor_sizes(config),
+        anchor_ratios=config.anchor_ratios,
         anchor_rule=config.anchor_rule,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
     "preset",
-    [f"mask_rcnn_resnet50_{name}" for name in
-     ("fpn", "c4_detectron2", "fpn_torchvision", "fpn_matterport")],
-)  # fmt: skip
+    [
+        f"mask_rcnn_resnet50_{name}"
+        for name in ("fpn", "c4_detectron2", "fpn_torchvision", "fpn_matterport")
+    ],
+)
 def test_the_best_anchor_is_that_of_all_anchors(preset):
     rng = np.random.default_rng(0)
     height, width = 190, 310
@@ -458,9 +531,10 @@ def test_the_best_anchor_is_that_of_all_anchors(preset):
     resized, overlaps = doctor.anchor_overlaps(boxes, [[height, width]] * 60, **options)
 
     rule, multiple = options["anchor_rule"], options["padding_multiple"]
-    sides = [int(side) for side in image_ops.resized_size(
-        height, width, 200, 333, options["resize_rule"]
-    )]  # fmt: skip
+    sides = [
+        int(side)
+        for side in image_ops.resized_size(height, width, 200, 333, options["resize_rule"])
+    ]
     expected = boxes * (np.array(sides) / [height, width])[[1, 0, 1, 0]]
     np.testing.assert_allclose(resized, expected)
     canvas = np.array([-(-side // multiple) * multiple for side in sides])
@@ -483,8 +557,9 @@ def test_sizes_are_those_after_resizing(tmp_path):
     _, report = doctor.examine(*make(tmp_path), anchors=options)
     bins = report["sizes"]["bins"]
     assert [(row["from"], row["to"], row["instances"]) for row in bins] == [
-        (64, 128, 2), (128, 256, 1)
-    ]  # fmt: skip
+        (64, 128, 2),
+        (128, 256, 1),
+    ]
     assert report["sizes"]["all"]["instances"] == 3
     assert all(0 <= row["recall_0.7"] <= row["recall_0.5"] <= 1 for row in bins)
 

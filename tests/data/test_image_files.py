@@ -240,8 +240,10 @@ def test_white_may_be_0_in_a_tiff_of_16_bits(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({258: [32] * 3, 277: [3], 262: [2], 339: [3] * 3, **STRIP},
-         r"of this kind is not read; 8 bits, or 16 unsigned, .* bits=\(32, 32, 32\), .*format=\(3"),
+        (
+            {258: [32] * 3, 277: [3], 262: [2], 339: [3] * 3, **STRIP},
+            r"of this kind is not read; 8 bits, or 16 .* bits=\(32, 32, 32\), .*format=\(3",
+        ),
         ({258: [8] * 7, 277: [7], **STRIP}, r"of this kind is not read.* bits=\(8, 8, 8"),
         ({258: [32], 339: [3], **STRIP}, "cannot be decoded. Received: pixels that are floats"),
         ({258: [32], **STRIP}, "pixels that are signed integers, or integers of 32 bits"),
@@ -252,7 +254,7 @@ def test_white_may_be_0_in_a_tiff_of_16_bits(tmp_path):
         ({259: [5], 278: [2**32 - 1], **STRIP}, "image cannot be decoded. Received: "),
         ({273: [2**31], 279: [64]}, "image cannot be decoded. Received: "),
     ],
-)  # fmt: skip
+)
 def test_tiffs_that_are_not_read_are_named_and_cost_little(tmp_path, fields, line):
     path = tiff(tmp_path / "a.tif", {**SIDES, **fields})
     with pytest.raises(DataError, match=f"a.tif: .*{line}") as caught:

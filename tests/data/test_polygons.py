@@ -118,8 +118,12 @@ def test_annotations_read_at_once_are_as_those_read_one_by_one(tmp_path, monkeyp
     )
     one_by_one = coco.coco_json(tmp_path, path)
     assert one_by_one.dropped.keys() == {
-        coco.CROWD, coco.NO_AREA, coco.NO_POLYGON, coco.NO_MASK, coco.FEW_POINTS
-    }  # fmt: skip
+        coco.CROWD,
+        coco.NO_AREA,
+        coco.NO_POLYGON,
+        coco.NO_MASK,
+        coco.FEW_POINTS,
+    }
     for dataset in at_once:
         for name in ("boxes", "labels", "offsets"):
             ours, theirs = getattr(dataset, name), getattr(one_by_one, name)

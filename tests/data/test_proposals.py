@@ -359,9 +359,11 @@ def write_pickle(path, **changes):
 def test_a_pickle_whose_arrays_are_shared_is_refused(tmp_path, monkeypatch):
     boxes, scores = np.zeros((1000, 4)), np.zeros(1000)
     path = write_pickle(
-        tmp_path / "p.pkl", ids=list(range(200)), boxes=[boxes] * 200,
+        tmp_path / "p.pkl",
+        ids=list(range(200)),
+        boxes=[boxes] * 200,
         objectness_logits=[scores] * 200,
-    )  # fmt: skip
+    )
     assert len(read_proposals(path)) == 200
     monkeypatch.setattr(archives, "_ROOM", 10**6)
     with pytest.raises(DataError, match="p.pkl: .* far more numbers than the file can hold"):

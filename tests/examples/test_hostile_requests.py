@@ -73,7 +73,8 @@ REQUESTS = {
     "a number of 10,000 digits": (post(b'{"inputs": {"a": ' + b"9" * 10_000 + b"}}"), 400),
     "half of a character": (post(b'{"signature_name": "\\ud800", "inputs": {}}'), 400),
     "a signature of 100,000 letters": (
-        post(b'{"signature_name": "%s", "inputs": {}}' % (b"a" * 100_000)), 400,
+        post(b'{"signature_name": "%s", "inputs": {}}' % (b"a" * 100_000)),
+        400,
     ),
     "no UTF-8": (post(b"\xff\xfe\xfd"), 400),
     "a signature that is none": (post(b'{"inputs": {}}'), 400),
@@ -81,17 +82,20 @@ REQUESTS = {
     "a negative length": (post(b"{}", -5), 400),
     "another script's digits": (post(b"{}", "1e3"), 400),
     "two lengths": (
-        b"GET /v1/models/m HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n", 400,
+        b"GET /v1/models/m HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n",
+        400,
     ),
     "a length of 20 digits": (post(b"{}", "9" * 20), 413),
     "a length of 10,000 digits": (post(b"{}", "9" * 10_000), 413),
     "a length of 2 GB": (post(b"{}", 2**31), 413),
     "chunks": (
-        f"POST {PREDICT} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode(), 411,
+        f"POST {PREDICT} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode(),
+        411,
     ),
     "a version of 20 digits": (b"GET /v1/models/m/versions/%s HTTP/1.1\r\n\r\n" % (b"9" * 20), 404),
     "a version of 5,000 digits": (
-        b"GET /v1/models/m/versions/%s HTTP/1.1\r\n\r\n" % (b"9" * 5000), 404,
+        b"GET /v1/models/m/versions/%s HTTP/1.1\r\n\r\n" % (b"9" * 5000),
+        404,
     ),
     "another version": (b"GET /v1/models/m/versions/2 HTTP/1.1\r\n\r\n", 404),
     "another path": (b"GET /v1/models HTTP/1.1\r\n\r\n", 400),
@@ -103,7 +107,7 @@ REQUESTS = {
     "a long header": (b"GET / HTTP/1.1\r\na: " + b"a" * 70_000 + b"\r\n\r\n", 431),
     "many headers": (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431),
     "less than announced": (post(b"{}", 100), 408),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -153,8 +157,9 @@ def test_a_fault_of_the_server_is_500_and_it_goes_on(server, model, monkeypatch,
 
     monkeypatch.setattr(model, "predict", fail)
     assert send(server, post(b'{"inputs": {}}')) == (
-        500, {"error": "RuntimeError: a fault in two lines"},
-    )  # fmt: skip
+        500,
+        {"error": "RuntimeError: a fault in two lines"},
+    )
     assert_serves(server)
 
 

@@ -28,10 +28,8 @@ def random_box(rng, kind):
 def test_pasted_pixels_are_those_of_the_package(rule, kind):
     paste = tf.function(
         lambda mask, box, size: mask_export.paste_region(mask, box, size, rule),
-        input_signature=[
-            tf.TensorSpec([14, 14]), tf.TensorSpec([4]), tf.TensorSpec([2], tf.int64)
-        ],
-    )  # fmt: skip
+        input_signature=[tf.TensorSpec([14, 14]), tf.TensorSpec([4]), tf.TensorSpec([2], tf.int64)],
+    )
     rng = np.random.default_rng(0)
     for i in range(150):
         size, box = rng.integers(1, 120, 2), random_box(rng, kind)

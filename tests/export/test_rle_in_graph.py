@@ -59,9 +59,15 @@ def long_runs(rng):
 
 
 MASKS = {
-    noise: 300, blobs: 250, full: 100, empty: 50, one_pixel: 100, one_row: 90, one_column: 90,
+    noise: 300,
+    blobs: 250,
+    full: 100,
+    empty: 50,
+    one_pixel: 100,
+    one_row: 90,
+    one_column: 90,
     long_runs: 20,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("make", MASKS, ids=lambda make: make.__name__)

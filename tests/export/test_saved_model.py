@@ -24,12 +24,15 @@ NAMES, IDS = ("cat", "dog", "owl"), (3, 7, 8)
 FAMILIES = {
     "fpn": {},
     "c4": dict(
-        neck="c4", mask_pool_size=7, anchor_sizes=(8.0, 16.0, 32.0), box_head_layers=0,
+        neck="c4",
+        mask_pool_size=7,
+        anchor_sizes=(8.0, 16.0, 32.0),
+        box_head_layers=0,
         mask_head_convs=0,
     ),
     "boxes": dict(task="boxes"),
     "precomputed": dict(proposals="precomputed"),
-}  # fmt: skip
+}
 
 
 def make_model(tiny_config, **fields):
@@ -88,9 +91,12 @@ def batch_of(model, images, tmp_path):
     content = {"images": entries, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
     (tmp_path / "empty.json").write_text(json.dumps(content))
     batches = data.batches(
-        data.coco_json(tmp_path, tmp_path / "empty.json"), len(images), training=False,
-        targets=False, **model.config.resizing(),
-    )  # fmt: skip
+        data.coco_json(tmp_path, tmp_path / "empty.json"),
+        len(images),
+        training=False,
+        targets=False,
+        **model.config.resizing(),
+    )
     return next(iter(batches))
 
 
@@ -200,10 +206,19 @@ def test_the_v1_loader_that_tensorflow_serving_uses(model, path):
 def test_saved_model_cli_runs_it(model, path, tmp_path):
     np.save(tmp_path / "bytes.npy", np.array([encoded(picture(70, 100))]))
     command = [
-        pathlib.Path(sys.executable).with_name("saved_model_cli"), "run", "--dir", path,
-        "--tag_set", "serve", "--signature_def", "serve_image_bytes", "--inputs",
-        f"image_bytes={tmp_path / 'bytes.npy'}", "--outdir", tmp_path / "answer",
-    ]  # fmt: skip
+        pathlib.Path(sys.executable).with_name("saved_model_cli"),
+        "run",
+        "--dir",
+        path,
+        "--tag_set",
+        "serve",
+        "--signature_def",
+        "serve_image_bytes",
+        "--inputs",
+        f"image_bytes={tmp_path / 'bytes.npy'}",
+        "--outdir",
+        tmp_path / "answer",
+    ]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     found = {file.stem: np.load(file) for file in (tmp_path / "answer").iterdir()}
     assert_same(found, model.predict(picture(70, 100)[None], verbose=0))

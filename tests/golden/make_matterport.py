@@ -281,13 +281,22 @@ def detect(net, image):
     masks = mask_head(net, boxes, maps)[np.arange(len(boxes)), :, :, labels]
     final_boxes, full_masks = unmold(boxes, masks, window, image.shape[:2])
     return {
-        "image": image, "window": pixels,
+        "image": image,
+        "window": pixels,
         **{f"p{level}": maps[level] for level in maps},
-        "rpn_probabilities": probabilities, "rpn_deltas": rpn_deltas, "proposals": rois,
-        "levels": levels, "class_probabilities": class_probabilities, "box_deltas": deltas,
-        "boxes": boxes, "labels": labels, "scores": scores, "mini_masks": masks,
-        "final_boxes": final_boxes, "full_masks": full_masks,
-    }  # fmt: skip
+        "rpn_probabilities": probabilities,
+        "rpn_deltas": rpn_deltas,
+        "proposals": rois,
+        "levels": levels,
+        "class_probabilities": class_probabilities,
+        "box_deltas": deltas,
+        "boxes": boxes,
+        "labels": labels,
+        "scores": scores,
+        "mini_masks": masks,
+        "final_boxes": final_boxes,
+        "full_masks": full_masks,
+    }
 
 
 def main():

@@ -15,9 +15,13 @@ def align_one(features, box, output_size, sampling_ratio, stride=1):
     """Pools one box from one map of one image and one channel."""
     features = tf.reshape(tf.cast(features, tf.float32), [1, *features.shape, 1])
     out = roi_align(
-        [features], tf.constant([[box]], tf.float32), tf.zeros([1, 1], tf.int32),
-        output_size=output_size, strides=[stride], sampling_ratio=sampling_ratio,
-    )  # fmt: skip
+        [features],
+        tf.constant([[box]], tf.float32),
+        tf.zeros([1, 1], tf.int32),
+        output_size=output_size,
+        strides=[stride],
+        sampling_ratio=sampling_ratio,
+    )
     return out[0, 0, :, :, 0].numpy()
 
 
@@ -29,9 +33,14 @@ def align_golden(data, sampling_ratio, aligned):
     with tf.GradientTape() as tape:
         tape.watch(features)
         out = roi_align(
-            [features], boxes, tf.zeros([2, len(rois)], tf.int32), output_size=7, strides=[4],
-            sampling_ratio=sampling_ratio, aligned=aligned,
-        )  # fmt: skip
+            [features],
+            boxes,
+            tf.zeros([2, len(rois)], tf.int32),
+            output_size=7,
+            strides=[4],
+            sampling_ratio=sampling_ratio,
+            aligned=aligned,
+        )
         index = np.stack([rois[:, 0], np.arange(len(rois))], axis=1).astype(np.int32)
         out = tf.gather_nd(out, index)
         weighted = tf.reduce_sum(out * data["grad_weight"].transpose(0, 2, 3, 1))
@@ -75,10 +84,15 @@ def test_roi_align_equals_its_definition(output_size, sampling_ratio, aligned, p
     boxes = np.sort(corners, axis=1).reshape(20, 4)
     boxes[0, 2:] = boxes[0, :2] + 1.5  # below a cell: grown to one where not aligned
     out = roi_align(
-        [tf.constant(features[None], tf.float32)], tf.constant(boxes[None], tf.float32),
-        tf.zeros([1, 20], tf.int32), output_size=output_size, strides=[4],
-        sampling_ratio=sampling_ratio, aligned=aligned, pooling=pooling,
-    )  # fmt: skip
+        [tf.constant(features[None], tf.float32)],
+        tf.constant(boxes[None], tf.float32),
+        tf.zeros([1, 20], tf.int32),
+        output_size=output_size,
+        strides=[4],
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
+        pooling=pooling,
+    )
     for pooled, box in zip(out[0], boxes / 4, strict=True):
         if not aligned:  # value i at i, not at i + 0.5
             box = np.append(box[:2], np.maximum(box[2:], box[:2] + 1)) + 0.5
@@ -92,9 +106,14 @@ def test_roi_align_refuses_the_maximum_of_an_adaptive_number_of_points():
         RoIAlign(7, STRIDES, sampling_ratio=0, pooling="max")
     with pytest.raises(ValueError, match="sampling_ratio=0"):
         roi_align(
-            [tf.ones([1, 4, 4, 1])], tf.ones([1, 1, 4]), tf.zeros([1, 1], tf.int32),
-            output_size=7, strides=[1], sampling_ratio=0, pooling="max",
-        )  # fmt: skip
+            [tf.ones([1, 4, 4, 1])],
+            tf.ones([1, 1, 4]),
+            tf.zeros([1, 1], tf.int32),
+            output_size=7,
+            strides=[1],
+            sampling_ratio=0,
+            pooling="max",
+        )
 
 
 def test_roi_align_reads_the_edge_half_a_cell_outside_the_outermost_centers():
@@ -123,9 +142,7 @@ def test_roi_align_never_reads_a_neighboring_level(case):
     features = [tf.fill([1, 32 // 2**i, 64 // 2**i, 1], float(i)) for i in range(4)]
     corners = [[0, 0, 128, 128], [128, 0, 256, 128], [0, 64, 128, 128], [0, 0, 256, 128]]
     boxes = tf.constant([[corners[case]] * 4], tf.float32)
-    out = roi_align(
-        features, boxes, tf.constant([[0, 1, 2, 3]]), output_size=7, strides=STRIDES
-    )  # fmt: skip
+    out = roi_align(features, boxes, tf.constant([[0, 1, 2, 3]]), output_size=7, strides=STRIDES)
     expected = np.broadcast_to(np.arange(4.0)[:, None, None], (4, 7, 7))
     np.testing.assert_allclose(out[0, ..., 0], expected, atol=1e-6)
 
@@ -137,9 +154,12 @@ def test_roi_align_of_a_level_equals_that_level_alone():
         levels = tf.fill([2, 2], level)
         out = roi_align(features, boxes, levels, output_size=3, strides=STRIDES)
         alone = roi_align(
-            [features[level]], boxes, tf.zeros([2, 2], tf.int32), output_size=3,
+            [features[level]],
+            boxes,
+            tf.zeros([2, 2], tf.int32),
+            output_size=3,
             strides=STRIDES[level : level + 1],
-        )  # fmt: skip
+        )
         np.testing.assert_allclose(out, alone, atol=1e-5)
 
 
@@ -177,8 +197,9 @@ def test_roi_align_gradient_is_the_adjoint(channels):
     # CropAndResize loses some of them when several threads work.
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 30, (1, 512, 2))
-    boxes = tf.constant(np.concatenate([corner, corner + rng.uniform(1, 34, (1, 512, 2))], -1),
-                        tf.float32)  # fmt: skip
+    boxes = tf.constant(
+        np.concatenate([corner, corner + rng.uniform(1, 34, (1, 512, 2))], -1), tf.float32
+    )
     features = [tf.random.normal([1, 64 // 2**i, 64 // 2**i, channels]) for i in range(2)]
     upstream = tf.random.normal([1, 512, 7, 7, channels])
     with tf.GradientTape() as tape:
@@ -228,9 +249,14 @@ def test_roi_align_between_corners_is_crop_and_resize():
             tape.watch(feature)
             maps = [*features[:level], feature, *features[level + 1 :]]
             out = roi_align(
-                maps, boxes, tf.fill([1, 4], level), output_size=7, strides=STRIDES,
-                sampling_ratio=1, corners=True,
-            )  # fmt: skip
+                maps,
+                boxes,
+                tf.fill([1, 4], level),
+                output_size=7,
+                strides=STRIDES,
+                sampling_ratio=1,
+                corners=True,
+            )
         expected = tf.image.crop_and_resize(feature, normalized, [0] * 4, [7, 7])
         np.testing.assert_allclose(out[0], expected, atol=1e-5)
         # Pooling is linear: <1, Pf> = <P'1, f>.
@@ -251,8 +277,15 @@ def test_roi_align_on_a_pyramid_equals_torchvision(golden, sampling_ratio):
     boxes, levels = np.zeros((2, 14, 4), np.float32), np.zeros((2, 14), np.int32)
     for i in range(2):
         boxes[i, : counts[i]], levels[i, : counts[i]] = data[f"boxes.{i}"], stored[i]
-    out = roi_align(features, tf.constant(boxes), tf.constant(levels), output_size=7,
-                    strides=STRIDES, sampling_ratio=sampling_ratio, aligned=False)  # fmt: skip
+    out = roi_align(
+        features,
+        tf.constant(boxes),
+        tf.constant(levels),
+        output_size=7,
+        strides=STRIDES,
+        sampling_ratio=sampling_ratio,
+        aligned=False,
+    )
     for i in range(2):
         np.testing.assert_allclose(out[i, : counts[i]], expected[i], atol=5e-5)
 
@@ -261,9 +294,15 @@ def test_roi_align_on_a_pyramid_equals_torchvision(golden, sampling_ratio):
 def test_a_box_a_cell_wide_at_the_end_of_its_map_does_not_read_the_next_one(sampling_ratio):
     # Not aligned, it grows to a cell and reaches out of the image, where there is nothing.
     features = [tf.ones([1, 8, 8, 1]), tf.fill([1, 4, 4, 1], 1000.0)]
-    out = roi_align(features, tf.constant([[[31.9, 0.0, 32.0, 32.0]]]), tf.zeros([1, 1], tf.int32),
-                    output_size=1, strides=(4, 8), sampling_ratio=sampling_ratio,
-                    aligned=False)  # fmt: skip
+    out = roi_align(
+        features,
+        tf.constant([[[31.9, 0.0, 32.0, 32.0]]]),
+        tf.zeros([1, 1], tf.int32),
+        output_size=1,
+        strides=(4, 8),
+        sampling_ratio=sampling_ratio,
+        aligned=False,
+    )
     assert float(out[0, 0, 0, 0, 0]) == 0.0
 
 

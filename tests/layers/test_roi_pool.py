@@ -114,9 +114,7 @@ def test_roi_pool_of_blocks_equals_the_maximum_of_points_at_their_cells():
     # 3 x 3 points in a bin of 3 x 3 cells are the cells.
     features = shuffled(20, 22, 2)
     pooled = pool_one(roi_pool, features, [[2, 1, 16, 15]], 5)
-    points = pool_one(
-        roi_align, features, [[2, 1, 17, 16]], 5, sampling_ratio=3, pooling="max"
-    )  # fmt: skip
+    points = pool_one(roi_align, features, [[2, 1, 17, 16]], 5, sampling_ratio=3, pooling="max")
     np.testing.assert_allclose(points, pooled, rtol=1e-5)
 
 
@@ -138,8 +136,13 @@ def test_roi_pool_gradient_goes_to_the_first_of_equal_cells(value):
     features = tf.fill([1, 5, 6, 1], np.float32(value))
     with tf.GradientTape() as tape:
         tape.watch(features)
-        out = roi_pool([features], tf.constant([[[1.0, 2, 4, 4]]]), tf.zeros([1, 1], tf.int32),
-                       output_size=1, strides=[1])  # fmt: skip
+        out = roi_pool(
+            [features],
+            tf.constant([[[1.0, 2, 4, 4]]]),
+            tf.zeros([1, 1], tf.int32),
+            output_size=1,
+            strides=[1],
+        )
     expected = np.zeros((5, 6))
     expected[2, 1] = 1
     np.testing.assert_array_equal(tape.gradient(out, features)[0, ..., 0], expected)
@@ -154,8 +157,13 @@ def test_roi_pool_gradient_loses_nothing():
     upstream = rng.integers(-9, 10, (1, 512, 7, 7, 7)).astype(np.float32)
     with tf.GradientTape() as tape:
         tape.watch(features)
-        out = roi_pool([features], tf.constant(boxes, tf.float32), tf.zeros([1, 512], tf.int32),
-                       output_size=7, strides=[1])  # fmt: skip
+        out = roi_pool(
+            [features],
+            tf.constant(boxes, tf.float32),
+            tf.zeros([1, 512], tf.int32),
+            output_size=7,
+            strides=[1],
+        )
     gradient = tape.gradient(out, features, upstream).numpy()
     np.testing.assert_array_equal(gradient.sum((0, 1, 2)), upstream.sum((0, 1, 2, 3)))
 
@@ -167,9 +175,13 @@ def check_gradient(operation, features, boxes, step, **options):
     def pool(maps):
         count = maps.shape[0]
         out = operation(
-            [maps], tf.tile(tf.constant([boxes], tf.float32), [count, 1, 1]),
-            tf.zeros([count, len(boxes)], tf.int32), output_size=3, strides=[1], **options,
-        )  # fmt: skip
+            [maps],
+            tf.tile(tf.constant([boxes], tf.float32), [count, 1, 1]),
+            tf.zeros([count, len(boxes)], tf.int32),
+            output_size=3,
+            strides=[1],
+            **options,
+        )
         return tf.reduce_sum(tf.cast(out, tf.float64) * weights, axis=[1, 2, 3, 4])
 
     maps = tf.constant(features[None, ..., None])
@@ -242,8 +254,14 @@ def test_roi_warp_reads_zero_beyond_one_cell_outside(pooling):
 )
 def test_box_at_the_end_of_its_map_does_not_read_the_next_one(operation, options):
     features = [tf.ones([1, 8, 8, 1]), tf.fill([1, 4, 4, 1], 1000.0)]
-    out = operation(features, tf.constant([[[16.0, 16.0, 32.0, 32.0]]]), tf.zeros([1, 1], tf.int32),
-                    output_size=5, strides=(4, 8), **options)  # fmt: skip
+    out = operation(
+        features,
+        tf.constant([[[16.0, 16.0, 32.0, 32.0]]]),
+        tf.zeros([1, 1], tf.int32),
+        output_size=5,
+        strides=(4, 8),
+        **options,
+    )
     assert np.min(out) >= 0 and np.max(out) <= 1.0001
 
 
@@ -256,9 +274,12 @@ def test_a_level_of_a_pyramid_equals_that_level_alone(operation):
         levels = tf.fill([2, 10], level)
         out = operation(features, boxes, levels, output_size=3, strides=STRIDES)
         alone = operation(
-            [features[level]], boxes, tf.zeros([2, 10], tf.int32), output_size=3,
+            [features[level]],
+            boxes,
+            tf.zeros([2, 10], tf.int32),
+            output_size=3,
             strides=STRIDES[level : level + 1],
-        )  # fmt: skip
+        )
         # The map of all levels is larger, and float32 rounds positions on it by more.
         np.testing.assert_allclose(out, alone, atol=0 if operation is roi_pool else 5e-5)
 

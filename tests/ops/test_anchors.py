@@ -50,8 +50,10 @@ def test_rounded_anchors_equal_torchvision(golden, name):
     # Strides fit the padded image: 100 x 75 pixels over 13 x 10 cells are 7 x 7 pixels a cell.
     expected = golden("anchors_torchvision")[f"{name}.anchors"]
     if name == "fpn":
-        grids = [(-(-128 // s), -(-192 // s), [128 // -(-128 // s), 192 // -(-192 // s)], [size])
-                 for s, size in zip(STRIDES, SIZES, strict=True)]  # fmt: skip
+        grids = [
+            (-(-128 // s), -(-192 // s), [128 // -(-128 // s), 192 // -(-192 // s)], [size])
+            for s, size in zip(STRIDES, SIZES, strict=True)
+        ]
     else:
         grids = [(13, 10, [100 // 13, 75 // 10], [16])]
     ratios = RATIOS if name == "fpn" else [1]

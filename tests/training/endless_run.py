@@ -35,6 +35,11 @@ backup = Backup(folder / "backup", every, resume=True)
 x = np.random.default_rng(0).normal(size=(7, 2, 64)).astype(np.float32)
 batches = tf.data.Dataset.from_tensor_slices((x, x[..., :1])).repeat().skip(backup.step)
 model.fit(
-    batches, epochs=10**6, initial_epoch=backup.epoch, steps_per_epoch=50, shuffle=False, verbose=0,
+    batches,
+    epochs=10**6,
+    initial_epoch=backup.epoch,
+    steps_per_epoch=50,
+    shuffle=False,
+    verbose=0,
     callbacks=[Report(folder / "reported", backup.step), backup],
-)  # fmt: skip
+)

@@ -64,9 +64,13 @@ def simple_model():
 def fit(backup, model=None, first=()):
     """An epoch of a small model."""
     (model or simple_model()).fit(
-        batches(backup.step), epochs=1, steps_per_epoch=EPOCH, verbose=0, shuffle=False,
+        batches(backup.step),
+        epochs=1,
+        steps_per_epoch=EPOCH,
+        verbose=0,
+        shuffle=False,
         callbacks=[*first, backup],
-    )  # fmt: skip
+    )
 
 
 def batches(first_step):
@@ -85,8 +89,20 @@ OPTIMIZERS = {
 }
 
 
-def train(folder, *, first=(), last=(), optimizer="momentum", steps=None, units=4, seed=0,
-          scope=None, epoch=EPOCH, keep=(), **options):  # fmt: skip
+def train(
+    folder,
+    *,
+    first=(),
+    last=(),
+    optimizer="momentum",
+    steps=None,
+    units=4,
+    seed=0,
+    scope=None,
+    epoch=EPOCH,
+    keep=(),
+    **options,
+):
     """Three epochs, or what is left of them.
 
     Returns:
@@ -96,26 +112,36 @@ def train(folder, *, first=(), last=(), optimizer="momentum", steps=None, units=
     with scope or contextlib.nullcontext():
         model = keras.Sequential(
             [
-                keras.Input((3,)), keras.layers.Dense(units, name="hidden"),
+                keras.Input((3,)),
+                keras.layers.Dense(units, name="hidden"),
                 keras.layers.BatchNormalization(name="norm"),
                 keras.layers.Dropout(0.5, seed=1, name="dropout"),
                 keras.layers.Dense(1, name="out"),
             ]
-        )  # fmt: skip
+        )
         model.compile(OPTIMIZERS[optimizer](), loss="mse", run_eagerly=True)
         model.optimizer.build(model.trainable_variables)  # as MaskRCNN does
     plateau = keras.callbacks.ReduceLROnPlateau("loss", 0.5, 1, mode="min", min_delta=1e6)
     backup = Backup(
-        folder / "backup", 2, resume=options.pop("resume", True), keep=[plateau, *keep],
-        run={"seed": seed}, **options,
-    )  # fmt: skip
+        folder / "backup",
+        2,
+        resume=options.pop("resume", True),
+        keep=[plateau, *keep],
+        run={"seed": seed},
+        **options,
+    )
     history = HistoryFile(folder / "history.json", resume=True)
     stop = [] if steps is None else [StopAfter(steps)]
     try:
         model.fit(
-            batches(backup.step), epochs=3, initial_epoch=backup.epoch, steps_per_epoch=epoch,
-            callbacks=[*first, plateau, history, *stop, backup, *last], shuffle=False, verbose=0,
-        )  # fmt: skip
+            batches(backup.step),
+            epochs=3,
+            initial_epoch=backup.epoch,
+            steps_per_epoch=epoch,
+            callbacks=[*first, plateau, history, *stop, backup, *last],
+            shuffle=False,
+            verbose=0,
+        )
     finally:
         backup.release_signals()
     variables = [*model.variables, *model.optimizer.variables]
@@ -193,9 +219,7 @@ def test_what_a_sentinel_left_out_is_kept(tmp_path):
 
     sentinel = Sentinel("skip")
     with pytest.raises(Killed):
-        train(
-            tmp_path, keep=[sentinel], first=[After(5, note), sentinel], last=[After(7, kill)],
-        )  # fmt: skip
+        train(tmp_path, keep=[sentinel], first=[After(5, note), sentinel], last=[After(7, kill)])
     again = Sentinel("skip")
     _, epochs, _ = go_on(tmp_path, keep=[again], first=[again])
     assert [epoch["skipped_steps"] for epoch in epochs] == [0, 1, 0]
@@ -376,8 +400,10 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path):
         (tmp_path / "backup" / name).write_bytes(b"half")  # the first is version 0.1's
     train(tmp_path, resume=False)
     assert sorted(os.listdir(tmp_path / "backup")) == [
-        "new.txt", "step_00000010.npz", "step_00000012.npz",
-    ]  # fmt: skip
+        "new.txt",
+        "step_00000010.npz",
+        "step_00000012.npz",
+    ]
 
 
 def test_a_run_goes_on_from_the_backup_before_a_damaged_one(tmp_path, whole):
@@ -462,9 +488,13 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, caplog):
     model.optimizer.build(model.trainable_variables)
     variables = model.variables
     model.fit(
-        batches(0), epochs=1, steps_per_epoch=4, verbose=0, shuffle=False,
+        batches(0),
+        epochs=1,
+        steps_per_epoch=4,
+        verbose=0,
+        shuffle=False,
         callbacks=[After(3, spoil), Backup(tmp_path, 1)],
-    )  # fmt: skip
+    )
     assert sorted(os.listdir(tmp_path)) == ["step_00000001.npz", "step_00000002.npz"]
     assert "not finite at step 4: no backup" in caplog.text
 

@@ -71,7 +71,11 @@ def test_all_that_a_run_tells(settable, batch, tmp_path, capsys):
     value = Value()
     data = slow_batches(tf.nest.map_structure(tf.constant, batch), 3, 0.3)
     history = settable.fit(
-        data, epochs=2, verbose=0, shuffle=False, validation_data=data.take(1),
+        data,
+        epochs=2,
+        verbose=0,
+        shuffle=False,
+        validation_data=data.take(1),
         callbacks=[
             training.Throughput(),
             keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
@@ -82,7 +86,7 @@ def test_all_that_a_run_tells(settable, batch, tmp_path, capsys):
             keras.callbacks.TensorBoard(tmp_path, write_graph=False),
             training.EpochLine(),
         ],
-    ).history  # fmt: skip
+    ).history
     shares = ("proposal_recall", "foreground_share", "val_proposal_recall", "waiting")
     assert all(0 <= share <= 1 for name in shares for share in history[name])
     assert np.isfinite(history["val_loss"]).all()
@@ -120,9 +124,12 @@ def test_a_run_that_failed_leaves_nothing_behind(settable, batch, tmp_path):
     swap.on_epoch_end(0)  # and then something fails, before the next epoch begins
     assert np.all(settable.mask_head.trainable_variables[-1] == 7.0)
     callbacks = [
-        swap, training.Sentinel(), training.Throughput(), training.Backup(tmp_path),
+        swap,
+        training.Sentinel(),
+        training.Throughput(),
+        training.Backup(tmp_path),
         keras.callbacks.LambdaCallback(on_train_begin=fail),
-    ]  # fmt: skip
+    ]
     with pytest.raises(ZeroDivisionError):
         settable.fit(*batch, batch_size=2, callbacks=callbacks, verbose=0)
     for ours, theirs in zip(settable.get_weights(), weights, strict=True):
@@ -169,9 +176,13 @@ def test_two_batches_make_one_change_of_their_mean_gradient():
     layer = keras.layers.Layer()
     weight = layer.add_weight(shape=(1,), initializer="zeros")
     recipe = training.Recipe(
-        2, learning_rate=1.0, warmup_fraction=0.0, milestones=(), weight_decay=0.0,
+        2,
+        learning_rate=1.0,
+        warmup_fraction=0.0,
+        milestones=(),
+        weight_decay=0.0,
         accumulate_steps=2,
-    )  # fmt: skip
+    )
     optimizer = recipe.optimizer()
     seen = []
     for gradient in (1.0, 3.0, 0.0):

@@ -93,10 +93,15 @@ def test_ten_steps_are_five_a_kill_and_five_in_another_process(tmp_path):
     test_cli = runpy.run_path(str(TESTS / "test_cli.py"))
     annotations = tmp_path / "shapes" / "annotations"
     command = [
-        "-m", "keras_maskrcnn", "train", *test_cli["TINY"],
-        "--steps=10", "--save_every=5",  # 3 are an epoch
-        f"--images={tmp_path / 'shapes' / 'train'}", f"--annotations={annotations / 'train.json'}",
-    ]  # fmt: skip
+        "-m",
+        "keras_maskrcnn",
+        "train",
+        *test_cli["TINY"],
+        "--steps=10",
+        "--save_every=5",  # 3 are an epoch
+        f"--images={tmp_path / 'shapes' / 'train'}",
+        f"--annotations={annotations / 'train.json'}",
+    ]
 
     def run(name, *flags):
         return start(*command, f"--output={tmp_path / name}", *flags)

@@ -181,7 +181,7 @@ def test_an_unknown_algorithm_is_an_error():
 )
 def test_named_recipes_have_the_numbers_that_were_published(
     name, batch_size, steps, rate, milestones
-):  # fmt: skip
+):
     recipe = Recipe.named(name, batch_size)
     schedule = recipe.schedule()
     assert recipe.steps == steps
@@ -207,23 +207,44 @@ def test_an_unknown_recipe_is_answered_with_all():
 
 def test_a_recipe_tells_all_its_numbers():
     text = str(Recipe.named("paper", 16))
-    for part in ("steps=160000", "batch_size=16", "learning_rate=0.02", "milestones=[120000]",
-                 "warmup_steps=500", "weight_decay=0.0001", "momentum=0.9"):  # fmt: skip
+    for part in (
+        "steps=160000",
+        "batch_size=16",
+        "learning_rate=0.02",
+        "milestones=[120000]",
+        "warmup_steps=500",
+        "weight_decay=0.0001",
+        "momentum=0.9",
+    ):
         assert part in text
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"steps": 0}, {"steps": -3}, {"steps": math.inf}, {"steps": "9"}, {"batch_size": 0},
-        {"steps": 2.5}, {"accumulate_steps": True},
-        {"learning_rate": -0.1}, {"learning_rate": math.nan}, {"base_rate": math.inf},
-        {"clip_norm": -1.0}, {"clip_norm": 0.0}, {"weight_decay": -1e-4}, {"momentum": 1.5},
-        {"milestones": (90_000,)}, {"warmup_fraction": -1}, {"accumulate_steps": 0},
-        {"ema_momentum": math.nan}, {"ema_momentum": 1.0}, {"warmup_max": -1},
+        {"steps": 0},
+        {"steps": -3},
+        {"steps": math.inf},
+        {"steps": "9"},
+        {"batch_size": 0},
+        {"steps": 2.5},
+        {"accumulate_steps": True},
+        {"learning_rate": -0.1},
+        {"learning_rate": math.nan},
+        {"base_rate": math.inf},
+        {"clip_norm": -1.0},
+        {"clip_norm": 0.0},
+        {"weight_decay": -1e-4},
+        {"momentum": 1.5},
+        {"milestones": (90_000,)},
+        {"warmup_fraction": -1},
+        {"accumulate_steps": 0},
+        {"ema_momentum": math.nan},
+        {"ema_momentum": 1.0},
+        {"warmup_max": -1},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_number_out_of_its_range_is_named(wrong):
     (name,) = wrong
     with pytest.raises(ValueError, match=rf"^{name} must be .* Received: {name}="):

@@ -106,9 +106,11 @@ def test_stop_ends_the_run_before_the_step(tiny_config, batch):
     line = r"^epoch 1, step 2: pixels must be finite. Received: images=\[3\].$"
     with pytest.raises(DataError, match=line):
         model.fit(
-            batches(batch, None, "image", None), verbose=0, shuffle=False,
+            batches(batch, None, "image", None),
+            verbose=0,
+            shuffle=False,
             callbacks=[training.Sentinel()],
-        )  # fmt: skip
+        )
     assert model.optimizer.iterations == 1
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     with pytest.raises(ValueError, match="^pixels must be finite. Received: dtype=float32"):
@@ -125,9 +127,7 @@ def test_weights_that_are_not_finite_end_the_run_in_any_case(tiny_config, batch)
 
 
 def test_one_replica_s_image_stops_the_step_of_all(tiny_config, batch, two_devices, caplog):
-    model = compiled(
-        tiny_config, lambda: training.sgd(0.01, warmup_steps=0), two_devices.scope()
-    )  # fmt: skip
+    model = compiled(tiny_config, lambda: training.sgd(0.01, warmup_steps=0), two_devices.scope())
     spoil, sentinel = Spoil(), training.Sentinel("skip", FILES)
     model.fit(
         batches(batch, None, "image", None), verbose=0, shuffle=False, callbacks=[spoil, sentinel]
@@ -170,9 +170,13 @@ def test_a_proposal_that_is_not_finite_is_named(tiny_config, batch, value):
     line = r"step 1: proposals must be finite. Received: images=\['number 2 of the batch'\].$"
     with pytest.raises(DataError, match=line):
         model.fit(
-            {**inputs, "proposals": proposals}, gt, batch_size=2, verbose=0, shuffle=False,
+            {**inputs, "proposals": proposals},
+            gt,
+            batch_size=2,
+            verbose=0,
+            shuffle=False,
             callbacks=[training.Sentinel()],
-        )  # fmt: skip
+        )
 
 
 def test_steps_that_callbacks_do_not_see_are_refused(tiny_config, batch):

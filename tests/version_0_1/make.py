@@ -43,10 +43,11 @@ def main(output):
     served = tf.saved_model.load(str(output / "saved_model")).signatures["serving_default"]
     answers = served(images=tf.constant(image[None]))
     np.savez_compressed(
-        output / "found.npz", image=image,
+        output / "found.npz",
+        image=image,
         **{f"predict_{name}": value for name, value in found.items()},
         **{f"serving_{name}": value.numpy() for name, value in answers.items()},
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -184,9 +184,10 @@ def endless_dict():
 
 
 @pytest.mark.parametrize(
-    "tree", [nested_dicts(31), deep_dict(40), endless_dict(), {"a" * 600: {"b" * 600: 1}}],
+    "tree",
+    [nested_dicts(31), deep_dict(40), endless_dict(), {"a" * 600: {"b" * 600: 1}}],
     ids=["shared", "deep", "endless", "names"],
-)  # fmt: skip
+)
 def test_nested_dicts_are_read_within_bounds(tree, tmp_path):
     path = tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps(tree))
@@ -261,8 +262,10 @@ def test_an_h5_file_is_read_within_bounds(tmp_path, monkeypatch):
             read_checkpoint(path)
 
     refused("w declares more", lambda file: file.create_dataset("w", (2**40,), "f4"))
-    refused("w lies in another file", lambda file: file.create_dataset(
-        "w", (4,), "f4", external=[(str(far), 0, 16)]))  # fmt: skip
+    refused(
+        "w lies in another file",
+        lambda file: file.create_dataset("w", (4,), "f4", external=[(str(far), 0, 16)]),
+    )
     refused("it has over", lambda file: file.create_group("/".join("a" * 40)))
     with h5py.File(path, "w") as file:
         file["a/w"] = [1.0]

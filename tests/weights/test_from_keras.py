@@ -21,9 +21,13 @@ from keras_maskrcnn.weights.from_keras import our_weights
 
 MATTERPORT = "mask_rcnn_resnet50_fpn_matterport"
 TINY = dict(
-    num_classes=4, backbone_width=8, fpn_channels=32, rpn_head_channels=64, box_head_units=64,
+    num_classes=4,
+    backbone_width=8,
+    fpn_channels=32,
+    rpn_head_channels=64,
+    box_head_units=64,
     mask_head_channels=32,
-)  # fmt: skip
+)
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
@@ -58,8 +62,9 @@ def test_a_bias_before_a_norm_moves_its_mean_and_epsilon_its_variance():
     renamed = our_weights(arrays, "matterport", epsilon=1e-5)
     norm = {key.rpartition("/")[2]: float(v[0]) for key, v in renamed.items() if "/norm/" in key}
     assert {key.rpartition("/")[0] for key in renamed} == {
-        "backbone/res4_22_conv2", "backbone/res4_22_conv2/norm",
-    }  # fmt: skip
+        "backbone/res4_22_conv2",
+        "backbone/res4_22_conv2/norm",
+    }
     assert norm == {"gamma": 2.0, "beta": 5.0, "moving_mean": 4.0, "moving_variance": 1.00099}
 
 
@@ -160,10 +165,16 @@ def test_the_preset_finds_its_loader(matterport_file, capsys):
 def test_command_imports_matterports_file(matterport_file, tmp_path, capsys):
     flags = [f"--{name}={value}" for name, value in TINY.items()]
     path = pathlib.Path(tmp_path / "model.keras")
-    assert not cli.run([
-        "import-weights", "--source=matterport", f"--preset={MATTERPORT}",
-        f"--checkpoint={matterport_file}", f"--output={path}", *flags,
-    ])  # fmt: skip
+    assert not cli.run(
+        [
+            "import-weights",
+            "--source=matterport",
+            f"--preset={MATTERPORT}",
+            f"--checkpoint={matterport_file}",
+            f"--output={path}",
+            *flags,
+        ]
+    )
     assert "matched 307 arrays" in capsys.readouterr().out and path.exists()
 
 
@@ -253,10 +264,16 @@ def test_imagenet_weights_come_the_way_of_keras_applications(tmp_path, monkeypat
     model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", weights="imagenet", **TINY)
     name = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
     hashes = keras.src.applications.resnet.WEIGHTS_HASHES
-    assert asked == [(name, {
-        "origin": keras.src.applications.resnet.BASE_WEIGHTS_PATH + name,
-        "cache_subdir": "models", "file_hash": hashes["resnet50"][1],
-    })]  # fmt: skip
+    assert asked == [
+        (
+            name,
+            {
+                "origin": keras.src.applications.resnet.BASE_WEIGHTS_PATH + name,
+                "cache_subdir": "models",
+                "file_hash": hashes["resnet50"][1],
+            },
+        )
+    ]
     assert public.IMAGENET["resnet101"][1] == hashes["resnet101"][1]
     assert model.config.stride_in_1x1 and model.config.pixel_std == (1.0, 1.0, 1.0)
     assert model.config.pixel_mean == (123.68, 116.779, 103.939)

@@ -85,8 +85,11 @@ def test_an_imagenet_resnet_is_loaded_as_the_backbone(arrays, tmp_path):
     np.testing.assert_array_equal(model.backbone.get_layer("stem").kernel, expected)
     assert set(report.skipped.values()) == {"ImageNet's classifier", "a counter of training steps"}
     assert {name.split("/")[0] for name in report.missing} == {
-        "fpn", "rpn_head", "box_head", "mask_head",
-    }  # fmt: skip
+        "fpn",
+        "rpn_head",
+        "box_head",
+        "mask_head",
+    }
 
 
 def test_faster_rcnn_is_loaded_and_masks_are_no_part_of_it(arrays, tmp_path):
@@ -100,19 +103,28 @@ def test_faster_rcnn_is_loaded_and_masks_are_no_part_of_it(arrays, tmp_path):
 def test_caffe2s_resnet_gets_detectron2s_names():
     renamed = rename_backbone(
         {
-            "conv1_w": np.zeros(1), "res_conv1_bn_s": np.zeros(8), "res_conv1_bn_b": np.zeros(8),
-            "res2_0_branch2a_w": np.zeros(2), "res2_0_branch2c_bn_b": np.zeros(3),
-            "res2_0_branch1_w": np.zeros(4), "fc1000_w": np.zeros(5),
+            "conv1_w": np.zeros(1),
+            "res_conv1_bn_s": np.zeros(8),
+            "res_conv1_bn_b": np.zeros(8),
+            "res2_0_branch2a_w": np.zeros(2),
+            "res2_0_branch2c_bn_b": np.zeros(3),
+            "res2_0_branch1_w": np.zeros(4),
+            "fc1000_w": np.zeros(5),
         },
         "detectron2",
-    )  # fmt: skip
+    )
     top = "backbone.bottom_up."
     assert set(renamed) == {
-        f"{top}stem.conv1.weight", f"{top}stem.conv1.norm.weight", f"{top}stem.conv1.norm.bias",
-        f"{top}stem.conv1.norm.running_mean", f"{top}stem.conv1.norm.running_var",
-        f"{top}res2.0.conv1.weight", f"{top}res2.0.conv3.norm.bias",
-        f"{top}res2.0.shortcut.weight", "fc1000_w",
-    }  # fmt: skip
+        f"{top}stem.conv1.weight",
+        f"{top}stem.conv1.norm.weight",
+        f"{top}stem.conv1.norm.bias",
+        f"{top}stem.conv1.norm.running_mean",
+        f"{top}stem.conv1.norm.running_var",
+        f"{top}res2.0.conv1.weight",
+        f"{top}res2.0.conv3.norm.bias",
+        f"{top}res2.0.shortcut.weight",
+        "fc1000_w",
+    }
     np.testing.assert_allclose(renamed[f"{top}stem.conv1.norm.running_var"] + 1e-5, 1.0)
 
 
@@ -158,8 +170,15 @@ def test_a_classifiers_last_stage_goes_into_the_head_of_c4(tmp_path):
     model = mrcnn.MaskRCNN.from_preset(
         "faster_rcnn_resnext50_32x4d_c4", num_classes=2, backbone_width=16
     )
-    arrays, torch = {}, {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean",
-                         "moving_variance": "running_var"}  # fmt: skip
+    arrays, torch = (
+        {},
+        {
+            "gamma": "weight",
+            "beta": "bias",
+            "moving_mean": "running_mean",
+            "moving_variance": "running_var",
+        },
+    )
     rng = np.random.default_rng(0)
     for v in model.backbone.weights + model.res5.weights:
         layer, *_, name = v.path.split("/")
@@ -182,10 +201,17 @@ def test_a_classifiers_last_stage_goes_into_the_head_of_c4(tmp_path):
 
 def flags(path, output):
     return [
-        "import-weights", "--source=torchvision", "--preset=mask_rcnn_resnet50_fpn_torchvision",
-        f"--checkpoint={path}", f"--output={output}", "--num_classes=4", "--backbone_width=8",
-        "--fpn_channels=32", "--box_head_units=64", "--mask_head_channels=32",
-    ]  # fmt: skip
+        "import-weights",
+        "--source=torchvision",
+        "--preset=mask_rcnn_resnet50_fpn_torchvision",
+        f"--checkpoint={path}",
+        f"--output={output}",
+        "--num_classes=4",
+        "--backbone_width=8",
+        "--fpn_channels=32",
+        "--box_head_units=64",
+        "--mask_head_channels=32",
+    ]
 
 
 def test_command_writes_a_model(arrays, tmp_path, capsys):

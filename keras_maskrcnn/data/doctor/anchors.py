@@ -7,9 +7,18 @@ from keras_maskrcnn.ops import images as image_ops
 
 
 def anchor_overlaps(
-    boxes, sizes, *, min_side, max_side, resize_rule, padding_multiple, strides, anchor_sizes,
-    anchor_ratios, anchor_rule,
-):  # fmt: skip
+    boxes,
+    sizes,
+    *,
+    min_side,
+    max_side,
+    resize_rule,
+    padding_multiple,
+    strides,
+    anchor_sizes,
+    anchor_ratios,
+    anchor_rule,
+):
     """Resizes boxes with their images, and finds the best anchor of each.
 
     The overlap along one axis falls with the distance of the centers, so the best of all shifts is

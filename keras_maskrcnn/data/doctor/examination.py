@@ -42,9 +42,12 @@ RARE_CLASS = 10  # instances; with less, a class is hardly learned or scored
 GOOD_ANCHOR_RECALL = 0.5
 # Errors of an image's entry; all others are of its file.
 _OF_ENTRIES = {
-    "image without id", "duplicate image id", "broken file name", "path outside the folder",
+    "image without id",
+    "duplicate image id",
+    "broken file name",
+    "path outside the folder",
     "broken image size",
-}  # fmt: skip
+}
 SIZE_BINS = (0, 8, 16, 32, 64, 128, 256, 512)  # pixels, the lower ends
 
 
@@ -126,9 +129,15 @@ def printable(text, length=400):
 
 
 def examine(
-    images, annotations, *, max_instances=None, anchors=None, progress=iter, masks=True,
+    images,
+    annotations,
+    *,
+    max_instances=None,
+    anchors=None,
+    progress=iter,
+    masks=True,
     crowds="drop",
-):  # fmt: skip
+):
     """Examines a COCO json and decodes all of its images.
 
     Memory grows with the json and not with the pixels: an image is let go once it is decoded.
@@ -196,10 +205,13 @@ def reexamine(found, content):
     _examine_categories(again)
     _examine_images(again)
     again.problems += [
-        problem for problem in found.problems
-        if problem.image is not None and problem.annotation is None
-        and problem.severity == ERROR and problem.kind not in _OF_ENTRIES
-    ]  # fmt: skip
+        problem
+        for problem in found.problems
+        if problem.image is not None
+        and problem.annotation is None
+        and problem.severity == ERROR
+        and problem.kind not in _OF_ENTRIES
+    ]
     _examine_annotations(again)
     return again
 
@@ -296,9 +308,14 @@ def _examine_annotations(found):
         else:
             try:
                 read = coco.read_annotation(
-                    annotation, where, found.image_of, found.sizes, found.label_of, drop,
+                    annotation,
+                    where,
+                    found.image_of,
+                    found.sizes,
+                    found.label_of,
+                    drop,
                     found.masks,
-                )  # fmt: skip
+                )
                 if read is not None:
                     instances.append((i, *read))
                 continue

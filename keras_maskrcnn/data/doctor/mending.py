@@ -158,8 +158,9 @@ def _pairs(points):
     """Returns [x1, y1, ...] of a list of [x, y] or {"x": x, "y": y}; None if it is no such list."""
     if not isinstance(points, list) or not points:
         return None
-    points = [[p["x"], p["y"]] if isinstance(p, dict) and {"x", "y"} <= p.keys() else p
-              for p in points]  # fmt: skip
+    points = [
+        [p["x"], p["y"]] if isinstance(p, dict) and {"x", "y"} <= p.keys() else p for p in points
+    ]
     points = [_numbers(point) for point in points]
     if not all(_is_flat(point) and len(point) == 2 for point in points):
         return None

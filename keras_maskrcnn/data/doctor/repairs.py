@@ -82,9 +82,10 @@ def repair(found):
         actions += [f"{name}: {action}" for action in done]
     if all(annotation.get("iscrowd") for annotation in annotations):
         dropped = collections.Counter(
-            DROPPED_REASONS.get(problem.kind, problem.kind) for problem in found.problems
+            DROPPED_REASONS.get(problem.kind, problem.kind)
+            for problem in found.problems
             if problem.annotation is not None and problem.severity != WARNING
-        )  # fmt: skip
+        )
         error = coco.no_instances(found.annotations, dropped, found.masks)
         raise DataError(f"too little can be used for a repaired copy: {error}")
     content = {"images": images, "annotations": annotations, "categories": categories}

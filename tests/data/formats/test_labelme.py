@@ -94,9 +94,16 @@ def test_the_image_is_beside_its_json_or_else_in_the_folder_of_images(images, tm
 
 @pytest.mark.parametrize(
     "image_path",
-    ["C:\\Users\\me\\a.png", "c:/pics/a.png", "..\\pics\\a.png", "/home/me/a.png", "sub\\a.png",
-     "../../a.png", "\\\\server\\share\\a.png"],
-)  # fmt: skip
+    [
+        "C:\\Users\\me\\a.png",
+        "c:/pics/a.png",
+        "..\\pics\\a.png",
+        "/home/me/a.png",
+        "sub\\a.png",
+        "../../a.png",
+        "\\\\server\\share\\a.png",
+    ],
+)
 def test_of_a_path_of_another_machine_the_name_counts(images, tmp_path, image_path):
     write(images, shape(), imagePath=image_path)
     assert labelme(images, images).file_names == ("a.png",)

@@ -94,9 +94,7 @@ def test_masks_without_an_image_are_counted(images, masks, box):
     save(masks / "c.png", box(0, 0, 5, 5))
     dataset = mask_images(images, masks)
     assert dataset.dropped == {NO_MASK: 1, NO_IMAGE: 1}
-    assert dataset.examples == {
-        NO_MASK: [str(images / "b.jpg")], NO_IMAGE: [str(masks / "c.png")]
-    }  # fmt: skip
+    assert dataset.examples == {NO_MASK: [str(images / "b.jpg")], NO_IMAGE: [str(masks / "c.png")]}
 
 
 def test_a_label_divisor_below_one_is_refused(images):
@@ -141,8 +139,10 @@ def test_small_and_thin_objects_are_no_soft_edges(images, masks):
     assert mask_images(images, masks).num_instances.tolist() == [len(np.unique(index)) - 1]
 
 
-@pytest.mark.parametrize("options", [{"mask_threshold": 0}, {"mask_threshold": 256},
-                                     {"mask_threshold": 9, "label_divisor": 9}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [{"mask_threshold": 0}, {"mask_threshold": 256}, {"mask_threshold": 9, "label_divisor": 9}],
+)
 def test_a_threshold_out_of_range_is_refused(images, options):
     with pytest.raises(ValueError, match="mask_threshold must be from 1 to 255.* Received: mask_t"):
         mask_images(images, images, **options)

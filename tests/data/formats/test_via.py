@@ -40,9 +40,14 @@ def test_images_are_numbered_by_name_and_keep_those_without_regions(images):
 def test_the_annotations_are_the_content_of_a_coco_json(images):
     (annotation,) = read(images, entry(region(POLYGON))).annotations["annotations"]
     assert annotation == {
-        "id": 1, "image_id": 1, "category_id": 1, "bbox": [4.0, 5.0, 10.0, 6.0],
-        "segmentation": [[4, 5, 14, 5, 14, 11, 4, 11]], "area": 60, "iscrowd": 0,
-    }  # fmt: skip
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [4.0, 5.0, 10.0, 6.0],
+        "segmentation": [[4, 5, 14, 5, 14, 11, 4, 11]],
+        "area": 60,
+        "iscrowd": 0,
+    }
 
 
 def test_a_project_and_version_1_with_its_dict_of_regions_are_read(images):
@@ -83,8 +88,9 @@ def test_regions_without_an_area_are_counted_and_named(images):
     dataset = read(images, entry(*map(region, (POLYGON, line, point, outside))))
     assert dataset.num_instances.tolist() == [1]
     assert dataset.dropped == {
-        via.NO_AREA: 2, "annotation without a mask pixel inside the image": 1
-    }  # fmt: skip
+        via.NO_AREA: 2,
+        "annotation without a mask pixel inside the image": 1,
+    }
     assert dataset.examples[via.NO_AREA][0].endswith("via.json: 'a.png': region 1")
 
 

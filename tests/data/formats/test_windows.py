@@ -18,11 +18,18 @@ def coco(file_name, name="Ä"):
     return {
         "images": [{"id": 1, "file_name": file_name, "height": 20, "width": 30}],
         "annotations": [
-            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 5, 10, 6], "area": 60,
-             "iscrowd": 0, "segmentation": [SQUARE]}
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 1,
+                "bbox": [4, 5, 10, 6],
+                "area": 60,
+                "iscrowd": 0,
+                "segmentation": [SQUARE],
+            }
         ],
         "categories": [{"id": 1, "name": name}],
-    }  # fmt: skip
+    }
 
 
 def via(file_name, name="Ä"):

@@ -81,5 +81,6 @@ def test_folders_below_match(images, labels):
     (labels / "train" / "a.txt").write_text(f"0 {SQUARE}")
     dataset = yolo_seg(images, labels)
     assert dict(zip(dataset.file_names, dataset.num_instances, strict=True)) == {
-        "b.jpg": 0, "train/a.png": 1
-    }  # fmt: skip
+        "b.jpg": 0,
+        "train/a.png": 1,
+    }
