@@ -1,5 +1,6 @@
 """Mask R-CNN for Keras 3 on TensorFlow."""
 
+from keras_maskrcnn._version import __version__ as __version__
 from keras_maskrcnn.quiet import while_importing
 
 with while_importing():
@@ -10,8 +11,6 @@ with while_importing():
     from keras_maskrcnn.evaluation import CocoEvaluation, average_recall, evaluate, propose
     from keras_maskrcnn.explain import explain
     from keras_maskrcnn.model import MaskRCNN
-
-__version__ = "0.1.0"
 
 __all__ = [
     "PRESETS",

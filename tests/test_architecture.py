@@ -6,7 +6,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "keras_maskrcnn"
 # Modules import from lower ranks, and packages from within themselves.
 RANKS = {
-    **dict.fromkeys(("config", "files", "quiet", "ops"), 0),
+    **dict.fromkeys(("_version", "config", "files", "quiet", "ops"), 0),
     **dict.fromkeys(("distribution", "visualize"), 1),
     **dict.fromkeys(("layers", "data"), 2),
     **dict.fromkeys(
@@ -21,25 +21,33 @@ WITHOUT_CONFIG = ("ops", "layers", "data", "decode", "targets", "losses")
 # `MaskRCNN.export` is the one name that Keras' users look for on the model; `visualize.draw` takes
 # the path of an image, while the doctor of `data` draws.
 LATE = {("model", "export"), ("visualize", "data")}
+UNITS = {path.with_suffix("").name for path in PACKAGE.iterdir()}
 
 
 def imports():
     """Yields (importing unit, imported unit) of every import in the package."""
     for path in PACKAGE.rglob("*.py"):
         unit = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "") == "keras_maskrcnn":
-                names = [f"keras_maskrcnn.{alias.name}" for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path} has a relative import"
-                names = [node.module]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            else:
-                continue
-            for name in names:
-                if name.startswith("keras_maskrcnn."):
-                    yield unit, name.split(".")[1]
+        for imported in units_imported_by(path.read_text(encoding="utf-8")):
+            yield unit, imported
+
+
+def units_imported_by(source):
+    """Yields the unit of every import of ours in a file's text."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "keras_maskrcnn":
+            names = [f"keras_maskrcnn.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import: {ast.unparse(node)}"
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for package, *path in (name.split(".") for name in names):
+            if package == "keras_maskrcnn":
+                # What is no module is a name of `__init__.py`, the package's face.
+                yield path[0] if path and path[0] in UNITS else "__init__"
 
 
 def test_imports_go_one_way():
@@ -48,6 +56,20 @@ def test_imports_go_one_way():
     assert {a for a, _ in edges} <= set(RANKS), "a new module needs a rank"
     upwards = {(a, b) for a, b in edges if RANKS[a] <= RANKS[b]} - LATE
     assert not upwards, f"imports from the same or a higher rank: {sorted(upwards)}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import keras_maskrcnn as mrcnn", "from keras_maskrcnn import __version__, MaskRCNN, data"],
+)
+def test_an_import_of_the_face_is_seen(source):
+    """Nothing in the package may have one: the face is above all of it."""
+    assert "__init__" in set(units_imported_by(source))
+
+
+def test_the_face_imports_and_nobody_imports_it():
+    units = set(imports())
+    assert ("__init__", "data") in units and not [a for a, b in units if b == "__init__"]
 
 
 @pytest.mark.parametrize("unit", WITHOUT_CONFIG)

@@ -40,7 +40,8 @@ def readme():
 
 def test_setup_cfg_takes_the_version_from_a_literal_of_the_package(metadata):
     module, name = metadata["metadata"]["version"].removeprefix("attr: ").rsplit(".", 1)
-    tree = ast.parse((ROOT / module / "__init__.py").read_text(encoding="utf-8"))
+    source = (ROOT / module.replace(".", "/")).with_suffix(".py")
+    tree = ast.parse(source.read_text(encoding="utf-8"))
     literals = [
         ast.literal_eval(node.value)  # setuptools reads it like this, without importing TensorFlow
         for node in tree.body

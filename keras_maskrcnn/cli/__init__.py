@@ -54,7 +54,7 @@ def run(argv):
         print(_overview())
         return 0
     if argv and argv[0] == "--version":
-        from keras_maskrcnn import __version__
+        from keras_maskrcnn._version import __version__
 
         print(f"keras-maskrcnn {__version__}")
         return 0

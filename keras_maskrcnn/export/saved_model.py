@@ -8,7 +8,8 @@ import shutil
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn import __version__, files
+from keras_maskrcnn import files
+from keras_maskrcnn._version import __version__
 from keras_maskrcnn.data.images import MAX_PIXELS
 from keras_maskrcnn.export import masks as mask_export
 from keras_maskrcnn.export import requests, warmup
