@@ -6,16 +6,31 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "keras_maskrcnn"
 # Modules import from lower ranks, and packages from within themselves.
 RANKS = {
-    **dict.fromkeys(("_version", "config", "files", "quiet", "ops"), 0),
-    **dict.fromkeys(("distribution", "visualize"), 1),
-    **dict.fromkeys(("layers", "data"), 2),
-    **dict.fromkeys(
-        ("networks", "decode", "targets", "losses", "detections", "weights", "checks"), 3
-    ),
+    "_version": 0,
+    "config": 0,
+    "files": 0,
+    "keras_private": 0,
+    "ops": 0,
+    "quiet": 0,
+    "distribution": 1,
+    "visualize": 1,
+    "data": 2,
+    "layers": 2,
+    "checks": 3,
+    "decode": 3,
+    "detections": 3,
+    "losses": 3,
+    "networks": 3,
+    "targets": 3,
+    "weights": 3,
     "model": 4,
-    **dict.fromkeys(("evaluation", "explain", "export", "training"), 5),
+    "evaluation": 5,
+    "explain": 5,
+    "export": 5,
+    "training": 5,
     "cli": 6,
-    **dict.fromkeys(("__init__", "__main__"), 7),
+    "__init__": 7,
+    "__main__": 7,
 }
 WITHOUT_CONFIG = ("ops", "layers", "data", "decode", "targets", "losses")
 # `MaskRCNN.export` is the one name that Keras' users look for on the model; `visualize.draw` takes

@@ -4,6 +4,8 @@ import reprlib
 
 import keras
 
+from keras_maskrcnn.keras_private import layers_inside
+
 # Modes of `quantize` that need nothing but the weights; gptq and awq also take data.
 _QUANTIZED = ("int8", "int4", "float8")
 
@@ -96,7 +98,7 @@ def _by_path(model):
 
     def visit(path, layer):
         layers[path] = layer
-        for inner in layer._layers:  # private; in the order of the graph
+        for inner in layers_inside(layer):
             visit(f"{path}/{inner.name}", inner)
 
     for name, network in model.networks.items():
