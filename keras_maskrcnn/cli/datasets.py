@@ -25,7 +25,8 @@ _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_thresh
 
 def validate(options):
     """Reports what is wrong with a data set; status 1 if training would fail. Can repair a copy."""
-    from keras_maskrcnn.data import DataError, doctor
+    from keras_maskrcnn import doctor
+    from keras_maskrcnn.data import DataError
     from keras_maskrcnn.networks import STRIDES, anchor_sizes
 
     files = {}
@@ -77,7 +78,7 @@ def validate(options):
 
 def _write_repaired(path, found, options):
     """Writes the repaired copy in one step, and returns a list of what was repaired."""
-    from keras_maskrcnn.data import doctor
+    from keras_maskrcnn import doctor
 
     content, repairs = doctor.repair(found)
     write_output(path, content)

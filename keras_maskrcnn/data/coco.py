@@ -474,7 +474,7 @@ def long_polygons(polygons):
     return [polygon for polygon in polygons if len(polygon) >= 6]
 
 
-# One entry at a time, so that data/doctor can go on where this module stops at the first error.
+# One entry at a time, so that the doctor can go on where this module stops at the first error.
 
 
 def list_errors(content, source):

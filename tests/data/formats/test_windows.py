@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_maskrcnn.data import DataError, coco_json, doctor
+from keras_maskrcnn import doctor
+from keras_maskrcnn.data import DataError, coco_json
 from keras_maskrcnn.data.formats import READERS
 
 SQUARE = [4, 5, 14, 5, 14, 11, 4, 11]

@@ -6,7 +6,8 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.doctor.examination import (
+from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.doctor.examination import (
     DROPPED_REASONS,
     ROUNDING,
     WARNING,
@@ -14,9 +15,8 @@ from keras_maskrcnn.data.doctor.examination import (
     printable,
     reexamine,
 )
-from keras_maskrcnn.data.doctor.fit import disagree, is_area, mask_extents, xywh
-from keras_maskrcnn.data.doctor.mending import mend
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.doctor.fit import disagree, is_area, mask_extents, xywh
+from keras_maskrcnn.doctor.mending import mend
 from keras_maskrcnn.ops import rle
 
 

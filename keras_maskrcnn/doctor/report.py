@@ -17,8 +17,8 @@ from pycocotools import mask as mask_api
 
 from keras_maskrcnn import visualize
 from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.doctor.examination import printable
 from keras_maskrcnn.data.images import REMARKS, DataError, read_sized, remark_line
+from keras_maskrcnn.doctor.examination import printable
 
 PICTURES = 12
 PICTURE_SIDE = 320  # pixels, the longer side

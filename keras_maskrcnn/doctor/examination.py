@@ -14,14 +14,14 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.doctor.anchors import anchor_overlaps
-from keras_maskrcnn.data.doctor.fit import disagree, is_area, mask_extents, xywh
 from keras_maskrcnn.data.images import (
     DataError,
     read_with_remarks,
     remark_line,
     require_size,
 )
+from keras_maskrcnn.doctor.anchors import anchor_overlaps
+from keras_maskrcnn.doctor.fit import disagree, is_area, mask_extents, xywh
 
 ERROR, DROPPED, WARNING = SEVERITIES = ("error", "dropped", "warning")
 

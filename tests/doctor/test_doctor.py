@@ -1,4 +1,4 @@
-"""data/doctor.py on a corpus of faulty inputs: each is found with its line, and mended."""
+"""The doctor on a corpus of faulty inputs: each is found with its line, and mended."""
 
 import copy
 import json
@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_maskrcnn import cli
+from keras_maskrcnn import cli, doctor
 from keras_maskrcnn.config import preset_config
-from keras_maskrcnn.data import coco, doctor
+from keras_maskrcnn.data import coco
 from keras_maskrcnn.data.images import DARK, TURNED, DataError
 from keras_maskrcnn.networks import STRIDES, anchor_sizes
 from keras_maskrcnn.ops import anchors as anchor_ops
@@ -430,7 +430,7 @@ def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
         opened.append(path)
         return np.zeros((HEIGHT, WIDTH, 3), np.uint8), []
 
-    monkeypatch.setattr("keras_maskrcnn.data.doctor.examination.read_with_remarks", read)
+    monkeypatch.setattr("keras_maskrcnn.doctor.examination.read_with_remarks", read)
     found, _ = doctor.examine(*make(tmp_path, "path upwards"))
     assert opened == [str(tmp_path / "9.png")]
     assert found.bad_images() == {1}  # whose annotations have no picture either
