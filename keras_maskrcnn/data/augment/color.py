@@ -1,0 +1,41 @@
+"""Colors of the image; boxes, labels and masks stay."""
+
+import tensorflow as tf
+
+from keras_maskrcnn.data.augment.draws import check, uniform
+
+LUMA = (0.299, 0.587, 0.114)  # of grey in ITU-R BT.601, as torchvision and Pillow
+
+
+def color_jitter(example, seed, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0):
+    """Changes the colors of the image as torchvision's ColorJitter, but always in this order.
+
+    Args:
+        example: dict, see `data.augment`.
+        seed: (2,) integer.
+        brightness, contrast, saturation: float in [0, 1]. With strength s the image is mixed with
+            black, with its mean grey or with its own grey, itself at a weight in 1 - s..1 + s.
+        hue: float in [0, 0.5]. The largest turn of the hue, of a full circle of 1.
+    """
+    strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+    for name, strength in strengths.items():
+        check(0 <= strength <= 1, f"0 <= {name} <= 1", **{name: strength})
+    check(0 <= hue <= 0.5, "0 <= hue <= 0.5", hue=hue)
+    draw = uniform(seed, [4], -1.0, 1.0)
+    image = tf.cast(example["image"], tf.float32)
+
+    def mix(image, other, weight):
+        return tf.clip_by_value(other + (1 + weight) * (image - other), 0.0, 255.0)
+
+    def grey(image):
+        return tf.reduce_sum(image * tf.constant(LUMA), axis=-1, keepdims=True)
+
+    if brightness:
+        image = mix(image, 0.0, draw[0] * brightness)
+    if contrast:
+        image = mix(image, tf.reduce_mean(grey(image)), draw[1] * contrast)
+    if saturation:
+        image = mix(image, grey(image), draw[2] * saturation)
+    if hue:
+        image = tf.clip_by_value(tf.image.adjust_hue(image / 255, draw[3] * hue) * 255, 0.0, 255.0)
+    return {**example, "image": tf.cast(tf.round(image), example["image"].dtype)}

@@ -1,0 +1,33 @@
+"""The instances of an example, chosen and joined; `data.augment` says what an example is."""
+
+import tensorflow as tf
+
+from keras_maskrcnn.data.augment.draws import uniform
+
+BOXES = {"boxes", "proposals"}  # what is moved with the image
+INSTANCES = ("boxes", "labels", "masks")
+MIN_VISIBLE = 0.1
+
+
+def instances(example):
+    """The entries of an example that have a row for each instance."""
+    return [name for name in INSTANCES if name in example]
+
+
+def at_most(example, limit, seed):
+    """Takes `limit` random instances, in their order, if there are more."""
+    order = tf.argsort(uniform(seed, tf.shape(example["labels"])))
+    kept = tf.sort(order[:limit])
+    return {**example, **{name: tf.gather(example[name], kept) for name in instances(example)}}
+
+
+def keep(example, chosen):
+    """Leaves out the instances where `chosen` (n,) is False."""
+    kept = {name: tf.boolean_mask(example[name], chosen) for name in instances(example)}
+    return {**example, **kept}
+
+
+def join(*examples):
+    """The instances of several examples, one after the other."""
+    names = instances(examples[0])
+    return {name: tf.concat([e[name] for e in examples], axis=0) for name in names}

@@ -1,0 +1,195 @@
+"""What moves an example: flips, turns, cuts and scales of image, boxes and masks together."""
+
+import tensorflow as tf
+
+from keras_maskrcnn.data.augment.draws import check, uniform
+from keras_maskrcnn.data.augment.examples import BOXES, MIN_VISIBLE, join, keep
+from keras_maskrcnn.data.augment.tightening import extents, mass, recrop
+from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.ops import images as image_ops
+
+FILL = 128  # detectron2's FixedSizeCrop; near the mean color of photographs
+
+
+def random_flip(example, seed, horizontal=0.5, vertical=0.0):
+    """Mirrors an example left to right, and top to bottom, with these probabilities."""
+    draw = uniform(seed, [2])
+    example = tf.cond(draw[0] < horizontal, lambda: flip_horizontal(example), lambda: example)
+    return tf.cond(draw[1] < vertical, lambda: flip_vertical(example), lambda: example)
+
+
+def random_rotate90(example, seed):
+    """Turns an example by 0, 90, 180 or 270 degrees, all equally likely."""
+    turns = tf.cast(4 * uniform(seed), tf.int32)
+    return tf.switch_case(turns, [lambda k=k: rotate90(example, k) for k in range(4)])
+
+
+def random_crop(example, seed, low=0.5, high=1.0, min_visible=MIN_VISIBLE):
+    """Cuts out a random window that holds the center of a random instance's box.
+
+    As detectron2's crop with instances. Without instances any window will do.
+
+    Args:
+        example: dict, see `data.augment`.
+        seed: (2,) integer.
+        low, high: float in (0, 1]. Range of the window's sides in parts of the image's, drawn for
+            each axis.
+        min_visible: as in `crop`; that instance too is dropped if too little of it is inside.
+    """
+    check(0 < low <= high <= 1, "0 < low <= high <= 1", low=low, high=high)
+    which, extent, place = tf.unstack(tf.random.split(seed, 3))
+    size = tf.cast(_width_height(example["image"]), tf.float32)
+    sides = tf.maximum(tf.floor(size * uniform(extent, [2], low, high)), 1.0)
+    lowest, highest = tf.zeros([2]), size - sides
+    if "boxes" in example:
+        count = tf.shape(example["boxes"])[0]
+        index = tf.cast(uniform(which) * tf.cast(count, tf.float32), tf.int32)
+        box = tf.pad(example["boxes"], [[0, 1], [0, 0]])[index]  # the padding is for no instance
+        center = (box[:2] + box[2:]) / 2
+        lowest = tf.where(count > 0, tf.maximum(tf.floor(center - sides) + 1, 0.0), lowest)
+        highest = tf.where(count > 0, tf.minimum(tf.floor(center), highest), highest)
+    corner = tf.floor(lowest + uniform(place, [2]) * (highest - lowest + 1))
+    corner = tf.minimum(corner, highest)
+    return crop(example, tf.cast(tf.concat([corner, corner + sides], 0), tf.int32), min_visible)
+
+
+def large_scale_jitter(example, seed, size, low=0.1, high=2.0, min_visible=MIN_VISIBLE, fill=FILL):
+    """Scales an example at random and brings it to size x size (Simple Copy-Paste, §3).
+
+    Args:
+        example: dict, see `data.augment`.
+        seed: (2,) integer.
+        size: int. Sides of the result; the image is 1024 x 1024 in the paper.
+        low, high: float > 0. Range of the scale; at 1 the image just fits.
+        min_visible: as in `crop`.
+        fill: int in 0..255. Value of the padding.
+    """
+    check(0 < low <= high, "0 < low <= high", low=low, high=high)
+    draw, place = tf.unstack(tf.random.split(seed))
+    scale = uniform(draw, [], low, high)
+    return scale_to_canvas(example, size, scale, uniform(place, [2]), min_visible, fill)
+
+
+def flip_horizontal(example):
+    """Mirrors an example left to right; twice is the identity."""
+    width = tf.cast(tf.shape(example["image"])[1], tf.float32)
+    flipped = {**example, "image": example["image"][:, ::-1]}
+    for name in BOXES & example.keys():
+        x1, y1, x2, y2 = tf.unstack(example[name], axis=-1)
+        flipped[name] = tf.stack([width - x2, y1, width - x1, y2], axis=-1)
+    if "masks" in example:
+        flipped["masks"] = example["masks"][..., ::-1]
+    return flipped
+
+
+def flip_vertical(example):
+    """Mirrors an example top to bottom; twice is the identity."""
+    height = tf.cast(tf.shape(example["image"])[0], tf.float32)
+    flipped = {**example, "image": example["image"][::-1]}
+    for name in BOXES & example.keys():
+        x1, y1, x2, y2 = tf.unstack(example[name], axis=-1)
+        flipped[name] = tf.stack([x1, height - y2, x2, height - y1], axis=-1)
+    if "masks" in example:
+        flipped["masks"] = example["masks"][:, ::-1]
+    return flipped
+
+
+def rotate90(example, turns=1):
+    """Turns an example counterclockwise by `turns` quarters, an int; four are the identity."""
+    for _ in range(turns % 4):
+        example = flip_vertical(_transpose(example))
+    return example
+
+
+def crop(example, window, min_visible=MIN_VISIBLE):
+    """Cuts an example to a window of its image.
+
+    Proposals are clipped too, and may lose their area. Painted in full, masks that are cut have an
+    IoU of 0.9997 with the cut of those in full resolution, for shapes of 100 to 256 pixels at
+    M = 112 (0.9999 if M x M cells are made of the latter), and of 1 for nuclei.
+
+    Args:
+        example: dict, see `data.augment`.
+        window: (4,) int32 [x1, y1, x2, y2], not empty, inside the image.
+        min_visible: float in [0, 1]. An instance is dropped if a smaller share of its mask is left.
+
+    Returns:
+        The example: first the instances that lie wholly inside, then those that are cut.
+    """
+    x1, y1, x2, y2 = tf.unstack(window)
+    cropped = {**example, "image": example["image"][y1:y2, x1:x2]}
+    limits = tf.cast(window, tf.float32)
+    low, high = tf.tile(limits[:2], [2]), tf.tile(limits[2:], [2])
+    if "proposals" in example:
+        cropped["proposals"] = tf.clip_by_value(example["proposals"], low, high) - low
+    if "boxes" not in example:
+        return cropped
+    clipped = tf.clip_by_value(example["boxes"], low, high)
+    whole = tf.reduce_all(clipped == example["boxes"], axis=1)
+    partly = ~whole & (box_ops.shorter_side(clipped) > 0)
+    cut, frames = keep(example, partly), tf.boolean_mask(clipped, partly)
+    if "masks" not in example:
+        visible = tf.math.divide_no_nan(box_ops.area(frames), box_ops.area(cut["boxes"]))
+        cut = keep({**cut, "boxes": frames}, visible >= min_visible)
+        cropped |= join(keep(example, whole), cut)
+        return cropped | {"boxes": cropped["boxes"] - low}
+    boxes, masks = cut["boxes"], cut["masks"]
+    # In cells of their own inside the window, because those of the mask do not end at its border.
+    inside = recrop(masks, boxes, frames)
+    left = mass(inside) * box_ops.area(frames)
+    visible = tf.math.divide_no_nan(left, mass(masks) * box_ops.area(boxes))
+    moved = extents(inside, frames)
+    cut |= {"boxes": moved, "masks": recrop(masks, boxes, moved)}
+    cut = keep(cut, (visible >= min_visible) & (left > 0))
+    cropped |= join(keep(example, whole), cut)
+    return cropped | {"boxes": cropped["boxes"] - low}
+
+
+def scale_to_canvas(
+    example, size, scale=1.0, offset=(0.0, 0.0), min_visible=MIN_VISIBLE, fill=FILL
+):
+    """Scales an example to fit scale * size, then cuts it or pads it to size x size.
+
+    Args:
+        example: dict, see `data.augment`.
+        size: int. Sides of the result.
+        scale: () float > 0. At 1 the image just fits, its longer side becomes `size`.
+        offset: (2,) float in [0, 1). What is cut left and above, in parts of what is too much.
+        min_visible: as in `crop`.
+        fill: int in 0..255. Value of the padding, right and below.
+    """
+    old = _width_height(example["image"])
+    side = tf.cast(scale, tf.float64) * size
+    image = image_ops.resize(example["image"], side, side)
+    scaled = {**example, "image": tf.cast(image, example["image"].dtype)}
+    new = _width_height(image)
+    for name in BOXES & example.keys():
+        scaled[name] = example[name] * tf.tile(tf.cast(new / old, tf.float32), [2])
+    room = tf.cast(tf.maximum(new - size, 0) + 1, tf.float32)
+    corner = tf.cast(tf.floor(offset * room), tf.int32)
+    window = tf.concat([corner, tf.minimum(corner + size, new)], axis=0)
+    return pad(crop(scaled, window, min_visible), size, size, fill)
+
+
+def pad(example, height, width, fill):
+    """Pads the image right and below."""
+    shape = tf.shape(example["image"])
+    missing = [[0, height - shape[0]], [0, width - shape[1]], [0, 0]]
+    image = tf.pad(example["image"], missing, constant_values=fill)
+    sides = [tf.get_static_value(side) for side in (height, width)]
+    return {**example, "image": tf.ensure_shape(image, [*sides, 3])}
+
+
+def _transpose(example):
+    """Swaps x and y."""
+    swapped = {**example, "image": tf.transpose(example["image"], [1, 0, 2])}
+    for name in BOXES & example.keys():
+        swapped[name] = tf.gather(example[name], [1, 0, 3, 2], axis=1)
+    if "masks" in example:
+        swapped["masks"] = tf.transpose(example["masks"], [0, 2, 1])
+    return swapped
+
+
+def _width_height(image):
+    """(2,) int32, in the order of x and y."""
+    return tf.gather(tf.shape(image), [1, 0])

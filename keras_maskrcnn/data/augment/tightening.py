@@ -1,0 +1,53 @@
+"""Boxes around what is left of their masks, and masks sampled again in new boxes."""
+
+import tensorflow as tf
+
+from keras_maskrcnn.data.augment.examples import keep
+from keras_maskrcnn.ops import masks as mask_ops
+
+
+def tighten(example):
+    """Moves every box to the extent of its mask; instances of empty masks are dropped."""
+    boxes = fine_extents(example["masks"], example["boxes"])
+    masks = recrop(example["masks"], example["boxes"], boxes)
+    return keep({**example, "boxes": boxes, "masks": masks}, mass(example["masks"]) > 0)
+
+
+def extents(masks, boxes):
+    """Boxes around the cells with at least half the coverage of the fullest one.
+
+    Half of the fullest, and not of 255: a line thinner than a cell has an extent too.
+
+    Returns:
+        (n, 4) float32; the box itself for an empty mask.
+    """
+    side = masks.shape[1]
+    values = tf.cast(masks, tf.int32)
+    covered = 2 * values >= tf.reduce_max(values, axis=[1, 2], keepdims=True)
+    # x from what is covered in any row, y in any column; (n, 2, M)
+    lines = tf.stack([tf.reduce_any(covered, axis=1), tf.reduce_any(covered, axis=2)], axis=1)
+    lines = tf.cast(lines, tf.int32)
+    before = tf.argmax(lines, axis=2, output_type=tf.int32) / side
+    behind = tf.argmax(lines[..., ::-1], axis=2, output_type=tf.int32) / side
+    sides = boxes[:, 2:] - boxes[:, :2]
+    low = boxes[:, :2] + tf.cast(before, tf.float32) * sides
+    high = boxes[:, 2:] - tf.cast(behind, tf.float32) * sides
+    return tf.concat([low, high], axis=1)
+
+
+def fine_extents(masks, boxes):
+    """`extents`, and again in the finer cells that the masks are then sampled in."""
+    rough = extents(masks, boxes)
+    return extents(recrop(masks, boxes, rough), rough)
+
+
+def recrop(masks, boxes, new_boxes):
+    """Samples masks in other boxes: (n, M, M) uint8."""
+    side, count = masks.shape[1], tf.shape(masks)[0]
+    sampled = mask_ops.sample(masks, boxes, tf.range(count), new_boxes, side, side)
+    return tf.cast(tf.round(sampled), tf.uint8)
+
+
+def mass(masks):
+    """The sum of each mask's cells, (n,) float32."""
+    return tf.reduce_sum(tf.cast(masks, tf.float32), axis=[1, 2])
