@@ -61,7 +61,7 @@ def main(_):
         make_shapes(folder, train=100, val=1, seed=0)
         images, annotations = folder / "train", folder / "annotations/train.json"
     dataset = mrcnn.data.coco_json(images, annotations)
-    config = mrcnn.config.preset_config(
+    config = mrcnn.preset_config(
         "mask_rcnn_resnet18_fpn_small",
         num_classes=dataset.num_classes,
         image_min_side=FLAGS.image_size,

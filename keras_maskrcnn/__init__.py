@@ -5,12 +5,13 @@ from keras_maskrcnn.quiet import while_importing
 
 with while_importing():
     from keras_maskrcnn import data, distribution, ops, training, visualize, weights
-    from keras_maskrcnn.config import PRESETS, MaskRCNNConfig
+    from keras_maskrcnn.config import MaskRCNNConfig
     from keras_maskrcnn.data import DataError
     from keras_maskrcnn.detections import predict_image
     from keras_maskrcnn.evaluation import CocoEvaluation, average_recall, evaluate, propose
     from keras_maskrcnn.explain import explain
     from keras_maskrcnn.model import MaskRCNN
+    from keras_maskrcnn.presets import PRESETS, preset_config
 
 __all__ = [
     "PRESETS",
@@ -25,6 +26,7 @@ __all__ = [
     "explain",
     "ops",
     "predict_image",
+    "preset_config",
     "propose",
     "training",
     "visualize",

@@ -7,19 +7,10 @@ in `training.Recipe` and `data.batches`.
 
 import dataclasses
 import difflib
-import numbers
-import reprlib
 from dataclasses import dataclass
 
-import numpy as np
-
-BACKBONES = (
-    *("resnet18", "resnet34", "resnet50", "resnet101"),
-    *("resnext50_32x4d", "resnext101_32x8d"),
-)
-NECKS = ("fpn", "c4", "c5", "dc5")
-NORMS = ("frozen_batch", "batch", "group", "")
-PEERS = ("detectron2", "torchvision")  # whose rule, where they differ; see docs/parity.md
+from keras_maskrcnn import config_rules
+from keras_maskrcnn.aliases import moved
 
 
 @dataclass(frozen=True)
@@ -128,11 +119,10 @@ class MaskRCNNConfig:
     mask_paste: str = "detectron2"  # torchvision rounds boxes to whole pixels
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+        for name, value in list(vars(self).items()):
             if isinstance(value, list):  # JSON has no tuples
-                object.__setattr__(self, field.name, tuple(value))
-        self._validate()
+                object.__setattr__(self, name, tuple(value))
+        config_rules.check(self)
 
     @classmethod
     def from_fields(cls, fields):
@@ -147,95 +137,16 @@ class MaskRCNNConfig:
         """
         if not isinstance(fields, dict):
             raise ValueError(
-                f"a config must be a dict of fields. Received: config={_REPR.repr(fields)}."
+                f"a config must be a dict of fields. Received: config={config_rules.shown(fields)}."
             )
         known = [field.name for field in dataclasses.fields(cls)]
         for name in fields:
             if name not in known:
+                hint = suggestion(name[:80], known)
                 raise ValueError(
-                    f"no such config field{_hint(name[:80], known)} Received: {_REPR.repr(name)}."
+                    f"no such config field{hint} Received: {config_rules.shown(name)}."
                 )
         return cls(**fields)
-
-    def _validate(self):
-        def require(name, condition, expected):
-            if not condition:
-                value = _REPR.repr(getattr(self, name))
-                raise ValueError(f"{name} must be {expected}. Received: {name}={value}.")
-
-        for field in dataclasses.fields(self):
-            value, (words, is_of_type) = getattr(self, field.name), _TYPES[field.type]
-            require(field.name, is_of_type(value), words)
-            values = value if isinstance(value, tuple) else (value,)
-            for expected, holds in RULES[field.name]:
-                require(field.name, all(map(holds, values)), expected)
-        for name in ("class_names", "category_ids"):
-            length = len(getattr(self, name))
-            require(name, length in (0, self.num_classes), f"empty or {self.num_classes} long")
-        require("category_ids", len(set(self.category_ids)) == len(self.category_ids), "distinct")
-        for name in ("pixel_mean", "pixel_std"):
-            require(name, len(getattr(self, name)) == 3, "3 numbers, for R, G and B")
-        require("box_delta_weights", len(self.box_delta_weights) == 4, "4 numbers")
-        for name in ("anchor_sizes", "anchor_ratios"):
-            require(name, getattr(self, name), "positive")
-            require(name, len(getattr(self, name)) <= 100, "at most 100 numbers")
-        require("image_max_side", self.image_max_side >= self.image_min_side, "≥ image_min_side")
-        require(
-            "rpn_negative_iou",
-            self.rpn_negative_iou <= self.rpn_positive_iou,
-            "at most rpn_positive_iou",
-        )
-        self._validate_combinations(require)
-
-    def _validate_combinations(self, require):
-        fpn = self.neck == "fpn"
-        require(
-            "anchor_sizes",
-            len(self.anchor_sizes) == 5 or not fpn,
-            "5 sizes, one for each of P2..P6",
-        )
-        require(
-            "padding_multiple",
-            self.padding_multiple % 32 == 0 or not fpn,
-            "a multiple of 32 with neck='fpn'",
-        )
-        require(
-            "anchor_rule",
-            fpn or self.anchor_rule == "detectron2",
-            "'detectron2' with another neck than FPN",
-        )
-        require(
-            "mask_pool_size",
-            self.neck != "c4" or self.mask_pool_size == self.box_pool_size,
-            f"box_pool_size ({self.box_pool_size}) with neck='c4'",
-        )
-        require(
-            "proposals",
-            self.task != "proposals" or self.proposals == "joint",
-            "'joint' with task='proposals'",
-        )
-        require(
-            "roi_pooling",
-            self.roi_pooling == "max" or self.roi_op != "pool",
-            "'max' with roi_op='pool'",
-        )
-        require(
-            "sampling_ratio",
-            self.sampling_ratio > 0 or self.roi_pooling == "average",
-            "positive with roi_pooling='max'",
-        )
-        require(
-            "mask_loss",
-            self.mask_loss == "sigmoid" or not self.class_agnostic_masks,
-            "'sigmoid' with class_agnostic_masks",
-        )
-        # 32 groups of the twofold or fourfold width.
-        factor = {"resnext50_32x4d": 16, "resnext101_32x8d": 8}.get(self.backbone, 1)
-        require(
-            "backbone_width",
-            self.backbone_width % factor == 0,
-            f"a multiple of {factor} with this ResNeXt",
-        )
 
     def names(self):
         """Returns a tuple of `num_classes` class names, `class 1`, ... where none were given."""
@@ -259,297 +170,21 @@ class MaskRCNNConfig:
         return self.category_ids or tuple(range(1, self.num_classes + 1))
 
 
-_REPR = reprlib.Repr()  # a value of a file may be as long as it likes
-_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
-
-
-def _is_whole(value):
-    # Not bool, which is an int too; numpy's integers have __index__.
-    return hasattr(value, "__index__") and not isinstance(value, bool) and not np.ndim(value)
-
-
-def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _are(check):
-    return lambda value: isinstance(value, tuple) and all(map(check, value))
-
-
-# Of a field's annotation: what a value must be, and whether it is.
-_TYPES = {
-    int: ("a whole number", _is_whole),
-    float: ("a number", _is_number),
-    str: ("a text", lambda value: isinstance(value, str)),
-    bool: ("true or false", lambda value: isinstance(value, bool)),
-    tuple[str, ...]: ("a list of texts", _are(lambda value: isinstance(value, str))),
-    tuple[int, ...]: ("a list of whole numbers", _are(_is_whole)),
-    tuple[float, ...]: ("a list of numbers", _are(_is_number)),
-    tuple[float, float, float]: ("3 numbers, for R, G and B", _are(_is_number)),
-    tuple[float, float, float, float]: ("4 numbers", _are(_is_number)),
-}
-
-
-def _one_of(*values):
-    words = f"one of {', '.join(map(repr, values))}"
-    return ((words, lambda value: value in values),)
-
-
-def _positive(most):
-    """Above 0. `most` is far beyond what is of use, and near what a machine's memory can hold."""
-    return (("positive", lambda v: v > 0), (f"at most {most}", lambda v: v <= most))
-
-
-def _scale(most):
-    """Above 0 in float32 too, and its inverse finite."""
-    return (*_positive(most), ("at least 1e-06", lambda v: v >= 1e-6))
-
-
-def _at_least_0(most):
-    return (("at least 0", lambda v: v >= 0), (f"at most {most}", lambda v: v <= most))
-
-
-def _within(low, high):
-    return ((f"in {low}..{high}", lambda v: low <= v <= high),)
-
-
-_ANY = ()
-_SIDE = _positive(20_000)
-_CHANNELS = _positive(2048)
-_UNITS = _positive(16_384)
-_FRACTION = _within(0, 1)
-_BETA = _at_least_0(1_000_000)
-_PIXELS = _at_least_0(20_000)
-_BEFORE_NMS = _positive(1_000_000)
-_PROPOSALS = _positive(50_000)
-
-# Field: (what its value, or each of a tuple's, must be; whether it is), after its type is right.
-RULES = {
-    "task": _one_of("masks", "boxes", "proposals"),
-    "proposals": _one_of("joint", "precomputed"),
-    "num_classes": _positive(20_000),
-    "class_names": _ANY,
-    "category_ids": _within(-(2**63), 2**63 - 1),
-    "image_min_side": _SIDE,
-    "image_max_side": _SIDE,
-    "pixel_mean": (("finite", lambda v: abs(v) <= 1e6),),
-    "pixel_std": _scale(1_000_000),
-    "resize_rule": _one_of(*PEERS),
-    "padding_multiple": _positive(4096),
-    "neck": _one_of(*NECKS),
-    "backbone": _one_of(*BACKBONES),
-    "backbone_width": _positive(512),
-    "stride_in_1x1": _ANY,
-    "stem_pool_same": _ANY,
-    "norm": _one_of(*NORMS),
-    "norm_epsilon": _at_least_0(1),
-    "frozen_stages": _within(0, 5),
-    "fpn_channels": _CHANNELS,
-    "head_norm": _one_of("", "batch", "group"),
-    "anchor_sizes": _SIDE,
-    "anchor_ratios": _scale(1000),
-    "anchor_rule": _one_of(*PEERS, "matterport"),
-    "rpn_head_convs": _positive(100),
-    "rpn_head_channels": _at_least_0(2048),
-    "rpn_positive_iou": _FRACTION,
-    "rpn_negative_iou": _FRACTION,
-    "rpn_batch": _BEFORE_NMS,
-    "rpn_positive_fraction": _FRACTION,
-    "rpn_loss_divisor": _one_of("slots", "sampled"),
-    "rpn_nms_iou": _FRACTION,
-    "rpn_joint_nms": _ANY,
-    "rpn_min_size": _PIXELS,
-    "train_pre_nms": _BEFORE_NMS,
-    "train_proposals": _PROPOSALS,
-    "test_pre_nms": _BEFORE_NMS,
-    "test_proposals": _PROPOSALS,
-    "roi_batch": _PROPOSALS,
-    "roi_positive_fraction": _FRACTION,
-    "roi_positive_iou": _FRACTION,
-    "roi_loss_divisor": _one_of("slots", "sampled"),
-    "canonical_roi_size": _SIDE,
-    "roi_level_rule": _one_of(*PEERS, "matterport"),
-    "box_pool_size": _positive(64),
-    "mask_pool_size": _positive(64),
-    "roi_op": _one_of("align", "pool", "warp", "crop"),
-    "roi_pooling": _one_of("average", "max"),
-    "sampling_ratio": _at_least_0(64),
-    "roi_aligned": _ANY,
-    "box_delta_weights": _scale(1_000_000),
-    "res5_stride": _positive(16),
-    "box_head_convs": _at_least_0(100),
-    "box_head_layers": _at_least_0(100),
-    "box_head_units": _UNITS,
-    "mask_predictor": _one_of("fcn", "mlp"),
-    "mask_head_convs": _at_least_0(100),
-    "mask_head_channels": _CHANNELS,
-    "mask_mlp_layers": _positive(100),
-    "mask_mlp_units": _UNITS,
-    "class_agnostic_masks": _ANY,
-    "head_init": _one_of(*PEERS),
-    "rpn_box_beta": _BETA,
-    "box_beta": _BETA,
-    "mask_loss": _one_of("sigmoid", "softmax"),
-    "soft_mask_targets": _ANY,
-    "one_class_per_roi": _ANY,
-    "score_threshold": _FRACTION,
-    "nms_iou": _FRACTION,
-    "box_min_size": _PIXELS,
-    "detections_per_image": _positive(10_000),
-    "mask_paste": _one_of(*PEERS),
-}
-
-
-_SMALL = dict(
-    image_min_side=256,
-    image_max_side=427,
-    norm="batch",
-    frozen_stages=0,
-    fpn_channels=128,
-    anchor_sizes=(8.0, 16.0, 32.0, 64.0, 128.0),
-    roi_batch=128,
-    box_head_units=512,
-    mask_head_channels=128,
-    head_init="torchvision",
-    box_beta=1 / 9,
-)
-
-# What torchvision does differently from the paper or from detectron2; docs/parity.md says where.
-_TORCHVISION = dict(
-    num_classes=90,
-    resize_rule="torchvision",
-    anchor_rule="torchvision",
-    roi_level_rule="torchvision",
-    roi_aligned=False,
-    mask_paste="torchvision",
-    rpn_loss_divisor="sampled",
-    roi_loss_divisor="sampled",
-    rpn_min_size=1e-3,
-    box_min_size=1e-2,
-    head_init="torchvision",
-    box_beta=1 / 9,
-    soft_mask_targets=True,
-)
-_TORCHVISION_V2 = dict(
-    _TORCHVISION,
-    norm="batch",
-    head_norm="batch",
-    rpn_head_convs=2,
-    box_head_convs=4,
-    box_head_layers=1,
-)
-# The importer turns BGR into RGB; detectron2 subtracts means and does not divide.
-_DETECTRON2 = dict(
-    pixel_mean=(123.675, 116.28, 103.53),
-    pixel_std=(1.0, 1.0, 1.0),
-    stride_in_1x1=True,
-    sampling_ratio=0,
-    roi_loss_divisor="sampled",
-    train_proposals=1000,
-    rpn_box_beta=0.0,
-    box_beta=0.0,
-)
-
-# C4 (Figure 4, left; §3.1: N = 64, 300 proposals); numbers of the RPN as Faster R-CNN's.
-_C4 = dict(
-    neck="c4",
-    train_pre_nms=12000,
-    test_pre_nms=6000,
-    test_proposals=300,
-    roi_batch=64,
-    mask_pool_size=7,
-    box_head_layers=0,
-    mask_head_convs=0,
-)
-_C4_DETECTRON2 = {
-    **_C4,
-    **_DETECTRON2,
-    "padding_multiple": 1,
-    "train_proposals": 2000,
-    "test_proposals": 1000,
-    "roi_batch": 512,
-    "box_pool_size": 14,
-    "mask_pool_size": 14,
-    "res5_stride": 2,
-}
-_DC5_DETECTRON2 = {
-    **_DETECTRON2,
-    "neck": "dc5",
-    "padding_multiple": 1,
-    "train_pre_nms": 12000,
-    "test_pre_nms": 6000,
-    "train_proposals": 2000,
-}
-# Its ResNeXt, unlike its ResNets, divides by deviations and halves in the 3x3 convolution.
-_X101_DETECTRON2 = {
-    **_DETECTRON2,
-    "backbone": "resnext101_32x8d",
-    "pixel_std": (58.395, 57.12, 57.375),
-    "stride_in_1x1": False,
-}
-# Matterport's ratios are width over height; what the importer settles is not here.
-_MATTERPORT = dict(
-    image_max_side=1024,
-    pixel_mean=(123.7, 116.8, 103.9),
-    pixel_std=(1.0, 1.0, 1.0),
-    resize_rule="torchvision",
-    stride_in_1x1=True,
-    stem_pool_same=True,
-    anchor_rule="matterport",
-    anchor_ratios=(2.0, 1.0, 0.5),
-    rpn_head_channels=512,
-    rpn_joint_nms=True,
-    train_pre_nms=6000,
-    test_pre_nms=6000,
-    roi_level_rule="matterport",
-    roi_op="crop",
-    roi_batch=200,
-    roi_positive_fraction=0.33,
-    one_class_per_roi=True,
-    score_threshold=0.7,
-    nms_iou=0.3,
-)
-
-_MASK_RCNN = {
-    # Figure 4 and Table 2a; ResNet-18 and -34 for machines without a GPU.
-    **{f"{backbone}_fpn": dict(backbone=backbone) for backbone in BACKBONES},
-    **{f"{backbone}_c4": dict(_C4, backbone=backbone) for backbone in BACKBONES},
-    # norm_epsilon: torchvision sets it for its own COCO weights; checkpoints of your own have 1e-5.
-    "resnet50_fpn_torchvision": dict(_TORCHVISION, norm_epsilon=0.0),
-    "resnet50_fpn_torchvision_v2": _TORCHVISION_V2,
-    "resnet50_fpn_detectron2": _DETECTRON2,
-    "resnet101_fpn_detectron2": dict(_DETECTRON2, backbone="resnet101"),
-    "resnext101_32x8d_fpn_detectron2": _X101_DETECTRON2,
-    "resnet50_c4_detectron2": _C4_DETECTRON2,
-    "resnet101_c4_detectron2": dict(_C4_DETECTRON2, backbone="resnet101"),
-    "resnet50_dc5_detectron2": _DC5_DETECTRON2,
-    "resnet101_dc5_detectron2": dict(_DC5_DETECTRON2, backbone="resnet101"),
-    "resnet50_fpn_matterport": dict(_MATTERPORT, backbone="resnet50"),
-    "resnet101_fpn_matterport": dict(_MATTERPORT, backbone="resnet101"),
-    # Not in the paper: for training from scratch without a GPU.
-    "resnet18_fpn_small": dict(backbone="resnet18", **_SMALL),
-}
-PRESETS = {
-    **{f"mask_rcnn_{name}": fields for name, fields in _MASK_RCNN.items()},
-    **{f"faster_rcnn_{name}": dict(fields, task="boxes") for name, fields in _MASK_RCNN.items()},
-}
-
-
-def preset_config(name, **overrides):
-    """Returns the `MaskRCNNConfig` of a preset, with fields replaced by `overrides`.
-
-    Raises:
-        ValueError: if there is no such preset, or no such field.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"no such preset{_hint(name, PRESETS)} Received: preset={name!r}.")
-    fields = [field.name for field in dataclasses.fields(MaskRCNNConfig)]
-    for field in overrides:
-        if field not in fields:
-            raise ValueError(f"no such config field{_hint(field, fields)} Received: {field!r}.")
-    return MaskRCNNConfig(**{**PRESETS[name], **overrides})
-
-
-def _hint(name, known):
+def suggestion(name, known):
+    """Returns the end of an error about an unknown name: a similar one that is known, or all."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}."
+
+
+__getattr__ = moved(
+    __name__,
+    {
+        "PRESETS": "keras_maskrcnn.presets:PRESETS",
+        "preset_config": "keras_maskrcnn.presets:preset_config",
+        "RULES": "keras_maskrcnn.config_rules:RULES",
+        "BACKBONES": "keras_maskrcnn.config_rules:BACKBONES",
+        "NECKS": "keras_maskrcnn.config_rules:NECKS",
+        "NORMS": "keras_maskrcnn.config_rules:NORMS",
+        "PEERS": "keras_maskrcnn.config_rules:PEERS",
+    },
+)

@@ -12,12 +12,13 @@ import tensorflow as tf
 from absl import logging
 
 from keras_maskrcnn import checks, decode, distribution, files, losses, targets
-from keras_maskrcnn.config import MaskRCNNConfig, preset_config
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.layers.changes import apply_changes, changes, state_of_layers
 from keras_maskrcnn.networks import NETWORKS, STRIDES, anchor_sizes, build_networks
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.presets import preset_config
 from keras_maskrcnn.weights import KERAS_CONVENTIONS, load_for_preset
 from keras_maskrcnn.weights.untrained import advice
 
@@ -96,7 +97,7 @@ class MaskRCNN(keras.Model):
 
     @classmethod
     def from_preset(cls, preset, weights=None, dtype=None, **overrides):
-        """Builds a model from a preset of `config.PRESETS`, with config fields replaced.
+        """Builds a model from a preset of `PRESETS`, with config fields replaced.
 
         Args:
             preset: str, for instance "mask_rcnn_resnet50_fpn".

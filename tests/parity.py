@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 import keras_maskrcnn as mrcnn
-from keras_maskrcnn.config import preset_config
 from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.presets import preset_config
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "golden"

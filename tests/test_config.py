@@ -5,7 +5,9 @@ import json
 import pytest
 
 from keras_maskrcnn import data
-from keras_maskrcnn.config import PRESETS, RULES, MaskRCNNConfig, preset_config
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.config_rules import RULES
+from keras_maskrcnn.presets import PRESETS, preset_config
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from keras_maskrcnn.config import preset_config
+from keras_maskrcnn.presets import preset_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 MAP = (ROOT / "docs" / "paper_map.md").read_text(encoding="utf-8")

@@ -15,10 +15,10 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from keras_maskrcnn import cli, decode, losses, networks, targets
-from keras_maskrcnn.config import PRESETS, preset_config
 from keras_maskrcnn.detections import predict_image
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops.portable import portable
+from keras_maskrcnn.presets import PRESETS, preset_config
 
 
 def distinct(*names):

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_maskrcnn as mrcnn
-from keras_maskrcnn.config import preset_config
+from keras_maskrcnn.presets import preset_config
 
 CANVAS = 128
 TINY = dict(

@@ -5,7 +5,8 @@ import math
 
 from absl import flags
 
-from keras_maskrcnn.config import PRESETS, MaskRCNNConfig
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.presets import PRESETS
 
 DATA_FIELDS = ("num_classes", "class_names", "category_ids")
 PROPOSAL_FIELDS = ("image_min_side", "image_max_side", "test_pre_nms", "test_proposals")

@@ -16,8 +16,8 @@ from keras_maskrcnn.cli.files import (
     refuse_inputs,
     write_output,
 )
-from keras_maskrcnn.config import preset_config
 from keras_maskrcnn.files import replacing
+from keras_maskrcnn.presets import preset_config
 
 _REPAIRS_SHOWN = 20
 _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_threshold", "split")

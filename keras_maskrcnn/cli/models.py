@@ -36,8 +36,9 @@ from keras_maskrcnn.cli.files import (
     write_metrics,
     write_output,
 )
-from keras_maskrcnn.config import PEERS, preset_config
+from keras_maskrcnn.config_rules import PEERS
 from keras_maskrcnn.data.images import MAX_PIXELS
+from keras_maskrcnn.presets import preset_config
 
 _EXPORT_FLAGS = {
     "tf_saved_model": ("masks", "precision", "max_pixels", "warmup_sizes"),

@@ -23,9 +23,9 @@ from keras_maskrcnn.cli.files import (
     require_writable,
     verbosity,
 )
-from keras_maskrcnn.config import preset_config
 from keras_maskrcnn.distribution import STRATEGIES
 from keras_maskrcnn.files import checksum
+from keras_maskrcnn.presets import preset_config
 
 # What decides which epoch's weights best.keras has.
 _MONITORED = {"masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000"}

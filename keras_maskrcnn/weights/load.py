@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from keras_maskrcnn.config import preset_config
+from keras_maskrcnn.presets import preset_config
 from keras_maskrcnn.weights import from_keras, names
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint, require_finite
 from keras_maskrcnn.weights.public import coco_classes, download, download_imagenet

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from keras_maskrcnn import cli, doctor
-from keras_maskrcnn.config import preset_config
 from keras_maskrcnn.data import coco
 from keras_maskrcnn.data.images import DARK, TURNED, DataError
 from keras_maskrcnn.networks import STRIDES, anchor_sizes
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.presets import preset_config
 
 NUCLEI = pathlib.Path(__file__).resolve().parents[3] / "shared/data/nuclei"
 HEIGHT, WIDTH = 20, 30

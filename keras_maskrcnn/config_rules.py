@@ -1,0 +1,285 @@
+"""What a value of the config must be: a rule for each field, and rules for several together."""
+
+import dataclasses
+import numbers
+import reprlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+BACKBONES = (
+    *("resnet18", "resnet34", "resnet50", "resnet101"),
+    *("resnext50_32x4d", "resnext101_32x8d"),
+)
+NECKS = ("fpn", "c4", "c5", "dc5")
+NORMS = ("frozen_batch", "batch", "group", "")
+PEERS = ("detectron2", "torchvision")  # whose rule, where they differ; see docs/parity.md
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
+
+
+class Rule(NamedTuple):
+    """What a value, or each value of a tuple, must be."""
+
+    expected: str  # in words, after "must be"
+    holds: Callable[[Any], bool]
+    choices: tuple = ()  # all values there are, if they can be listed
+
+
+def check(config):
+    """Raises ValueError for the first field that breaks a rule.
+
+    Args:
+        config: a `MaskRCNNConfig`.
+    """
+    for field in dataclasses.fields(config):
+        name, value = field.name, getattr(config, field.name)
+        expected, is_of_type = TYPES[field.type]
+        _require(is_of_type(value), name, value, expected)
+        values = value if isinstance(value, tuple) else (value,)
+        for rule in RULES[name]:
+            _require(all(map(rule.holds, values)), name, value, rule.expected)
+    for name, holds, expected in COMBINATIONS:
+        _require(holds(config), name, getattr(config, name), expected.format_map(vars(config)))
+
+
+def _require(condition, name, value, expected):
+    if not condition:
+        raise ValueError(f"{name} must be {expected}. Received: {name}={shown(value)}.")
+
+
+def shown(value):
+    """Returns the `repr` of a value, cut short: one of a file may be as long as it likes."""
+    return _REPR.repr(value)
+
+
+def choices(name):
+    """Returns a tuple of all values that a field can have; () if they cannot be listed."""
+    return next((rule.choices for rule in RULES[name] if rule.choices), ())
+
+
+def _is_whole(value):
+    # Not bool, which is an int too; numpy's integers have __index__.
+    return hasattr(value, "__index__") and not isinstance(value, bool) and not np.ndim(value)
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _is_bool(value):
+    return isinstance(value, bool)
+
+
+def _are(check_one):
+    return lambda value: isinstance(value, tuple) and all(map(check_one, value))
+
+
+# Of a field's annotation: what a value must be, in words, and whether it is.
+TYPES = {
+    int: ("a whole number", _is_whole),
+    float: ("a number", _is_number),
+    str: ("a text", _is_text),
+    bool: ("true or false", _is_bool),
+    tuple[str, ...]: ("a list of texts", _are(_is_text)),
+    tuple[int, ...]: ("a list of whole numbers", _are(_is_whole)),
+    tuple[float, ...]: ("a list of numbers", _are(_is_number)),
+    tuple[float, float, float]: ("3 numbers, for R, G and B", _are(_is_number)),
+    tuple[float, float, float, float]: ("4 numbers", _are(_is_number)),
+}
+
+
+def _one_of(*values):
+    words = f"one of {', '.join(map(repr, values))}"
+    return (Rule(words, lambda value: value in values, values),)
+
+
+def _positive(most):
+    """Above 0. `most` is far beyond what is of use, and near what a machine's memory can hold."""
+    return (Rule("positive", lambda v: v > 0), Rule(f"at most {most}", lambda v: v <= most))
+
+
+def _scale(most):
+    """Above 0 in float32 too, and its inverse finite."""
+    return (*_positive(most), Rule("at least 1e-06", lambda v: v >= 1e-6))
+
+
+def _at_least_0(most):
+    return (Rule("at least 0", lambda v: v >= 0), Rule(f"at most {most}", lambda v: v <= most))
+
+
+def _within(low, high):
+    return (Rule(f"in {low}..{high}", lambda v: low <= v <= high),)
+
+
+_ANY = ()
+_SIDE = _positive(20_000)
+_CHANNELS = _positive(2048)
+_UNITS = _positive(16_384)
+_FRACTION = _within(0, 1)
+_BETA = _at_least_0(1_000_000)
+_PIXELS = _at_least_0(20_000)
+_BEFORE_NMS = _positive(1_000_000)
+_PROPOSALS = _positive(50_000)
+
+# The rules of each field, which are checked after its type.
+RULES = {
+    "task": _one_of("masks", "boxes", "proposals"),
+    "proposals": _one_of("joint", "precomputed"),
+    "num_classes": _positive(20_000),
+    "class_names": _ANY,
+    "category_ids": _within(-(2**63), 2**63 - 1),
+    "image_min_side": _SIDE,
+    "image_max_side": _SIDE,
+    "pixel_mean": (Rule("finite", lambda v: abs(v) <= 1e6),),
+    "pixel_std": _scale(1_000_000),
+    "resize_rule": _one_of(*PEERS),
+    "padding_multiple": _positive(4096),
+    "neck": _one_of(*NECKS),
+    "backbone": _one_of(*BACKBONES),
+    "backbone_width": _positive(512),
+    "stride_in_1x1": _ANY,
+    "stem_pool_same": _ANY,
+    "norm": _one_of(*NORMS),
+    "norm_epsilon": _at_least_0(1),
+    "frozen_stages": _within(0, 5),
+    "fpn_channels": _CHANNELS,
+    "head_norm": _one_of("", "batch", "group"),
+    "anchor_sizes": _SIDE,
+    "anchor_ratios": _scale(1000),
+    "anchor_rule": _one_of(*PEERS, "matterport"),
+    "rpn_head_convs": _positive(100),
+    "rpn_head_channels": _at_least_0(2048),
+    "rpn_positive_iou": _FRACTION,
+    "rpn_negative_iou": _FRACTION,
+    "rpn_batch": _BEFORE_NMS,
+    "rpn_positive_fraction": _FRACTION,
+    "rpn_loss_divisor": _one_of("slots", "sampled"),
+    "rpn_nms_iou": _FRACTION,
+    "rpn_joint_nms": _ANY,
+    "rpn_min_size": _PIXELS,
+    "train_pre_nms": _BEFORE_NMS,
+    "train_proposals": _PROPOSALS,
+    "test_pre_nms": _BEFORE_NMS,
+    "test_proposals": _PROPOSALS,
+    "roi_batch": _PROPOSALS,
+    "roi_positive_fraction": _FRACTION,
+    "roi_positive_iou": _FRACTION,
+    "roi_loss_divisor": _one_of("slots", "sampled"),
+    "canonical_roi_size": _SIDE,
+    "roi_level_rule": _one_of(*PEERS, "matterport"),
+    "box_pool_size": _positive(64),
+    "mask_pool_size": _positive(64),
+    "roi_op": _one_of("align", "pool", "warp", "crop"),
+    "roi_pooling": _one_of("average", "max"),
+    "sampling_ratio": _at_least_0(64),
+    "roi_aligned": _ANY,
+    "box_delta_weights": _scale(1_000_000),
+    "res5_stride": _positive(16),
+    "box_head_convs": _at_least_0(100),
+    "box_head_layers": _at_least_0(100),
+    "box_head_units": _UNITS,
+    "mask_predictor": _one_of("fcn", "mlp"),
+    "mask_head_convs": _at_least_0(100),
+    "mask_head_channels": _CHANNELS,
+    "mask_mlp_layers": _positive(100),
+    "mask_mlp_units": _UNITS,
+    "class_agnostic_masks": _ANY,
+    "head_init": _one_of(*PEERS),
+    "rpn_box_beta": _BETA,
+    "box_beta": _BETA,
+    "mask_loss": _one_of("sigmoid", "softmax"),
+    "soft_mask_targets": _ANY,
+    "one_class_per_roi": _ANY,
+    "score_threshold": _FRACTION,
+    "nms_iou": _FRACTION,
+    "box_min_size": _PIXELS,
+    "detections_per_image": _positive(10_000),
+    "mask_paste": _one_of(*PEERS),
+}
+
+# Rules for several fields together: the field that is blamed, whether its value is right, and what
+# it must be, with the values of other fields in braces.
+COMBINATIONS = (
+    (
+        "class_names",
+        lambda c: len(c.class_names) in (0, c.num_classes),
+        "empty or {num_classes} long",
+    ),
+    (
+        "category_ids",
+        lambda c: len(c.category_ids) in (0, c.num_classes),
+        "empty or {num_classes} long",
+    ),
+    ("category_ids", lambda c: len(set(c.category_ids)) == len(c.category_ids), "distinct"),
+    ("pixel_mean", lambda c: len(c.pixel_mean) == 3, "3 numbers, for R, G and B"),
+    ("pixel_std", lambda c: len(c.pixel_std) == 3, "3 numbers, for R, G and B"),
+    ("box_delta_weights", lambda c: len(c.box_delta_weights) == 4, "4 numbers"),
+    ("anchor_sizes", lambda c: len(c.anchor_sizes) > 0, "positive"),
+    ("anchor_sizes", lambda c: len(c.anchor_sizes) <= 100, "at most 100 numbers"),
+    ("anchor_ratios", lambda c: len(c.anchor_ratios) > 0, "positive"),
+    ("anchor_ratios", lambda c: len(c.anchor_ratios) <= 100, "at most 100 numbers"),
+    ("image_max_side", lambda c: c.image_max_side >= c.image_min_side, "≥ image_min_side"),
+    (
+        "rpn_negative_iou",
+        lambda c: c.rpn_negative_iou <= c.rpn_positive_iou,
+        "at most rpn_positive_iou",
+    ),
+    (
+        "anchor_sizes",
+        lambda c: c.neck != "fpn" or len(c.anchor_sizes) == 5,
+        "5 sizes, one for each of P2..P6",
+    ),
+    (
+        "padding_multiple",
+        lambda c: c.neck != "fpn" or c.padding_multiple % 32 == 0,
+        "a multiple of 32 with neck='fpn'",
+    ),
+    (
+        "anchor_rule",
+        lambda c: c.neck == "fpn" or c.anchor_rule == "detectron2",
+        "'detectron2' with another neck than FPN",
+    ),
+    (
+        "mask_pool_size",
+        lambda c: c.neck != "c4" or c.mask_pool_size == c.box_pool_size,
+        "box_pool_size ({box_pool_size}) with neck='c4'",
+    ),
+    (
+        "proposals",
+        lambda c: c.task != "proposals" or c.proposals == "joint",
+        "'joint' with task='proposals'",
+    ),
+    (
+        "roi_pooling",
+        lambda c: c.roi_op != "pool" or c.roi_pooling == "max",
+        "'max' with roi_op='pool'",
+    ),
+    (
+        "sampling_ratio",
+        lambda c: c.roi_pooling != "max" or c.sampling_ratio > 0,
+        "positive with roi_pooling='max'",
+    ),
+    (
+        "mask_loss",
+        lambda c: not c.class_agnostic_masks or c.mask_loss == "sigmoid",
+        "'sigmoid' with class_agnostic_masks",
+    ),
+    # 32 groups of the twofold or fourfold width.
+    (
+        "backbone_width",
+        lambda c: c.backbone != "resnext50_32x4d" or c.backbone_width % 16 == 0,
+        "a multiple of 16 with this ResNeXt",
+    ),
+    (
+        "backbone_width",
+        lambda c: c.backbone != "resnext101_32x8d" or c.backbone_width % 8 == 0,
+        "a multiple of 8 with this ResNeXt",
+    ),
+)
