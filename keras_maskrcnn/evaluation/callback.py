@@ -1,0 +1,93 @@
+"""Evaluation at the end of epochs."""
+
+import keras
+from absl import logging
+
+from keras_maskrcnn.data.pipeline import check_positive
+from keras_maskrcnn.evaluation.coco_metrics import check_max_detections
+from keras_maskrcnn.evaluation.dataset_checks import check_dataset
+from keras_maskrcnn.evaluation.evaluating import evaluate
+from keras_maskrcnn.model import LOSSES
+
+
+class CocoEvaluation(keras.callbacks.Callback):
+    """Evaluates at the end of epochs and adds the numbers to the logs, as `val_segm/AP` and so on.
+
+    Callbacks after it in the list see the numbers, so do History, the progress bar and
+    TensorBoard: `EarlyStopping(monitor="val_segm/AP", mode="max")`. Keras cannot guess the mode.
+    Epochs without evaluation have no entry in the logs.
+
+    Args:
+        dataset: data.CocoDataset.
+        batch_size: int. Images per step and replica.
+        max_detections: int above 10. Detections counted per image.
+        every: int. Evaluates after every `every`-th epoch.
+        prefix: str. Stands before each name.
+        verbose: 0 is silent, 1 shows a progress bar.
+        proposals: data.ProposalFile, for a model that has no RPN.
+        on_error: as of `evaluate`.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        batch_size=1,
+        max_detections=100,
+        every=1,
+        prefix="val_",
+        verbose=0,
+        proposals=None,
+        on_error="raise",
+    ):
+        super().__init__()
+        check_positive(every=every, batch_size=batch_size)
+        check_max_detections(max_detections)
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.max_detections = max_detections
+        self.every = every
+        self.prefix = prefix
+        self.verbose = verbose
+        self.proposals = proposals
+        self.on_error = on_error
+
+    def on_train_begin(self, logs=None):
+        """Finds out before the first epoch whether the data set is for the model."""
+        check_dataset(self.model, self.dataset)
+
+    def look_at_others(self, callbacks):
+        """Warns of callbacks of the same `fit` that decide by a loss.
+
+        Args:
+            callbacks: list of Keras callbacks; `MaskRCNN.fit` calls this with its own.
+        """
+        losses = {f"val_{name}" for name in ("loss", *LOSSES)}
+        for callback in callbacks:
+            monitor = getattr(callback, "monitor", None)
+            if monitor in losses and getattr(callback, "save_best_only", True):
+                logging.warning(
+                    "%s(monitor=%r): this loss can be lowest while the detector finds nothing yet. "
+                    'Behind CocoEvaluation take monitor="%ssegm/AP" (without masks "bbox/AP"), '
+                    'mode="max".',
+                    type(callback).__name__,
+                    monitor,
+                    self.prefix,
+                )
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the numbers into `logs`, which Keras hands on to the next callback."""
+        if logs is None or (epoch + 1) % self.every:
+            return
+        metrics = evaluate(
+            self.model,
+            self.dataset,
+            batch_size=self.batch_size,
+            max_detections=self.max_detections,
+            proposals=self.proposals,
+            verbose=self.verbose,
+            on_error=self.on_error,
+        )
+        logs.update({self.prefix + name: value for name, value in metrics.items()})

@@ -1,0 +1,123 @@
+"""COCO's metrics of results. Every number is pycocotools' own (§4)."""
+
+import collections
+import contextlib
+import io
+
+import numpy as np
+from pycocotools.cocoeval import COCOeval
+
+from keras_maskrcnn.data.coco import compare_names
+from keras_maskrcnn.evaluation.coco_objects import load_annotations, load_results
+
+
+def evaluate_results(
+    results,
+    annotations,
+    *,
+    max_detections=100,
+    iou_types=("bbox", "segm"),
+    image_ids=None,
+    category_ids=None,
+    class_names=None,
+    per_class=False,
+):
+    """Compares COCO results with an annotation file.
+
+    Args:
+        results: list of COCO results with "bbox" and, for "segm", "segmentation"; may be empty.
+        annotations: path of a COCO annotation file, or its content.
+        max_detections: int above 10. Detections counted per image, COCO's 100 by default.
+        iou_types: subset of ("bbox", "segm").
+        image_ids: sequence of ints. Images to count; None for all of the file.
+        category_ids: sequence of ints. Categories to count; None for all of the file.
+        class_names: sequence of str, their names in training; None for any.
+        per_class: bool. Adds `bbox/AP/<class name>` and so on.
+
+    Returns:
+        dict name → float: twelve numbers per IoU type. 0 where nothing was found, -1 where nothing
+        was to be found.
+
+    Raises:
+        ValueError: if `max_detections` is 10 or less: AR1 and AR10 are among the twelve; or
+            (DataError) a category of the file has another name than in training.
+    """
+    check_max_detections(max_detections)
+    metrics = {}
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        for iou_type in iou_types:
+            truth = load_annotations(annotations, iou_type)
+            where = annotations if isinstance(annotations, str) else "annotations"
+            names = _names(truth, category_ids, class_names, where)
+            coco_eval = COCOeval(truth, load_results(truth, results, iou_type), iou_type)
+            if image_ids is not None:
+                coco_eval.params.imgIds = sorted(image_ids)
+            if category_ids is not None:
+                coco_eval.params.catIds = sorted(category_ids)
+            coco_eval.params.maxDets = [1, 10, max_detections]
+            coco_eval.evaluate()
+            coco_eval.accumulate()
+            for name, value in _summarize(coco_eval, names if per_class else None).items():
+                metrics[f"{iou_type}/{name}"] = value
+    return metrics
+
+
+def _names(truth, category_ids, class_names, where):
+    """Returns a dict of category id to name: that of the training, or else the file's."""
+    names = {i: category.get("name", str(i)) for i, category in truth.cats.items()}
+    if class_names:
+        ids = sorted(names) if category_ids is None else category_ids
+        known = dict(zip(ids, class_names, strict=True))
+        compare_names(names, known, where)
+        names |= known
+    return names
+
+
+def _summarize(coco_eval, names):
+    """Reads the twelve numbers of `COCOeval.summarize`, for any number of detections; and with
+    `names`, a dict of category id to name, the AP of each class.
+
+    `summarize` itself asks for 100 detections by name in its first row, and prints -1 when the
+    evaluation ran with another number.
+    """
+    params = coco_eval.params
+    precision = coco_eval.eval["precision"]  # (IoU, recall, class, area, max_detections)
+    recall = coco_eval.eval["recall"]  # (IoU, class, area, max_detections)
+    all_sizes, small, medium, large = range(4)  # params.areaRngLbl
+    at_50, at_75 = (np.flatnonzero(np.isclose(params.iouThrs, iou)) for iou in (0.5, 0.75))
+    metrics = {
+        "AP": _mean(precision[..., all_sizes, -1]),
+        "AP50": _mean(precision[at_50][..., all_sizes, -1]),
+        "AP75": _mean(precision[at_75][..., all_sizes, -1]),
+        "APs": _mean(precision[..., small, -1]),
+        "APm": _mean(precision[..., medium, -1]),
+        "APl": _mean(precision[..., large, -1]),
+        **{
+            f"AR{count}": _mean(recall[..., all_sizes, i]) for i, count in enumerate(params.maxDets)
+        },
+        "ARs": _mean(recall[..., small, -1]),
+        "ARm": _mean(recall[..., medium, -1]),
+        "ARl": _mean(recall[..., large, -1]),
+    }
+    if names is not None:
+        counts = collections.Counter(names.get(i, str(i)) for i in params.catIds)
+        for i, category_id in enumerate(params.catIds):
+            name = names.get(category_id, str(category_id))
+            if counts[name] > 1:  # the other's number would be lost
+                name = f"{name} ({category_id})"
+            metrics[f"AP/{name}"] = _mean(precision[:, :, i, all_sizes, -1])
+    return metrics
+
+
+def check_max_detections(max_detections):
+    """Raises a ValueError if a limit of detections per image is 10 or less."""
+    if not max_detections > 10:  # AR1 and AR10 are among the twelve
+        raise ValueError(
+            f"max_detections must exceed 10. Received: max_detections={max_detections!r}."
+        )
+
+
+def _mean(values):
+    """Averages what pycocotools could compute; -1 if there is nothing."""
+    values = values[values > -1]
+    return float(np.mean(values)) if values.size else -1.0

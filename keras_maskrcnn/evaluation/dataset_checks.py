@@ -1,0 +1,45 @@
+"""Whether a data set is for a model: its masks, classes and their names."""
+
+import reprlib
+
+import numpy as np
+
+from keras_maskrcnn.data.coco import compare_names, require_instances, source_of
+
+
+def check_dataset(model, dataset):
+    """Raises if a data set is not for a model.
+
+    Args:
+        model: MaskRCNN.
+        dataset: data.CocoDataset.
+
+    Raises:
+        ValueError: if the data set has no masks and the model has, its classes are not the
+            model's, or (DataError) it has no instance, or a class had another name in training.
+    """
+    config, where = model.config, source_of(dataset)
+    require_instances(dataset)
+    if config.task == "masks" and not getattr(dataset, "has_masks", True):
+        raise ValueError(
+            f"{where}: a model with task='masks' needs masks. Received: a data set read with"
+            " masks=False."
+        )
+    ids = tuple(config.category_ids) or tuple(dataset.category_ids)
+    if len(ids) != config.num_classes and config.task != "proposals":
+        raise ValueError(
+            f"{where}: the data set must have the model's {config.num_classes} classes; read it"
+            f" with category_ids=[...]. Received: {len(ids)} classes."
+        )
+    known = dataset.category_ids if config.task == "proposals" else ids  # an RPN has no classes
+    labels = np.unique(getattr(dataset, "labels", []))
+    foreign = [i for i in (dataset.category_ids[k - 1] for k in labels) if i not in known]
+    if foreign:  # which the model cannot find
+        raise ValueError(
+            f"{where}: the model has the category ids {reprlib.repr(ids)}; read the data set with"
+            f" category_ids=model.config.category_ids. Received: category_id={foreign[0]}."
+        )
+    if config.class_names and len(ids) == config.num_classes:
+        names = getattr(dataset, "class_names", ())
+        names = dict(zip(dataset.category_ids, names, strict=False))
+        compare_names(names, dict(zip(ids, config.class_names, strict=True)), where)

@@ -1,0 +1,94 @@
+"""Runs a model over a data set and scores what it finds."""
+
+from absl import logging
+
+from keras_maskrcnn.data.pipeline import check_positive
+from keras_maskrcnn.evaluation.coco_metrics import check_max_detections, evaluate_results
+from keras_maskrcnn.evaluation.dataset_checks import check_dataset
+from keras_maskrcnn.evaluation.predicting import predict_dataset, readable_images
+from keras_maskrcnn.evaluation.proposing import proposals_of_images
+from keras_maskrcnn.evaluation.recall import recall_of_images
+
+
+def evaluate(
+    model,
+    dataset,
+    *,
+    batch_size=1,
+    max_detections=100,
+    per_class=False,
+    proposals=None,
+    verbose=1,
+    on_error="raise",
+):
+    """Runs the model over a data set and returns COCO's metrics.
+
+    Under a strategy the images are divided among the replicas. Several workers must all call it,
+    and all get the same numbers.
+
+    Args:
+        model: MaskRCNN.
+        dataset: data.CocoDataset.
+        batch_size: int. Images per step and replica. Those of one batch share a canvas, which
+            moves detections a little (docs/serving.md); with 1 each has its own.
+        max_detections: int above 10. Detections counted per image: COCO's 100, or more for
+            crowded images. It should not exceed the model's `detections_per_image`.
+        per_class: bool. Adds `bbox/AP/<class name>` and `segm/AP/<class name>`.
+        proposals: data.ProposalFile, for a model that has no RPN.
+        verbose: 0 is silent, 1 shows a progress bar.
+        on_error: what becomes of an image that cannot be read: "raise", or "skip": the numbers are
+            without it; it is logged, and named in `dataset.skipped`.
+
+    Returns:
+        dict name → float, see `keras_maskrcnn.evaluation`; only `bbox/` if the model has no mask
+        branch. `AR100` is named after `max_detections`. For an RPN alone, what `average_recall`
+        returns of its proposals.
+
+    Raises:
+        ValueError: if the data set has no masks and the model has, or (DataError) no instance, or
+            a class of it had another name in training.
+    """
+    check_positive(batch_size=batch_size)
+    check_max_detections(max_detections)
+    check_dataset(model, dataset)
+    if model.config.task == "proposals":
+        found = proposals_of_images(model, dataset, batch_size, verbose, on_error)
+        return recall_of_images(found, dataset)
+    available = model.config.detections_per_image
+    if available < max_detections:
+        logging.warning(
+            "The model returns at most %d detections per image (config.detections_per_image), "
+            "fewer than max_detections=%d; recall may be lower than it could be.",
+            available,
+            max_detections,
+        )
+    results = predict_dataset(
+        model,
+        dataset,
+        batch_size=batch_size,
+        proposals=proposals,
+        verbose=verbose,
+        on_error=on_error,
+    )
+    return evaluate_results(
+        results,
+        dataset.annotations,
+        max_detections=max_detections,
+        iou_types=("bbox", "segm") if model.config.task == "masks" else ("bbox",),
+        image_ids=[dataset.image_ids[index] for index in readable_images(dataset)],
+        category_ids=dataset.category_ids,
+        class_names=_class_names(model, dataset),
+        per_class=per_class,
+    )
+
+
+def _class_names(model, dataset):
+    """The names of the data set's classes; where its json has none, the model's."""
+    config, names = model.config, getattr(dataset, "class_names", None)
+    if names is None:
+        return None
+    known = dict(zip(config.category_ids, config.class_names, strict=False))
+    pairs = zip(dataset.category_ids, names, strict=False)
+    return [
+        known.get(identity, name) if name == str(identity) else name for identity, name in pairs
+    ]

@@ -1,0 +1,53 @@
+"""Runs an RPN over a data set and keeps its proposals."""
+
+import numpy as np
+
+from keras_maskrcnn import data, distribution
+from keras_maskrcnn.evaluation.dataset_checks import check_dataset
+from keras_maskrcnn.evaluation.predicting import predict_images
+
+
+def propose(model, dataset, path, *, batch_size=1, overwrite=False, verbose=1, on_error="raise"):
+    """Runs an RPN over a data set and writes its proposals into a folder (docs/proposals.md).
+
+    Args:
+        model: MaskRCNN with task="proposals".
+        dataset: data.CocoDataset.
+        path: str. The folder.
+        batch_size, verbose: as for `evaluate`.
+        overwrite: bool. Whether to remove proposals that the folder holds.
+        on_error: as for `evaluate`; an image that was left out has 0 proposals.
+
+    Returns:
+        data.ProposalFile, what `data.read_proposals` makes of the folder.
+
+    Raises:
+        FileExistsError: if the folder holds proposals that may not be removed.
+        ValueError: if the model detects, instead of proposing, or there are several workers.
+    """
+    if model.config.task != "proposals":
+        raise ValueError(
+            f"the model must have task='proposals'. Received: task={model.config.task!r}."
+        )
+    check_dataset(model, dataset)
+    if distribution.worker(model.distribute_strategy)[1] > 1:
+        raise ValueError("proposals are written by one process. Received: several workers.")
+    with data.ProposalWriter(path, dataset.image_ids, overwrite=overwrite) as writer:
+        ids, nothing = iter(dataset.image_ids), (np.zeros([0, 4]), np.zeros([0]))
+        found = proposals_of_images(model, dataset, batch_size, verbose, on_error)
+        for found_id, boxes, scores in found:
+            for image_id in ids:
+                writer.add(image_id, *((boxes, scores) if image_id == found_id else nothing))
+                if image_id == found_id:
+                    break
+        for image_id in ids:
+            writer.add(image_id, *nothing)
+    return data.read_proposals(path)
+
+
+def proposals_of_images(model, dataset, batch_size, verbose, on_error):
+    """Runs an RPN over a data set; yields the id, boxes (n, 4) and scores (n,) of each image."""
+    for index, outputs, row in predict_images(model, dataset, batch_size, None, verbose, on_error):
+        count = outputs["num_proposals"][row]
+        boxes, scores = outputs["boxes"][row][:count], outputs["scores"][row][:count]
+        yield dataset.image_ids[index], boxes, scores

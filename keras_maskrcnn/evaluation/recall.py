@@ -1,0 +1,78 @@
+"""Average recall of proposals, by pycocotools."""
+
+import contextlib
+import io
+
+import keras
+import numpy as np
+from pycocotools.cocoeval import COCOeval
+
+from keras_maskrcnn import data
+from keras_maskrcnn.evaluation.coco_objects import load_annotations, load_proposals
+from keras_maskrcnn.evaluation.predicting import readable_images
+
+
+def average_recall(proposals, dataset, *, limits=(100, 1000), verbose=1):
+    """Compares proposals with the annotated boxes, whatever their class (FPN §5.1).
+
+    pycocotools matches image by image, so memory is bounded by the proposals of one.
+
+    Args:
+        proposals: data.ProposalFile, or a dict of image id to boxes (n, 4) [x1, y1, x2, y2] in
+            pixels of the original image and scores (n,).
+        dataset: data.CocoDataset.
+        limits: sequence of int. Of each image that many proposals count, the best.
+        verbose: 0 is silent, 1 shows a progress bar.
+
+    Returns:
+        dict name → float (names: see `keras_maskrcnn.evaluation`): for each limit one number for
+        all objects and three by size; 0 where nothing was found, -1 where nothing was to be found.
+
+    Raises:
+        ValueError: if a limit is not positive, or (DataError) an image has no proposals.
+    """
+    data.proposals.check_images(proposals, dataset.image_ids)
+    progress = keras.utils.Progbar(len(dataset.image_ids), verbose=verbose, unit_name="image")
+
+    def images():
+        for index in readable_images(dataset):
+            image_id = dataset.image_ids[index]
+            yield image_id, *proposals.get(image_id)
+            progress.add(1)
+
+    return recall_of_images(images(), dataset, limits)
+
+
+def recall_of_images(images, dataset, limits=(100, 1000)):
+    """Computes `average_recall` of proposals that come image by image.
+
+    Args:
+        images: iterable of (image id, boxes (n, 4), scores (n,)).
+        dataset, limits: as for `average_recall`.
+    """
+    if not limits or min(limits) < 1:
+        raise ValueError(f"limits must be positive. Received: limits={limits}.")
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        coco_eval = COCOeval(load_annotations(dataset.annotations, "bbox"), iouType="bbox")
+    params = coco_eval.params
+    params.useCats, params.catIds = 0, sorted(dataset.category_ids)
+    params.maxDets = limits = sorted(limits)
+    found = np.zeros([len(limits), len(params.areaRng), len(params.iouThrs)])
+    annotated = np.zeros([len(params.areaRng), 1])
+    for image_id, boxes, scores in images:
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco_eval.cocoDt = load_proposals(boxes, scores, image_id, params.catIds[0])
+            params.imgIds = [image_id]
+            coco_eval.evaluate()
+        for size, matches in enumerate(coco_eval.evalImgs):  # one for each area range
+            if matches is not None:  # there are objects or proposals
+                annotated[size] += np.count_nonzero(matches["gtIgnore"] == 0)
+                hits = (matches["dtMatches"] > 0) & ~matches["dtIgnore"]
+                for i, limit in enumerate(limits):
+                    found[i, size] += np.count_nonzero(hits[:, :limit], axis=1)
+    recall = np.where(annotated > 0, found / np.maximum(annotated, 1), -1)
+    return {
+        f"bbox/AR{size}{limit}": float(np.mean(recall[i, area]))
+        for i, limit in enumerate(limits)
+        for area, size in enumerate(("", "s", "m", "l"))  # as params.areaRngLbl
+    }
