@@ -2,17 +2,10 @@
 
 from keras_maskrcnn.training.backup import Backup, read_backup
 from keras_maskrcnn.training.callbacks import HistoryFile, StopAfter
+from keras_maskrcnn.training.freezing import freeze
 from keras_maskrcnn.training.insight import EpochLine, Pictures, Throughput
-from keras_maskrcnn.training.recipe import (
-    ADAMW,
-    PRESET_RECIPES,
-    RECIPES,
-    SGD,
-    Recipe,
-    WarmupSteps,
-    freeze,
-    sgd,
-)
+from keras_maskrcnn.training.optimizers import SGD, WarmupSteps, sgd
+from keras_maskrcnn.training.recipe import ADAMW, PRESET_RECIPES, RECIPES, Recipe
 from keras_maskrcnn.training.sentinel import Sentinel
 
 __all__ = [

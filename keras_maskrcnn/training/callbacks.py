@@ -7,13 +7,12 @@ import keras
 from keras_maskrcnn import files
 from keras_maskrcnn.data import DataError
 from keras_maskrcnn.data.coco import read_json
+from keras_maskrcnn.keras_private import batches_seen
 
 
 def steps_taken(optimizer):
     """Returns how many batches an optimizer has seen, int."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    # Private, for `iterations` counts changes of the weights where gradients are accumulated.
-    return int(inner._iterations.numpy())
+    return int(batches_seen(optimizer).numpy())
 
 
 class StopAfter(keras.callbacks.Callback):

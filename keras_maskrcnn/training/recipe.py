@@ -1,129 +1,12 @@
-"""How a model is trained: SGD or AdamW with warm-up and steps (§3.1), as one optimizer."""
+"""The numbers of a training run (§3.1), and those of the peers: rates, schedules, lengths."""
 
 import dataclasses
-import math
 import numbers
 
 import keras
-import tensorflow as tf
 
-from keras_maskrcnn.networks import NETWORKS
-
-
-@keras.saving.register_keras_serializable(package="keras_maskrcnn")
-class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `learning_rate`, which is then multiplied by `decay` at each milestone.
-
-    Args:
-        learning_rate: float.
-        warmup_steps: int. Steps until the full rate is reached; 0 for none.
-        milestones: sequence of int. Steps at which the rate falls.
-        decay: float.
-
-    Raises:
-        ValueError: if a number is negative or not finite.
-    """
-
-    def __init__(self, learning_rate, warmup_steps=0, milestones=(), decay=0.1):
-        super().__init__()
-        _check_number("learning_rate", learning_rate)
-        _check_number("warmup_steps", warmup_steps)
-        _check_number("decay", decay)
-        self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
-        self.milestones, self.decay = tuple(milestones), decay
-
-    def __call__(self, step):
-        """Returns the rate, () float32, at a step that counts from 0."""
-        step = tf.cast(step, tf.float32)
-        rate = self.learning_rate * tf.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
-        for milestone in self.milestones:
-            rate = tf.where(step >= milestone, rate * self.decay, rate)
-        return rate
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("learning_rate", "warmup_steps", "milestones", "decay")
-        return {name: getattr(self, name) for name in names}
-
-
-@keras.saving.register_keras_serializable(package="keras_maskrcnn")
-class SGD(keras.optimizers.SGD):
-    """SGD with weight decay as a part of the loss (§3.1), as in Caffe and PyTorch.
-
-    Keras' own `weight_decay` is decoupled: it bypasses momentum, so that the same number acts ten
-    times weaker at momentum 0.9.
-
-    Args:
-        learning_rate: float or schedule.
-        momentum: float.
-        l2: float. Added to the gradient, times the weight.
-        undecayed: sequence of str. Names of variables without it: by default scales and shifts of
-            norms, as in detectron2.
-        **kwargs: those of `keras.optimizers.SGD`, for instance `global_clipnorm`.
-    """
-
-    def __init__(
-        self, learning_rate=0.02, momentum=0.9, l2=1e-4, undecayed=("gamma", "beta"), **kwargs
-    ):
-        super().__init__(learning_rate, momentum, **kwargs)
-        self.l2, self.undecayed = l2, tuple(undecayed)
-
-    def build(self, variables):
-        """Creates the momenta, and notes which variables decay."""
-        super().build(variables)
-        self._decays = tuple(v.name not in self.undecayed for v in variables)
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Applies one gradient, already clipped and summed over replicas, to one variable."""
-        if self.l2 and self._decays[self._get_variable_index(variable)]:
-            gradient = gradient + tf.cast(self.l2 * variable, gradient.dtype)
-        super().update_step(gradient, variable, learning_rate)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "l2": self.l2, "undecayed": self.undecayed}
-
-
-def sgd(
-    learning_rate=0.02,
-    *,
-    warmup_steps=500,
-    milestones=(120_000, 160_000),
-    decay=0.1,
-    momentum=0.9,
-    weight_decay=1e-4,
-    undecayed=("gamma", "beta"),
-    clip_norm=None,
-    **options,
-):
-    """The optimizer of §3.1, for `model.compile`.
-
-    Args:
-        learning_rate: float. 0.02 is for 16 images a step; scale it with the batch.
-        warmup_steps: int. Steps of linear warm-up (Goyal et al., 2017; every peer).
-        milestones: sequence of int. Steps at which the rate is multiplied by `decay`.
-        decay: float.
-        momentum: float.
-        weight_decay: float. L2, through the gradient.
-        undecayed: sequence of str. Names of variables without it.
-        clip_norm: float or None. Bound of the norm of all gradients together.
-        **options: others of keras.optimizers.SGD, for instance `use_ema`.
-
-    Returns:
-        An optimizer.
-    """
-    rate = WarmupSteps(learning_rate, warmup_steps, milestones, decay)
-    return SGD(rate, momentum, weight_decay, undecayed, global_clipnorm=clip_norm, **options)
-
-
-def _check_number(name, value, low=0, high=math.inf, kind=numbers.Real):
-    number = isinstance(value, kind) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and low <= value <= high):
-        expected = f"a number of at least {low}" if high == math.inf else f"in [{low}, {high}]"
-        if kind is numbers.Integral:
-            expected = f"a whole number of at least {low}"
-        raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}.")
-
+from keras_maskrcnn.aliases import moved
+from keras_maskrcnn.training.optimizers import WarmupSteps, check_number, sgd
 
 ALGORITHMS = ("sgd", "adamw")
 
@@ -164,17 +47,17 @@ class Recipe:
                 f"Received: algorithm={self.algorithm!r}."
             )
         for name in ("steps", "batch_size", "accumulate_steps"):
-            _check_number(name, getattr(self, name), low=1, kind=numbers.Integral)
+            check_number(name, getattr(self, name), low=1, kind=numbers.Integral)
         for name in ("base_rate", "warmup_max", "weight_decay"):
-            _check_number(name, getattr(self, name))
+            check_number(name, getattr(self, name))
         for name in ("warmup_fraction", "momentum"):
-            _check_number(name, getattr(self, name), high=1)
+            check_number(name, getattr(self, name), high=1)
         for share in self.milestones:
-            _check_number("milestones", share, high=1)
+            check_number("milestones", share, high=1)
         if self.learning_rate is not None:
-            _check_number("learning_rate", self.learning_rate)
+            check_number("learning_rate", self.learning_rate)
         if self.clip_norm is not None:
-            _check_number("clip_norm", self.clip_norm)
+            check_number("clip_norm", self.clip_norm)
         if self.clip_norm == 0:  # no gradient at all would be left
             raise ValueError("clip_norm must be positive, or None. Received: clip_norm=0.")
         if self.ema_momentum is not None and not 0 <= self.ema_momentum < 1:
@@ -201,7 +84,7 @@ class Recipe:
             )
         preset = dict(RECIPES[name])
         images = preset.pop("images")
-        _check_number("batch_size", batch_size, low=1)
+        check_number("batch_size", batch_size, low=1)
         steps = max(1, images // batch_size) if steps is None else steps
         return cls(steps, batch_size, **{**preset, **fields})
 
@@ -247,35 +130,6 @@ class Recipe:
         if self.algorithm == "sgd":
             shown |= {"undecayed": self.undecayed, "momentum": self.momentum}
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
-
-
-def freeze(model, names):
-    """Makes networks, or stages of them, keep their weights; before `compile`.
-
-    Args:
-        model: MaskRCNN.
-        names: sequence of str, of networks as in `networks.NETWORKS`, or of a stage, as in
-            "backbone:res3". Networks that the model does not have are passed over.
-
-    Raises:
-        ValueError: if there is no such network or stage.
-    """
-    for name in names:
-        network, _, stage = name.partition(":")
-        if network not in NETWORKS:
-            raise ValueError(f"networks are {', '.join(NETWORKS)}. Received: freeze={name!r}.")
-        if network not in model.networks:
-            continue
-        stages = {}
-        for layer in model.networks[network].layers:
-            if layer.weights:
-                stages.setdefault(layer.name.split("_")[0], []).append(layer)
-        if stage and stage not in stages:
-            raise ValueError(
-                f"stages of {network} are {', '.join(stages)}. Received: freeze={name!r}."
-            )
-        for layer in stages[stage] if stage else [model.networks[network]]:
-            layer.trainable = False
 
 
 # Not the paper's. From random weights it needs a third of the steps that SGD needs; its decay is
@@ -324,3 +178,11 @@ PRESET_RECIPES = {
     f"{task}_rcnn_resnet18_fpn_small": {"base_rate": 0.08, "milestones": (0.85,)}
     for task in ("mask", "faster")
 }
+
+__getattr__ = moved(
+    __name__,
+    {
+        "SGD": "keras_maskrcnn.training.optimizers:SGD",
+        "freeze": "keras_maskrcnn.training.freezing:freeze",
+    },
+)

@@ -1,11 +1,11 @@
-"""training/callbacks.py: the history file. What runs do with it is in test_backup.py."""
+"""The end of a run and its history file. What runs do with it is in test_backup.py."""
 
 import json
 
 import pytest
 
 from keras_maskrcnn import DataError
-from keras_maskrcnn.training import HistoryFile
+from keras_maskrcnn.training import HistoryFile, StopAfter
 
 
 def test_epochs_of_a_run_that_goes_on_are_kept(tmp_path):
@@ -26,3 +26,8 @@ def test_a_damaged_history_is_named(tmp_path, content):
 def test_the_folder_of_a_history_is_made_before_the_first_epoch(tmp_path):
     HistoryFile(tmp_path / "new" / "run" / "history.json").on_train_begin()
     assert (tmp_path / "new" / "run").is_dir()
+
+
+def test_steps_are_at_least_one():
+    with pytest.raises(ValueError, match="Received: steps=0"):
+        StopAfter(0)

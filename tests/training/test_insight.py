@@ -1,4 +1,4 @@
-"""What a run logs, draws and prints; averages, accumulation and freezing, which Keras does."""
+"""What a run logs, draws and prints; averages, which Keras makes."""
 
 import itertools
 import signal
@@ -14,7 +14,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from keras_maskrcnn import targets, training
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.training import insight
-from keras_maskrcnn.training.callbacks import steps_taken
 
 
 class OneImage:
@@ -172,64 +171,12 @@ def test_recall_counts_boxes_that_a_proposal_overlaps_by_half():
     np.testing.assert_array_equal(targets.recalled(proposals, boxes), [[True, False, False]])
 
 
-def test_two_batches_make_one_change_of_their_mean_gradient():
-    layer = keras.layers.Layer()
-    weight = layer.add_weight(shape=(1,), initializer="zeros")
-    recipe = training.Recipe(
-        2,
-        learning_rate=1.0,
-        warmup_fraction=0.0,
-        milestones=(),
-        weight_decay=0.0,
-        accumulate_steps=2,
-    )
-    optimizer = recipe.optimizer()
-    seen = []
-    for gradient in (1.0, 3.0, 0.0):
-        optimizer.apply([tf.constant([gradient])], [weight])
-        seen.append(float(weight[0]))
-    assert seen == [0.0, -2.0, -2.0]
-    assert optimizer.iterations == 1 and steps_taken(optimizer) == 3
-
-
-def test_accumulation_counts_in_the_rate_and_in_the_warmup():
-    alone = training.Recipe(100_000, 8, milestones=(0.5,)).schedule()
-    shared = training.Recipe(100_000, 2, accumulate_steps=4, milestones=(0.5,)).schedule()
-    assert alone == {"learning_rate": 0.01, "warmup_steps": 1000, "milestones": [50_000]}
-    assert shared == {**alone, "warmup_steps": 4000}
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        (
-            {"accumulate_steps": 0},
-            "accumulate_steps must be a whole number of at least 1. Received: accumulate_steps=0",
-        ),
-        ({"ema_momentum": 1.0}, r"ema_momentum must be in \[0, 1\). Received: ema_momentum=1.0"),
-    ],
-)
-def test_fields_out_of_range_are_named(fields, message):
-    with pytest.raises(ValueError, match=message):
-        training.Recipe(10, **fields)
-
-
 def test_replicas_do_not_accumulate(tiny_config, two_devices):
     with two_devices.scope():
         model = MaskRCNN(tiny_config)
         model.compile(training.Recipe(10, accumulate_steps=2).optimizer())
     with pytest.raises(ValueError, match="Received: gradient_accumulation_steps=2"):
         model.make_train_function()
-
-
-def test_a_stage_is_frozen_alone(tiny_config):
-    model = MaskRCNN(tiny_config)
-    training.freeze(model, ["backbone:res2", "rpn_head", "res5"])
-    trained = {v.path.split("/")[0].split("_")[0] for v in model.backbone.trainable_variables}
-    assert trained == {"stem", "res3", "res4", "res5"}
-    assert model.rpn_head.trainable_variables == []
-    with pytest.raises(ValueError, match="stages of backbone are stem, .* freeze='backbone:res6'"):
-        training.freeze(model, ["backbone:res6"])
 
 
 @pytest.mark.parametrize("argument", ["count", "every"])

@@ -1,0 +1,32 @@
+"""Networks, or stages of them, that keep their weights in training."""
+
+from keras_maskrcnn.networks import NETWORKS
+
+
+def freeze(model, names):
+    """Makes networks, or stages of them, keep their weights; before `compile`.
+
+    Args:
+        model: MaskRCNN.
+        names: sequence of str, of networks as in `networks.NETWORKS`, or of a stage, as in
+            "backbone:res3". Networks that the model does not have are passed over.
+
+    Raises:
+        ValueError: if there is no such network or stage.
+    """
+    for name in names:
+        network, _, stage = name.partition(":")
+        if network not in NETWORKS:
+            raise ValueError(f"networks are {', '.join(NETWORKS)}. Received: freeze={name!r}.")
+        if network not in model.networks:
+            continue
+        stages = {}
+        for layer in model.networks[network].layers:
+            if layer.weights:
+                stages.setdefault(layer.name.split("_")[0], []).append(layer)
+        if stage and stage not in stages:
+            raise ValueError(
+                f"stages of {network} are {', '.join(stages)}. Received: freeze={name!r}."
+            )
+        for layer in stages[stage] if stage else [model.networks[network]]:
+            layer.trainable = False

@@ -1,0 +1,14 @@
+import pytest
+
+from keras_maskrcnn import training
+from keras_maskrcnn.model import MaskRCNN
+
+
+def test_a_stage_is_frozen_alone(tiny_config):
+    model = MaskRCNN(tiny_config)
+    training.freeze(model, ["backbone:res2", "rpn_head", "res5"])
+    trained = {v.path.split("/")[0].split("_")[0] for v in model.backbone.trainable_variables}
+    assert trained == {"stem", "res3", "res4", "res5"}
+    assert model.rpn_head.trainable_variables == []
+    with pytest.raises(ValueError, match="stages of backbone are stem, .* freeze='backbone:res6'"):
+        training.freeze(model, ["backbone:res6"])
