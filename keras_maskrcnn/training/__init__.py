@@ -1,6 +1,7 @@
 """How a model is trained: optimizers and schedules (§3.1), and what goes on beside the steps."""
 
-from keras_maskrcnn.training.backup import Backup, read_backup
+from keras_maskrcnn.training.backup import Backup
+from keras_maskrcnn.training.backup_files import read_backup
 from keras_maskrcnn.training.callbacks import HistoryFile, StopAfter
 from keras_maskrcnn.training.freezing import freeze
 from keras_maskrcnn.training.insight import EpochLine, Pictures, Throughput

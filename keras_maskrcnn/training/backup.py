@@ -1,22 +1,23 @@
 """Backups of a training run: one that goes on from a backup ends as if it had never stopped."""
 
-import glob
-import json
-import os
 import signal
-import sys
-import threading
 
 import keras
 import numpy as np
 from absl import logging
 
-from keras_maskrcnn import distribution, files
-from keras_maskrcnn.data import DataError, archives
+from keras_maskrcnn import distribution
+from keras_maskrcnn.training.backup_files import (
+    backup_path,
+    backup_paths,
+    read_backup,
+    remove_backups,
+    write_backup,
+)
+from keras_maskrcnn.training.identity import check_same_run, describe_run
 from keras_maskrcnn.training.lock import lock_folder
+from keras_maskrcnn.training.stop_signals import StopSignals
 
-_FORMAT = 1
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _ASK_EVERY = 10  # steps between two questions for the signals of other workers
 # What EarlyStopping, ReduceLROnPlateau and ModelCheckpoint know of the epochs before, and Sentinel
 # of this one.
@@ -34,41 +35,28 @@ _CALLBACK_STATE = (
 class Backup(keras.callbacks.Callback):
     """Saves a run every so many steps, before and after validation, at SIGTERM and at Ctrl-C.
 
-    The last in the list of callbacks. The same lines begin a run and go on with it, in the middle
-    of an epoch if need be; on CPUs the weights are then equal to the bit:
+    It comes last in the list of callbacks. The same lines begin a run and go on with it, in the
+    middle of an epoch if need be:
 
         backup = Backup("run/backup", resume=True, keep=[best])
         batches = data.batches(..., repeat=True, first_step=backup.step)
         model.fit(batches, epochs=12, initial_epoch=backup.epoch, steps_per_epoch=steps,
                   callbacks=[..., best, backup], shuffle=False)
 
-    A backup has all variables of the model (weights, statistics of batch norm, seeds), of the
-    optimizer (step, momenta, averages, accumulated gradients, loss scale) and of the metrics (the
-    means of the epoch so far), the position in the data, and the best value and the counters of
-    EarlyStopping, ReduceLROnPlateau, ModelCheckpoint and `Sentinel`, if they are in `keep`. It does
-    not have the state of other callbacks, `model.history` (`HistoryFile` has all epochs), and the
-    global random generators, from which neither the model nor `data.batches` draws.
+    A backup holds all variables of the model, the optimizer and the metrics, the position in the
+    data, and the state of the callbacks in `keep`. All variables of the model must exist before the
+    first step, as a MaskRCNN's do. docs/training.md says what a backup does not hold, and what
+    happens at a signal, with a full disk, and with several workers.
 
-    At a signal the step is finished and saved. Then `fit` ends with SystemExit and status 143 after
-    SIGTERM, with KeyboardInterrupt after Ctrl-C; a second signal acts at once. Several workers ask
-    each other every tenth step, and all end if one of them got a signal. A thread other than the
-    main one gets no signals.
-
-    From its making to the end of `fit` no other process can make one of the same folder: of
-    several that train into it, each would remove what the others save. `release` ends that before,
-    and undoes what `fit` leaves behind if it fails; `MaskRCNN.fit` calls it then.
-
-    Weights that are not finite are not saved, so that there is something to go back to. If the disk
-    is full the run goes on, and says so; only the last backup of `fit` must succeed. The model is a
-    `MaskRCNN`, of whose variables all exist before the first step; Keras makes those of compiled
-    metrics later.
+    One process at a time can use a folder: from the making of a Backup to the end of `fit`.
 
     Args:
-        folder: str. The last two backups stay there, as step_00000200.npz and so on; if the newest
+        folder: str. The last two backups stay there, as step_00000200.npz and so on. If the newest
             is damaged, a run goes on from the other, and says so.
-        every: int. Steps between two backups: what a kill loses at most.
+        every: int. Steps between two backups: a kill loses at most as many.
         resume: bool. Whether to go on from a backup in the folder, if there is one.
-        keep: sequence of the callbacks whose state is saved.
+        keep: sequence of callbacks. Saved are the best value and the counters of EarlyStopping,
+            ReduceLROnPlateau, ModelCheckpoint and `Sentinel`.
         run: dict of plain values that must be the same in the run that goes on, beside the model's
             and the optimizer's config: batch size and seed, for instance. A learning rate that is a
             number may differ: the backup's counts.
@@ -77,7 +65,7 @@ class Backup(keras.callbacks.Callback):
     Attributes:
         step: int. Batches trained on so far: `first_step` of `data.batches`.
         epoch: int. Epochs that are over: `initial_epoch` of `fit`.
-        stored_run: dict, what the run of the backup has, `run` and more; None without a backup.
+        stored_run: dict, the `run` of the backup, and more; None without a backup.
 
     Raises:
         BlockingIOError: if another process trains into the folder.
@@ -103,35 +91,29 @@ class Backup(keras.callbacks.Callback):
         self._lock = lock
         self.folder, self.every, self.keep = folder, every, tuple(keep)
         self.run, self.write = dict(run or {}), write
-        self._batch = 0  # batches of this epoch
         self._last = self._previous = None  # paths of the backups
+        self.step = self.epoch = self._batch = 0  # the last counts within the epoch
+        self.stored_run = None
         self._stored = read_backup(folder) if resume else None
-        if self._stored is None:
-            self.step = self.epoch = 0
-        else:
+        if self._stored is not None:
             self._last, state, _ = self._stored
             self.step, self.epoch, self._batch = (state[n] for n in ("step", "epoch", "batch"))
-        self.stored_run = state["run"] if self._stored else None
-        self._train_function = None  # of the model, while the batches before the backup pass
-        self._signal, self._handlers = None, {}
+            self.stored_run = state["run"]
+        self._passing = self._signals = None
 
     def on_train_begin(self, logs=None):
         """Compares the run with that of the backup, and takes over the signals."""
         if not self.params["steps"]:
             raise ValueError("backups need the length of an epoch. Received: steps_per_epoch=None.")
-        self._run = self._describe()
+        self._run = describe_run(self.model, self.params["steps"], self.keep, self.run)
         if self._stored is not None:
-            _check_same_run(self._last, self._stored[1]["run"], self._run)
+            check_same_run(self._last, self.stored_run, self._run)
         if self.write:
             self._lock = lock_folder(self.folder)
-        self._signal = None
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                _release_failed(signal.getsignal(number))
-            self._handlers = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._signals = StopSignals(self.model, self.release)
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Restores the backup, or saves: all callbacks have had the epoch before."""
+        """Restores the backup; or saves, for all callbacks have ended the epoch before."""
         if self._stored is not None:
             if epoch != self.epoch:
                 raise ValueError(
@@ -145,7 +127,7 @@ class Backup(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts, and saves if it is time or if the program is to end."""
-        if self._train_function is not None:
+        if self._passing is not None:
             if batch + 1 >= self._batch:
                 self._train_again()
             return
@@ -160,7 +142,7 @@ class Backup(keras.callbacks.Callback):
             self._save_or_stop(due)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Ends a restored epoch of which no batch was left."""
+        """Ends a restored epoch that has no batch left."""
         self._train_again()
 
     def on_train_end(self, logs=None):
@@ -171,15 +153,18 @@ class Backup(keras.callbacks.Callback):
             self.epoch, self._batch = self.params["epochs"], 0
             self._save(final=True)
         self.release()
-        if self._is_asked_to_stop():
-            self._stop()
+        number = self._agreed_signal()
+        if number is not None:
+            self._stop(number)
 
     def release(self):
-        """Gives back signals, the folder and the model's training step.
+        """Gives back the signals, the folder and the model's training step.
 
-        `fit` does so at its end; after one that failed it is for callers, but for MaskRCNN's.
+        `fit` does so at its end. After a `fit` that failed MaskRCNN does; for another model call it
+        yourself.
         """
-        self._release_signals()
+        if self._signals is not None:
+            self._signals.release()
         self._train_again()
         if self._lock is not None:
             self._lock.release()
@@ -187,69 +172,28 @@ class Backup(keras.callbacks.Callback):
     release_signals = release  # its name in version 0.1
     on_fit_failed = release
 
-    def _release_signals(self):
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler or signal.SIG_DFL)  # None: not set by Python
-        self._handlers = {}
-
-    def _note(self, number, frame):
-        """The handler during `fit`; of one that failed and still has it, it is for others."""
-        running = self._runs_in(frame)
-        self._release_signals()
-        if running:
-            self._signal = number
-        else:
-            signal.raise_signal(number)
-
-    def _runs_in(self, frame):
-        """Whether `fit` of the model is among the calls that led to a frame."""
-        while frame is not None:
-            if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is self.model:
-                return True
-            frame = frame.f_back
-        return False
-
     def _save_or_stop(self, due=True):
         """Saves if it is time to; after a signal in any case, and ends the run."""
-        stops = self._is_asked_to_stop()
-        if due or stops:
-            self._save(final=stops)
-        if stops:
-            self._stop()
+        number = self._agreed_signal()
+        if due or number is not None:
+            self._save(final=number is not None)
+        if number is not None:
+            self._stop(number)
 
-    def _is_asked_to_stop(self):
-        """Whether any worker got a signal: all must ask at once, and save and stop at once."""
-        signals = distribution.gather(self.model.distribute_strategy, [self._signal])
-        self._signal = next((number for number in signals if number is not None), None)
-        return self._signal is not None
+    def _agreed_signal(self):
+        """The signal that any worker got, or None. All must ask at once, and stop at once."""
+        signals = distribution.gather(self.model.distribute_strategy, [self._signals.received])
+        return next((number for number in signals if number is not None), None)
 
-    def _stop(self):
+    def _stop(self, number):
         # A worker that ended before the one that writes would seem to have crashed.
         distribution.gather(self.model.distribute_strategy, [None])
         self.release()
-        name = signal.Signals(self._signal).name
+        name = signal.Signals(number).name
         logging.warning("%s: stopped after step %d; backup in %s.", name, self.step, self.folder)
-        if self._signal == signal.SIGINT:
+        if number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + self._signal)
-
-    def _describe(self):
-        """What must be the same in the run that goes on, as JSON gives it back."""
-        model, optimizer = self.model, self.model.optimizer
-        run = {
-            **self.run,
-            "steps_per_epoch": self.params["steps"],
-            "dtype_policy": model.dtype_policy.name,
-            # Without what is changed of layers, which weights tell and version 0.1 did not save.
-            "model": {k: v for k, v in model.get_config().items() if k != "changes"},
-            "optimizer": {"class": type(optimizer).__name__, **optimizer.get_config()},
-            "keep": [type(callback).__name__ for callback in self.keep],
-            "weights": [
-                {"shape": list(v.shape), "dtype": v.dtype, "trainable": v.trainable}
-                for v in model.weights
-            ],
-        }
-        return json.loads(json.dumps(run))
+        raise SystemExit(128 + number)
 
     def _variables(self):
         model = self.model
@@ -265,7 +209,6 @@ class Backup(keras.callbacks.Callback):
             logging.warning("Weights are not finite at step %d: no backup of them.", self.step)
             return
         state = {
-            "format": _FORMAT,
             "step": self.step,
             "epoch": self.epoch,
             "batch": self._batch,
@@ -273,16 +216,12 @@ class Backup(keras.callbacks.Callback):
                 {name: vars(callback)[name] for name in _CALLBACK_STATE if name in vars(callback)}
                 for callback in self.keep
             ],
-            "variables": len(values),
             "run": self._run,
         }
-        path = os.path.join(self.folder, f"step_{self.step:08}.npz")
         try:
-            os.makedirs(self.folder, exist_ok=True)
-            with files.replacing(path) as new:
-                text = np.frombuffer(json.dumps(state).encode(), np.uint8)
-                np.savez(new, *values, state=text)
+            path = write_backup(self.folder, state, values)
         except OSError as error:
+            path = backup_path(self.folder, self.step)
             message = f"no backup of step {self.step} could be written to {path}: {error}"
             if final:
                 raise OSError(message) from error
@@ -290,12 +229,7 @@ class Backup(keras.callbacks.Callback):
             return
         if path != self._last:
             self._last, self._previous = path, self._last
-        kept = {self._last, self._previous}
-        # What kills left behind; version 0.1 wrote to new.step_00000200.npz and so on.
-        left = [f"{files.UNFINISHED}*.step_*.npz", f"new.step_{'[0-9]' * 8}.npz"]
-        left = {path for pattern in left for path in _paths(self.folder, pattern)}
-        for other in {*backup_paths(self.folder), *left} - kept:
-            os.remove(other)
+        remove_backups(self.folder, but={self._last, self._previous})
 
     def _restore(self):
         (_, state, values), self._stored = self._stored, None
@@ -304,87 +238,25 @@ class Backup(keras.callbacks.Callback):
         for callback, attributes in zip(self.keep, state["callbacks"], strict=True):
             vars(callback).update(attributes)
         if self._batch:
-            # Keras cannot begin within an epoch: the batches before the backup pass without a step.
-            logs = self.model.get_metrics_result()
-            self._train_function = self.model.train_function
-            self.model.train_function = lambda iterator: logs
+            self._passing = _PassingBatches(self.model)
 
     def _train_again(self):
-        if self._train_function is not None:
-            self.model.train_function, self._train_function = self._train_function, None
+        if self._passing is not None:
+            self._passing.end()
+            self._passing = None
 
 
-def _release_failed(handler):
-    """Gives signals back that a Backup still has whose `fit` has failed."""
-    backup = getattr(handler, "__self__", None)
-    if isinstance(backup, Backup) and not backup._runs_in(sys._getframe()):
-        backup.release()
+class _PassingBatches:
+    """Makes a model take no step, until `end`.
 
-
-def read_backup(folder):
-    """Reads the newest backup of a folder that is not damaged; which ones are is logged.
-
-    Nothing in the file is executed: it is a zip archive of arrays, each with its checksum, and one
-    of them is JSON.
-
-    Args:
-        folder: str.
-
-    Returns:
-        None if there is no backup, else its path; its state, a dict; a list of arrays, the values
-        of all variables.
-
-    Raises:
-        DataError: if none of the backups can be read.
-        PermissionError: if the newest one may not be read.
-        ValueError: if it was written by another version of this module.
+    Keras cannot begin within an epoch. So it counts the batches before the backup without a step,
+    and without taking a batch from the data set, which begins with the next one.
     """
-    paths = backup_paths(folder)
-    for path in reversed(paths):
-        try:
-            with archives.load_npz(path) as file:
-                state, values = json.loads(file["state"].tobytes()), None
-                if state["format"] == _FORMAT:
-                    values = [file[f"arr_{i}"] for i in range(state["variables"])]
-        except PermissionError:
-            raise
-        except Exception as error:  # of many kinds, of zipfile, NumPy and json
-            logging.warning("%s is damaged (%s): the backup before it counts.", path, error)
-            continue
-        if values is None:
-            raise ValueError(f"{path}: format must be {_FORMAT}. Received: {state['format']}.")
-        return path, state, values
-    if paths:
-        raise DataError(f"{folder}: no backup can be read. Received: {len(paths)} damaged files.")
-    return None
 
+    def __init__(self, model):
+        self._model, self._train_function = model, model.train_function
+        logs = model.get_metrics_result()
+        model.train_function = lambda iterator: logs
 
-def backup_paths(folder):
-    """Returns the paths of a folder's backups, the newest last."""
-    return _paths(folder, "step_*.npz")
-
-
-def _paths(folder, pattern):
-    return sorted(glob.glob(os.path.join(glob.escape(folder), pattern)))
-
-
-def _check_same_run(path, stored, run):
-    stored, run = _flat(stored), _flat(run)
-    for name in {**stored, **run}:
-        if stored.get(name) != run.get(name):
-            raise ValueError(
-                f"{path} is of a run with {name}={stored.get(name)!r}, and only the same run can "
-                f"go on from it. Received: {name}={run.get(name)!r}."
-            )
-
-
-def _flat(value, prefix=""):
-    """{"a": [{"b": 1}]} -> {"a.0.b": 1}, without what two runs that are the same may differ in."""
-    if not isinstance(value, dict | list):
-        return {prefix: value}
-    flat = {}
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        # Keras numbers its objects in a process; a rate that is a number is a variable, restored.
-        if key != "name" and not (key == "learning_rate" and isinstance(inner, float)):
-            flat |= _flat(inner, f"{prefix}.{key}" if prefix else key)
-    return flat
+    def end(self):
+        self._model.train_function = self._train_function

@@ -1,0 +1,68 @@
+"""What must be the same in a run that goes on from a backup."""
+
+import json
+
+
+def describe_run(model, steps_per_epoch, keep, further):
+    """Describes a run: its model, its optimizer, and what its caller adds.
+
+    Args:
+        model: compiled keras.Model, of which all weights exist.
+        steps_per_epoch: int.
+        keep: sequence of the callbacks whose state backups hold.
+        further: dict of plain values, for instance the batch size.
+
+    Returns:
+        dict, as JSON gives it back.
+    """
+    optimizer = model.optimizer
+    run = {
+        **further,
+        "steps_per_epoch": steps_per_epoch,
+        "dtype_policy": model.dtype_policy.name,
+        # Without the changes of layers: the weights show them, and version 0.1 did not save them.
+        "model": {k: v for k, v in model.get_config().items() if k != "changes"},
+        "optimizer": {"class": type(optimizer).__name__, **optimizer.get_config()},
+        "keep": [type(callback).__name__ for callback in keep],
+        "weights": [
+            {"shape": list(v.shape), "dtype": v.dtype, "trainable": v.trainable}
+            for v in model.weights
+        ],
+    }
+    return json.loads(json.dumps(run))
+
+
+def check_same_run(path, stored, run):
+    """Raises ValueError, which names the first field that differs, if two runs are not the same.
+
+    Args:
+        path: str. The backup that the first is of.
+        stored, run: dicts, of `describe_run`.
+    """
+    stored, run = _flat(stored), _flat(run)
+    for name in {**stored, **run}:
+        if stored.get(name) != run.get(name):
+            raise ValueError(
+                f"{path} is of a run with {name}={stored.get(name)!r}, and only the same run can "
+                f"go on from it. Received: {name}={run.get(name)!r}."
+            )
+
+
+def _flat(value, prefix=""):
+    """{"a": [{"b": 1}]} -> {"a.0.b": 1}, without the fields in which equal runs may differ."""
+    if not isinstance(value, dict | list):
+        return {prefix: value}
+    flat = {}
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if not _may_differ(key, inner, value):
+            flat |= _flat(inner, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def _may_differ(key, value, parent):
+    if key == "name":  # Keras numbers the objects of a process
+        return True
+    if key == "learning_rate" and isinstance(value, float):  # a variable, which is restored
+        return True
+    # A class that is registered with Keras may move to another file.
+    return key == "module" and bool(parent.get("registered_name"))
