@@ -295,11 +295,6 @@ def test_predict_writes_a_picture_per_image_and_coco_results(trained, folder, tm
     assert results[0]["segmentation"]["size"] == [64, 64]
 
 
-def test_pictures_of_images_that_differ_in_the_suffix_only_have_names_of_their_own():
-    names = cli.models._picture_names(["a.jpg", "b.jpg", "b.png"])
-    assert names == ["a.png", "b.jpg.png", "b.png.png"]
-
-
 def test_explain_writes_a_picture_per_image_and_what_was_lost(trained, folder, tmp_path, capsys):
     flags = [f"--model={trained / 'model.keras'}", *data_flags(folder, "val")]
     output = tmp_path / "all"

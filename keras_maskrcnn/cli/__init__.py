@@ -15,18 +15,29 @@ import threading
 from absl import flags
 
 from keras_maskrcnn import quiet
-from keras_maskrcnn.cli import datasets, models, train, usage
+from keras_maskrcnn.cli import (
+    convert,
+    evaluate,
+    explain,
+    export,
+    import_weights,
+    predict,
+    propose,
+    train,
+    usage,
+    validate,
+)
 
 COMMANDS = {  # name: what it does, what defines its flags
     "train": (train.train, train.train_flags),
-    "evaluate": (models.evaluate, models.evaluate_flags),
-    "propose": (models.propose, models.propose_flags),
-    "predict": (models.predict, models.predict_flags),
-    "explain": (models.explain, models.explain_flags),
-    "export": (models.export, models.export_flags),
-    "import-weights": (models.import_weights, models.import_flags),
-    "validate": (datasets.validate, datasets.validate_flags),
-    "convert": (datasets.convert, datasets.convert_flags),
+    "evaluate": (evaluate.evaluate, evaluate.evaluate_flags),
+    "propose": (propose.propose, propose.propose_flags),
+    "predict": (predict.predict, predict.predict_flags),
+    "explain": (explain.explain, explain.explain_flags),
+    "export": (export.export, export.export_flags),
+    "import-weights": (import_weights.import_weights, import_weights.import_flags),
+    "validate": (validate.validate, validate.validate_flags),
+    "convert": (convert.convert, convert.convert_flags),
 }
 
 

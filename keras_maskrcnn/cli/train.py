@@ -14,15 +14,9 @@ from keras_maskrcnn.cli.config_flags import (
     define_crowds,
     set_image_size,
 )
-from keras_maskrcnn.cli.files import (
-    listdir,
-    load_model,
-    read_proposals,
-    refuse_inputs,
-    require_file,
-    require_writable,
-    verbosity,
-)
+from keras_maskrcnn.cli.inputs import load_model, read_proposals
+from keras_maskrcnn.cli.outputs import verbosity
+from keras_maskrcnn.cli.paths import listdir, refuse_inputs, require_file, require_writable
 from keras_maskrcnn.distribution import STRATEGIES
 from keras_maskrcnn.files import checksum
 from keras_maskrcnn.presets import preset_config

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from keras_maskrcnn import cli
-from keras_maskrcnn.cli.files import load_model
+from keras_maskrcnn.cli.inputs import load_model
 
 # Of version 0.1, and tiny.
 MODEL = pathlib.Path(__file__).parents[1] / "version_0_1" / "run" / "model.keras"

@@ -1,7 +1,8 @@
-"""No command writes over what it reads, under whatever name."""
+"""Outputs are refused before work: those that are inputs too, and those that cannot be written."""
 
 import json
 import os
+import pathlib
 
 import pytest
 from PIL import Image
@@ -86,3 +87,46 @@ def test_a_repaired_copy_spares_a_json_called_new(folder, monkeypatch):
     cli.run([*argv, "--fix=ann.json"])
     assert (folder / "new.ann.json").read_bytes() == before
     assert (folder / "ann.json").read_bytes() != b"ann.json"
+
+
+def commands(folder):
+    """argv of every command that writes, but for --output."""
+    read = [f"--images={folder / 'images'}", f"--annotations={folder / 'ann.json'}"]
+    model = ["--model=m.keras"]
+    small = "--preset=mask_rcnn_resnet18_fpn_small"
+    return {
+        "train": ["train", *read, small],
+        "evaluate": ["evaluate", *model, *read],
+        "propose": ["propose", *model, *read],
+        "predict": ["predict", *model, f"--input={folder / 'images'}"],
+        "explain": ["explain", *model, *read],
+        "export": ["export", *model],
+        "export onnx": ["export", *model, "--format=onnx", "--image_size=64x64"],
+        "import-weights": [
+            "import-weights",
+            "--source=torchvision",
+            small,
+            f"--checkpoint={folder / 'ann.json'}",
+        ],
+        "validate": ["validate", *read],
+        "convert": ["convert", "--format=coco_json", *read],
+    }
+
+
+@pytest.mark.parametrize("name", list(commands(pathlib.Path())))
+def test_an_output_below_a_file_is_refused_before_work(broken, scored, name, capsys):
+    (broken / "file").write_text("text")
+    argv = [*commands(broken)[name], f"--output={broken / 'file' / 'below' / 'x.keras'}"]
+    assert cli.run(argv) == 1
+    printed = capsys.readouterr()
+    assert f"nothing can be written into {broken / 'file'} (Not a directory)" in printed.err
+    assert "Received: output=" in printed.err
+    assert printed.out == "" and not scored
+    assert (broken / "file").read_text() == "text"
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_work(broken, run, scored, capsys):
+    (broken / "taken").mkdir()
+    assert run("evaluate", broken / "taken", "--overwrite") == 1
+    assert "a file is wanted, not a folder. Received: output=" in capsys.readouterr().err
+    assert not scored

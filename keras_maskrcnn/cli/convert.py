@@ -1,0 +1,83 @@
+"""The command `convert`."""
+
+import inspect
+
+from keras_maskrcnn.cli import outputs, paths
+from keras_maskrcnn.cli.config_flags import (
+    Definer,
+    define_crowds,
+)
+
+_FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_threshold", "split")
+
+
+def convert(options):
+    """Writes a COCO json from annotations of another tool, or from what is kept of a COCO json."""
+    from keras_maskrcnn.data import formats, require_instances
+
+    paths.refuse_existing(options.output, options.overwrite)
+    paths.refuse_inputs(options, options.output)
+    reader = formats.READERS[options.format]
+    given = {name: getattr(options, name) for name in _FORMAT_FLAGS}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        if name not in inspect.signature(reader).parameters:
+            raise ValueError(f"{options.format} has no {name}. Received: {name}={value!r}.")
+    names = given.get("class_names")
+    if names and not names.lower().endswith((".txt", ".yaml", ".yml")):
+        given["class_names"] = [name.strip() for name in names.split(",")]
+    dataset = reader(
+        options.images,
+        options.annotations,
+        masks=options.masks,
+        crowds=options.crowds,
+        on_error=options.on_error,
+        **given,
+    )
+    require_instances(dataset, options.annotations)
+    outputs.write_output(options.output, dataset.content())
+    if not options.quiet:
+        print(
+            f"Wrote {options.output}: {len(dataset)} images, {len(dataset.labels)} instances, "
+            f"{dataset.num_classes} classes{'' if dataset.has_masks else '; boxes without masks'}."
+        )
+        print(dataset.report() or "Nothing was dropped.")
+        if dataset.skipped:
+            print(f"Skipped {len(dataset.skipped)} images: {', '.join(sorted(dataset.skipped))}.")
+
+
+def convert_flags(values):
+    """Defines the flags of `convert`."""
+    from keras_maskrcnn.data.formats import READERS
+
+    define = Definer(values)
+    define.enum(
+        "format", None, list(READERS), "what to read, see docs/data_formats.md", required=True
+    )
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "file or folder of the annotations", required=True)
+    define.string("output", None, "COCO json to write", required=True)
+    define.string(
+        "class_names",
+        None,
+        "names with commas between, or a .txt file with one in each line, or YOLO's data.yaml",
+    )
+    define.string("class_attribute", None, "via_json: the region's attribute that is its class")
+    define.integer("label_divisor", None, "mask_images: pixels are class * this + instance", low=1)
+    define.integer(
+        "mask_threshold",
+        None,
+        "mask_images: a file is one instance, where this bright",
+        low=1,
+        high=255,
+    )
+    define.string("split", None, "voc: name of the list in ImageSets/Segmentation, as train")
+    define.boolean(
+        "masks",
+        None,
+        "whether instances need a mask; default: yes, unless there is none at all; --nomasks: boxes"
+        " of every instance, as a Faster R-CNN learns from",
+    )
+    define_crowds(define)
+    define.enum("on_error", "raise", ["raise", "skip"], "what to do if an image is unreadable")
+    define.boolean("overwrite", False, "replace an existing --output")

@@ -1,0 +1,94 @@
+"""Paths that a command is given: those it cannot use are refused before any work."""
+
+import os
+import tempfile
+
+
+def require_file(name, path):
+    """Raises FileNotFoundError if a flag names no file."""
+    inside = os.path.join(path, "model.keras")  # what `train` leaves in its --output
+    if os.path.isfile(inside):
+        raise IsADirectoryError(f"did you mean {inside}? Received: {name}={path!r}.")
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no such file. Received: {name}={path!r}.")
+
+
+def require_suffix(name, path):
+    """Raises ValueError if a flag names no .keras file."""
+    if not path.endswith(".keras"):
+        raise ValueError(f"a model file ends in .keras. Received: {name}={path!r}.")
+
+
+def refuse_existing(path, overwrite, flag="output"):
+    """Raises OSError if a file is there already or could not be written: before work, not after."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"a file is wanted, not a folder. Received: {flag}={path!r}.")
+    if os.path.exists(path) and not overwrite:
+        raise FileExistsError(f"{path} exists; pass --overwrite or another --{flag}.")
+    require_writable(os.path.dirname(os.path.abspath(path)), flag, path)
+
+
+def require_writable(folder, flag="output", received=None):
+    """Raises OSError if nothing could be written into a folder, which need not exist yet."""
+    existing = os.path.abspath(folder)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"nothing can be written into {existing} ({error.strerror}). "
+            f"Received: {flag}={received or folder!r}."
+        ) from error
+
+
+_INPUTS = (
+    "annotations",
+    "val_annotations",
+    "model",
+    "checkpoint",
+    "weights",
+    "proposals",
+    "val_proposals",
+    "class_names",
+)
+
+
+def refuse_inputs(options, *written, flag="output", images=None):
+    """Raises ValueError if a file to write is one that is read, under whatever name.
+
+    Args:
+        options: the flags' values, of which `_INPUTS`, `images` and `input` name what is read.
+        *written: paths.
+        flag: str. The flag that they come from.
+        images: sequence of the paths of the images that are read, if they are known; or else every
+            image in the folders counts.
+    """
+    from keras_maskrcnn.data.images import SUFFIXES
+
+    # Of a folder of annotations; a COCO json may lie among them, unless they are json too.
+    labelme = getattr(options, "format", None) == "labelme"
+    folders = {"annotations": (".json",) if labelme else (".png", ".xml", ".txt", ".yaml", ".yml")}
+    if images is None:
+        folders |= dict.fromkeys(("images", "val_images", "input"), SUFFIXES)
+    images = {os.path.realpath(path) for path in images or ()}
+    for path in filter(os.path.exists, written):
+        found = os.path.realpath(path)
+        for name in _INPUTS:
+            given = getattr(options, name, None)
+            if given and os.path.exists(given) and os.path.samefile(path, given):
+                raise ValueError(f"--{flag} would replace --{name}. Received: {name}={given!r}.")
+        for name, suffixes in folders.items():
+            folder = os.path.join(os.path.realpath(getattr(options, name, None) or os.devnull), "")
+            if found.startswith(folder) and found.lower().endswith(suffixes):
+                raise ValueError(
+                    f"--{flag} would replace a file of --{name}. Received: {flag}={path!r}."
+                )
+        if found in images:
+            raise ValueError(f"--{flag} would replace the image {path}.")
+
+
+def listdir(path):
+    """Names in a folder, none if there is no folder."""
+    return os.listdir(path) if os.path.isdir(path) else []

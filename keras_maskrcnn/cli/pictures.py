@@ -1,0 +1,59 @@
+"""What the commands that write a picture for each image have in common."""
+
+import collections
+import contextlib
+import os
+
+from absl import logging
+
+from keras_maskrcnn.cli import paths
+from keras_maskrcnn.data import DataError
+
+
+def refuse_filled(options, images):
+    """Raises OSError if pictures in the --output folder might replace files.
+
+    Args:
+        options: the flags' values, `output` and `overwrite`.
+        images: path of the folder of the images, which is refused even with --overwrite.
+    """
+    if os.path.realpath(options.output) == os.path.realpath(images):
+        raise FileExistsError(
+            f"pictures would replace images. Received: output={options.output!r}."
+        )
+    if os.path.isdir(options.output) and os.listdir(options.output) and not options.overwrite:
+        raise FileExistsError(
+            f"the output folder is not empty; pass --overwrite or another. "
+            f"Received: output={options.output!r}."
+        )
+    paths.require_writable(options.output)
+
+
+def picture_names(names):
+    """Returns a picture's name per image: a.png for a.jpg, a.jpg.png if there is an a.png too."""
+    stems = [os.path.splitext(name)[0] for name in names]
+    counts = collections.Counter(stems)
+    return [
+        f"{stem if counts[stem] == 1 else name}.png"
+        for name, stem in zip(names, stems, strict=True)
+    ]
+
+
+@contextlib.contextmanager
+def left_out_if_unreadable(name, unreadable, options, alone):
+    """Goes on after an image that cannot be read: logs it, and appends its name to a list.
+
+    Args:
+        name: str. The image.
+        unreadable: list of str, which grows.
+        options: the flags' values, of which `on_error` counts.
+        alone: bool. Whether it is the only image: then its DataError is raised, unless
+            --on_error=skip.
+    """
+    try:
+        yield
+    except DataError as error:
+        if alone and options.on_error == "raise":
+            raise
+        logging.warning("left out: %s", error)
+        unreadable.append(name)

@@ -1,0 +1,80 @@
+"""The command `predict`."""
+
+import collections
+import os
+
+from keras_maskrcnn.cli import inputs, outputs, paths, pictures
+from keras_maskrcnn.cli.config_flags import (
+    Definer,
+    config_overrides,
+    define_inference_config,
+    define_on_error,
+)
+
+
+def predict(options):
+    """Draws detections on every image, and writes them as COCO results with file names."""
+    from keras_maskrcnn import visualize
+    from keras_maskrcnn.data.images import log_remarks, read_with_remarks
+    from keras_maskrcnn.detections import predict_image
+
+    folder = options.input if os.path.isdir(options.input) else os.path.dirname(options.input)
+    pictures.refuse_filled(options, folder)
+    names = inputs.list_images(options.input, options.output)
+    images = [os.path.join(folder, name) for name in names]
+    model = inputs.with_overrides(inputs.load_model(options.model), config_overrides(options))
+    classes = model.config.names()
+    color_by = "class" if len(classes) > 1 else "instance"  # of one class, neighbors differ
+    drawn = [os.path.join(options.output, name) for name in pictures.picture_names(names)]
+    written = os.path.join(options.output, "predictions.json")
+    paths.refuse_inputs(options, *drawn, written, images=images)
+    os.makedirs(options.output, exist_ok=True)
+    results, unreadable, done, remarked = [], [], 0, collections.defaultdict(list)
+    alone = len(images) == 1
+    try:
+        for i, name in enumerate(outputs.progress(names, options)):
+            with pictures.left_out_if_unreadable(name, unreadable, options, alone):
+                image, remarks = read_with_remarks(images[i])
+                for remark in remarks:
+                    remarked[remark].append(name)
+                found = predict_image(model, image)
+                results += _coco_results(name, found, model.config.ids())
+                picture = visualize.draw(
+                    image, found, classes, score_threshold=options.draw_threshold, color_by=color_by
+                )
+                visualize.save_png(drawn[i], picture)
+                done += 1
+    finally:  # of a command that was stopped too
+        log_remarks(remarked)
+        if done or results or unreadable:
+            outputs.write_output(written, results)
+    if not options.quiet:
+        print(f"{len(results)} detections in {done} images; pictures in {options.output}.")
+    outputs.report_unreadable(unreadable, len(images), options)
+
+
+def _coco_results(name, found, ids):
+    """Returns the detections of an image as a list of dicts, like COCO's but with a file name."""
+    from keras_maskrcnn.detections import coco_box
+    from keras_maskrcnn.ops import rle
+
+    results = []
+    boxes = zip(found["boxes"], found["scores"], found["labels"], strict=True)
+    for i, (box, score, label) in enumerate(boxes):
+        results.append({"file_name": name, **coco_box(box, score, label, ids)})
+        if "masks" in found:
+            mask = found["masks"][i]
+            results[-1]["segmentation"] = rle.encode_region(mask, (0, 0), *mask.shape)
+    return results
+
+
+def predict_flags(values):
+    """Defines the flags of `predict`."""
+    define = Definer(values)
+    define.string("model", None, "a .keras file", required=True)
+    define.string("input", None, "an image, or a folder of images and folders", required=True)
+    define.string("output", None, "folder for pictures and predictions.json", required=True)
+    define.float("draw_threshold", 0.5, "lowest score that is drawn", low=0, high=1)
+    define_on_error(define, "the others are done")
+    define.boolean("overwrite", False, "write into a folder that is not empty")
+    define_inference_config(define)

@@ -1,0 +1,50 @@
+"""The command `propose`."""
+
+import os
+
+from keras_maskrcnn.cli import inputs, outputs, paths
+from keras_maskrcnn.cli.config_flags import (
+    PROPOSAL_FIELDS,
+    Definer,
+    config_overrides,
+    define_crowds,
+    define_inference_config,
+    define_on_error,
+)
+
+
+def propose(options):
+    """Writes the proposals of an RPN into a folder, and average_recall.json with their recall."""
+    from keras_maskrcnn import evaluation
+
+    paths.require_writable(options.output)
+    written = ("index.json", "average_recall.json")
+    paths.refuse_inputs(options, *(os.path.join(options.output, name) for name in written))
+    model = inputs.with_overrides(inputs.load_model(options.model), config_overrides(options))
+    dataset = inputs.read_dataset(options, model.config)
+    verbose = outputs.verbosity(options) % 2
+    found = evaluation.propose(
+        model,
+        dataset,
+        options.output,
+        overwrite=options.overwrite,
+        verbose=verbose,
+        on_error="skip",
+    )
+    metrics = evaluation.average_recall(found, dataset, verbose=verbose)
+    path = os.path.join(options.output, "average_recall.json")
+    outputs.write_metrics(path, metrics, options, dataset.skipped)
+    outputs.report_unreadable(dataset.skipped, outputs.count_images(dataset), options)
+
+
+def propose_flags(values):
+    """Defines the flags of `propose`."""
+    define = Definer(values)
+    define.string("model", None, "a .keras file with task=proposals", required=True)
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "COCO json", required=True)
+    define.string("output", None, "folder for the proposals and their recall", required=True)
+    define_on_error(define, "there are proposals of the others")
+    define.boolean("overwrite", False, "replace proposals in --output")
+    define_crowds(define)
+    define_inference_config(define, PROPOSAL_FIELDS)

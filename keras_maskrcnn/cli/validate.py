@@ -1,0 +1,106 @@
+"""The command `validate`."""
+
+import os
+
+from keras_maskrcnn.cli import outputs, paths
+from keras_maskrcnn.cli.config_flags import (
+    Definer,
+    config_overrides,
+    define_crowds,
+    define_inference_config,
+    set_image_size,
+)
+from keras_maskrcnn.files import replacing
+from keras_maskrcnn.presets import preset_config
+
+_REPAIRS_SHOWN = 20
+
+
+def validate(options):
+    """Reports what is wrong with a data set; status 1 if training would fail. Can repair a copy."""
+    from keras_maskrcnn import doctor
+    from keras_maskrcnn.data import DataError
+    from keras_maskrcnn.networks import STRIDES, anchor_sizes
+
+    files = {}
+    if options.output:
+        files = {end: os.path.join(options.output, f"report.{end}") for end in ("json", "html")}
+    for path in files.values():
+        paths.refuse_existing(path, options.overwrite)
+    paths.refuse_inputs(options, *files.values())
+    if options.fix:
+        paths.refuse_existing(options.fix, options.overwrite, "fix")
+        paths.refuse_inputs(options, options.fix, flag="fix")
+    overrides = config_overrides(options)
+    set_image_size(overrides, options.image_size)
+    config = preset_config(options.preset, **overrides)
+    anchors = dict(
+        strides=tuple(STRIDES[config.neck].values()),
+        anchor_sizes=anchor_sizes(config),
+        anchor_ratios=config.anchor_ratios,
+        anchor_rule=config.anchor_rule,
+        **config.resizing(),
+    )
+    found, report = doctor.examine(
+        options.images,
+        options.annotations,
+        max_instances=options.max_instances,
+        anchors=anchors,
+        progress=lambda images: outputs.progress(images, options),
+        masks=config.task == "masks",
+        crowds=options.crowds,
+    )
+    if not options.quiet:
+        print(doctor.text(report))
+    if files:
+        os.makedirs(options.output, exist_ok=True)
+        page = doctor.page(report, found)
+        with replacing(files["html"]) as new, open(new, "w", encoding="utf-8") as file:
+            file.write(page)
+    try:
+        if options.fix:
+            report["repairs"] = _write_repaired(options.fix, found, options)
+    finally:
+        if files:
+            outputs.write_output(files["json"], report, indent=1)
+    errors = [problem.line for problem in found.problems if problem.severity == doctor.ERROR]
+    if errors:
+        count = f"errors={len(errors)}, the first of them: {errors[0]}"
+        raise DataError(f"training would fail. Received: {count}")
+
+
+def _write_repaired(path, found, options):
+    """Writes the repaired copy in one step, and returns a list of what was repaired."""
+    from keras_maskrcnn import doctor
+
+    content, repairs = doctor.repair(found)
+    outputs.write_output(path, content)
+    if not options.quiet:
+        print(f"\n{len(repairs)} repairs:")
+        print("\n".join(f"  {line}" for line in repairs[:_REPAIRS_SHOWN]))
+        if len(repairs) > _REPAIRS_SHOWN:
+            print("  ... (--output=DIR lists all in report.json)")
+        print(f"Wrote {path}.")
+    return repairs
+
+
+def validate_flags(values):
+    """Defines the flags of `validate`."""
+    define = Definer(values)
+    define.string("images", None, "folder of the images", required=True)
+    define.string("annotations", None, "COCO json", required=True)
+    define.string("output", None, "folder for report.json and report.html")
+    define.string("fix", None, "COCO json to write, a repaired copy")
+    define.string(
+        "preset",
+        "mask_rcnn_resnet50_fpn",
+        "whose resizing and anchors objects are measured against",
+    )
+    define.integer(
+        "image_size", None, "shorter side in pixels; the longer side's limit follows", low=1
+    )
+    define.integer("max_instances", None, "slots for the instances of an image in a batch", low=1)
+    define.boolean("overwrite", False, "replace an existing --fix and the reports in --output")
+    define_crowds(define)
+    fields = ("task", "image_min_side", "image_max_side", "anchor_sizes", "anchor_ratios")
+    define_inference_config(define, fields)

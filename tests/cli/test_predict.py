@@ -1,0 +1,99 @@
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_maskrcnn import cli
+
+
+def test_predict_goes_on_behind_a_broken_image_names_it_and_ends_with_1(broken, run, model, capsys):
+    output = broken / "out"
+    assert run("predict", output) == 1
+    assert sorted(os.listdir(output)) == ["a.png", "c.png", "predictions.json"]
+    results = json.loads((output / "predictions.json").read_text())
+    assert [result["file_name"] for result in results] == ["a.png", "c.png"]
+    assert results[0]["bbox"] == [1, 2, 20, 10] and results[0]["score"] == 0.75
+    printed = capsys.readouterr()
+    assert "2 detections in 2 images" in printed.out
+    assert "1 of 3 images could not be read" in printed.err and "b.png" in printed.err
+    assert run("predict", output, "--overwrite", "--on_error=skip") == 0
+    assert "without them: b.png." in capsys.readouterr().out
+
+
+def test_predict_goes_down_into_folders_but_not_into_its_output(broken, run, model, caplog):
+    images, pixels = broken / "images", np.zeros((40, 60, 3), np.uint8)
+    os.remove(images / "b.png")
+    for name in ("sub/a.png", "sub/deep/x.TIF", "out/old.png", "._a.png", "notes.txt"):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(images / name, "TIFF" if name.endswith("TIF") else "PNG")
+    assert run("predict", images / "out", "--overwrite") == 0
+    results = json.loads((images / "out" / "predictions.json").read_text())
+    names = [result["file_name"] for result in results]
+    assert names == ["a.png", "c.png", "sub/a.png", "sub/deep/x.TIF"]
+    for name in ("a", "c", "sub/a", "sub/deep/x", "old"):
+        assert (images / "out" / f"{name}.png").is_file()
+    assert "1 files in" in caplog.text  # notes.txt
+
+
+def test_predict_says_what_may_be_a_mistake_once_for_all_images(broken, run, model, caplog):
+    images, exif = broken / "images", Image.Exif()
+    exif[0x0112] = 6
+    for i in (1, 2):
+        Image.fromarray(np.full((40, 60), 4095, np.uint16)).save(images / f"dark{i}.png")
+        Image.new("RGB", (40, 60)).save(images / f"turned{i}.jpg", exif=exif)
+    run("predict", broken / "out")
+    (dark,) = [line for line in caplog.messages if line.startswith("2 images have 16 bits")]
+    assert dark.endswith("('dark1.png', 'dark2.png')")
+    (turned,) = [line for line in caplog.messages if "2 images have an orientation tag" in line]
+    assert turned.endswith("('turned1.jpg', 'turned2.jpg')")
+
+
+def test_predict_of_one_broken_image_writes_nothing(broken, model, capsys):
+    argv = ["predict", "--model=m.keras", f"--input={broken / 'images' / 'b.png'}"]
+    assert cli.run([*argv, f"--output={broken / 'out'}"]) == 1
+    assert "b.png: image cannot be decoded" in capsys.readouterr().err
+    assert os.listdir(broken / "out") == []
+    assert cli.run([*argv, f"--output={broken / 'out'}", "--on_error=skip"]) == 0
+    assert json.loads((broken / "out" / "predictions.json").read_text()) == []
+    assert "1 of 1 images could not be read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_predict_writes_what_it_had_when_it_is_stopped(
+    broken, run, model, monkeypatch, number, status
+):
+    def draw(*args, **kwargs):
+        if len(model.calls) == 2:
+            os.kill(os.getpid(), number)
+        return np.zeros([9, 9, 3], np.uint8)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("keras_maskrcnn.visualize.draw", draw)
+    # As in a terminal: a shell starts what runs in its background with Ctrl-C ignored.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run("predict", broken / "out") == status
+    except SystemExit as stopped:
+        assert stopped.code == status
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+    results = json.loads((broken / "out" / "predictions.json").read_text())
+    assert [result["file_name"] for result in results] == ["a.png", "c.png"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_predict_that_cannot_write_a_picture_writes_what_it_had(
+    broken, run, model, monkeypatch, capsys
+):
+    def save_png(path, picture):
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr("keras_maskrcnn.visualize.save_png", save_png)
+    assert run("predict", broken / "out") == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert len(json.loads((broken / "out" / "predictions.json").read_text())) == 1
