@@ -11,7 +11,7 @@ import reprlib
 import numpy as np
 import tensorflow as tf
 
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.pipeline import data_error, made_with
 
 _FIRST, _EVERY = 8, 16  # images of an array, and of their rows and columns, that are looked at

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn import targets, visualize
-from keras_maskrcnn.data.coco import compare_names
+from keras_maskrcnn.data.class_names import compare_names
 from keras_maskrcnn.ops import boxes as box_ops
 
 MIN_IOU = 0.5  # COCO's most lenient threshold: a box this near counts as the object's

@@ -2,8 +2,8 @@
 
 from keras_maskrcnn.data import augment
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict, coco_json, require_instances
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.formats import labelme, mask_images, via_json, voc, yolo_seg
-from keras_maskrcnn.data.images import DataError
 from keras_maskrcnn.data.lvis import lvis_json
 from keras_maskrcnn.data.pipeline import batches
 from keras_maskrcnn.data.proposals import ProposalFile, ProposalWriter, read_proposals

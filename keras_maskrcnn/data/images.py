@@ -15,6 +15,8 @@ import numpy as np
 from absl import logging
 from PIL import Image, TiffImagePlugin
 
+from keras_maskrcnn.data.errors import DataError
+
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 178_956_970  # where Pillow, by default, starts to suspect a decompression bomb
@@ -42,19 +44,6 @@ _TURN_BACK = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-
-
-class DataError(ValueError):
-    """Input that cannot be used, in one line that names the file, the annotation and the field.
-
-    Attributes:
-        kind: str. One or more words by which like errors are counted; empty if none count them.
-    """
-
-    def __init__(self, message, kind=""):
-        # One line whatever a file name or a decoder's message holds.
-        super().__init__(message.replace("\r", "\\r").replace("\n", "\\n"))
-        self.kind = kind
 
 
 def read_image(path, content=None) -> np.ndarray:

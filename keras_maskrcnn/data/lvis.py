@@ -2,7 +2,8 @@
 
 import os
 
-from keras_maskrcnn.data.coco import CocoDataset, coco_dict, read_json
+from keras_maskrcnn.data.coco import CocoDataset, coco_dict
+from keras_maskrcnn.data.text import read_json
 
 
 def lvis_json(images, annotations, **options) -> CocoDataset:

@@ -24,7 +24,7 @@ from absl import logging
 from keras_maskrcnn.data import augment as augment_ops
 from keras_maskrcnn.data import order
 from keras_maskrcnn.data.coco import require_instances
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.proposals import check_images
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops

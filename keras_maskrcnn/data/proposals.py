@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_maskrcnn import files
 from keras_maskrcnn.data import archives, pickles
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.errors import DataError
 
 FORMAT, VERSION = "keras_maskrcnn.proposals", 1
 INDEX = "index.json"

@@ -5,6 +5,10 @@ import os
 
 from absl import logging
 
+from keras_maskrcnn.data.errors import DataError
+
+MAX_TEXT = 16_000_000  # bytes of a text file; real ones have thousands
+
 
 def decode(data, path) -> str:
     """Decodes a text file: UTF-8, UTF-16 and UTF-32, and for want of these Windows-1252.
@@ -36,6 +40,44 @@ def decode(data, path) -> str:
         return data.decode("cp1252")
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+def read_json(path, object_hook=None):
+    """Reads a json file of any content.
+
+    Args:
+        path: path.
+        object_hook: as of `json.load`.
+
+    Raises:
+        DataError: if there is none, or it is broken.
+    """
+    try:
+        with open(path, "rb") as file:
+            return json.loads(decode(file.read(), path), object_hook=object_hook)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: cannot be read as json. Received: {error}.", "broken json"
+        ) from error
+
+
+def read_text(path):
+    """Reads a text file of at most `MAX_TEXT` bytes, in any encoding that `decode` knows."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_TEXT + 1)
+        text = decode(data, path) if len(data) <= MAX_TEXT else ""
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as text. Received: {error}.") from error
+    if len(data) > MAX_TEXT:
+        raise DataError(f"{path}: the file is larger than {MAX_TEXT} bytes.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path):
+    """Reads the lines of a text file, stripped, without those that are empty or begin with #."""
+    lines = (line.strip() for line in read_text(path).split("\n"))
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def local_path(name, folder) -> str:

@@ -14,7 +14,8 @@ import tensorflow as tf
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict
-from keras_maskrcnn.data.images import DataError, decode_mask, read_image, read_size
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.images import decode_mask, read_image, read_size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

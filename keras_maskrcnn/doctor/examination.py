@@ -1,7 +1,8 @@
 """Finds all that is wrong with a COCO json and its images.
 
-`coco_json` stops at the first error; this goes on. Both call the same checks of data/coco.py and
-data/images.py, so that there is an error here if and only if reading would raise there.
+`coco_json` stops at the first error; this goes on. Both call the same checks, those of
+data/coco_checks.py and data/images.py, so that there is an error here if and only if reading would
+raise there.
 """
 
 import collections
@@ -13,24 +14,26 @@ import reprlib
 import numpy as np
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data import coco
+from keras_maskrcnn.data import coco_checks
+from keras_maskrcnn.data.coco import with_crowds
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import (
-    DataError,
     read_with_remarks,
     remark_line,
     require_size,
 )
+from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.doctor.anchors import anchor_overlaps
 from keras_maskrcnn.doctor.fit import disagree, is_area, mask_extents, xywh
 
 ERROR, DROPPED, WARNING = SEVERITIES = ("error", "dropped", "warning")
 
 DROPPED_KINDS = {
-    coco.CROWD: "crowd",
-    coco.NO_AREA: "box without area",
-    coco.NO_POLYGON: "no polygon",
-    coco.NO_MASK: "no mask in the box",
-    coco.FEW_POINTS: "polygon of few points",
+    coco_checks.CROWD: "crowd",
+    coco_checks.NO_AREA: "box without area",
+    coco_checks.NO_POLYGON: "no polygon",
+    coco_checks.NO_MASK: "no mask in the box",
+    coco_checks.FEW_POINTS: "polygon of few points",
 }
 DROPPED_REASONS = {kind: reason for reason, kind in DROPPED_KINDS.items()}
 ROUNDING = 1.0  # pixels that a box may stick out of its image: tools round, or count from 1
@@ -158,11 +161,11 @@ def examine(
     found = Examination(os.fspath(images), os.fspath(annotations), masks, crowds)
     content = {"images": [], "annotations": [], "categories": []}
     try:
-        content = coco.read_json(found.annotations)
+        content = read_json(found.annotations)
     except DataError as error:
         found.add_error(error)
     else:
-        for error in coco.list_errors(content, found.annotations):
+        for error in coco_checks.list_errors(content, found.annotations):
             found.add_error(error)
     found.content = dict(content) if isinstance(content, dict) else {}
     for key in ("images", "annotations", "categories"):
@@ -171,7 +174,7 @@ def examine(
         found.content[key] = [entry for entry in listed if isinstance(entry, dict)]
         if len(found.content[key]) < len(listed) or listed is not entries:
             found.cut.append(key)
-    found.content = coco.with_crowds(found.content, crowds)
+    found.content = with_crowds(found.content, crowds)
     _examine_categories(found)
     _examine_images(found)
     _decode_images(found, progress)
@@ -220,13 +223,13 @@ def _examine_categories(found):
     names = {}
     for category in found.content["categories"]:
         try:
-            coco.read_category(category, names, found.annotations)
+            coco_checks.read_category(category, names, found.annotations)
         except DataError as error:
             found.add_error(error)
     ids = ()
     if found.content["categories"] or not found.problems:  # else the json itself is the error
         try:
-            ids = coco.order_categories(names, None, found.annotations)
+            ids = coco_checks.order_categories(names, None, found.annotations)
         except DataError as error:
             found.add_error(error)
     found.label_of = {identity: i + 1 for i, identity in enumerate(ids)}
@@ -244,13 +247,13 @@ def _examine_images(found):
     for i, image in enumerate(found.content["images"]):
         where = f"{found.annotations}: image {image.get('id')!r}"
         try:
-            identity = coco.check_identity(image, found.image_of, found.annotations, "image")
+            identity = coco_checks.check_identity(image, found.image_of, found.annotations, "image")
             found.image_of[identity] = i
         except DataError as error:
             found.add_error(error, image=i)
-        image = coco.with_local_path(image, found.images)
+        image = coco_checks.with_local_path(image, found.images)
         found.file_names.append(image.get("file_name"))
-        errors = list(coco.image_errors(image, where))
+        errors = list(coco_checks.image_errors(image, where))
         for error in errors:
             found.add_error(error, image=i)
         has_size = all(error.kind != "broken image size" for error in errors)
@@ -296,28 +299,21 @@ def _examine_annotations(found):
         where = f"{found.annotations}: annotation {annotation.get('id')!r}"
         image = image_of_annotation(found, annotation)
         try:
-            seen.add(coco.check_identity(annotation, seen, found.annotations, "annotation"))
+            seen.add(coco_checks.check_identity(annotation, seen, found.annotations, "annotation"))
         except DataError as error:
             found.add_error(error, image, i)
-
-        def drop(reason, where=where, image=image, i=i):
-            found.add(DROPPED_KINDS[reason], DROPPED, f"{where}: left out: {reason}.", image, i)
-
         if image is not None and found.sizes[image] is None:
             unchecked[image] = unchecked.get(image, 0) + 1
         else:
             try:
-                read = coco.read_annotation(
-                    annotation,
-                    where,
-                    found.image_of,
-                    found.sizes,
-                    found.label_of,
-                    drop,
-                    found.masks,
+                instance, reasons = coco_checks.read_annotation(
+                    annotation, where, found.image_of, found.sizes, found.label_of, found.masks
                 )
-                if read is not None:
-                    instances.append((i, *read))
+                if instance is not None:
+                    instances.append((i, *instance))
+                for reason in reasons:
+                    line = f"{where}: left out: {reason}."
+                    found.add(DROPPED_KINDS[reason], DROPPED, line, image, i)
                 continue
             except DataError:
                 pass
@@ -342,7 +338,7 @@ def _require_instances(found):
     dropped = collections.Counter(
         DROPPED_REASONS[problem.kind] for problem in found.problems if problem.severity == DROPPED
     )
-    found.add_error(coco.no_instances(found.annotations, dropped, found.masks))
+    found.add_error(coco_checks.no_instances(found.annotations, dropped, found.masks))
 
 
 def image_of_annotation(found, annotation):
@@ -352,11 +348,11 @@ def image_of_annotation(found, annotation):
 
 
 def _annotation_errors(found, annotation, where, image):
-    """All errors of an annotation, where `coco.read_annotation` raises the first of them."""
+    """All errors of an annotation, where `coco_checks.read_annotation` raises the first of them."""
     known = found.image_of, found.label_of
-    errors = list(coco.reference_errors(annotation, where, *known, found.masks))
+    errors = list(coco_checks.reference_errors(annotation, where, *known, found.masks))
     if image is not None and found.sizes[image] is not None:
-        readers = {"bbox": coco.read_box, "segmentation": coco.read_segmentation}
+        readers = {"bbox": coco_checks.read_box, "segmentation": coco_checks.read_segmentation}
         for key, read in list(readers.items())[: 2 if found.masks else 1]:
             try:
                 if annotation.get(key) is not None:

@@ -12,8 +12,9 @@ import os
 
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.images import DataError, read_size
+from keras_maskrcnn.data import coco_checks
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.images import read_size
 
 _SIDES = ("x", "y", "width", "height")
 _CROWD = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
@@ -80,7 +81,7 @@ def _image(folder, image):
     if all(sides[name] is image.get(name) and _positive(sides[name]) for name in sides):
         return fields
     checked = {**image, "height": 1, "width": 1}
-    if any(coco.image_errors(checked, "")):  # no file that may be opened
+    if any(coco_checks.image_errors(checked, "")):  # no file that may be opened
         return fields
     try:
         height, width = read_size(os.path.join(folder, image["file_name"]))
@@ -187,7 +188,7 @@ def _united(parts, size, value):
     if len(parts) == 1:
         return parts[0]
     try:
-        counts = [coco.read_segmentation(part, *size, "")[0] for part in parts]
+        counts = [coco_checks.read_segmentation(part, *size, "")[0] for part in parts]
     except (DataError, TypeError):
         return value
     sides = list(size)

@@ -5,8 +5,8 @@ import collections
 import numpy as np
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data import coco_checks
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.doctor.examination import (
     DROPPED_REASONS,
     ROUNDING,
@@ -45,7 +45,7 @@ def repair(found):
     categories, names = [], {}
     for category in found.content["categories"]:
         try:
-            coco.read_category(category, names, found.annotations)
+            coco_checks.read_category(category, names, found.annotations)
             categories.append(category)
         except DataError:
             actions.append(f"category {category.get('id')!r}: removed")
@@ -73,7 +73,7 @@ def repair(found):
         repaired, done = _repair_annotation(found, annotation, usable)
         if repaired is not None:
             try:
-                coco.check_identity(repaired, seen, found.annotations, "annotation")
+                coco_checks.check_identity(repaired, seen, found.annotations, "annotation")
             except DataError:
                 repaired["id"], next_id = next_id, next_id + 1
                 done.append(f"id is now {repaired['id']}")
@@ -86,7 +86,7 @@ def repair(found):
             for problem in found.problems
             if problem.annotation is not None and problem.severity != WARNING
         )
-        error = coco.no_instances(found.annotations, dropped, found.masks)
+        error = coco_checks.no_instances(found.annotations, dropped, found.masks)
         raise DataError(f"too little can be used for a repaired copy: {error}")
     content = {"images": images, "annotations": annotations, "categories": categories}
     return {**found.content, **content}, [printable(action) for action in actions]
@@ -97,13 +97,13 @@ def _repair_annotation(found, annotation, image_of):
     repaired, done = dict(annotation), []
     if repaired.get("bbox") is None:
         repaired["bbox"] = [0, 0, 0, 0]  # the mask's extent follows
-    if any(coco.reference_errors(repaired, "", image_of, found.label_of, found.masks)):
+    if any(coco_checks.reference_errors(repaired, "", image_of, found.label_of, found.masks)):
         return None, ["removed"]
     size = found.sizes[image_of[repaired["image_id"]]]
     counts, short = None, 0
     try:
         if repaired.get("segmentation") is not None:
-            counts, short = coco.read_segmentation(repaired["segmentation"], *size, "")
+            counts, short = coco_checks.read_segmentation(repaired["segmentation"], *size, "")
     except DataError:
         if not found.masks:
             repaired["segmentation"] = []
@@ -121,13 +121,13 @@ def _repair_annotation(found, annotation, image_of):
     if found.masks and not covered:
         return None, ["removed, as it has no usable mask"]
     if short:
-        repaired["segmentation"] = coco.long_polygons(repaired["segmentation"])
+        repaired["segmentation"] = coco_checks.long_polygons(repaired["segmentation"])
         done.append(f"{short} polygons of fewer than 3 points removed")
     try:
-        box = np.array([coco.read_box(repaired["bbox"], *size, "")], float)
+        box = np.array([coco_checks.read_box(repaired["bbox"], *size, "")], float)
     except DataError:
         box = np.zeros([1, 4])
-    fits = (box[0, 2:] - box[0, :2]).min() >= coco.MIN_BOX_SIDE
+    fits = (box[0, 2:] - box[0, :2]).min() >= coco_checks.MIN_BOX_SIDE
     if fits and found.masks:
         fits = not disagree(box, extent)[0] and rle.touches(counts, box[0], *size)
     if not fits and not covered:

@@ -16,8 +16,9 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn import visualize
-from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.images import REMARKS, DataError, read_sized, remark_line
+from keras_maskrcnn.data import coco_checks
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.images import REMARKS, read_sized, remark_line
 from keras_maskrcnn.doctor.examination import printable
 
 PICTURES = 12
@@ -198,9 +199,9 @@ def _box_and_mask(annotation, size):
     """Returns the box (4,) and the mask (H, W) bool of an annotation, zero where it has none."""
     box, mask = np.zeros(4), np.zeros(size, bool)
     with contextlib.suppress(DataError):
-        box = np.array(coco.read_box(annotation.get("bbox"), *size, ""))
+        box = np.array(coco_checks.read_box(annotation.get("bbox"), *size, ""))
     with contextlib.suppress(DataError):
-        counts, _ = coco.read_segmentation(annotation.get("segmentation"), *size, "")
+        counts, _ = coco_checks.read_segmentation(annotation.get("segmentation"), *size, "")
         if counts is not None:
             mask = mask_api.decode({"size": size, "counts": counts}).astype(bool)
     return box, mask

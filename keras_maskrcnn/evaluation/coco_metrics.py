@@ -7,7 +7,7 @@ import io
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
-from keras_maskrcnn.data.coco import compare_names
+from keras_maskrcnn.data.class_names import compare_names
 from keras_maskrcnn.evaluation.coco_objects import load_annotations, load_results
 
 

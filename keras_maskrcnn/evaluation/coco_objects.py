@@ -6,8 +6,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from keras_maskrcnn.data.coco import has_area, long_polygons, read_json, read_segmentation
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.coco_checks import has_area, long_polygons, read_segmentation
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.detections import coco_box
 
 

@@ -4,7 +4,8 @@ import reprlib
 
 import numpy as np
 
-from keras_maskrcnn.data.coco import compare_names, require_instances, source_of
+from keras_maskrcnn.data.class_names import compare_names
+from keras_maskrcnn.data.coco import require_instances, source_of
 
 
 def check_dataset(model, dataset):

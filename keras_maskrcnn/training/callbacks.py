@@ -6,7 +6,7 @@ import keras
 
 from keras_maskrcnn import files
 from keras_maskrcnn.data import DataError
-from keras_maskrcnn.data.coco import read_json
+from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.keras_private import batches_seen
 
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from absl import logging
 
-from keras_maskrcnn.data.coco import plain_name
+from keras_maskrcnn.data.class_names import plain_name
 from keras_maskrcnn.weights.checkpoint import CheckpointError, require_finite
 from keras_maskrcnn.weights.load import PREDICTORS
 

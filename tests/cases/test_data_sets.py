@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from keras_maskrcnn import cli, data, evaluation
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.errors import DataError
 
 TINY = [
     "--quiet",

@@ -9,9 +9,9 @@ from absl import logging
 from PIL import Image
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.coco import coco_dict, coco_json
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data import coco_checks
+from keras_maskrcnn.data.coco import coco_dict, coco_json, require_instances
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.ops import masks as mask_ops
 
 HEIGHT, WIDTH = 20, 30
@@ -190,17 +190,17 @@ def test_the_content_has_no_image_that_was_dropped(tmp_path):
 @pytest.mark.parametrize(
     ("reason", "changes"),
     [
-        (coco.CROWD, {"iscrowd": 1, "segmentation": uncompressed()}),
-        (coco.NO_AREA, {"bbox": [4, 5, 0, 6]}),
-        (coco.NO_AREA, {"bbox": [4, 5, 10, -6]}),
-        (coco.NO_AREA, {"bbox": [WIDTH + 1, 5, 10, 6]}),
-        (coco.NO_POLYGON, {"segmentation": []}),
-        (coco.NO_POLYGON, {"segmentation": [[]]}),
-        (coco.NO_POLYGON, {"segmentation": [[4, 5, 14, 11]]}),
-        (coco.NO_MASK, {"bbox": [20, 12, 5, 5]}),
-        (coco.NO_MASK, {"segmentation": [[4, 5, 4, 5, 4, 5]]}),
+        (coco_checks.CROWD, {"iscrowd": 1, "segmentation": uncompressed()}),
+        (coco_checks.NO_AREA, {"bbox": [4, 5, 0, 6]}),
+        (coco_checks.NO_AREA, {"bbox": [4, 5, 10, -6]}),
+        (coco_checks.NO_AREA, {"bbox": [WIDTH + 1, 5, 10, 6]}),
+        (coco_checks.NO_POLYGON, {"segmentation": []}),
+        (coco_checks.NO_POLYGON, {"segmentation": [[]]}),
+        (coco_checks.NO_POLYGON, {"segmentation": [[4, 5, 14, 11]]}),
+        (coco_checks.NO_MASK, {"bbox": [20, 12, 5, 5]}),
+        (coco_checks.NO_MASK, {"segmentation": [[4, 5, 4, 5, 4, 5]]}),
         (
-            coco.NO_MASK,
+            coco_checks.NO_MASK,
             {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}},
         ),
     ],
@@ -214,7 +214,7 @@ def test_useless_annotations_are_dropped_and_counted(tmp_path, reason, changes):
 
 def test_a_short_polygon_beside_others_is_dropped_alone(tmp_path):
     dataset = read(tmp_path, content([annotation(segmentation=[*RECTANGLE, [1, 1, 2, 2]])]))
-    assert dataset.dropped == {coco.FEW_POINTS: 1}
+    assert dataset.dropped == {coco_checks.FEW_POINTS: 1}
     assert dataset.num_instances.tolist() == [1]
 
 
@@ -222,7 +222,7 @@ def test_images_without_instances_go_when_asked(tmp_path):
     images = [*content()["images"], {**content()["images"][0], "id": 10}]
     dataset = read(tmp_path, content(images=images), keep_empty=False)
     assert dataset.image_ids == (9,)
-    assert dataset.dropped == {coco.NO_INSTANCE: 1}
+    assert dataset.dropped == {coco_checks.NO_INSTANCE: 1}
     assert dataset.report().endswith("(ids 10)")
 
 
@@ -232,8 +232,8 @@ def test_the_report_names_three_ids_per_reason_and_is_logged_once(tmp_path, monk
     crowds = [annotation(i, iscrowd=1) for i in range(1, 6)]
     dataset = read(tmp_path, content([*crowds, annotation(6, bbox=[0, 0, 0, 0])]))
     first, second = dataset.report().splitlines()
-    assert first == f"dropped 5: {coco.CROWD} (ids 1, 2, 3, ...)"
-    assert second == f"dropped 1: {coco.NO_AREA} (ids 6)"
+    assert first == f"dropped 5: {coco_checks.CROWD} (ids 1, 2, 3, ...)"
+    assert second == f"dropped 1: {coco_checks.NO_AREA} (ids 6)"
     assert logged == [f"{tmp_path / 'a.json'}: {dataset.report()}"]
 
 
@@ -241,10 +241,10 @@ def test_what_a_reader_dropped_before_is_reported_with_the_rest(tmp_path, monkey
     logged = []
     monkeypatch.setattr(logging, "warning", lambda *parts: logged.append(parts[0] % parts[1:]))
     write(tmp_path, {})
-    earlier = {"line": ["a.png: 1", "a.png: 2"], coco.CROWD: ["b.png: 1"]}
+    earlier = {"line": ["a.png: 1", "a.png: 2"], coco_checks.CROWD: ["b.png: 1"]}
     dataset = coco_dict(tmp_path, content([annotation(3, iscrowd=1)]), dropped=earlier)
-    assert dataset.dropped == {"line": 2, coco.CROWD: 2}
-    assert dataset.examples[coco.CROWD] == ["b.png: 1", 3]
+    assert dataset.dropped == {"line": 2, coco_checks.CROWD: 2}
+    assert dataset.examples[coco_checks.CROWD] == ["b.png: 1", 3]
     assert len(logged) == 1 and len(earlier["line"]) == 2
 
 
@@ -399,7 +399,7 @@ def test_without_masks_only_boxes_are_read(tmp_path, segmentation):
     example = dataset.load(0)
     assert set(example) == {"image", "boxes", "labels"}
     np.testing.assert_array_equal(example["boxes"], [[4, 5, 14, 11]])
-    assert (dataset.has_masks, dataset.dropped) == (False, {coco.CROWD: 1})
+    assert (dataset.has_masks, dataset.dropped) == (False, {coco_checks.CROWD: 1})
     (kept,) = dataset.content()["annotations"]
     assert kept == {**entry, "area": 60}
 
@@ -444,8 +444,8 @@ def test_crowds_are_read_as_objects_when_asked(tmp_path):
 def test_no_instance_at_all_is_an_error_that_says_why(tmp_path, annotations, line):
     dataset = read(tmp_path, content(annotations))
     with pytest.raises(DataError, match=f"a.json: no instance is left to learn from.*{line}"):
-        coco.require_instances(dataset)
-    coco.require_instances(read(tmp_path, content()))
+        require_instances(dataset)
+    require_instances(read(tmp_path, content()))
 
 
 @pytest.mark.parametrize("area", ["60", [60], float("nan"), -1, None])
@@ -467,30 +467,6 @@ def test_the_same_id_must_have_the_name_of_the_training(tmp_path):
     assert dataset.class_names == tuple(same)
     with pytest.raises(DataError, match="class_names must be one for each of 3 categories"):
         read(tmp_path, content(), class_names=["c7"])
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "unnamed"),
-    [
-        ("traffic_light", "traffic light", False),
-        ("Traffic-Light", "traffic light", False),
-        ("caf\u00e9", "cafe\u0301", False),
-        (" cow\t", "COW", False),
-        ("class 3", "disk", True),
-        ("", "disk", True),
-        (4, "disk", True),
-    ],
-)
-def test_names_that_tools_write_otherwise_are_the_same(ours, theirs, unnamed, caplog):
-    coco.compare_names({4: ours}, {4: theirs}, "a.json")
-    coco.compare_names({4: theirs}, {4: ours}, "a.json")
-    assert caplog.text.count("nothing tells whether they are the same") == 2 * unnamed
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [("class_1", "class_2"), ("3", "disk"), ("a", "ä")])
-def test_other_names_are_other_classes(ours, theirs):
-    with pytest.raises(DataError, match=f"category 4 was '{theirs}' in training"):
-        coco.compare_names({4: ours}, {4: theirs}, "a.json")
 
 
 def test_a_category_that_the_json_lacks_has_the_name_of_the_training(tmp_path):
@@ -517,7 +493,7 @@ def test_an_image_that_is_missing_is_skipped_when_asked(tmp_path, caplog):
     dataset = read(tmp_path, content(entries, images=images), on_error="skip")
     assert (dataset.image_ids, dataset.num_instances.tolist()) == ((9,), [1])
     assert dataset.skipped == {"b.png": 1, "a.png": 1}
-    assert dataset.dropped == {coco.UNREADABLE: 2}
+    assert dataset.dropped == {coco_checks.UNREADABLE: 2}
     assert (
         "skipped, image 1 of such: " in caplog.text and "b.png: image file does not" in caplog.text
     )

@@ -10,10 +10,10 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_maskrcnn.data import images
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import (
     DARK,
     TURNED,
-    DataError,
     read_header,
     read_image,
     read_with_remarks,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.lvis import lvis_json
 
 

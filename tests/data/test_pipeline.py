@@ -19,7 +19,7 @@ from keras_maskrcnn.data import (
     pipeline,
     read_proposals,
 )
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.ops import images as image_ops
 
 NUCLEI = Path(__file__).resolve().parents[3] / "shared/data/nuclei"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_maskrcnn.data import coco
+from keras_maskrcnn.data import coco, coco_checks, coco_reader
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.polygons import Masks, compact, draw, surely_touch
 from keras_maskrcnn.ops import rle
 
@@ -43,7 +44,7 @@ def test_what_surely_touches_does():
         elsewhere = rng.random(len(boxes)) < 0.4
         drawn = np.sort(rng.uniform(0, 1, (len(boxes), 2, 2)) * [width, height], axis=1)
         boxes[elsewhere] = drawn.reshape(-1, 4)[elsewhere]
-        kept = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) > coco.MIN_BOX_SIDE
+        kept = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) > coco_checks.MIN_BOX_SIDE
         outlines, boxes = [o for o, k in zip(outlines, kept, strict=True) if k], boxes[kept]
         found = surely_touch(outlines, boxes, np.tile([height, width], [len(boxes), 1]))
         for i in np.flatnonzero(found):
@@ -110,19 +111,19 @@ def test_annotations_read_at_once_are_as_those_read_one_by_one(tmp_path, monkeyp
     content["categories"] = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
-    monkeypatch.setattr(coco, "_AT_ONCE", 64)
+    monkeypatch.setattr(coco_reader, "_AT_ONCE", 64)
     at_once = [coco.coco_json(tmp_path, path), coco.coco_dict(tmp_path, content)]
     none = np.zeros(0, int), np.zeros([0, 4]), np.zeros(0, int), []
     monkeypatch.setattr(
-        coco, "_read_regular", lambda chunk, *_: (np.zeros(len(chunk), bool), *none)
+        coco_reader, "_read_regular", lambda chunk, *_: (np.zeros(len(chunk), bool), *none)
     )
     one_by_one = coco.coco_json(tmp_path, path)
     assert one_by_one.dropped.keys() == {
-        coco.CROWD,
-        coco.NO_AREA,
-        coco.NO_POLYGON,
-        coco.NO_MASK,
-        coco.FEW_POINTS,
+        coco_checks.CROWD,
+        coco_checks.NO_AREA,
+        coco_checks.NO_POLYGON,
+        coco_checks.NO_MASK,
+        coco_checks.FEW_POINTS,
     }
     for dataset in at_once:
         for name in ("boxes", "labels", "offsets"):
@@ -143,5 +144,5 @@ def test_lines_of_errors_show_numbers_as_the_file_has_them(tmp_path):
         "categories": [{"id": 1, "name": "a"}],
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
-    with pytest.raises(coco.DataError, match=r"Received: bbox=\[1, 2, 3\]\."):
+    with pytest.raises(DataError, match=r"Received: bbox=\[1, 2, 3\]\."):
         coco.coco_json(tmp_path, tmp_path / "a.json")

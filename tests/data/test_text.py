@@ -4,7 +4,9 @@ import logging
 
 import pytest
 
-from keras_maskrcnn.data.text import decode, local_path
+from keras_maskrcnn.data import text
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.text import decode, local_path, read_text
 
 TEXT = '{"name": "zwölf"}\r\n'
 
@@ -39,3 +41,12 @@ def test_backslashes_are_separators_unless_a_file_has_that_name(tmp_path):
     (tmp_path / "a\\b.jpg").touch()
     assert local_path("a\\b.jpg", tmp_path) == "a\\b.jpg"
     assert local_path("a\\\0", tmp_path) == "a\\\0"
+
+
+def test_text_is_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "MAX_TEXT", 3)
+    (tmp_path / "a.txt").write_text("abc")
+    assert read_text(tmp_path / "a.txt") == "abc"
+    (tmp_path / "a.txt").write_text("abcd")
+    with pytest.raises(DataError, match="a.txt: the file is larger than 3 bytes"):
+        read_text(tmp_path / "a.txt")

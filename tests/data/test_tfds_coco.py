@@ -16,7 +16,7 @@ from tensorflow_datasets.scripts.cli import build as tfds_build
 from tensorflow_datasets.scripts.cli import cli_utils
 
 from keras_maskrcnn.data import batches, coco_dict, coco_json, tfds_coco, tfds_reader
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.tfds_reader import tfds_dataset
 from keras_maskrcnn.evaluation import evaluate_results
 

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from keras_maskrcnn import cli, doctor
-from keras_maskrcnn.data import coco
-from keras_maskrcnn.data.images import DARK, TURNED, DataError
+from keras_maskrcnn.data import coco, coco_checks
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.images import DARK, TURNED
 from keras_maskrcnn.networks import STRIDES, anchor_sizes
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
@@ -242,18 +243,18 @@ ERRORS = {
     ),
 }
 DROPS = {
-    "crowd": (broken(iscrowd=1), "crowd", f"annotation 3: left out: {coco.CROWD}."),
+    "crowd": (broken(iscrowd=1), "crowd", f"annotation 3: left out: {coco_checks.CROWD}."),
     "box of zero": (broken(bbox=[0, 0, 0, 0]), "box without area", "annotation 3: left out"),
     "negative width": (broken(bbox=[14, 5, -10, 6]), "box without area", "annotation 3: left"),
     "box elsewhere": (broken(bbox=[99, 5, 10, 6]), "box without area", "annotation 3: left out"),
-    "no polygon": (broken(segmentation=[]), "no polygon", f"left out: {coco.NO_POLYGON}."),
+    "no polygon": (broken(segmentation=[]), "no polygon", f"left out: {coco_checks.NO_POLYGON}."),
     "two points": (broken(segmentation=[[4, 5, 14, 11]]), "no polygon", "annotation 3: left out"),
     "few points beside": (
         broken(segmentation=[*SQUARE, [1, 1, 2, 2]]),
         "polygon of few points",
-        coco.FEW_POINTS,
+        coco_checks.FEW_POINTS,
     ),
-    "mask beside the box": (broken(bbox=[20, 12, 5, 5]), "no mask in the box", coco.NO_MASK),
+    "mask beside the box": (broken(bbox=[20, 12, 5, 5]), "no mask in the box", coco_checks.NO_MASK),
     "empty mask": (runs([HEIGHT * WIDTH]), "no mask in the box", "annotation 3: left out"),
 }
 WARNINGS = {
@@ -390,7 +391,7 @@ def test_the_repaired_copy_raises_nothing_and_drops_nothing_but_crowds(tmp_path,
     assert content["info"] == {"year": 2017}
     (tmp_path / "fixed.json").write_text(json.dumps(content))
     dataset = load_all(folder, tmp_path / "fixed.json")
-    assert set(dataset.dropped) <= {coco.CROWD}
+    assert set(dataset.dropped) <= {coco_checks.CROWD}
     again, _ = doctor.examine(folder, tmp_path / "fixed.json")
     assert doctor.repair(again) == (content, [])
     left = {"two images of one file", "two categories of one name", "rare class", "crowd"}
@@ -603,7 +604,9 @@ def test_what_a_repair_does_and_says(tmp_path, name, fields, action):
 
 
 TRIANGLE = [4, 5, 14, 5, 14, 11]
-UNITED = coco.read_segmentation([[4, 5, 14, 5, 14, 11, 4, 11]], HEIGHT, WIDTH, "")[0].decode()
+UNITED = coco_checks.read_segmentation([[4, 5, 14, 5, 14, 11, 4, 11]], HEIGHT, WIDTH, "")[
+    0
+].decode()
 
 
 @pytest.mark.parametrize(

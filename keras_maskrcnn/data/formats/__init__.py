@@ -4,12 +4,13 @@ All take a folder of images and the annotations, and return a `CocoDataset`; its
 the content of a COCO json. Images are numbered from 1 by file name, instances in their order.
 """
 
+from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.data.coco import coco_json
-from keras_maskrcnn.data.formats.labelme import labelme
-from keras_maskrcnn.data.formats.mask_images import mask_images
-from keras_maskrcnn.data.formats.via import via_json
-from keras_maskrcnn.data.formats.voc import voc
-from keras_maskrcnn.data.formats.yolo import yolo_seg
+from keras_maskrcnn.data.formats.from_labelme import labelme
+from keras_maskrcnn.data.formats.from_mask_images import mask_images
+from keras_maskrcnn.data.formats.from_via import via_json
+from keras_maskrcnn.data.formats.from_voc import voc
+from keras_maskrcnn.data.formats.from_yolo import yolo_seg
 
 # What the command `convert` reads, by the name of its --format.
 READERS = {
@@ -17,3 +18,8 @@ READERS = {
 }
 
 __all__ = ["READERS", "labelme", "mask_images", "via_json", "voc", "yolo_seg"]
+
+__getattr__ = moved(
+    __name__,
+    {name: f"keras_maskrcnn.data.formats.from_{name}" for name in ("via", "yolo")},
+)

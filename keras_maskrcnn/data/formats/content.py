@@ -1,4 +1,4 @@
-"""What all formats share: collecting images and instances, files, names of classes."""
+"""What all formats share: collecting images and instances, and finding files."""
 
 import os
 import re
@@ -8,27 +8,27 @@ import numpy as np
 from absl import logging
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data.coco import (
+from keras_maskrcnn.data.class_names import read_class_names
+from keras_maskrcnn.data.coco import CocoDataset, coco_dict
+from keras_maskrcnn.data.coco_checks import (
     FEW_POINTS,
     MIN_BOX_SIDE,
     NO_AREA,
     NO_POLYGON,
-    CocoDataset,
-    coco_dict,
     image_errors,
     long_polygons,
     no_instances,
     read_segmentation,
 )
-from keras_maskrcnn.data.images import DataError, log_remarks, read_header, require_size
-from keras_maskrcnn.data.text import decode, local_path
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.images import log_remarks, read_header, require_size
+from keras_maskrcnn.data.text import local_path
 
 BOX_ONLY = "box without a mask (masks=False reads boxes)"
 UNREADABLE = "image that cannot be read (on_error='skip')"
 NO_PIXEL = "annotation without a mask pixel inside the image"
 
 _ELSEWHERE = re.compile("[A-Za-z]:/|/.*/")  # C:/a.png, /home/me/a.png
-MAX_TEXT = 16_000_000  # bytes of a text file; real ones have thousands
 
 
 class Content:
@@ -250,100 +250,6 @@ def list_files(folder, suffixes):
     return sorted(paths)
 
 
-def read_text(path):
-    """Reads a text file of at most `MAX_TEXT` bytes, in any encoding that `decode` knows."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_TEXT + 1)
-        text = decode(data, path) if len(data) <= MAX_TEXT else ""
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as text. Received: {error}.") from error
-    if len(data) > MAX_TEXT:
-        raise DataError(f"{path}: the file is larger than {MAX_TEXT} bytes.")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def read_lines(path):
-    """Reads the lines of a text file, stripped, without those that are empty or begin with #."""
-    lines = (line.strip() for line in read_text(path).split("\n"))
-    return [line for line in lines if line and not line.startswith("#")]
-
-
 def files_by_stem(folder, suffixes):
     """Lists files as `list_files`: a dict of each path without its suffix to the path."""
     return {os.path.splitext(name)[0]: name for name in list_files(folder, suffixes)}
-
-
-def read_class_names(class_names, first_id=1):
-    """Brings the names of classes into one form.
-
-    Args:
-        class_names: sequence of str, for the categories `first_id`, `first_id` + 1, ...; dict of
-            category id to name; path of a text file with a name in each line (but those that begin
-            with #), or of a YAML file with `names:`, as YOLO's data.yaml; or None.
-        first_id: int.
-
-    Returns:
-        Dict of int to str in the given order, or None.
-    """
-    if class_names is None:
-        return None
-    where = "class_names"
-    if isinstance(class_names, str | os.PathLike):
-        where = os.fspath(class_names)
-        yaml = where.lower().endswith((".yaml", ".yml"))
-        class_names = _yaml_names(read_text(where), where) if yaml else read_lines(where)
-    if not isinstance(class_names, dict):
-        class_names = dict(enumerate(class_names, start=first_id))
-    names = list(class_names.values())
-    if (
-        not all(isinstance(name, str) and name for name in names)
-        or not all(isinstance(identity, int) for identity in class_names)
-        or not 0 < len(names) == len(set(names))
-    ):
-        raise DataError(
-            f"{where}: classes need a name of their own each."
-            f" Received: {reprlib.repr(class_names)}."
-        )
-    return class_names
-
-
-# A number or a dash, if any, and a name: in quotes, or of plain characters.
-_YAML_NAME = re.compile(
-    r"""\s*(?:(\d+)\s*:\s+|-\s+)?(?:'([^'\\]+)'|"([^"\\]+)"|(\w[^'"\\\[\]{},:#]*?))\s*(?:\s#.*)?"""
-)
-
-
-def _yaml_names(text, path):
-    """Reads `names` of a YAML file: a list or a map of numbers, in one line or in many.
-
-    YOLO needs no more of YAML than that, and what is beyond it is refused, not guessed.
-    """
-
-    def error(received):
-        return DataError(
-            f"{path}: names must be a list, or a map of numbers to names. Received: {received!r}."
-        )
-
-    found = re.search(r"^names[ \t]*:(.*\n(?:(?:[ \t\-\]}#].*)?\n)*)", text + "\n", re.MULTILINE)
-    if not found:
-        raise error(text[:40])
-    body = found[1].strip()
-    flow = re.fullmatch(r"[\[{]([^\[\]{}]*)[\]}]\s*(?:#.*)?", body)
-    lines = flow[1].split(",") if flow else found[1].splitlines()
-    if not flow and lines[0].strip() and not lines[0].strip().startswith("#"):
-        raise error(body[:40])
-    entries = []
-    for line in lines:
-        if not line.strip() or line.strip().startswith("#"):
-            continue
-        match = _YAML_NAME.fullmatch(line)
-        if not match:
-            raise error(line.strip()[:40])
-        entries.append((match[1], match[2] or match[3] or match[4]))
-    numbers = [number for number, _ in entries if number is not None]
-    if not numbers:
-        return [name for _, name in entries]
-    if len(set(numbers)) < len(entries):
-        raise error(body[:40])
-    return {int(number): name for number, name in entries}

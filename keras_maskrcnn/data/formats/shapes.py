@@ -3,7 +3,7 @@
 import math
 import reprlib
 
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.errors import DataError
 
 # A polygon of 100 corners has 99.93 % of its circle's area.
 _CORNERS = 100

@@ -10,7 +10,8 @@ import writers
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import formats
-from keras_maskrcnn.data.coco import coco_json, read_json
+from keras_maskrcnn.data.coco import coco_json
+from keras_maskrcnn.data.text import read_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 NUCLEI = ROOT.parent / "shared" / "data" / "nuclei"

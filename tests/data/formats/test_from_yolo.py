@@ -1,12 +1,12 @@
-"""data/formats/yolo.py: rows, classes, and what has no mask."""
+"""data/formats/from_yolo.py: rows, classes, and what has no mask."""
 
 import numpy as np
 import pytest
 
-from keras_maskrcnn.data.coco import NO_AREA
+from keras_maskrcnn.data.coco_checks import NO_AREA
 from keras_maskrcnn.data.formats import yolo_seg
 from keras_maskrcnn.data.formats.content import BOX_ONLY
-from keras_maskrcnn.data.formats.yolo import NO_IMAGE
+from keras_maskrcnn.data.formats.from_yolo import NO_IMAGE
 
 # x 3..15 of 30, y 5..10 of 20
 SQUARE = "0.1 0.25 0.5 0.25 0.5 0.5 0.1 0.5"

@@ -1,4 +1,4 @@
-"""data/formats/labelme.py: shapes, groups, masks, and where the image is."""
+"""data/formats/from_labelme.py: shapes, groups, masks, and where the image is."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 import writers
 
 from keras_maskrcnn.data import DataError
-from keras_maskrcnn.data.coco import FEW_POINTS
+from keras_maskrcnn.data.coco_checks import FEW_POINTS
 from keras_maskrcnn.data.formats import labelme
 from keras_maskrcnn.data.formats.content import NO_PIXEL
 

@@ -1,4 +1,4 @@
-"""data/formats/voc.py: objects, their classes, and void."""
+"""data/formats/from_voc.py: objects, their classes, and void."""
 
 import numpy as np
 import pytest

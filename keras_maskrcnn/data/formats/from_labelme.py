@@ -8,10 +8,13 @@ import reprlib
 
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data.coco import FEW_POINTS, CocoDataset, read_json, read_segmentation
+from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.coco_checks import FEW_POINTS, read_segmentation
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.formats.content import Content, list_files
 from keras_maskrcnn.data.formats.shapes import ellipse, rectangle
-from keras_maskrcnn.data.images import SUFFIXES, DataError, decode_mask
+from keras_maskrcnn.data.images import SUFFIXES, decode_mask
+from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
 
 NO_AREA = "shape without an area: point, points, line or linestrip"

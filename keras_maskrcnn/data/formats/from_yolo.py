@@ -6,8 +6,10 @@ import reprlib
 import numpy as np
 
 from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.data.formats.content import Content, files_by_stem, list_files, read_text
-from keras_maskrcnn.data.images import SUFFIXES, DataError
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.formats.content import Content, files_by_stem, list_files
+from keras_maskrcnn.data.images import SUFFIXES
+from keras_maskrcnn.data.text import read_text
 
 NO_IMAGE = "label file without an image"
 

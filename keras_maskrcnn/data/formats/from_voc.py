@@ -7,8 +7,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.data.formats.content import Content, files_by_stem, read_lines, read_text
-from keras_maskrcnn.data.images import SUFFIXES, DataError, read_index
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.formats.content import Content, files_by_stem
+from keras_maskrcnn.data.images import SUFFIXES, read_index
+from keras_maskrcnn.data.text import read_lines, read_text
 from keras_maskrcnn.ops import rle
 
 VOID = 255  # borders between objects, and what is hard to tell

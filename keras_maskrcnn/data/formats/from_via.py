@@ -3,10 +3,11 @@
 import os
 import reprlib
 
-from keras_maskrcnn.data.coco import CocoDataset, read_json
+from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.formats.content import Content
 from keras_maskrcnn.data.formats.shapes import ellipse, numbers, rectangle
-from keras_maskrcnn.data.images import DataError
+from keras_maskrcnn.data.text import read_json
 
 NO_AREA = "region without an area: point, line or polyline"
 

@@ -1,4 +1,4 @@
-"""data/formats/mask_images.py: where masks are, and what their pixels mean."""
+"""data/formats/from_mask_images.py: where masks are, and what their pixels mean."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from keras_maskrcnn.data import DataError
 from keras_maskrcnn.data.formats import mask_images
-from keras_maskrcnn.data.formats.mask_images import NO_IMAGE, NO_MASK, NO_NUMBER
+from keras_maskrcnn.data.formats.from_mask_images import NO_IMAGE, NO_MASK, NO_NUMBER
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""data/formats/via.py: both versions, their shapes and their classes."""
+"""data/formats/from_via.py: both versions, their shapes and their classes."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from keras_maskrcnn.data.formats import via, via_json
+from keras_maskrcnn.data.formats import from_via, via_json
 
 RECTANGLE = {"name": "rect", "x": 4, "y": 5, "width": 10, "height": 6}
 POLYGON = {"name": "polygon", "all_points_x": [4, 14, 14, 4], "all_points_y": [5, 5, 11, 11]}
@@ -88,10 +88,10 @@ def test_regions_without_an_area_are_counted_and_named(images):
     dataset = read(images, entry(*map(region, (POLYGON, line, point, outside))))
     assert dataset.num_instances.tolist() == [1]
     assert dataset.dropped == {
-        via.NO_AREA: 2,
+        from_via.NO_AREA: 2,
         "annotation without a mask pixel inside the image": 1,
     }
-    assert dataset.examples[via.NO_AREA][0].endswith("via.json: 'a.png': region 1")
+    assert dataset.examples[from_via.NO_AREA][0].endswith("via.json: 'a.png': region 1")
 
 
 def test_options_of_coco_dict_are_passed_on(images):

@@ -7,10 +7,10 @@ import reprlib
 import numpy as np
 
 from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.formats.content import Content, list_files
 from keras_maskrcnn.data.images import (
     SUFFIXES,
-    DataError,
     read_image,
     read_index,
     require_mask_size,

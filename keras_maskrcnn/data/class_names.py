@@ -1,0 +1,134 @@
+"""Names of classes: read from lists and files, and compared with those of a training."""
+
+import os
+import re
+import reprlib
+import unicodedata
+
+from absl import logging
+
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.text import read_lines, read_text
+
+_NO_NAME = re.compile(r"class \d+", re.IGNORECASE)
+
+
+def compare_names(names, known, where):
+    """Compares the names of classes with those of a training, by category id.
+
+    Names are compared as of `plain_name`. Where one side has no name of its own ("class 1", the id,
+    or none at all), there is nothing to compare, which is logged.
+
+    Args:
+        names, known: dict of category id to name, here and in training. Ids of one alone don't
+            count.
+        where: str. What messages begin with.
+
+    Raises:
+        DataError: if a category has another name; it tells the id and both names.
+    """
+    unnamed = []
+    for identity in [identity for identity in names if identity in known]:
+        pair = [str(n[identity]).strip() for n in (names, known)]
+        if plain_name(pair[0]) == plain_name(pair[1]):
+            continue
+        if any(name in ("", str(identity)) or _NO_NAME.fullmatch(name) for name in pair):
+            unnamed.append(identity)
+            continue
+        raise DataError(
+            f"{where}: category {identity} was {known[identity]!r} in training, and the same id"
+            f" must be the same class. Received: name={names[identity]!r}.",
+            "other class name",
+        )
+    if unnamed:
+        logging.warning(
+            "%s: %d classes have no name here or in training (category ids %s): nothing tells"
+            " whether they are the same.",
+            where,
+            len(unnamed),
+            reprlib.repr(unnamed),
+        )
+
+
+def plain_name(name) -> str:
+    """Returns the name of a class without what tools write in their own ways.
+
+    These are capitals, spaces, "_" and "-" in place of a space, and Unicode's forms of an accent.
+    """
+    name = unicodedata.normalize("NFKC", str(name)).casefold()
+    return " ".join(re.sub("[-_]", " ", name).split())
+
+
+def read_class_names(class_names, first_id=1):
+    """Brings the names of classes into one form.
+
+    Args:
+        class_names: sequence of str, for the categories `first_id`, `first_id` + 1, ...; dict of
+            category id to name; path of a text file with a name in each line (but those that begin
+            with #), or of a YAML file with `names:`, as YOLO's data.yaml; or None.
+        first_id: int.
+
+    Returns:
+        Dict of int to str in the given order, or None.
+    """
+    if class_names is None:
+        return None
+    where = "class_names"
+    if isinstance(class_names, str | os.PathLike):
+        where = os.fspath(class_names)
+        yaml = where.lower().endswith((".yaml", ".yml"))
+        class_names = _yaml_names(read_text(where), where) if yaml else read_lines(where)
+    if not isinstance(class_names, dict):
+        class_names = dict(enumerate(class_names, start=first_id))
+    names = list(class_names.values())
+    if (
+        not all(isinstance(name, str) and name for name in names)
+        or not all(isinstance(identity, int) for identity in class_names)
+        or not 0 < len(names) == len(set(names))
+    ):
+        raise DataError(
+            f"{where}: classes need a name of their own each."
+            f" Received: {reprlib.repr(class_names)}."
+        )
+    return class_names
+
+
+# A number or a dash, if any, and a name: in quotes, or of plain characters.
+_YAML_NAME = re.compile(
+    r"""\s*(?:(\d+)\s*:\s+|-\s+)?(?:'([^'\\]+)'|"([^"\\]+)"|(\w[^'"\\\[\]{},:#]*?))\s*(?:\s#.*)?"""
+)
+
+
+def _yaml_names(text, path):
+    """Reads `names` of a YAML file: a list or a map of numbers, in one line or in many.
+
+    YOLO needs no more of YAML than that, and what is beyond it is refused, not guessed.
+    """
+
+    def error(received):
+        return DataError(
+            f"{path}: names must be a list, or a map of numbers to names. Received: {received!r}."
+        )
+
+    found = re.search(r"^names[ \t]*:(.*\n(?:(?:[ \t\-\]}#].*)?\n)*)", text + "\n", re.MULTILINE)
+    if not found:
+        raise error(text[:40])
+    body = found[1].strip()
+    flow = re.fullmatch(r"[\[{]([^\[\]{}]*)[\]}]\s*(?:#.*)?", body)
+    lines = flow[1].split(",") if flow else found[1].splitlines()
+    if not flow and lines[0].strip() and not lines[0].strip().startswith("#"):
+        raise error(body[:40])
+    entries = []
+    for line in lines:
+        if not line.strip() or line.strip().startswith("#"):
+            continue
+        match = _YAML_NAME.fullmatch(line)
+        if not match:
+            raise error(line.strip()[:40])
+        entries.append((match[1], match[2] or match[3] or match[4]))
+    numbers = [number for number, _ in entries if number is not None]
+    if not numbers:
+        return [name for _, name in entries]
+    if len(set(numbers)) < len(entries):
+        raise error(body[:40])
+    return {int(number): name for number, name in entries}

@@ -1,0 +1,181 @@
+"""Reads the lists of a COCO json into arrays, fast enough for a json of COCO's size.
+
+A million annotations that are as most are get read at once; only the others are checked one by one.
+"""
+
+import contextlib
+import gc
+import reprlib
+
+import numpy as np
+
+from keras_maskrcnn.data.class_names import compare_names
+from keras_maskrcnn.data.coco_checks import (
+    MIN_BOX_SIDE,
+    check_identity,
+    image_errors,
+    order_categories,
+    raise_first,
+    read_annotation,
+    read_category,
+    with_local_path,
+)
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.polygons import compact, surely_touch
+from keras_maskrcnn.data.text import read_json
+
+_AT_ONCE = 16_384  # annotations that are checked together
+_READ = ("id", "image_id", "category_id", "bbox", "segmentation", "iscrowd")
+
+
+def read_compact(path):
+    """Reads what `coco_dict` needs of a COCO json: with arrays of numbers, a tenth of the memory.
+
+    Raises:
+        DataError: as `read_json`. An error about its content may show arrays in place of lists.
+    """
+    return read_json(path, _shrink)
+
+
+def _shrink(entry):
+    """Keeps of an entry what is read of it, with arrays for lists of numbers: a tenth of memory."""
+    if "bbox" not in entry:
+        if "file_name" not in entry:
+            return entry
+        return {key: entry[key] for key in ("id", "file_name", "height", "width") if key in entry}
+    entry = {key: entry[key] for key in _READ if key in entry}
+    box, outline = compact(entry["bbox"]), entry.get("segmentation")
+    if box is not None:
+        entry["bbox"] = box
+    if type(outline) is list:
+        entry["segmentation"] = [compact(part) or part for part in outline]
+    return entry
+
+
+@contextlib.contextmanager
+def without_collections():
+    """Millions of new objects make Python look for garbage again and again, where there is none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def read_categories(content, path, category_ids, class_names):
+    """Returns the names and the ids of the classes, in the order of the labels."""
+    names = {}
+    for category in content["categories"]:
+        read_category(category, names, path)
+    ids = order_categories(names, category_ids, path)
+    known = {}
+    if class_names:
+        if len(class_names) != len(ids):
+            raise DataError(
+                f"{path}: class_names must be one for each of {len(ids)} categories."
+                f" Received: class_names={reprlib.repr(tuple(class_names))}."
+            )
+        known = dict(zip(ids, class_names, strict=True))
+        compare_names(names, known, path)
+    return tuple(known.get(i, names.get(i, str(i))) for i in ids), ids
+
+
+def read_images(content, folder, path):
+    """Returns ids, file names and (height, width) of all images, in the json's order."""
+    ids, file_names, sizes = {}, [], []
+    for image in content["images"]:
+        identity = check_identity(image, ids, path, "image")
+        image = with_local_path(image, folder)
+        raise_first(image_errors(image, f"{path}: image {identity!r}"))
+        ids[identity] = len(ids)
+        file_names.append(image["file_name"])
+        sizes.append((image["height"], image["width"]))
+    return tuple(ids), file_names, sizes
+
+
+def read_annotations(content, path, image_ids, sizes, category_ids, drop, masks):
+    """Reads all annotations: those that are as most are at once, the others one by one.
+
+    Args:
+        sizes: list of (height, width) of the images.
+        drop: function of a reason and an annotation's id.
+
+    Returns:
+        of each of A annotations the index of its image, (A,) int, -1 if it is left out; its box,
+        (A, 4) float64; its label, (A,) int32; its outline, as of `Masks`, if there are masks.
+    """
+    annotations = content["annotations"]
+    count, sides = len(annotations), np.array(sizes)
+    image_of = {image_id: i for i, image_id in enumerate(image_ids)}
+    label_of = {category_id: i + 1 for i, category_id in enumerate(category_ids)}
+    images, labels = np.full(count, -1), np.zeros(count, np.int32)
+    boxes, outlines, seen = np.zeros([count, 4]), [None] * count, set()
+    identities = [annotation.get("id") for annotation in annotations]
+    sound = set(map(type, identities)) <= {int, str} and len(set(identities)) == count
+    for start in range(0, count, _AT_ONCE):
+        chunk = annotations[start : start + _AT_ONCE]
+        regular = np.zeros(len(chunk), bool)
+        if sound:
+            regular, *found = _read_regular(chunk, image_of, sides, label_of, masks)
+            of_chunk = start + np.flatnonzero(regular)
+            images[of_chunk], boxes[of_chunk], labels[of_chunk] = found[:3]
+            for i, outline in zip(of_chunk, found[3], strict=True):
+                outlines[i] = outline
+        for i in (start + np.flatnonzero(~regular)).tolist():
+            identity = check_identity(annotations[i], seen, path, "annotation")
+            seen.add(identity)
+            where = f"{path}: annotation {identity!r}"
+            instance, reasons = read_annotation(
+                annotations[i], where, image_of, sizes, label_of, masks
+            )
+            for reason in reasons:
+                drop(reason, identity)
+            if instance is not None:
+                images[i], boxes[i], labels[i], outlines[i] = instance
+    return images, boxes, labels, outlines
+
+
+def _read_regular(annotations, image_of, sizes, label_of, masks):
+    """Reads those annotations that surely are instances, and nothing of which is left out.
+
+    Returns:
+        (n,) bool, which they are; of these m image indices, boxes (m, 4), labels and outlines.
+    """
+    chosen, images, labels, boxes, outlines = [], [], [], [], []
+    for i, annotation in enumerate(annotations):
+        get = annotation.get
+        try:
+            image, label = image_of.get(get("image_id")), label_of.get(get("category_id"))
+        except TypeError:  # not even a possible id
+            continue
+        box, outline = compact(get("bbox")), None
+        if image is None or label is None or get("iscrowd") not in (0, None):
+            continue
+        if box is None or len(box) != 4:
+            continue
+        if masks:
+            outline = get("segmentation")
+            outline = [compact(part) for part in outline] if type(outline) is list else ()
+            if not outline or not all(
+                p is not None and len(p) > 5 and not len(p) % 2 for p in outline
+            ):
+                continue
+        chosen.append(i)
+        images.append(image)
+        labels.append(label)
+        boxes.append(box)
+        outlines.append(outline)
+    images, labels = np.array(images, int), np.array(labels, np.int32)
+    boxes = np.frombuffer(b"".join(boxes)).reshape(-1, 4).copy()
+    finite = np.isfinite(boxes).all(axis=1)
+    boxes[:, 2:] += boxes[:, :2]
+    boxes = np.clip(np.where(finite[:, None], boxes, 0.0), 0.0, sizes[images][:, [1, 0, 1, 0]])
+    sure = finite & ((boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= MIN_BOX_SIDE)
+    if masks:
+        sure &= surely_touch(outlines, boxes, sizes[images])
+    regular = np.zeros(len(annotations), bool)
+    regular[np.array(chosen, int)[sure]] = True
+    outlines = [outlines[i] for i in np.flatnonzero(sure)]
+    return regular, images[sure], boxes[sure], labels[sure], outlines
