@@ -4,13 +4,9 @@ whole cells of the map, and RoIWarp, which rounds the box alone. In Matterport's
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn.layers.roi_align import (
-    RoILayer,
-    cells_per_pixel,
-    check_sampling,
-    pyramid_atlas,
-    roi_align,
-)
+from keras_maskrcnn.layers.atlas import cells_per_pixel, pyramid_atlas
+from keras_maskrcnn.layers.roi_align import check_sampling, roi_align
+from keras_maskrcnn.layers.roi_layer import RoILayer
 from keras_maskrcnn.ops.python import gradients_of_graph
 
 
@@ -34,11 +30,12 @@ def quantize(boxes, levels, strides):
     return tf.concat([first, tf.maximum(first, last) + 1.0], axis=-1)
 
 
-def _bins(boxes, levels, features, strides, bins):
+def _bins(boxes, levels, sizes, strides, bins):
     """The rectangles of cells that RoIPool takes the maxima of, N = B * R * m * m.
 
     Args:
-        boxes, levels, features, strides: as in `roi_pool`.
+        boxes, levels, strides: as in `roi_pool`.
+        sizes: (L, 2) int32. Rows and columns of each map.
         bins: int m.
 
     Returns:
@@ -48,8 +45,7 @@ def _bins(boxes, levels, features, strides, bins):
     cells = tf.cast(tf.reshape(quantize(boxes, levels, strides), [-1, 1, 4]), tf.int32)
     start = tf.gather(cells, [1, 0], axis=2)
     extent = tf.gather(cells, [3, 2], axis=2) - start
-    limits = tf.stack([tf.shape(f)[1:3] for f in features])
-    limits = tf.gather(limits, tf.reshape(levels, [-1]))[:, None]
+    limits = tf.gather(sizes, tf.reshape(levels, [-1]))[:, None]
     i = tf.range(bins)[:, None]
     # In whole numbers: the float32 of Caffe and torchvision adds a cell to the last bin of boxes
     # of 57, 114, 121, ... cells.
@@ -146,7 +142,7 @@ def roi_pool(features, boxes, levels, *, output_size, strides):
     num_boxes, bins = boxes.shape[1] or tf.shape(boxes)[1], output_size
     atlas = pyramid_atlas(features)
     dtype, depth, shape = atlas.cells.dtype, features[0].shape[-1], tf.shape(atlas.cells)
-    first, size = _bins(boxes, levels, features, strides, bins)
+    first, size = _bins(boxes, levels, atlas.sizes, strides, bins)
     first += tf.repeat(tf.gather(atlas.origins, tf.reshape(levels, [-1])), bins**2, 0)
     image = tf.repeat(tf.range(shape[0]), num_boxes * bins**2)
     height, width = tf.unstack(tf.shape(atlas.index))

@@ -5,8 +5,7 @@ import roi_definitions
 import tensorflow as tf
 from contracts import check_layer
 
-from keras_maskrcnn.layers.roi_align import RoIAlign, roi_align, roi_levels
-from keras_maskrcnn.ops.portable import portable
+from keras_maskrcnn.layers.roi_align import RoIAlign, roi_align
 
 STRIDES = (4, 8, 16, 32)
 
@@ -136,33 +135,6 @@ def test_roi_align_keeps_images_apart():
     np.testing.assert_allclose(out[..., 0, 0, 0], [[1, 1, 1], [2, 2, 2]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("case", [0, 1, 2, 3])
-def test_roi_align_never_reads_a_neighboring_level(case):
-    # Levels lie side by side inside; each is filled with its own number.
-    features = [tf.fill([1, 32 // 2**i, 64 // 2**i, 1], float(i)) for i in range(4)]
-    corners = [[0, 0, 128, 128], [128, 0, 256, 128], [0, 64, 128, 128], [0, 0, 256, 128]]
-    boxes = tf.constant([[corners[case]] * 4], tf.float32)
-    out = roi_align(features, boxes, tf.constant([[0, 1, 2, 3]]), output_size=7, strides=STRIDES)
-    expected = np.broadcast_to(np.arange(4.0)[:, None, None], (4, 7, 7))
-    np.testing.assert_allclose(out[0, ..., 0], expected, atol=1e-6)
-
-
-def test_roi_align_of_a_level_equals_that_level_alone():
-    features = [tf.random.normal([2, 32 // 2**i, 64 // 2**i, 3]) for i in range(4)]
-    boxes = tf.constant([[[3.0, 5, 120, 90], [100, 30, 256, 128]]] * 2)
-    for level in range(4):
-        levels = tf.fill([2, 2], level)
-        out = roi_align(features, boxes, levels, output_size=3, strides=STRIDES)
-        alone = roi_align(
-            [features[level]],
-            boxes,
-            tf.zeros([2, 2], tf.int32),
-            output_size=3,
-            strides=STRIDES[level : level + 1],
-        )
-        np.testing.assert_allclose(out, alone, atol=1e-5)
-
-
 def test_roi_align_of_a_flipped_image_is_flipped():
     features = tf.random.normal([1, 6, 8, 2])
     boxes, flipped = tf.constant([[[1.0, 2, 5, 6]]]), tf.constant([[[3.0, 2, 7, 6]]])
@@ -189,55 +161,6 @@ def test_roi_align_gradient_equals_torchvision(golden, sampling_ratio, aligned):
     _, gradient = align_golden(data, sampling_ratio, aligned)
     expected = data[f"grad_aligned{int(aligned)}_ratio{sampling_ratio}"].transpose(0, 2, 3, 1)
     np.testing.assert_allclose(gradient, expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("channels", [64, 7])
-def test_roi_align_gradient_is_the_adjoint(channels):
-    # <pool(x), y> = <x, gradient(y)>. Many boxes on one spot: TensorFlow's own gradient of
-    # CropAndResize loses some of them when several threads work.
-    rng = np.random.default_rng(0)
-    corner = rng.uniform(0, 30, (1, 512, 2))
-    boxes = tf.constant(
-        np.concatenate([corner, corner + rng.uniform(1, 34, (1, 512, 2))], -1), tf.float32
-    )
-    features = [tf.random.normal([1, 64 // 2**i, 64 // 2**i, channels]) for i in range(2)]
-    upstream = tf.random.normal([1, 512, 7, 7, channels])
-    with tf.GradientTape() as tape:
-        tape.watch(features)
-        out = roi_align(features, boxes, tf.constant([[0, 1] * 256]), output_size=7, strides=[1, 2])
-    gradients = tape.gradient(out, features, upstream)
-
-    def inner(a, b):
-        return np.sum(np.float64(a) * np.float64(b))
-
-    expected = inner(out, upstream)
-    np.testing.assert_allclose(sum(map(inner, features, gradients)), expected, rtol=1e-4)
-    assert abs(expected) > 10
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {},
-        {"sampling_ratio": 0},
-        {"aligned": False},
-        {"aligned": False, "sampling_ratio": 0},
-        {"pooling": "max"},
-        {"sampling_ratio": 1, "corners": True},
-        {"bounded": True},
-    ],
-    ids=str,
-)
-def test_portable_roi_align_equals_the_ordinary(arguments):
-    features = [tf.random.normal([2, 32 // 2**i, 64 // 2**i, 3]) for i in range(4)]
-    corner = tf.random.uniform([2, 20, 2], maxval=100.0)
-    boxes = tf.concat([corner, corner + tf.random.uniform([2, 20, 2], maxval=28.0)], axis=-1)
-    levels = tf.constant([[0, 1, 2, 3] * 5] * 2)
-    arguments = {"output_size": 5, "strides": STRIDES, **arguments}
-    expected = roi_align(features, boxes, levels, **arguments)
-    with portable():
-        found = roi_align(features, boxes, levels, **arguments)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_roi_align_between_corners_is_crop_and_resize():
@@ -290,96 +213,12 @@ def test_roi_align_on_a_pyramid_equals_torchvision(golden, sampling_ratio):
         np.testing.assert_allclose(out[i, : counts[i]], expected[i], atol=5e-5)
 
 
-@pytest.mark.parametrize("sampling_ratio", [0, 1, 2])
-def test_a_box_a_cell_wide_at_the_end_of_its_map_does_not_read_the_next_one(sampling_ratio):
-    # Not aligned, it grows to a cell and reaches out of the image, where there is nothing.
-    features = [tf.ones([1, 8, 8, 1]), tf.fill([1, 4, 4, 1], 1000.0)]
-    out = roi_align(
-        features,
-        tf.constant([[[31.9, 0.0, 32.0, 32.0]]]),
-        tf.zeros([1, 1], tf.int32),
-        output_size=1,
-        strides=(4, 8),
-        sampling_ratio=sampling_ratio,
-        aligned=False,
-    )
-    assert float(out[0, 0, 0, 0, 0]) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("side", "level"),
-    [(1, 0), (111, 0), (112, 1), (223, 1), (224, 2), (447, 2), (448, 3), (2000, 3), (0, 0)],
-)
-def test_roi_levels_double_with_the_side(side, level):
-    assert int(roi_levels(tf.constant([0.0, 0, side, side]), 4)) == level
-
-
-def test_roi_levels_scale_with_the_canonical_size():
-    assert int(roi_levels(tf.constant([0.0, 0, 56, 56]), 4, canonical_size=56.0)) == 2
-
-
-def test_roi_levels_equal_detectron2(golden):
-    data = golden("levels")
-    sides = np.sqrt(np.prod((data["boxes"][:, 2:] - data["boxes"][:, :2]).astype(float), axis=1))
-    octaves = np.log2(np.maximum(sides, 1.0) / 224)
-    gap = np.abs(octaves - np.round(octaves))
-    # One step of float32 below a border, the logarithm rounds either way; on it, it must not.
-    clear = (gap == 0) | (gap > 2e-7)
-    assert clear.sum() >= 85
-    levels = roi_levels(tf.constant(data["boxes"]), 4).numpy()
-    np.testing.assert_array_equal(levels[clear], (data["level_detectron2_formula"] - 2)[clear])
-
-
-def test_roi_levels_equal_torchvision(golden):
-    data = golden("levels")
-    levels = roi_levels(tf.constant(data["boxes"]), 4, rule="torchvision").numpy()
-    np.testing.assert_array_equal(levels, data["level_torchvision"] - 2)
-
-
-@pytest.mark.parametrize(("side", "level"), [(79, 0), (80, 1), (158, 1), (159, 2), (317, 3)])
-def test_roi_levels_of_matterport_are_the_nearest(side, level):
-    # Borders are 224 times the square roots of 1/8, 1/2 and 2: 79.2, 158.4, 316.8.
-    assert int(roi_levels(tf.constant([0.0, 0, side, side]), 4, rule="matterport")) == level
-
-
-def test_roi_levels_of_a_pyramid_equal_torchvision(golden):
-    data = golden("multiscale")
-    boxes = np.concatenate([data["boxes.0"], data["boxes.1"]])
-    levels = roi_levels(tf.constant(boxes), 4, canonical_size=56.0)
-    np.testing.assert_array_equal(levels, data["levels_canonical56"])
-
-
-def test_layer_pools_each_box_from_its_level():
-    features = [tf.fill([1, 128 // 2**i, 128 // 2**i, 1], float(i)) for i in range(4)]
-    boxes = tf.constant([[[0.0, 0, side, side] for side in (20, 28, 60, 120, 500)]])
-    boxes = tf.minimum(boxes, 512.0)
-    out = RoIAlign(2, STRIDES, canonical_size=56.0)(features, boxes)
-    np.testing.assert_allclose(out[0, :, 0, 0, 0], [0, 1, 2, 3, 3], atol=1e-6)
-
-
 def test_layer_fulfils_the_layer_contract():
     features = [tf.random.normal([2, 32 // 2**i, 64 // 2**i, 3]) for i in range(4)]
     boxes = tf.constant([[[3.0, 5, 120, 90], [100, 30, 256, 128]]] * 2)
     layer = RoIAlign(3, STRIDES, 1, canonical_size=56.0, aligned=False, level_rule="torchvision")
     check_layer(layer, features, boxes)
     check_layer(RoIAlign(3, STRIDES, canonical_size=56.0, pooling="max"), features, boxes)
-
-
-def test_layer_does_not_round_boxes_to_bfloat16():
-    # bfloat16 has no numbers between 256 and 258. A ramp along x shows what was read.
-    ramp = tf.tile(tf.reshape(tf.range(512.0), [1, 1, 512, 1]), [1, 4, 1, 1])
-    layer = RoIAlign(1, [1], sampling_ratio=1, dtype="mixed_bfloat16")
-    out = layer([ramp / 512], tf.constant([[[256.0, 1, 257, 2], [257.0, 1, 258, 2]]]))
-    exact = RoIAlign(1, [1], sampling_ratio=1)(
-        [ramp / 512], tf.constant([[[256.0, 1, 257, 2], [257.0, 1, 258, 2]]])
-    )
-    np.testing.assert_allclose(exact[0, :, 0, 0, 0] * 512, [256, 257], rtol=1e-5)
-    # The values themselves are bfloat16; a box rounded to nothing would give twice the same.
-    np.testing.assert_allclose(tf.cast(out, tf.float32), exact, rtol=2**-8)
-
-
-def test_layer_is_not_compiled_with_xla():
-    assert not RoIAlign(7, STRIDES).supports_jit
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import roi_definitions
 import tensorflow as tf
 from contracts import check_layer
 
-from keras_maskrcnn.layers.roi_align import roi_align, roi_levels
+from keras_maskrcnn.layers.roi_align import roi_align
+from keras_maskrcnn.layers.roi_layer import roi_levels
 from keras_maskrcnn.layers.roi_pool import (
     RoICrop,
     RoIPool,

@@ -1,0 +1,106 @@
+"""All levels of a pyramid in one map, and boxes in its cells."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+def cells_per_pixel(strides):
+    """Returns (L,) float32: 1 / strides, to multiply boxes by.
+
+    TensorFlow turns a division by a constant 4 into a product with 0.24999999 in some graphs.
+    """
+    return tf.constant([1 / stride for stride in strides], tf.float32)
+
+
+class Atlas(NamedTuple):
+    """The levels of a pyramid laid out in one map, like the mipmaps of a texture.
+
+    Each level has a border of one cell that repeats its edge: RoIAlign reads points up to one cell
+    outside as the edge, and CropAndResize would read zeros or the neighbouring level.
+    """
+
+    cells: tf.Tensor  # (B, N, K). All cells of all levels, finest level first
+    index: tf.Tensor  # (Ha, Wa) int32. Which of the N cells lies where; anything in between
+    origins: tf.Tensor  # (L, 2) int32. Row and column of each level's cell (0, 0)
+    sizes: tf.Tensor  # (L, 2) int32. Rows and columns of each level
+
+    def map(self):
+        """Returns the map, (B, Ha, Wa, K)."""
+        return tf.gather(self.cells, self.index, axis=1)
+
+
+def pyramid_atlas(features):
+    """Lays out levels: the first on the left, the others below one another beside it.
+
+    Args:
+        features: list of L (B, Hl, Wl, K), finest first.
+
+    Returns:
+        `Atlas`.
+    """
+    start, blocks = 0, []
+    for level in features:
+        height, width = tf.unstack(tf.shape(level)[1:3])
+        rows = tf.clip_by_value(tf.range(-1, height + 1), 0, height - 1)
+        columns = tf.clip_by_value(tf.range(-1, width + 1), 0, width - 1)
+        blocks.append(start + rows[:, None] * width + columns)
+        start += height * width
+    depth = features[0].shape[-1]
+    flat = [tf.reshape(level, [tf.shape(level)[0], -1, depth]) for level in features]
+    cells, (first, *others) = tf.concat(flat, axis=1), blocks
+    sizes = tf.stack([tf.shape(level)[1:3] for level in features])
+    if not others:
+        return Atlas(cells, first, tf.constant([[1, 1]]), sizes)
+    width, top, column, origins = tf.shape(others[0])[1], 0, [], [(1, 1)]
+    for block in others:
+        origins.append((top + 1, tf.shape(first)[1] + 1))
+        top += tf.shape(block)[0]
+        column.append(tf.pad(block, [[0, 0], [0, width - tf.shape(block)[1]]]))
+    height = tf.maximum(tf.shape(first)[0], top)
+    sides = [
+        tf.pad(side, [[0, height - tf.shape(side)[0]], [0, 0]])
+        for side in (first, tf.concat(column, axis=0))
+    ]
+    origins = tf.stack([tf.stack(origin) for origin in origins])
+    return Atlas(cells, tf.concat(sides, axis=1), origins, sizes)
+
+
+class PlacedBoxes(NamedTuple):
+    """N boxes on an atlas; positions are [y, x] in its cells."""
+
+    image: tf.Tensor  # (N,) int32, where in the batch
+    corner: tf.Tensor  # (N, 2) float32, upper left
+    bin_size: tf.Tensor  # (N, 2) float32
+    lowest: tf.Tensor  # (N, 2) float32. Points beyond `lowest` and `highest` read 0
+    highest: tf.Tensor  # (N, 2) float32
+
+
+def place_boxes(boxes, levels, atlas, strides, bins, aligned, corners):
+    """Puts boxes in image pixels on an atlas.
+
+    Args:
+        boxes, levels, strides, aligned, corners: as in `roi_align.roi_align`.
+        atlas: `Atlas`.
+        bins: int. Bins per side of a box.
+
+    Returns:
+        `PlacedBoxes` of all images' boxes.
+    """
+    image = tf.repeat(tf.range(tf.shape(boxes)[0]), tf.shape(boxes)[1])
+    boxes, levels = tf.reshape(boxes, [-1, 4]), tf.reshape(levels, [-1])
+    cells = tf.gather(boxes, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
+    cells *= tf.gather(cells_per_pixel(strides), levels)[:, None]
+    origin = tf.cast(tf.gather(atlas.origins, levels), tf.float32)
+    sizes = tf.gather(tf.cast(atlas.sizes, tf.float32), levels)
+    if corners:  # the first and last cell of a map lie on the first and last pixel of the canvas
+        stride = tf.gather(tf.constant(strides, tf.float32), levels)[:, None]
+        cells *= tf.tile((sizes - 1) / (sizes - 1 / stride), [1, 2])
+        bin_size = (cells[:, 2:] - cells[:, :2]) / (bins - 1)
+        corner = cells[:, :2] - bin_size / 2 + origin
+    else:
+        bin_size = (cells[:, 2:] - cells[:, :2]) / bins
+        if not aligned:
+            bin_size = tf.maximum(bin_size, 1 / bins)
+        corner = cells[:, :2] - (0.5 if aligned else 0.0) + origin
+    return PlacedBoxes(image, corner, bin_size, origin - 1, origin + sizes)

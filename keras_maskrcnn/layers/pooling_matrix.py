@@ -1,0 +1,93 @@
+"""Pooling as a matrix: which cells of an atlas each bin of a box reads, and with what weight."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class PoolingMatrix(NamedTuple):
+    """Average pooling is linear in the cells: bins = matrix @ cells. It is sparse."""
+
+    indices: tf.Tensor  # (Z, 2) int64. Bin of N * m * m, cell of all images' `Atlas.cells`
+    values: tf.Tensor  # (Z,) float32, not 0
+
+    def pool(self, cells, num_bins):
+        """Averages cells: (B * N, K) -> (num_bins, K) float32."""
+        return _multiply(self.indices, self.values, num_bins, cells)
+
+    def gradient(self, upstream, num_cells):
+        """Gives each cell its part of the gradients of bins: (N * m * m, K) -> (num_cells, K)."""
+        return _multiply(tf.reverse(self.indices, [1]), self.values, num_cells, upstream)
+
+
+def pooling_matrix(atlas, placed, bins, ratio):
+    """Makes the matrix of bins, which are separable: a window of rows times one of columns.
+
+    Args:
+        atlas: `Atlas`.
+        placed: `PlacedBoxes`, N of them.
+        bins, ratio: as in `axis_reads`.
+
+    Returns:
+        `PoolingMatrix`.
+    """
+    rows, row_weights = axis_reads(placed, 0, bins, ratio)
+    columns, column_weights = axis_reads(placed, 1, bins, ratio)
+    # Axes: box, bin row, bin column, cell row, cell column.
+    width = tf.shape(atlas.index)[1]
+    places = rows[:, :, None, :, None] * width + columns[:, None, :, None, :]
+    weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
+    weights, places = tf.reshape(weights, [-1]), tf.reshape(places, [-1])
+    read = tf.where(weights > 0)[:, 0]
+    bin_reads = tf.cast(tf.shape(rows)[2] * tf.shape(columns)[2], tf.int64)
+    bin_read = read // bin_reads
+    cells = tf.gather(tf.reshape(atlas.index, [-1]), tf.gather(places, read))
+    image = tf.gather(placed.image, bin_read // bins**2)
+    cells = tf.cast(cells + image * tf.shape(atlas.cells)[1], tf.int64)
+    return PoolingMatrix(tf.stack([bin_read, cells], axis=1), tf.gather(weights, read))
+
+
+def axis_reads(placed, axis, bins, ratio):
+    """Finds which cells the points of a bin read along one axis, and with what weight.
+
+    Args:
+        placed: `PlacedBoxes`, N of them.
+        axis: 0 for y, 1 for x.
+        bins: int m.
+        ratio: int. Points per bin, or 0: as many as it has cells, rounded up.
+
+    Returns:
+        cells: (N, m, w) int32. The w cells of each bin's window.
+        weights: (N, m, w) float32. They add up to 1, or to less if a point reads nothing.
+    """
+    corner, bin_size, lowest, highest = (x[:, axis, None, None] for x in placed[1:])
+    count = tf.fill(tf.shape(bin_size), float(ratio))
+    if not ratio:
+        count = tf.maximum(tf.math.ceil(bin_size), 0.0)
+    # At least one point: the greatest of no boxes is -inf, and boxes without area have none.
+    i = tf.range(float(ratio) or tf.maximum(tf.reduce_max(count), 1.0))
+    within = tf.math.divide_no_nan(i + 0.5, count)
+    position = corner + (tf.range(bins, dtype=tf.float32)[:, None] + within) * bin_size  # (N, m, n)
+    inside = (position >= lowest) & (position <= highest) & (i < count)
+    position = tf.where(inside, position, lowest)
+    first = tf.reduce_min(tf.where(inside, tf.floor(position), highest), axis=2, keepdims=True)
+    width = 2.0
+    if ratio != 1:
+        spread = tf.reduce_max(tf.where(inside, tf.floor(position) - first, 0.0))
+        width += tf.maximum(spread, 0.0)  # -inf without boxes
+    window = first + tf.range(width)
+    # Bilinear interpolation is a tent that reaches one cell to both sides.
+    tents = tf.maximum(0.0, 1.0 - tf.abs(position[..., None] - window[:, :, None]))
+    weights = tf.reduce_sum(tents * tf.cast(inside, tf.float32)[..., None], axis=2)
+    weights = tf.where(window <= highest, tf.math.divide_no_nan(weights, count), 0.0)
+    return tf.cast(tf.minimum(window, highest), tf.int32), weights
+
+
+def _multiply(indices, values, rows, dense):
+    """A sparse matrix of `rows` rows times (columns, K) -> (rows, K)."""
+    columns = tf.shape(dense, tf.int64)[0]
+    matrix = tf.SparseTensor(indices, values, [tf.cast(rows, tf.int64), columns])
+    # The product runs on one thread; parts of the channels run side by side.
+    parts = max(n for n in (1, 2, 3, 4) if dense.shape[1] % n == 0)
+    parts = tf.split(dense, parts, axis=1)
+    return tf.concat([tf.sparse.sparse_dense_matmul(matrix, part) for part in parts], axis=1)

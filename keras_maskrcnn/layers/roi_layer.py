@@ -1,0 +1,78 @@
+"""What the RoI layers share: the pyramid level that each box is pooled from (FPN Eq. 1)."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn.ops import boxes as box_ops
+
+
+def roi_levels(boxes, num_levels, canonical_size=224.0, rule="detectron2"):
+    """The pyramid level that each RoI is pooled from (FPN Eq. 1, k0 = 4).
+
+    Args:
+        boxes: (..., 4) float32 in image pixels.
+        num_levels: int. Levels from P2 upwards.
+        canonical_size: float. A RoI of this side belongs to P4.
+        rule: "detectron2" or "torchvision": where a millionth is added against rounding. With
+            "matterport" the level is the nearest one, not that below.
+
+    Returns:
+        (...) int32 in [0, num_levels): 0 is P2.
+    """
+    side = tf.sqrt(box_ops.area(boxes))
+    inside, outside = (0.0, 1e-6) if rule == "torchvision" else (1e-8, 0.0)
+    octave = tf.math.log(side / canonical_size + inside) / math.log(2.0)
+    level = 4.0 + octave + outside  # an empty box's is -inf, and so the finest
+    level = (tf.round(level) if rule == "matterport" else tf.floor(level)) - 2.0
+    return tf.cast(tf.clip_by_value(level, 0.0, num_levels - 1.0), tf.int32)
+
+
+class RoILayer(keras.layers.Layer):
+    """What the RoI operations share: the level of each box (FPN Eq. 1).
+
+    Each has a method `pool(features, boxes, levels)`.
+
+    Args:
+        output_size: int m. Bins per side.
+        strides: L numbers, image pixels per cell of each map, finest first.
+        canonical_size, level_rule: as in `roi_levels`.
+
+    Call: list of L (B, Hl, Wl, K), boxes (B, R, 4) -> (B, R, m, m, K).
+
+    Raises:
+        ValueError: if `output_size` is below 1.
+    """
+
+    def __init__(
+        self, output_size, strides, canonical_size=224.0, level_rule="detectron2", **kwargs
+    ):
+        # Autocasting would round the boxes to bfloat16, by up to 4 pixels at 1000.
+        super().__init__(**{"autocast": False, **kwargs})
+        if output_size < 1:
+            raise ValueError(f"output_size must be positive. Received: output_size={output_size}.")
+        self.output_size, self.strides = output_size, tuple(strides)
+        self.canonical_size, self.level_rule = canonical_size, level_rule
+        self.supports_jit = False  # XLA lacks CropAndResize and shapes that depend on the boxes
+        self.built = True  # no weights
+
+    def call(self, features, boxes):
+        canonical_size = self.canonical_size
+        if self.level_rule == "matterport":  # which measures as `roi_align` does with corners
+            canvas = tf.cast(tf.shape(features[0])[1:3] * self.strides[0], tf.float32)
+            canonical_size *= tf.sqrt(tf.reduce_prod((canvas - 1) / canvas))
+        levels = roi_levels(boxes, len(self.strides), canonical_size, self.level_rule)
+        return self.pool([tf.cast(f, self.compute_dtype) for f in features], boxes, levels)
+
+    def compute_output_shape(self, features_shape, boxes_shape):
+        return (*boxes_shape[:2], self.output_size, self.output_size, features_shape[0][-1])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "output_size": self.output_size,
+            "strides": self.strides,
+            "canonical_size": self.canonical_size,
+            "level_rule": self.level_rule,
+        }
