@@ -1,7 +1,9 @@
 """The dataset doctor: what is wrong with a COCO json and its images, and a repaired copy."""
 
-from keras_maskrcnn.doctor.anchors import anchor_overlaps
-from keras_maskrcnn.doctor.examination import DROPPED_KINDS, ERROR, Examination, examine
+from keras_maskrcnn.doctor.anchor_fit import anchor_overlaps
+from keras_maskrcnn.doctor.examination import examine
+from keras_maskrcnn.doctor.findings import ERROR, Examination
+from keras_maskrcnn.doctor.reading import DROPPED_KINDS
 from keras_maskrcnn.doctor.repairs import repair
 from keras_maskrcnn.doctor.report import page, text
 

@@ -1,4 +1,4 @@
-"""Makes a copy of a COCO json in which what was found is mended, where it can be."""
+"""Makes a copy of a COCO json in which problems are repaired, where they can be."""
 
 import collections
 
@@ -7,23 +7,19 @@ from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco_checks
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.doctor.examination import (
-    DROPPED_REASONS,
-    ROUNDING,
-    WARNING,
-    image_of_annotation,
-    printable,
-    reexamine,
-)
-from keras_maskrcnn.doctor.fit import disagree, is_area, mask_extents, xywh
-from keras_maskrcnn.doctor.mending import mend
+from keras_maskrcnn.doctor.coco_form import to_coco_form
+from keras_maskrcnn.doctor.examination import reexamine
+from keras_maskrcnn.doctor.findings import WARNING, printable
+from keras_maskrcnn.doctor.likely_mistakes import ROUNDING
+from keras_maskrcnn.doctor.mask_agreement import disagree, is_area, mask_extents, xywh
+from keras_maskrcnn.doctor.reading import DROPPED_REASONS, image_of_annotation
 from keras_maskrcnn.ops import rle
 
 
 def repair(found):
-    """Makes a copy of the json from which nothing is dropped but crowds, and that raises nothing.
+    """Makes a repaired copy of the json, which reads without errors; reading it drops crowds only.
 
-    What is in another form than COCO's and can mean one thing only is mended first, see `mending`.
+    What is in another form than COCO's, and can mean one thing only, is changed first: `coco_form`.
     An image that cannot be used goes, with its annotations. Of an annotation with a usable mask
     the box, the area and the id are made to fit, and polygons of too few points go; without one
     it goes itself. Where boxes are all that training needs, those without a usable box go.
@@ -38,38 +34,65 @@ def repair(found):
     Raises:
         DataError: if no image, no category or no instance is left.
     """
-    content, mended = mend(found)
-    if mended:
+    content, in_form = to_coco_form(found)
+    if in_form:
         found = reexamine(found, content)
-    actions = [f"{key}: now a list of objects only" for key in found.cut] + mended
-    categories, names = [], {}
+    categories, without_categories = _usable_categories(found)
+    images, without_images = _usable_images(found)
+    if not images or not categories:
+        raise DataError(
+            f"{found.annotations}: too little can be used for a repaired copy."
+            f" Received: {len(images)} images, {len(categories)} categories."
+        )
+    annotations, repaired = _repair_annotations(found)
+    if all(annotation.get("iscrowd") for annotation in annotations):
+        dropped = collections.Counter(
+            DROPPED_REASONS.get(problem.kind, problem.kind)
+            for problem in found.problems
+            if problem.annotation is not None and problem.severity != WARNING
+        )
+        error = coco_checks.no_instances(found.annotations, dropped, found.masks)
+        raise DataError(f"too little can be used for a repaired copy: {error}")
+    actions = [f"{key}: now a list of objects only" for key in found.cut]
+    actions += in_form + without_categories + without_images + repaired
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    return {**found.content, **content}, [printable(action) for action in actions]
+
+
+def _usable_categories(found):
+    """Returns the categories that can be used, and a line for each that goes."""
+    categories, names, actions = [], {}, []
     for category in found.content["categories"]:
         try:
             coco_checks.read_category(category, names, found.annotations)
             categories.append(category)
         except DataError:
             actions.append(f"category {category.get('id')!r}: removed")
-    bad, images = found.bad_images(), []
-    index = [image_of_annotation(found, annotation) for annotation in found.content["annotations"]]
-    counts = collections.Counter(index)
+    return categories, actions
+
+
+def _usable_images(found):
+    """Returns the images that can be used, and a line for each that goes."""
+    images, bad, actions = [], found.bad_images(), []
+    annotations = found.content["annotations"]
+    counts = collections.Counter(image_of_annotation(a, found.image_of) for a in annotations)
     for i, image in enumerate(found.content["images"]):
         if i in bad:
             actions.append(f"image {image.get('id')!r}: removed, with {counts[i]} annotations")
         else:
             images.append(image)
-    if not images or not categories:
-        raise DataError(
-            f"{found.annotations}: too little can be used for a repaired copy."
-            f" Received: {len(images)} images, {len(categories)} categories."
-        )
+    return images, actions
+
+
+def _repair_annotations(found):
+    """Returns the annotations of images that can be used, repaired, and a line for each change."""
+    bad, annotations, actions, seen = found.bad_images(), [], [], set()
     usable = {identity: i for identity, i in found.image_of.items() if i not in bad}
-    seen, annotations = set(), []
-    ids = [a.get("id") for a in found.content["annotations"]]
+    ids = [annotation.get("id") for annotation in found.content["annotations"]]
     next_id = max((i for i in ids if type(i) is int), default=0) + 1
-    for i, annotation in zip(index, found.content["annotations"], strict=True):
-        if i in bad:
+    for annotation in found.content["annotations"]:
+        if image_of_annotation(annotation, found.image_of) in bad:
             continue
-        name = f"annotation {annotation.get('id')!r}"
         repaired, done = _repair_annotation(found, annotation, usable)
         if repaired is not None:
             try:
@@ -79,17 +102,8 @@ def repair(found):
                 done.append(f"id is now {repaired['id']}")
             seen.add(repaired["id"])
             annotations.append(repaired)
-        actions += [f"{name}: {action}" for action in done]
-    if all(annotation.get("iscrowd") for annotation in annotations):
-        dropped = collections.Counter(
-            DROPPED_REASONS.get(problem.kind, problem.kind)
-            for problem in found.problems
-            if problem.annotation is not None and problem.severity != WARNING
-        )
-        error = coco_checks.no_instances(found.annotations, dropped, found.masks)
-        raise DataError(f"too little can be used for a repaired copy: {error}")
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    return {**found.content, **content}, [printable(action) for action in actions]
+        actions += [f"annotation {annotation.get('id')!r}: {action}" for action in done]
+    return annotations, actions
 
 
 def _repair_annotation(found, annotation, image_of):

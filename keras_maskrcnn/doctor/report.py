@@ -19,7 +19,7 @@ from keras_maskrcnn import visualize
 from keras_maskrcnn.data import coco_checks
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import REMARKS, read_sized, remark_line
-from keras_maskrcnn.doctor.examination import printable
+from keras_maskrcnn.doctor.findings import printable
 
 PICTURES = 12
 PICTURE_SIDE = 320  # pixels, the longer side

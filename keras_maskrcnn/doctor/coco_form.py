@@ -1,4 +1,4 @@
-"""Mends what a COCO json says in another form than COCO's, where it can mean one thing only.
+"""Brings what a COCO json says in another form into COCO's, where it can mean one thing only.
 
 Numbers and ids that are text, names in place of ids, boxes with named sides, a polygon outside of
 its list or in pairs, run lengths inside of a list, sizes that only the image files tell. What is
@@ -20,8 +20,8 @@ _SIDES = ("x", "y", "width", "height")
 _CROWD = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 
 
-def mend(found):
-    """Mends the content of an `Examination`.
+def to_coco_form(found):
+    """Brings the content of an `Examination` into COCO's form.
 
     Returns:
         content: dict, of a COCO json; entries that need nothing are those of `found.content`.
@@ -29,7 +29,7 @@ def mend(found):
     """
     actions = []
 
-    def mended(kind, entries, changes_of):
+    def in_form(kind, entries, changes_of):
         for entry in entries:
             fields = changes_of(entry)
             changes = {key: fields[key] for key in fields if not _same(entry.get(key), fields[key])}
@@ -38,9 +38,9 @@ def mend(found):
             yield {**entry, **changes} if changes else entry
 
     categories = list(
-        mended("category", found.content["categories"], lambda c: {"id": _whole(c.get("id"))})
+        in_form("category", found.content["categories"], lambda c: {"id": _whole(c.get("id"))})
     )
-    images = list(mended("image", found.content["images"], lambda i: _image(found.images, i)))
+    images = list(in_form("image", found.content["images"], lambda i: _image(found.images, i)))
     sizes = {}
     for image in images:
         if isinstance(image.get("id"), int | str):
@@ -63,13 +63,13 @@ def mend(found):
             "segmentation": _outline(entry.get("segmentation"), size),
         }
 
-    annotations = list(mended("annotation", found.content["annotations"], annotation))
+    annotations = list(in_form("annotation", found.content["annotations"], annotation))
     content = {"images": images, "annotations": annotations, "categories": categories}
     return {**found.content, **content}, actions
 
 
 def _same(old, new):
-    """Whether nothing was mended: what needs nothing is handed back itself."""
+    """Whether nothing was changed: what needs nothing is handed back itself."""
     return old is new or (type(old) is type(new) is int and old == new)
 
 

@@ -1,0 +1,244 @@
+"""Reads a COCO json and its images as training does, but goes on after an error.
+
+Each function returns what it read and the problems that it met. It calls the checks of
+data/coco_checks.py and data/images.py, so there is an error here if and only if training would
+raise it.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import os
+
+import numpy as np
+
+from keras_maskrcnn.data import coco_checks
+from keras_maskrcnn.data.coco import with_crowds
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.images import read_with_remarks, remark_line, require_size
+from keras_maskrcnn.data.text import read_json
+from keras_maskrcnn.doctor.findings import DROPPED, ERROR, WARNING, Problem
+
+LISTS = ("images", "annotations", "categories")
+DROPPED_KINDS = {
+    coco_checks.CROWD: "crowd",
+    coco_checks.NO_AREA: "box without area",
+    coco_checks.NO_POLYGON: "no polygon",
+    coco_checks.NO_MASK: "no mask in the box",
+    coco_checks.FEW_POINTS: "polygon of few points",
+}
+DROPPED_REASONS = {kind: reason for reason, kind in DROPPED_KINDS.items()}
+
+
+def read_content(path, crowds):
+    """Reads the json.
+
+    Args:
+        path: str.
+        crowds: as of `coco_dict`.
+
+    Returns:
+        content: dict, whose three lists are there and hold only objects.
+        cut: the names of those lists that were missing, or held something else.
+        problems: list of Problem.
+    """
+    content = {key: [] for key in LISTS}
+    try:
+        content = read_json(path)
+        problems = [Problem.of(error) for error in coco_checks.list_errors(content, path)]
+    except DataError as error:
+        problems = [Problem.of(error)]
+    content, cut = dict(content) if isinstance(content, dict) else {}, []
+    for key in LISTS:
+        entries = content.get(key)
+        listed = entries if isinstance(entries, list) else []
+        content[key] = [entry for entry in listed if isinstance(entry, dict)]
+        if len(content[key]) < len(listed) or listed is not entries:
+            cut.append(key)
+    return with_crowds(content, crowds), cut, problems
+
+
+def read_categories(categories, source, *, needed=True):
+    """Reads the categories.
+
+    Args:
+        categories: list of dict.
+        source: str. What lines begin with.
+        needed: whether it is an error if there are none.
+
+    Returns:
+        names: dict of id to name, that of label 1 first.
+        problems: list of Problem.
+    """
+    found, ids, problems = {}, (), []
+    for category in categories:
+        try:
+            coco_checks.read_category(category, found, source)
+        except DataError as error:
+            problems.append(Problem.of(error))
+    if categories or needed:
+        try:
+            ids = coco_checks.order_categories(found, None, source)
+        except DataError as error:
+            problems.append(Problem.of(error))
+    names, first = {identity: found[identity] for identity in ids}, {}
+    for identity, name in names.items():
+        other = first.setdefault(name, identity)
+        if other != identity:
+            line = f"{source}: categories {other} and {identity} are both named {name!r}."
+            problems.append(Problem("two categories of one name", WARNING, line))
+    return names, problems
+
+
+def read_images(images, source, folder):
+    """Reads the entries of images; `decode_images` reads their files.
+
+    Args:
+        images: list of dict.
+        source: str. What lines begin with.
+        folder: str. What file names are relative to.
+
+    Returns:
+        file_names, sizes, image_of: as of `Examination`.
+        problems: list of Problem.
+    """
+    file_names, sizes, image_of, problems, first = [], [], {}, [], {}
+    for i, entry in enumerate(images):
+        where = f"{source}: image {entry.get('id')!r}"
+        try:
+            image_of[coco_checks.check_identity(entry, image_of, source, "image")] = i
+        except DataError as error:
+            problems.append(Problem.of(error, image=i))
+        entry = coco_checks.with_local_path(entry, folder)
+        name = entry.get("file_name")
+        errors = list(coco_checks.image_errors(entry, where))
+        problems += [Problem.of(error, image=i) for error in errors]
+        has_size = all(error.kind != "broken image size" for error in errors)
+        file_names.append(name)
+        sizes.append((entry["height"], entry["width"]) if has_size else None)
+        if isinstance(name, str):
+            other = first.setdefault(os.path.normpath(name), i)
+            if other != i:
+                line = f"{where}: image {images[other].get('id')!r} has this file."
+                line += f" Received: file_name={name!r}."
+                problems.append(Problem("two images of one file", WARNING, line, image=i))
+    return file_names, sizes, image_of, problems
+
+
+def decode_images(found, progress):
+    """Reads every image whose file name can be used, and returns the problems.
+
+    Args:
+        found: `Examination`.
+        progress: as of `examine`.
+    """
+
+    def check(i):
+        path, size = os.path.join(found.images, found.file_names[i]), found.sizes[i]
+        try:
+            image, remarks = read_with_remarks(path, sides_tell=size is not None)
+            if size is not None:
+                require_size(path, image.shape[:2], size)
+        except DataError as error:
+            return [Problem.of(error, image=i)]
+        lines = {remark: remark_line(remark, [found.file_names[i]]) for remark in remarks}
+        return [
+            Problem(remark, WARNING, f"{found.annotations}: {line}", image=i)
+            for remark, line in lines.items()
+        ]
+
+    unusable = ("broken file name", "path outside the folder")
+    unnamed = {problem.image for problem in found.problems if problem.kind in unusable}
+    indices = [i for i in range(len(found.sizes)) if i not in unnamed]
+    problems = []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _, of_image in zip(progress(indices), pool.map(check, indices), strict=True):
+            problems += of_image
+    return problems
+
+
+def read_annotations(content, source, image_of, sizes, label_of, masks):
+    """Reads every annotation as `coco_json` does.
+
+    Args:
+        content: dict, as `read_content` returns it.
+        source: str. What lines begin with.
+        image_of, sizes, label_of, masks: as of `Examination`.
+
+    Returns:
+        instances: dict of entries, image_index, boxes, labels and counts, as of `Examination`.
+        problems: list of Problem.
+    """
+    seen, instances, unchecked, problems = set(), [], collections.Counter(), []
+    for i, annotation in enumerate(content["annotations"]):
+        where = f"{source}: annotation {annotation.get('id')!r}"
+        image = image_of_annotation(annotation, image_of)
+        try:
+            seen.add(coco_checks.check_identity(annotation, seen, source, "annotation"))
+        except DataError as error:
+            problems.append(Problem.of(error, image, i))
+        if image is not None and sizes[image] is None:
+            unchecked[image] += 1
+        instance, reasons, errors = _read_annotation(
+            annotation, where, image_of, sizes, label_of, masks
+        )
+        if instance is not None:
+            instances.append((i, *instance))
+        for reason in reasons:
+            line = f"{where}: left out: {reason}."
+            problems.append(Problem(DROPPED_KINDS[reason], DROPPED, line, image, i))
+        problems += [Problem.of(error, image, i) for error in errors]
+    for image, count in unchecked.items():
+        identity = content["images"][image]["id"]
+        line = f"image {identity!r}: without its size {count} annotations are not checked."
+        problems.append(Problem("annotation not checked", WARNING, f"{source}: {line}", image))
+    instances.sort(key=lambda instance: instance[1])  # stable: by image, then in the json's order
+    columns = [[instance[k] for instance in instances] for k in range(5)]
+    return {
+        "entries": np.array(columns[0], int),
+        "image_index": np.array(columns[1], int),
+        "boxes": np.array(columns[2], float).reshape(-1, 4),
+        "labels": np.array(columns[3], int),
+        "counts": columns[4],
+    }, problems
+
+
+def image_of_annotation(annotation, image_of):
+    """Returns the index of an annotation's image, None if there is no such image."""
+    identity = annotation.get("image_id")
+    return None if isinstance(identity, list | dict) else image_of.get(identity)
+
+
+def _read_annotation(annotation, where, image_of, sizes, label_of, masks):
+    """Returns an instance or None, why parts are left out, and all errors.
+
+    `coco_checks.read_annotation` raises the first error only. Where the size of the image is not
+    known, only what needs none is checked.
+    """
+    image = image_of_annotation(annotation, image_of)
+    size = None if image is None else sizes[image]
+    if image is None or size is not None:
+        with contextlib.suppress(DataError):
+            read = coco_checks.read_annotation(annotation, where, image_of, sizes, label_of, masks)
+            return *read, []
+    errors = list(coco_checks.reference_errors(annotation, where, image_of, label_of, masks))
+    readers = {"bbox": coco_checks.read_box}
+    if masks:
+        readers["segmentation"] = coco_checks.read_segmentation
+    for key, read in readers.items():
+        if size is not None and annotation.get(key) is not None:
+            try:
+                read(annotation[key], *size, where)
+            except DataError as error:
+                errors.append(error)
+    return None, [], errors
+
+
+def no_instances(found, problems):
+    """Returns an error if there is nothing to train on, and if not because of other errors."""
+    if len(found.entries) or any(problem.severity == ERROR for problem in problems):
+        return []
+    dropped = collections.Counter(
+        DROPPED_REASONS[problem.kind] for problem in problems if problem.severity == DROPPED
+    )
+    return [Problem.of(coco_checks.no_instances(found.annotations, dropped, found.masks))]

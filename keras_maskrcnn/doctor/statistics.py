@@ -1,0 +1,103 @@
+"""Numbers of the whole set, which the report has as tables."""
+
+import reprlib
+
+import numpy as np
+
+from keras_maskrcnn.doctor.anchor_fit import anchor_overlaps
+from keras_maskrcnn.doctor.findings import SEVERITIES
+
+SIZE_BINS = (0, 8, 16, 32, 64, 128, 256, 512)  # pixels, the lower ends
+
+
+def summarize_counts(counts, slots):
+    """Summarizes the instances per image, against the slots of a batch.
+
+    Args:
+        counts: (I,) int. Instances of each image.
+        slots: int, or None for as many as needed.
+
+    Returns:
+        dict, None without images.
+    """
+    if not len(counts):
+        return None
+    over = counts[counts > (slots or np.inf)]
+    return {
+        "min": int(counts.min()),
+        "median": float(np.median(counts)),
+        "p95": float(np.percentile(counts, 95)),
+        "max": int(counts.max()),
+        "total": int(counts.sum()),
+        "slots": slots,
+        "images_over": len(over),
+        "instances_without_slot": int((over - (slots or 0)).sum()),
+    }
+
+
+def count_classes(found):
+    """Counts the instances and images of each class."""
+    instances = np.bincount(found.labels, minlength=len(found.class_names) + 1)
+    pairs = np.unique(np.stack([found.labels, found.image_index]), axis=1)
+    images = np.bincount(pairs[0], minlength=len(instances))
+    return [
+        {
+            "id": identity,
+            "name": found.class_names[label - 1],
+            "instances": int(instances[label]),
+            "images": int(images[label]),
+        }
+        for identity, label in found.label_of.items()
+    ]
+
+
+def measure_sizes(found, anchors):
+    """Measures anchor recall by object size after resizing; None without anchors or instances."""
+    if anchors is None or not len(found.entries):
+        return None
+    sizes = [found.sizes[i] for i in found.image_index]
+    resized, overlaps = anchor_overlaps(found.boxes, sizes, **anchors)
+    sides = np.sqrt((resized[:, 2:] - resized[:, :2]).prod(axis=1))
+    bins = np.searchsorted(SIZE_BINS, sides, side="right") - 1
+
+    def row(low, high, chosen):
+        best = overlaps[chosen]
+        return {
+            "from": low,
+            "to": high,
+            "instances": len(best),
+            "recall_0.7": float((best >= 0.7).mean()),
+            "recall_0.5": float((best >= 0.5).mean()),
+            "mean_iou": float(best.mean()),
+        }
+
+    ends = [*SIZE_BINS[1:], None]
+    rows = [row(SIZE_BINS[i], ends[i], bins == i) for i in np.unique(bins)]
+    return {"bins": rows, "all": row(0, None, np.ones(len(bins), bool))}
+
+
+def count_problems(problems, content):
+    """Lists problems with ids in place of indices, and counts them by severity and kind."""
+    listed, kinds = [], {}
+    for problem in problems:
+        entry = {"kind": problem.kind, "severity": problem.severity, "line": problem.line}
+        kind = kinds.setdefault(problem.kind, {**entry, "count": 0, "examples": []})
+        identity = None
+        if problem.image is not None:
+            image = content["images"][problem.image]
+            identity = entry["image_id"] = _plain(image.get("id"))
+            entry["file_name"] = _plain(image.get("file_name"))
+        if problem.annotation is not None:
+            annotation = content["annotations"][problem.annotation]
+            identity = entry["annotation_id"] = _plain(annotation.get("id"))
+        listed.append(entry)
+        kind["count"] += 1
+        if identity is not None and len(kind["examples"]) < 3:
+            kind["examples"].append(identity)
+    severities = {s: sum(p.severity == s for p in problems) for s in SEVERITIES}
+    return {"severities": severities, "kinds": list(kinds.values()), "problems": listed}
+
+
+def _plain(value):
+    """Returns what can be an id or a name as it is, anything else as a short text."""
+    return value if isinstance(value, int | str | None) else reprlib.repr(value)
