@@ -4,15 +4,15 @@
 
 The 3x3 convolutions of ResNeXt-50-32x4d and 101-32x8d on two images of 256 x 256, in milliseconds,
 the best of five: forward by TensorFlow's grouped kernel, and forward, and with the gradient, in
-blocks of so many channels. The narrowest blocks are the groups one by one; `layers/conv.py` takes
-16 where TensorFlow has no gradient of groups.
+blocks of so many channels. The narrowest blocks are the groups one by one;
+`layers/grouped_conv.py` takes 16 where TensorFlow has no gradient of groups.
 """
 
 import time
 
 import tensorflow as tf
 
-from keras_maskrcnn.layers.conv import merge_groups
+from keras_maskrcnn.layers.grouped_conv import merge_groups
 
 GROUPS = 32
 MAPS = ((64, 128), (32, 256), (16, 512), (64, 256), (32, 512), (16, 1024))  # side, channels

@@ -1,75 +1,13 @@
 """Convolution, normalization and ReLU as one layer, so that fixed batch norm costs nothing."""
 
-import functools
-
 import keras
 import tensorflow as tf
 
 from keras_maskrcnn import distribution
-from keras_maskrcnn.ops.portable import is_portable
+from keras_maskrcnn.layers.grouped_conv import convolve
 
 HE_NORMAL = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 XAVIER = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
-
-
-@functools.cache
-def _has_every_gradient():
-    """Whether TensorFlow can train grouped and dilated convolutions here.
-
-    It can on GPUs and with oneDNN, which is off by default on CPUs without AVX-512 or AVX VNNI.
-    """
-    if tf.config.list_physical_devices("GPU"):
-        return True
-    with tf.init_scope():
-        one = tf.ones([1, 1, 1, 2])
-        try:
-            tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=one.shape, filter=one, out_backprop=one, strides=[1] * 4, padding="SAME"
-            )
-        except tf.errors.InvalidArgumentError:
-            return False
-    return True
-
-
-def dilated(inputs, kernel, dilation):
-    """Convolves every `dilation`-th cell with every `dilation`-th one, as "SAME" does.
-
-    Args:
-        inputs: (B, H, W, K) float.
-        kernel: (h, w, K, N) float, h and w odd and equal.
-        dilation: int.
-
-    Returns:
-        (B, H, W, N).
-    """
-    reach = dilation * (kernel.shape[0] // 2)
-    rest = -tf.shape(inputs)[1:3] % dilation
-    pads = tf.stack([[reach, reach], reach + rest], axis=1)
-    apart = tf.space_to_batch(inputs, [dilation] * 2, pads)
-    apart = tf.nn.conv2d(apart, kernel, 1, "VALID")
-    return tf.batch_to_space(apart, [dilation] * 2, tf.stack([[0, 0], rest], axis=1))
-
-
-def merge_groups(kernel, groups, channels=16):
-    """Merges groups of a convolution, with zeros between them, into blocks of some channels.
-
-    Such blocks take no longer than the groups, whose products of matrices are too small.
-
-    Args:
-        kernel: (h, w, c, N) float. Of a convolution of `groups` times c channels.
-        groups: int.
-        channels: int. Groups are merged until a block has as many, if there are enough.
-
-    Returns:
-        (blocks, h, w, C, N / blocks): each block's kernel, C channels of the input in turn.
-    """
-    height, width, depth, filters = kernel.shape
-    merged = max(n for n in range(1, groups + 1) if groups % n == 0 and (n - 1) * depth < channels)
-    blocks = groups // merged
-    kernel = tf.reshape(kernel, [height, width, depth, blocks, merged, filters // groups])
-    diagonal = tf.eye(merged, dtype=kernel.dtype)
-    kernel = tf.einsum("hwcbmd,nm->bhwncmd", kernel, diagonal)
-    return tf.reshape(kernel, [blocks, height, width, merged * depth, filters // blocks])
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -93,8 +31,11 @@ class BatchNorm(keras.layers.BatchNormalization):
         return tf.cast(outputs, self.compute_dtype)
 
 
-def _add_bias(outputs, bias):
-    # TensorFlow fuses this operation, and no other, with the product before it and ReLU behind.
+def add_bias(outputs, bias):
+    """Adds a (K,) bias to (..., K) outputs.
+
+    TensorFlow fuses this operation, and no other, with the product before it and ReLU after it.
+    """
     return tf.nn.bias_add(outputs, tf.cast(bias, outputs.dtype))
 
 
@@ -177,10 +118,10 @@ class ConvNorm(keras.layers.Layer):
     def call(self, inputs, training=False):
         frozen = self.norm_name == "frozen_batch" or not self.trainable
         if self.norm is None:
-            outputs = _add_bias(self._convolve(inputs, self.kernel), self.bias)
+            outputs = add_bias(self._convolve(inputs, self.kernel), self.bias)
         elif self.norm_name != "group" and (frozen or not training):
             kernel, bias = self.folded()
-            outputs = _add_bias(self._convolve(inputs, kernel), bias)
+            outputs = add_bias(self._convolve(inputs, kernel), bias)
         else:
             outputs = self.norm(self._convolve(inputs, self.kernel), training=training)
         return tf.nn.relu(outputs) if self.relu else outputs
@@ -203,19 +144,7 @@ class ConvNorm(keras.layers.Layer):
         if self.strides > 1 and self.kernel_size > 1:
             pad, padding = [self.kernel_size // 2] * 2, "VALID"
             inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
-        # Other runtimes have these operations, and no use for gradients.
-        native = self.groups == self.dilation == 1 or is_portable() or _has_every_gradient()
-
-        def convolve(inputs, kernel):
-            if self.dilation > 1 and not native:
-                return dilated(inputs, kernel, self.dilation)
-            return tf.nn.conv2d(inputs, kernel, self.strides, padding, dilations=self.dilation)
-
-        if self.groups == 1 or native:
-            return convolve(inputs, kernel)
-        blocks = tf.unstack(merge_groups(kernel, self.groups))
-        parts = zip(tf.split(inputs, len(blocks), axis=-1), blocks, strict=True)
-        return tf.concat([convolve(part, block) for part, block in parts], axis=-1)
+        return convolve(inputs, kernel, self.strides, padding, self.groups, self.dilation)
 
     def compute_output_shape(self, input_shape):
         sides = (None if side is None else -(-side // self.strides) for side in input_shape[1:3])
@@ -234,65 +163,3 @@ class ConvNorm(keras.layers.Layer):
             "groups": self.groups,
             "dilation": self.dilation,
         }
-
-
-@keras.saving.register_keras_serializable(package="keras_maskrcnn")
-class Deconv(keras.layers.Layer):
-    """The 2x2 deconvolution with stride 2, and ReLU (Figure 4), as one product of matrices.
-
-    Each cell becomes 2 x 2 cells of its own. They stay side by side until `interleave`: what
-    follows cell by cell need not know, and moves fewer channels afterwards. Keras' Conv2DTranspose,
-    the gradient of a convolution, takes longer.
-
-    Args:
-        filters: int. Channels of the output.
-        kernel_initializer: a Keras initializer, or its name.
-
-    Call: (B, H, W, K) float -> (B, H, 4 W, filters).
-    """
-
-    def __init__(self, filters, kernel_initializer="he_normal", **kwargs):
-        super().__init__(**kwargs)
-        self.filters = filters
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-
-    def build(self, input_shape):
-        shape = (2, 2, self.filters, input_shape[-1])  # as Conv2DTranspose has it
-        self.kernel = self.add_weight(
-            name="kernel", shape=shape, initializer=self.kernel_initializer
-        )
-        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
-
-    def call(self, inputs):
-        _, height, width, depth = inputs.shape
-        kernel = tf.reshape(self.kernel, [4 * self.filters, depth])
-        outputs = tf.matmul(tf.reshape(inputs, [-1, depth]), kernel, transpose_b=True)
-        outputs = tf.nn.relu(_add_bias(outputs, tf.tile(self.bias, [4])))
-        return tf.reshape(outputs, [-1, height, 4 * width, self.filters])
-
-    def compute_output_shape(self, input_shape):
-        batch, height, width, _ = input_shape
-        return (batch, height, 4 * width, self.filters)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
-
-
-def interleave(cells):
-    """Puts the 2 x 2 cells that `Deconv` made of each one where they belong.
-
-    Args:
-        cells: (B, H, 4 W, K) Keras tensor.
-
-    Returns:
-        (B, 2 H, 2 W, K).
-    """
-    _, height, width, depth = cells.shape
-    width //= 4
-    x = keras.layers.Reshape((height, width, 2, 2 * depth), name="split")(cells)
-    x = keras.layers.Permute((1, 3, 2, 4), name="interleave")(x)
-    return keras.layers.Reshape((2 * height, 2 * width, depth), name="masks")(x)

@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_maskrcnn.layers.conv import HE_NORMAL, XAVIER, ConvNorm, Deconv, interleave
+from keras_maskrcnn.layers.conv import HE_NORMAL, XAVIER, ConvNorm
+from keras_maskrcnn.layers.upsample import upsample_and_predict
 
 
 def _normal(stddev):
@@ -99,10 +100,12 @@ def mask_head(channels, *, pool_size, convs, width, num_masks, norm="", init="de
     rois = x = keras.Input((pool_size, pool_size, channels), name="rois")
     for i in range(1, convs + 1):
         x = ConvNorm(width, 3, norm=norm, relu=True, name=f"conv{i}")(x)
-    x = Deconv(width, keras.initializers.HeNormal(), name="deconv")(x)
-    last = _normal(0.001) if init == "detectron2" else HE_NORMAL.clone()
-    logits = ConvNorm(num_masks, 1, kernel_initializer=last, name="logits")(x)
-    return keras.Model(rois, interleave(logits), name="mask_head")
+
+    def predict(cells):
+        last = _normal(0.001) if init == "detectron2" else HE_NORMAL.clone()
+        return ConvNorm(num_masks, 1, kernel_initializer=last, name="logits")(cells)
+
+    return keras.Model(rois, upsample_and_predict(x, width, predict), name="mask_head")
 
 
 def mask_mlp(channels, *, pool_size, layers, units, num_masks, init="detectron2"):

@@ -1,11 +1,9 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from contracts import check_layer
 
-from keras_maskrcnn.layers import conv
-from keras_maskrcnn.layers.conv import ConvNorm, Deconv, interleave, merge_groups
+from keras_maskrcnn.layers.conv import ConvNorm
 
 
 def randomize_norm(layer):
@@ -28,11 +26,6 @@ def test_conv_norm_fulfils_the_layer_contract(norm, strides):
     check_layer(layer, tf.random.normal([2, 7, 10, 3]))
 
 
-@pytest.mark.parametrize("arguments", [{"groups": 2}, {"dilation": 2}])
-def test_grouped_and_dilated_ones_fulfil_it_too(arguments):
-    check_layer(ConvNorm(8, 3, **arguments), tf.random.normal([2, 7, 10, 4]))
-
-
 @pytest.mark.parametrize("kernel_size", [1, 3, 7])
 @pytest.mark.parametrize("side", [9, 10])
 def test_strided_convolution_is_padded_alike_on_both_sides(kernel_size, side):
@@ -43,116 +36,6 @@ def test_strided_convolution_is_padded_alike_on_both_sides(kernel_size, side):
     outputs = layer(images)
     expected = tf.nn.conv2d(padded, layer.kernel.value, 2, "VALID")
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("strides", [1, 2])
-def test_groups_are_convolutions_of_their_own_side_by_side(strides):
-    layer = ConvNorm(6, 3, strides, groups=2)
-    images = tf.random.normal([2, 7, 8, 4])
-    outputs = layer(images)
-    assert layer.kernel.shape == (3, 3, 2, 6)
-    for half in (0, 1):
-        alone = ConvNorm(3, 3, strides)
-        alone.build((None, None, None, 2))
-        alone.kernel.assign(layer.kernel[..., 3 * half : 3 * half + 3])
-        expected = alone(images[..., 2 * half : 2 * half + 2])
-        np.testing.assert_allclose(outputs[..., 3 * half : 3 * half + 3], expected, atol=1e-5)
-
-
-def test_the_gradient_of_groups_is_that_of_the_full_kernel_with_zeros():
-    layer = ConvNorm(6, 3, groups=2)
-    images = tf.random.normal([2, 7, 8, 4])
-    weights = tf.random.normal([2, 7, 8, 6])
-    layer.build(images.shape)
-    kernel = layer.kernel.value
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        total = tf.reduce_sum(weights * layer(images))
-    gradients = tape.gradient(total, [images, kernel])
-    halves = tf.split(kernel, 2, axis=3)
-    zeros = tf.zeros_like(halves[0])
-    full = tf.concat(
-        [tf.concat([halves[0], zeros], axis=2), tf.concat([zeros, halves[1]], axis=2)], axis=3
-    )
-    with tf.GradientTape() as tape:
-        tape.watch([images, full])
-        total = tf.reduce_sum(weights * tf.nn.conv2d(images, full, 1, "SAME"))
-    expected, full = tape.gradient(total, [images, full])
-    np.testing.assert_allclose(gradients[0], expected, atol=1e-4)
-    own = tf.concat([full[:, :, :2, :3], full[:, :, 2:, 3:]], axis=3)
-    np.testing.assert_allclose(gradients[1], own, atol=1e-4)
-
-
-@pytest.mark.parametrize("strides", [1, 2])
-@pytest.mark.parametrize(
-    # 16 channels a block: four groups of 4 each; all there are; groups that have more as they are.
-    # Of three groups of 12, two would do, but do not divide three.
-    ("groups", "depth", "blocks"),
-    [(32, 4, 8), (2, 2, 1), (2, 32, 2), (3, 12, 3)],
-)
-def test_merged_groups_are_the_groups(monkeypatch, groups, depth, blocks, strides):
-    layer = ConvNorm(5 * groups, 3, strides, groups=groups)
-    images = tf.random.normal([2, 7, 8, depth * groups])
-    outputs = []
-    for native in (True, False):
-        monkeypatch.setattr(conv, "_has_every_gradient", lambda native=native: native)
-        outputs.append(layer(images))
-    np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-4)
-    assert len(merge_groups(layer.kernel, groups)) == blocks
-
-
-@pytest.mark.parametrize("native", [True, False])
-@pytest.mark.parametrize("groups", [1, 3])
-def test_a_dilated_kernel_has_zeros_between_its_taps(monkeypatch, native, groups):
-    monkeypatch.setattr(conv, "_has_every_gradient", lambda: native)
-    layer = ConvNorm(6, 3, dilation=2, groups=groups)
-    images = tf.random.normal([1, 9, 10, 3])
-    outputs = layer(images)
-    wide = np.zeros((5, 5, 3 // groups, 6), np.float32)
-    wide[::2, ::2] = layer.kernel
-    np.testing.assert_allclose(outputs, tf.nn.conv2d(images, wide, 1, "SAME"), atol=1e-5)
-
-
-def test_the_gradient_of_a_dilated_kernel_is_that_of_the_wide_one():
-    layer = ConvNorm(4, 3, dilation=2)
-    images, upstream = tf.random.normal([2, 9, 10, 3]), tf.random.normal([2, 9, 10, 4])
-    layer.build(images.shape)
-    wide = np.zeros((5, 5, 3, 4), np.float32)
-    wide[::2, ::2] = layer.kernel
-    wide, found = tf.constant(wide), []
-    for kernel, function in (
-        (layer.kernel.value, layer),
-        (wide, lambda x: tf.nn.conv2d(x, wide, 1, "SAME")),
-    ):
-        with tf.GradientTape() as tape:
-            tape.watch([images, kernel])
-            outputs = function(images)
-        found.append(tape.gradient(outputs, [images, kernel], upstream))
-    (images_gradient, kernel_gradient), (images_expected, wide_gradient) = found
-    np.testing.assert_allclose(images_gradient, images_expected, atol=1e-4)
-    np.testing.assert_allclose(kernel_gradient, wide_gradient[::2, ::2], atol=1e-4)
-
-
-def test_deconv_and_interleave_are_a_transposed_convolution():
-    theirs, ours = keras.layers.Conv2DTranspose(6, 2, 2, activation="relu"), Deconv(6)
-    cells = keras.Input((3, 16, 6))
-    place = keras.Model(cells, interleave(cells))
-    rois, upstream = tf.random.normal([5, 3, 4, 7]), tf.random.normal([5, 6, 8, 6])
-    found = []
-    for layer, finish in ((theirs, tf.identity), (ours, place)):
-        layer.build(rois.shape)
-        layer.set_weights([theirs.get_weights()[0], tf.range(6.0)])
-        with tf.GradientTape() as tape:
-            tape.watch(rois)
-            outputs = finish(layer(rois))
-        sources = [rois, layer.kernel.value, layer.bias.value]
-        found.append([outputs, *tape.gradient(outputs, sources, upstream)])
-    for expected, value in zip(*found, strict=True):
-        np.testing.assert_allclose(value, expected, atol=1e-4)
-
-
-def test_deconv_fulfils_the_layer_contract():
-    check_layer(Deconv(6), tf.random.normal([5, 3, 4, 7]))
 
 
 def test_without_norm_there_is_a_bias_and_no_relu():

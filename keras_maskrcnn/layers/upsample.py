@@ -1,0 +1,85 @@
+"""Upsampling by 2 at the end of the mask head (Figure 4)."""
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn.layers.conv import add_bias
+
+
+def upsample_and_predict(features, width, predict):
+    """Doubles the resolution by a 2x2 deconvolution with ReLU, then predicts for each cell.
+
+    Cells get their place after the prediction: that moves its channels, and not `width`.
+
+    Args:
+        features: (B, H, W, K) Keras tensor, H and W known.
+        width: int. Channels of the deconvolution, which is named "deconv".
+        predict: function from (B, ·, ·, width) to (B, ·, ·, N), a 1x1 convolution: it may not
+            depend on where a cell is.
+
+    Returns:
+        (B, 2 H, 2 W, N) Keras tensor.
+    """
+    cells = Deconv(width, keras.initializers.HeNormal(), name="deconv")(features)
+    return interleave(predict(cells))
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class Deconv(keras.layers.Layer):
+    """The 2x2 deconvolution with stride 2, and ReLU (Figure 4), as one product of matrices.
+
+    Each input cell gives four output cells, kept next to each other on the width axis until
+    `interleave`. Keras' Conv2DTranspose, the gradient of a convolution, takes longer.
+
+    Args:
+        filters: int. Channels of the output.
+        kernel_initializer: a Keras initializer, or its name.
+
+    Call: (B, H, W, K) float -> (B, H, 4 W, filters).
+    """
+
+    def __init__(self, filters, kernel_initializer="he_normal", **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        shape = (2, 2, self.filters, input_shape[-1])  # as Conv2DTranspose has it
+        self.kernel = self.add_weight(
+            name="kernel", shape=shape, initializer=self.kernel_initializer
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+
+    def call(self, inputs):
+        _, height, width, depth = inputs.shape
+        kernel = tf.reshape(self.kernel, [4 * self.filters, depth])
+        outputs = tf.matmul(tf.reshape(inputs, [-1, depth]), kernel, transpose_b=True)
+        outputs = tf.nn.relu(add_bias(outputs, tf.tile(self.bias, [4])))
+        return tf.reshape(outputs, [-1, height, 4 * width, self.filters])
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        return (batch, height, 4 * width, self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+def interleave(cells):
+    """Puts the 2 x 2 cells that `Deconv` made of each one where they belong.
+
+    Args:
+        cells: (B, H, 4 W, K) Keras tensor.
+
+    Returns:
+        (B, 2 H, 2 W, K).
+    """
+    _, height, width, depth = cells.shape
+    width //= 4
+    x = keras.layers.Reshape((height, width, 2, 2 * depth), name="split")(cells)
+    x = keras.layers.Permute((1, 3, 2, 4), name="interleave")(x)
+    return keras.layers.Reshape((2 * height, 2 * width, depth), name="masks")(x)
