@@ -1,0 +1,67 @@
+"""doctor/reading.py goes on after an error, and says what may be a mistake in a file."""
+
+import json
+
+import numpy as np
+from PIL import Image
+
+from doctor.faults import HEIGHT, WIDTH, make, sound, write_image
+from keras_maskrcnn import doctor
+from keras_maskrcnn.data.images import DARK, TURNED
+
+
+def test_all_problems_are_found_at_once(tmp_path):
+    folder, path = make(tmp_path)
+    content = sound()
+    content["images"][1].update(width=-1, file_name="../x.png")
+    content["annotations"][0].update(category_id=5, bbox=[1, 2], segmentation=[[1, 2, 3]])
+    content["annotations"][1].update(id=1, iscrowd=2)
+    content["annotations"][2].update(category_id=6)
+    path.write_text(json.dumps(content))
+    (folder / "9.png").unlink()
+    found, _ = doctor.examine(folder, path)
+    kinds = sorted(p.kind for p in found.problems if p.severity == "error")
+    assert kinds == [
+        "broken bbox",
+        "broken image size",
+        "broken iscrowd",
+        "broken polygon",
+        "duplicate annotation id",
+        "missing image",
+        "path outside the folder",
+        "unknown category",
+        "unknown category",
+    ]
+
+
+def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
+    opened = []
+
+    def read(path, sides_tell):
+        opened.append(path)
+        return np.zeros((HEIGHT, WIDTH, 3), np.uint8), []
+
+    monkeypatch.setattr("keras_maskrcnn.doctor.reading.read_with_remarks", read)
+    found, _ = doctor.examine(*make(tmp_path, "path upwards"))
+    assert opened == [str(tmp_path / "9.png")]
+    assert found.bad_images() == {1}  # whose annotations have no picture either
+
+
+def test_a_tag_that_turns_a_picture_and_keeps_its_sides_is_a_warning(tmp_path):
+    folder, path = make(tmp_path)
+    for name, tag in (("9.png", 3), ("10.png", 6)):  # 6 swaps sides, and the json has the stored
+        exif = Image.Exif()
+        exif[0x0112] = tag
+        write_image(folder / name, exif=exif)
+    found, report = doctor.examine(folder, path)
+    warned = [problem.image for problem in found.problems if problem.kind == TURNED]
+    assert warned == [0]
+    assert "\n1 image has an orientation tag (EXIF)." in doctor.text(report)
+
+
+def test_16_bits_in_a_part_of_their_range_are_a_warning(tmp_path):
+    folder, path = make(tmp_path)
+    Image.fromarray(np.full((HEIGHT, WIDTH), 4095, np.uint16)).save(folder / "9.png")
+    found, report = doctor.examine(folder, path)
+    assert [problem.image for problem in found.problems if problem.kind == DARK] == [0]
+    assert "\n1 image has 16 bits, but values in the lowest quarter" in doctor.text(report)
