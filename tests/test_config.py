@@ -1,12 +1,13 @@
 import dataclasses
 import inspect
 import json
+import re
 
 import pytest
 
 from keras_maskrcnn import data
-from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.config_rules import RULES
+from keras_maskrcnn.config import MaskRCNNConfig, field_docs
+from keras_maskrcnn.config_rules import RULES, choices
 from keras_maskrcnn.presets import PRESETS, preset_config
 
 
@@ -282,3 +283,36 @@ def test_fields_of_a_file_are_checked(fields, words):
 
 def test_fields_that_a_file_lacks_have_their_defaults():
     assert MaskRCNNConfig.from_fields({"num_classes": 2}) == MaskRCNNConfig(num_classes=2)
+
+
+# What a field's docstring names in brackets.
+SOURCES = (
+    r"§|Figure \d|Table \d|Eq\. \d|He et al|Fast R-CNN|torchvision|detectron2|Matterport"
+    "|COCO|ImageNet|our convention"
+)
+# Fields that are lengths in an image, in pixels or in units of pixel values.
+PIXELS = {
+    *("image_min_side", "image_max_side", "padding_multiple", "pixel_mean", "pixel_std"),
+    *("anchor_sizes", "canonical_roi_size", "rpn_min_size", "box_min_size"),
+}
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(MaskRCNNConfig), ids=lambda field: field.name)
+def test_every_field_says_what_it_does_its_unit_and_its_source(field):
+    text = field_docs()[field.name]
+    assert re.match(r"[A-Z0-9].{20,}[.]$", text), "a sentence"
+    assert re.search(SOURCES, text), "a section of a paper, or whose convention it is"
+    if field.name in PIXELS:
+        assert "pixel" in text
+    if field.name.endswith(("_batch", "_nms", "_proposals", "_per_image")):
+        assert " per image" in text or " per level" in text or field.type is bool
+    for choice in choices(field.name):
+        assert f'"{choice}"' in text or field.name == "backbone", "what each choice means"
+
+
+def test_field_docs_can_do_without_the_source_file(monkeypatch):
+    def no_source(thing):
+        raise OSError("could not get source code")
+
+    monkeypatch.setattr(inspect, "getsource", no_source)
+    assert field_docs() == {}

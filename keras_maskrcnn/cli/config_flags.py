@@ -1,16 +1,14 @@
-"""Flags that several commands have, and those that stand for the config's fields."""
+"""Flags that stand for fields of the config: one per field, with the field's docstring as help."""
 
 import dataclasses
-import math
 
-from absl import flags
-
-from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.presets import PRESETS
+from keras_maskrcnn.config import MaskRCNNConfig, field_docs
+from keras_maskrcnn.config_rules import choices
+from keras_maskrcnn.presets import PRESETS, preset_config
 
 DATA_FIELDS = ("num_classes", "class_names", "category_ids")
 PROPOSAL_FIELDS = ("image_min_side", "image_max_side", "test_pre_nms", "test_proposals")
-INFERENCE_FIELDS = (
+INFERENCE_FIELDS = (  # they can differ from those of training: weights do not depend on them
     *PROPOSAL_FIELDS,
     *("score_threshold", "nms_iou", "detections_per_image", "mask_paste"),
 )
@@ -18,109 +16,42 @@ _MASK = "mask_rcnn_"
 PRESETS_TEXT = f"{_MASK} or faster_rcnn_ with one of: " + ", ".join(
     name.removeprefix(_MASK) for name in PRESETS if name.startswith(_MASK)
 )
+_PRESET = "mask_rcnn_resnet50_fpn"  # whose values --help names
 
 
-class _Number(flags.ArgumentParser):
-    """Parses a number in a range: absl's own parsers take NaN, and speak Python."""
+def define_config(define, leave_out=(), only=None, of="preset"):
+    """Makes a flag of each config field; fields that are not given keep their values.
 
-    def __init__(self, kind, low, high):
-        super().__init__()
-        self._kind, self._low, self._high = kind, low, high
-        self.syntactic_help = f"{'a whole number' if kind is int else 'a number'}{self._range()}"
-
-    def parse(self, argument):
-        """Returns the number; ValueError if it is none, or out of range."""
-        try:
-            value = self._kind(argument)
-            taken = math.isfinite(value) and self._low <= value <= self._high
-        except (ValueError, TypeError, OverflowError):
-            taken = False
-        if not taken:
-            raise ValueError(f"{self.syntactic_help} is expected")
-        return value
-
-    def flag_type(self):
-        return self._kind.__name__
-
-    def _range(self):
-        if self._high < math.inf:
-            return f" from {self._low} to {self._high}"
-        return f" of at least {self._low}" if self._low > -math.inf else ""
-
-
-class Definer:
-    """Defines absl flags in a set of their own, so that commands do not share them."""
-
-    def __init__(self, values):
-        self._values = values
-        self.boolean("quiet", False, "write nothing but errors: no bars, warnings or logs")
-
-    def mark_as_config(self, name):
-        """Puts a flag among those of the config, in the help."""
-        self._values[name].of_config = True
-
-    def _define(self, define, name, default, *args, required=False):
-        define(name, default, *args, flag_values=self._values)
-        self._values[name].must_be_given = required
-
-    def string(self, *args, **kwargs):
-        self._define(flags.DEFINE_string, *args, **kwargs)
-
-    def enum(self, name, default, choices, text, required=False):
-        self._define(flags.DEFINE_enum, name, default, choices, text, required=required)
-
-    def integer(self, name, default, text, low=-math.inf, high=math.inf):
-        self._number(int, name, default, text, low, high)
-
-    def float(self, name, default, text, low=-math.inf, high=math.inf):
-        self._number(float, name, default, text, low, high)
-
-    def _number(self, kind, name, default, text, low, high):
-        parser, serializer = _Number(kind, low, high), flags.ArgumentSerializer()
-        flags.DEFINE(parser, name, default, text, flag_values=self._values, serializer=serializer)
-
-    def boolean(self, *args, **kwargs):
-        self._define(flags.DEFINE_boolean, *args, **kwargs)
-
-    def list(self, *args, **kwargs):
-        self._define(flags.DEFINE_list, *args, **kwargs)
-
-
-def define_crowds(define):
-    """Defines the flag --crowds, of every command that reads annotations."""
-    define.enum(
-        "crowds",
-        "drop",
-        ["drop", "objects"],
-        "what annotations with iscrowd=1 are: no objects to learn, or objects as all others",
-    )
-
-
-def define_on_error(define, others):
-    """Defines the flag --on_error of a command that goes on without images that are unreadable."""
-    define.enum(
-        "on_error",
-        "raise",
-        ["raise", "skip"],
-        f"the status if an image is unreadable, when {others}: 1 (raise) or 0 (skip)",
-    )
-
-
-def define_config(define, leave_out):
-    """Makes a flag of every config field; those that are not given keep the preset's value."""
+    Args:
+        define: `Definer`.
+        leave_out: names of fields that are no flags.
+        only: names of the fields that are flags, instead.
+        of: "preset" or "model". Whose values are kept.
+    """
     kinds = {int: define.integer, float: define.float, str: define.string, bool: define.boolean}
+    docs, config = field_docs(), preset_config(_PRESET)
     for field in dataclasses.fields(MaskRCNNConfig):
-        if field.name not in leave_out:
-            kind = kinds.get(field.type, define.list)
-            value = "none" if field.default in ("", ()) else field.default
-            kind(field.name, None, f"the paper's value is {value}")
-            define.mark_as_config(field.name)
+        name = field.name
+        if name in leave_out or (only is not None and name not in only):
+            continue
+        default = f"the {of}'s"
+        if of == "preset":
+            default += f"; of {_PRESET}: {_as_flag(getattr(config, name))}"
+        text = f"{docs.get(name, '')} Default: {default}."
+        if choices(name):
+            flag = define.enum(name, None, choices(name), text)
+        else:
+            flag = kinds.get(field.type, define.list)(name, None, text)
+        flag.of_config = True
 
 
-def define_inference_config(define, kept=INFERENCE_FIELDS):
-    """The config fields that can differ from those of training: weights do not depend on them."""
-    fields = {field.name for field in dataclasses.fields(MaskRCNNConfig)}
-    define_config(define, fields - set(kept))
+def _as_flag(value):
+    """Returns the text that gives a flag this value."""
+    if isinstance(value, tuple):
+        return ",".join(map(_as_flag, value)) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value) or '""'
 
 
 def config_overrides(options, leave_out=()):

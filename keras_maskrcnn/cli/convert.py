@@ -3,10 +3,7 @@
 import inspect
 
 from keras_maskrcnn.cli import outputs, paths
-from keras_maskrcnn.cli.config_flags import (
-    Definer,
-    define_crowds,
-)
+from keras_maskrcnn.cli.definer import Definer
 
 _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_threshold", "split")
 
@@ -78,6 +75,6 @@ def convert_flags(values):
         "whether instances need a mask; default: yes, unless there is none at all; --nomasks: boxes"
         " of every instance, as a Faster R-CNN learns from",
     )
-    define_crowds(define)
+    define.crowds()
     define.enum("on_error", "raise", ["raise", "skip"], "what to do if an image is unreadable")
     define.boolean("overwrite", False, "replace an existing --output")

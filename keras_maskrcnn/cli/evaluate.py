@@ -1,13 +1,8 @@
 """The command `evaluate`."""
 
 from keras_maskrcnn.cli import inputs, outputs, paths
-from keras_maskrcnn.cli.config_flags import (
-    Definer,
-    config_overrides,
-    define_crowds,
-    define_inference_config,
-    define_on_error,
-)
+from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
+from keras_maskrcnn.cli.definer import Definer
 
 
 def evaluate(options):
@@ -42,10 +37,15 @@ def evaluate_flags(values):
     define.string("images", None, "folder of the images", required=True)
     define.string("annotations", None, "COCO json", required=True)
     define.string("output", None, "JSON file for the numbers", required=True)
-    define.integer("max_detections", 100, "detections an image that count", low=11)
+    define.integer(
+        "max_detections",
+        100,
+        "detections per image that count; a model that gives fewer gives as many",
+        low=11,
+    )
     define.boolean("per_class", False, "also write the AP of each class")
-    define_crowds(define)
+    define.crowds()
     define.string("proposals", None, "proposals of the images, for a model without RPN")
-    define_on_error(define, "the numbers are those of the others")
+    define.on_error("the numbers are those of the others")
     define.boolean("overwrite", False, "replace an existing --output")
-    define_inference_config(define)
+    define_config(define, only=INFERENCE_FIELDS, of="model")

@@ -3,13 +3,8 @@
 import os
 
 from keras_maskrcnn.cli import inputs, outputs, paths, pictures
-from keras_maskrcnn.cli.config_flags import (
-    Definer,
-    config_overrides,
-    define_crowds,
-    define_inference_config,
-    define_on_error,
-)
+from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
+from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.data import DataError
 
 
@@ -83,9 +78,9 @@ def explain_flags(values):
     define.string("images", None, "folder of the images", required=True)
     define.string("annotations", None, "COCO json", required=True)
     define.string("image", None, "file_name of the only image to explain; default: all")
-    define_crowds(define)
+    define.crowds()
     define.string("output", None, "folder for pictures and explain.json", required=True)
     define.string("proposals", None, "proposals of the images, for a model without RPN")
-    define_on_error(define, "the others are done")
+    define.on_error("the others are done")
     define.boolean("overwrite", False, "write into a folder that is not empty")
-    define_inference_config(define)
+    define_config(define, only=INFERENCE_FIELDS, of="model")

@@ -3,11 +3,8 @@
 import os
 
 from keras_maskrcnn.cli import inputs, outputs, paths
-from keras_maskrcnn.cli.config_flags import (
-    Definer,
-    config_overrides,
-    define_inference_config,
-)
+from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
+from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.data.images import MAX_PIXELS
 
 _EXPORT_FLAGS = {
@@ -73,4 +70,4 @@ def export_flags(values):
     )
     define.string("image_size", None, "onnx, litert: HEIGHTxWIDTH of the images")
     define.integer("batch_size", None, "onnx, litert: images a request; default: 1", low=1)
-    define_inference_config(define)
+    define_config(define, only=INFERENCE_FIELDS, of="model")

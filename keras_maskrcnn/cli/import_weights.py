@@ -4,10 +4,10 @@ from keras_maskrcnn.cli import outputs, paths
 from keras_maskrcnn.cli.config_flags import (
     DATA_FIELDS,
     PRESETS_TEXT,
-    Definer,
     config_overrides,
     define_config,
 )
+from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.config_rules import PEERS
 from keras_maskrcnn.presets import preset_config
 

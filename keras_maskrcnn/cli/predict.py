@@ -4,12 +4,8 @@ import collections
 import os
 
 from keras_maskrcnn.cli import inputs, outputs, paths, pictures
-from keras_maskrcnn.cli.config_flags import (
-    Definer,
-    config_overrides,
-    define_inference_config,
-    define_on_error,
-)
+from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
+from keras_maskrcnn.cli.definer import Definer
 
 
 def predict(options):
@@ -75,6 +71,6 @@ def predict_flags(values):
     define.string("input", None, "an image, or a folder of images and folders", required=True)
     define.string("output", None, "folder for pictures and predictions.json", required=True)
     define.float("draw_threshold", 0.5, "lowest score that is drawn", low=0, high=1)
-    define_on_error(define, "the others are done")
+    define.on_error("the others are done")
     define.boolean("overwrite", False, "write into a folder that is not empty")
-    define_inference_config(define)
+    define_config(define, only=INFERENCE_FIELDS, of="model")

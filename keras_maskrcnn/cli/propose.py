@@ -3,14 +3,8 @@
 import os
 
 from keras_maskrcnn.cli import inputs, outputs, paths
-from keras_maskrcnn.cli.config_flags import (
-    PROPOSAL_FIELDS,
-    Definer,
-    config_overrides,
-    define_crowds,
-    define_inference_config,
-    define_on_error,
-)
+from keras_maskrcnn.cli.config_flags import PROPOSAL_FIELDS, config_overrides, define_config
+from keras_maskrcnn.cli.definer import Definer
 
 
 def propose(options):
@@ -44,7 +38,7 @@ def propose_flags(values):
     define.string("images", None, "folder of the images", required=True)
     define.string("annotations", None, "COCO json", required=True)
     define.string("output", None, "folder for the proposals and their recall", required=True)
-    define_on_error(define, "there are proposals of the others")
+    define.on_error("there are proposals of the others")
     define.boolean("overwrite", False, "replace proposals in --output")
-    define_crowds(define)
-    define_inference_config(define, PROPOSAL_FIELDS)
+    define.crowds()
+    define_config(define, only=PROPOSAL_FIELDS, of="model")

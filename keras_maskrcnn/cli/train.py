@@ -8,12 +8,11 @@ from absl import logging
 from keras_maskrcnn.cli.config_flags import (
     DATA_FIELDS,
     PRESETS_TEXT,
-    Definer,
     config_overrides,
     define_config,
-    define_crowds,
     set_image_size,
 )
+from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.cli.inputs import load_model, read_proposals
 from keras_maskrcnn.cli.outputs import verbosity
 from keras_maskrcnn.cli.paths import listdir, refuse_inputs, require_file, require_writable
@@ -403,7 +402,7 @@ def train_flags(values):
     define.list("augment", None, f"any of {', '.join(AUGMENTATIONS)}; done in your order")
     define.boolean("cache", False, "keep decoded images and masks in memory")
     define.enum("on_error", "raise", ["raise", "skip"], "what to do if an image is unreadable")
-    define_crowds(define)
+    define.crowds()
     define.integer("eval_every", 1, "epochs between two validations", low=1)
     define.integer("max_detections", 100, "detections an image that a validation counts", low=11)
     define.integer("seed", 0, "of weights, order, flips", low=0, high=2**32 - 1)

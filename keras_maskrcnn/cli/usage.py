@@ -96,7 +96,7 @@ def parse(values, argv):
 
 
 def is_required(flag):
-    """Whether `config_flags.Definer` defined a flag as one that must be given."""
+    """Whether `Definer` defined a flag as one that must be given."""
     return getattr(flag, "must_be_given", False)
 
 
@@ -145,10 +145,11 @@ def help_text(name, command, values):
 def _describe(flag):
     head = f"  --{'[no]' if flag.boolean else ''}{flag.name}"
     kinds = {"int": "NUMBER", "float": "NUMBER", "comma separated list of strings": "A,B,..."}
-    if not flag.boolean:
-        choices = getattr(flag.parser, "enum_values", None)
-        kind = "|".join(choices) if choices else kinds.get(flag.flag_type(), "TEXT")
-        head += f"={kind}"
+    choices = getattr(flag.parser, "enum_values", None)
+    if choices:
+        head += "=" + "|".join(choice or '""' for choice in choices)
+    elif not flag.boolean:
+        head += f"={kinds.get(flag.flag_type(), 'TEXT')}"
     text = re.sub(r"^<[^>]*>: ", "", flag.help)  # the choices, which come first already
     if flag.default is not None and not flag.boolean and not is_required(flag):
         text += f"; default: {flag.default}"

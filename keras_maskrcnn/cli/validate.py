@@ -3,13 +3,8 @@
 import os
 
 from keras_maskrcnn.cli import outputs, paths
-from keras_maskrcnn.cli.config_flags import (
-    Definer,
-    config_overrides,
-    define_crowds,
-    define_inference_config,
-    set_image_size,
-)
+from keras_maskrcnn.cli.config_flags import config_overrides, define_config, set_image_size
+from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.files import replacing
 from keras_maskrcnn.presets import preset_config
 
@@ -101,6 +96,6 @@ def validate_flags(values):
     )
     define.integer("max_instances", None, "slots for the instances of an image in a batch", low=1)
     define.boolean("overwrite", False, "replace an existing --fix and the reports in --output")
-    define_crowds(define)
+    define.crowds()
     fields = ("task", "image_min_side", "image_max_side", "anchor_sizes", "anchor_ratios")
-    define_inference_config(define, fields)
+    define_config(define, only=fields)

@@ -1,62 +1,83 @@
-"""Numbers out of their range are refused before anything is read, with flag, value and range."""
+"""Flags that stand for fields of the config: help, choices, values."""
 
-import math
+import dataclasses
+import re
 
 import pytest
 from absl import flags
 
 from keras_maskrcnn import cli
-from keras_maskrcnn.cli import config_flags
+from keras_maskrcnn.cli.config_flags import DATA_FIELDS, config_overrides
+from keras_maskrcnn.config import MaskRCNNConfig, field_docs
+from keras_maskrcnn.config_rules import choices
+from keras_maskrcnn.presets import preset_config
 
-# By command: flags of whole numbers that are at least 1, or another number.
-COUNTS = {
-    "train": {
-        "epochs": 1,
-        "steps": 1,
-        "batch_size": 1,
-        "image_size": 1,
-        "accumulate_steps": 1,
-        "eval_every": 1,
-        "save_every": 1,
-        "max_detections": 11,
-        "seed": 0,
-    },
-    "evaluate": {"max_detections": 11},
-    "export": {"max_pixels": 1, "batch_size": 1},
-    "import-weights": {"num_classes": 1},
-    "validate": {"image_size": 1, "max_instances": 1},
-    "convert": {"label_divisor": 1},
-}
-RATES = {"train": ["learning_rate", "clip_norm", "ema_momentum"], "predict": ["draw_threshold"]}
+FIELDS = [field.name for field in dataclasses.fields(MaskRCNNConfig)]
+
+
+def help_of(command, capsys):
+    """What --help says of each flag, in one line each: dict of flags' names."""
+    assert cli.run([command, "--help"]) == 0
+    parts = re.split(r"\n  --(?:\[no\])?(\w+)", capsys.readouterr().out)[1:]
+    return {
+        name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def test_help_of_train_says_what_each_field_does_its_choices_and_its_default(capsys):
+    texts = help_of("train", capsys)
+    for name in set(FIELDS) - {*DATA_FIELDS, "proposals"}:
+        assert field_docs()[name] in texts[name]
+        assert " Default: the preset's; of mask_rcnn_resnet50_fpn: " in texts[name]
+        if choices(name):
+            names = "|".join(choice or '""' for choice in choices(name))
+            assert texts[name].startswith(f"={names} ")
 
 
 @pytest.mark.parametrize(
-    ("command", "name", "least"), [(c, n, least) for c in COUNTS for n, least in COUNTS[c].items()]
+    ("name", "default"),
+    [
+        ("rpn_batch", "256"),
+        ("head_norm", '""'),
+        ("anchor_sizes", "32,64,128,256,512"),
+        ("roi_aligned", "true"),
+        ("backbone", "resnet50"),
+        ("nms_iou", "0.5"),
+    ],
 )
-def test_a_count_below_its_least_is_refused(command, name, least, capsys):
-    for value in (least - 1, -5, "1.5", "many", "nan", "1e3"):
-        assert cli.run([command, f"--{name}={value}"]) == 2
-        line = capsys.readouterr().err
-        assert f"--{name}: a whole number " in line and f"{least} " in line
-        assert f"Received: {name}='{value}'." in line
+def test_help_writes_a_default_as_the_flag_takes_it(name, default, capsys):
+    assert help_of("train", capsys)[name].endswith(f"of mask_rcnn_resnet50_fpn: {default}.")
 
 
-@pytest.mark.parametrize(("command", "name"), [(c, n) for c in RATES for n in RATES[c]])
-def test_a_rate_is_finite_and_not_negative(command, name, capsys):
-    for value in ("-0.1", "nan", "inf", "-inf", "high"):
-        assert cli.run([command, f"--{name}={value}"]) == 2
-        line = capsys.readouterr().err
-        assert f"--{name}: a number " in line and f"Received: {name}='{value}'." in line
+def test_help_of_a_command_with_a_model_names_the_model_s_values(capsys):
+    texts = help_of("predict", capsys)
+    assert texts["nms_iou"].endswith(f"{field_docs()['nms_iou']} Default: the model's.")
 
 
-def test_every_number_of_every_command_has_a_range_or_is_a_field_of_the_config():
-    for _, define in cli.COMMANDS.values():
-        values = flags.FlagValues()
-        define(values)
-        for name in values:
-            parser = values[name].parser
-            if isinstance(parser, config_flags._Number) and not hasattr(values[name], "of_config"):
-                assert parser._low > -math.inf, name
+def test_help_names_no_default_that_the_preset_lacks():
+    assert preset_config("mask_rcnn_resnet50_fpn") == MaskRCNNConfig()
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if choices(name) and name != "proposals"])
+def test_a_value_that_is_none_of_the_choices_is_refused_before_anything_is_read(name, capsys):
+    assert cli.run(["train", f"--{name}=other"]) == 2
+    line = capsys.readouterr().err
+    assert f"--{name}: value should be one of <{'|'.join(choices(name))}>" in line
+    assert f"Received: {name}='other'." in line
+
+
+def test_fields_that_are_given_override_and_others_do_not():
+    values = flags.FlagValues()
+    cli.COMMANDS["train"][1](values)
+    given = ["--norm=", "--anchor_sizes=8,16.5", "--noroi_aligned", "--roi_batch=64", "--nms_iou=1"]
+    values(["train", *given])
+    assert config_overrides(values, leave_out=("proposals",)) == {
+        "norm": "",
+        "anchor_sizes": (8.0, 16.5),
+        "roi_aligned": False,
+        "roi_batch": 64,
+        "nms_iou": 1.0,
+    }
 
 
 def test_a_list_that_is_no_numbers_names_its_field(capsys):

@@ -1,0 +1,107 @@
+"""How a command defines its flags: absl's, with ranges, and with flags that must be given."""
+
+import math
+
+from absl import flags
+
+
+class Number(flags.ArgumentParser):
+    """Parses a number in a range: absl's own parsers take NaN, and speak Python.
+
+    Args:
+        kind: int or float.
+        low, high: numbers. The range, with both ends.
+    """
+
+    def __init__(self, kind, low=-math.inf, high=math.inf):
+        super().__init__()
+        self.kind, self.low, self.high = kind, low, high
+        self.syntactic_help = f"{'a whole number' if kind is int else 'a number'}{self._range()}"
+
+    def parse(self, argument):
+        """Returns the number; ValueError if it is none, or out of range."""
+        try:
+            value = self.kind(argument)
+            taken = math.isfinite(value) and self.low <= value <= self.high
+        except (ValueError, TypeError, OverflowError):
+            taken = False
+        if not taken:
+            raise ValueError(f"{self.syntactic_help} is expected")
+        return value
+
+    def flag_type(self):
+        return self.kind.__name__
+
+    def _range(self):
+        if self.high < math.inf:
+            return f" from {self.low} to {self.high}"
+        return f" of at least {self.low}" if self.low > -math.inf else ""
+
+
+class Definer:
+    """Defines flags in a set of their own, so that commands do not share them.
+
+    Each method takes a flag's name, its default (None: not given) and what --help says of it.
+
+    Args:
+        values: absl's FlagValues.
+    """
+
+    def __init__(self, values):
+        self._values = values
+        self.boolean("quiet", False, "write nothing but errors: no bars, warnings or logs")
+
+    def _add(self, flag, required=False):
+        flags.DEFINE_flag(flag, self._values)
+        flag.must_be_given = required
+        return flag
+
+    def _parsed(self, parser, name, default, text, required=False):
+        flag = flags.Flag(parser, flags.ArgumentSerializer(), name, default, text)
+        return self._add(flag, required)
+
+    def string(self, name, default, text, required=False):
+        """A text."""
+        return self._parsed(flags.ArgumentParser(), name, default, text, required)
+
+    def integer(self, name, default, text, low=-math.inf, high=math.inf):
+        """A whole number in a range."""
+        return self._parsed(Number(int, low, high), name, default, text)
+
+    def float(self, name, default, text, low=-math.inf, high=math.inf):
+        """A finite number in a range."""
+        return self._parsed(Number(float, low, high), name, default, text)
+
+    def list(self, name, default, text):
+        """Texts with commas between."""
+        return self._parsed(flags.ListParser(), name, default, text)
+
+    def enum(self, name, default, choices, text, required=False):
+        """One of some texts."""
+        return self._add(flags.EnumFlag(name, default, text, list(choices)), required)
+
+    def boolean(self, name, default, text):
+        """--name or --noname."""
+        return self._add(flags.BooleanFlag(name, default, text))
+
+    def crowds(self):
+        """--crowds, of every command that reads annotations."""
+        return self.enum(
+            "crowds",
+            "drop",
+            ["drop", "objects"],
+            "what annotations with iscrowd=1 are: no objects to learn, or objects as all others",
+        )
+
+    def on_error(self, others):
+        """--on_error of a command that goes on without images that are unreadable.
+
+        Args:
+            others: str. What becomes of the other images, after "when".
+        """
+        return self.enum(
+            "on_error",
+            "raise",
+            ["raise", "skip"],
+            f"the status if an image is unreadable, when {others}: 1 (raise) or 0 (skip)",
+        )
