@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.pipeline import data_error, made_with
+from keras_maskrcnn.data.origin import data_error, made_with
 
 _FIRST, _EVERY = 8, 16  # images of an array, and of their rows and columns, that are looked at
 _BEYOND = 256  # what contrast and brightness may add to 0..255, where nothing clips

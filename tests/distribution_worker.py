@@ -35,7 +35,7 @@ def main(config, folder, output, devices):
         for part in ("train", "val")
     )
     results = predict_dataset(model, val, verbose=0)
-    batches = data.batches(train, 4, training=True, min_side=64, max_side=96).map(spoil)
+    batches = data.batches(train, 4, training=True, **model.config.resizing()).map(spoil)
     callbacks = [training.Sentinel("skip", train), CocoEvaluation(val)]
     history = model.fit(batches, epochs=2, callbacks=callbacks, verbose=0, shuffle=False).history
     np.savez(output / "weights.npz", *model.get_weights())

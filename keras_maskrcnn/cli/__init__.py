@@ -105,7 +105,7 @@ def _run_command(name, command, options):
         message = str(error)
     except Exception as error:
         # An error in the input pipeline comes wrapped by TensorFlow; ours is inside.
-        from keras_maskrcnn.data.pipeline import data_error
+        from keras_maskrcnn.data.origin import data_error
 
         message = data_error(error) or _machine_error(error)
         if message is None:

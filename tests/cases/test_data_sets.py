@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from resizing import resizing
 
 from keras_maskrcnn import cli, data, evaluation
 from keras_maskrcnn.data.errors import DataError
@@ -84,7 +85,8 @@ def test_a_set_of_crowds_alone_is_an_error_or_a_set_of_objects(case, tmp_path, c
         printed = capsys.readouterr().err
         assert "--crowds=objects" in printed and "12 dropped: annotation with iscrowd=1" in printed
     with pytest.raises(DataError, match="no instance is left"):
-        data.batches(data.coco_json(folder / "images", folder / "ann.json"), 1, training=True)
+        dataset = data.coco_json(folder / "images", folder / "ann.json")
+        data.batches(dataset, 1, training=True, **resizing(64, 64))
     assert sorted(tmp_path.iterdir()) == []
     assert cli.run([*validate, fix, "--crowds=objects"]) == 0
     assert cli.run([*convert, "--crowds=objects"]) == 0

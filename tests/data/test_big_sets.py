@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from resizing import resizing
 
 from keras_maskrcnn.data import batches, coco_json
 
@@ -61,7 +62,7 @@ def write(folder, num_images, side, instances):
 def test_memory_does_not_grow_over_10_000_images(tmp_path):
     dataset = write(tmp_path, 10_000, 64, 7)
     assert len(dataset) == 10_000 and len(dataset.labels) == 70_000
-    batched = batches(dataset, 10, training=True, min_side=64, max_side=64)
+    batched = batches(dataset, 10, training=True, **resizing(64, 64))
     sizes = []
     for step, _ in enumerate(batched):
         if step % 100 == 0:
@@ -74,7 +75,7 @@ def test_memory_does_not_grow_over_10_000_images(tmp_path):
 def test_an_image_of_2_000_instances_passes(tmp_path):
     dataset = write(tmp_path, 1, 512, 2000)
     assert dataset.max_instances == 2000
-    batched = batches(dataset, 1, training=True, repeat=True, min_side=512, max_side=512)
+    batched = batches(dataset, 1, training=True, repeat=True, **resizing(512, 512))
     sizes = []
     for inputs, targets in batched.take(30):
         assert inputs["images"].shape == (1, 512, 512, 3)

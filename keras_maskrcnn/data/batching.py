@@ -1,0 +1,154 @@
+"""What a batch is: its entries, their shapes, and how they are padded to be of one shape.
+
+    x = images (B, H, W, 3) float32 RGB 0..255, zero-padded right and bottom
+        sizes (B, 2) int32, height and width of each image in `images`
+        original_sizes (B, 2) int32, height and width of each image before it was resized
+        proposals (B, P, 4) float32 as boxes, by falling score, 0 = padding; only if given
+        indices (B,) int32, the place of each image in the data set; only in training
+    y = boxes (B, G, 4) float32 [x1, y1, x2, y2] in pixels of `images`
+        labels (B, G) int32 in 1..C, 0 = padding
+        masks (B, G, M, M) uint8, the covered share of each cell of the box times 255; not of a data
+            set that was read with masks=False
+
+M and P are static, and B too in training; H, W and G are those that the batch needs, rounded up to
+few values, unless `canvases` and `max_instances` fix them.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_maskrcnn.data import augment
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.ops.python import numpy_function
+
+
+def entry(example, *, place, targets):
+    """Names what a batch has of one image.
+
+    Args:
+        example: dict as in `data.augment`, resized, with `original_size` (2,) int32.
+        place: () int32, the image's place in the data set; None to leave it out.
+        targets: whether there are annotations.
+
+    Returns:
+        x, or (x, y), see the module, without the axis B.
+    """
+    inputs = {
+        "images": example["image"],
+        "sizes": tf.shape(example["image"])[:2],
+        "original_sizes": example["original_size"],
+    }
+    if "proposals" in example:
+        inputs["proposals"] = example["proposals"]
+    if place is not None:
+        inputs["indices"] = place
+    if not targets:
+        return inputs
+    return inputs, {name: example[name] for name in augment.instances(example)}
+
+
+def shapes(dataset, training, targets, max_instances, max_proposals):
+    """Returns the shape of each part of an `entry`, None where the batch decides.
+
+    Args:
+        dataset, training, targets, max_instances: as in `data.batches`.
+        max_proposals: int P, or None if there are no proposals.
+    """
+    inputs = {"images": [None, None, 3], "sizes": [2], "original_sizes": [2]}
+    if max_proposals is not None:
+        inputs["proposals"] = [max_proposals, 4]
+    if training:
+        inputs["indices"] = []
+    if not targets:
+        return inputs
+    slots = {"boxes": [4], "labels": []}
+    if has_masks(dataset):
+        slots["masks"] = [dataset.mask_size] * 2
+    return inputs, {name: [max_instances, *rest] for name, rest in slots.items()}
+
+
+def has_masks(dataset):
+    """Whether a data set has masks; one that does not say has."""
+    return getattr(dataset, "has_masks", True)
+
+
+def pad(canvases, padding_multiple, fill_slots, inputs, targets=None):
+    """Pads the images of a batch to a canvas or to a multiple, and its annotations to few counts.
+
+    Args:
+        canvases: (K, 2) int, see `ascending`; K may be 0.
+        padding_multiple: int, what sides are multiples of if there are no canvases.
+        fill_slots: whether to pad annotations, see `pad_slots`.
+        inputs, targets: a batch, padded to its largest image and its fullest one.
+
+    Returns:
+        The batch, as it was given.
+    """
+    images = inputs["images"]
+    if len(canvases):
+        images = _pad_to_canvas(images, canvases)
+    else:
+        images = image_ops.pad_to_multiple(images, padding_multiple)
+    inputs = {**inputs, "images": images}
+    if targets is None:
+        return inputs
+    return inputs, pad_slots(targets) if fill_slots else targets
+
+
+def pad_slots(targets):
+    """Pads all targets to 8, 16, 32, ... slots, the first that is enough."""
+    count = tf.shape(targets["labels"])[1]
+    choices = tf.constant([8 << k for k in range(20)])
+    missing = tf.reduce_min(tf.boolean_mask(choices, choices >= count)) - count
+
+    def fill(values):
+        around = [[0, 0], [0, missing]] + [[0, 0]] * (values.shape.rank - 2)
+        return tf.pad(values, tf.convert_to_tensor(around))
+
+    return {name: fill(values) for name, values in targets.items()}
+
+
+def ascending(canvases):
+    """Returns (K, 2) int, canvases (height, width) from the smallest area to the largest."""
+    return np.array(sorted(canvases, key=np.prod), int).reshape(-1, 2)
+
+
+def canvas_of_each(dataset, canvases, min_side, max_side, resize_rule):
+    """(I,) int. Which of the canvases each image needs when it is not augmented.
+
+    Raises:
+        DataError: if an image fits on none.
+    """
+    heights, widths = np.array(dataset.sizes).T
+    resized = image_ops.resized_size(heights, widths, min_side, max_side, resize_rule)
+    return np.array(
+        [
+            _smallest_canvas(size, canvases, name)
+            for size, name in zip(np.stack(resized, axis=1), dataset.file_names, strict=True)
+        ]
+    )
+
+
+def _pad_to_canvas(images, canvases):
+    """Pads to the smallest of the canvases (K, 2), in ascending order, that holds the images."""
+
+    def choose(size):
+        return canvases[_smallest_canvas(size, canvases, "the images of a batch")].astype(np.int32)
+
+    shape = tf.shape(images)
+    height, width = tf.unstack(numpy_function(choose, [shape[1:3]], tf.int32, stateful=False), 2)
+    around = [[0, 0], [0, height - shape[1]], [0, width - shape[2]], [0, 0]]
+    sides = canvases[0].tolist() if len(canvases) == 1 else [None, None]
+    padded = tf.pad(images, tf.convert_to_tensor(around))
+    return tf.ensure_shape(padded, [images.shape[0], *sides, 3])
+
+
+def _smallest_canvas(size, canvases, name):
+    fits = (canvases >= size).all(axis=1)
+    if not fits.any():
+        raise DataError(
+            f"{name}: resized to {size.tolist()} (height, width), which fits on no canvas."
+            f" Received: canvases={canvases.tolist()}."
+        )
+    return int(fits.argmax())

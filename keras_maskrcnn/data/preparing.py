@@ -1,0 +1,100 @@
+"""From a place in the data set to one image of a batch: read, augment, paste, resize, flip."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from keras_maskrcnn.data import augment, batching
+from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.ops import images as image_ops
+
+# What is random about an image, each with a seed of its own.
+DRAWS = ("augment", "partner", "augment_partner", "paste", "instances", "side", "flip")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Preparation:
+    """The steps from an image's place in the data set to its entry in a batch.
+
+    Args:
+        read: function of a place in the data set, see `reading.reader`.
+        count: int, the images of the data set.
+        sides: list of int, one or several values of `min_side`.
+        augmentations: the argument `augment`.
+        training, targets, max_side, resize_rule, max_instances, max_proposals, copy_paste, flip:
+            as in `data.batches`.
+    """
+
+    read: Callable
+    count: int
+    training: bool
+    targets: bool
+    sides: list[int]
+    max_side: int
+    resize_rule: str
+    max_instances: int | None
+    max_proposals: int | None
+    augmentations: Sequence[Callable]
+    copy_paste: Callable | None
+    flip: bool
+
+    def prepare(self, index, seed):
+        """Prepares one image.
+
+        Args:
+            index: () int64, its place in the data set.
+            seed: (2,) int32.
+
+        Returns:
+            x, or (x, y): `batching.entry`.
+        """
+        draws = dict(zip(DRAWS, tf.unstack(tf.random.split(seed, len(DRAWS))), strict=True))
+        place, example = self._augmented(index, draws["augment"])
+        if self.copy_paste is not None:
+            partner = tf.random.stateless_uniform([], draws["partner"], 0, self.count, tf.int64)
+            _, other = self._augmented(partner, draws["augment_partner"])
+            example = self.copy_paste(example, other, draws["paste"])
+        if self.targets and self.max_instances is not None:
+            example = self._limited(example, draws["instances"])
+        example = _resize(example, self._side(draws["side"]), self.max_side, self.resize_rule)
+        if "proposals" in example:
+            example["proposals"] = _keep_inside(example)[: self.max_proposals]
+        if self.flip:
+            example = augment.random_flip(example, draws["flip"])
+        place = place if self.training else None
+        return batching.entry(example, place=place, targets=self.targets)
+
+    def _augmented(self, index, seed):
+        """Returns the place of the image that was read, and the example."""
+        example = self.read(index)
+        place = example.pop("index")
+        return place, augment.apply(example, seed, self.augmentations)
+
+    def _limited(self, example, seed):
+        """Keeps `max_instances`: random ones in training, otherwise the first."""
+        if self.training:
+            example = augment.at_most(example, self.max_instances, seed)
+        names = augment.instances(example)
+        return example | {name: example[name][: self.max_instances] for name in names}
+
+    def _side(self, seed):
+        return augment.random_side(seed, self.sides) if len(self.sides) > 1 else self.sides[0]
+
+
+def _resize(example, min_side, max_side, rule):
+    """Resizes the image and scales all boxes; masks lie in their boxes and stay as they are."""
+    original_size = tf.shape(example["image"])[:2]
+    image = image_ops.resize(example["image"], min_side, max_side, rule)
+    resized = {**example, "image": image, "original_size": original_size}
+    scale = tf.cast(tf.shape(image)[:2], tf.float32) / tf.cast(original_size, tf.float32)
+    for name in augment.BOXES & example.keys():
+        resized[name] = example[name] * tf.gather(scale, [1, 0, 1, 0])
+    return resized
+
+
+def _keep_inside(example):
+    """Clips the proposals to the image, and leaves out those without an area inside."""
+    size = tf.shape(example["image"])[:2]
+    boxes = box_ops.clip(example["proposals"][None], size[None])[0]
+    return tf.boolean_mask(boxes, box_ops.shorter_side(boxes) > 0)

@@ -1,0 +1,73 @@
+"""Reads examples inside the graph of tf.data, and decides what becomes of those it cannot read."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from keras_maskrcnn.data.batching import has_masks
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.ops.python import numpy_function
+
+
+def reader(dataset, targets, proposals, cache, on_error):
+    """Makes the function that reads an example inside the graph.
+
+    Args:
+        dataset, targets, proposals, cache, on_error: as in `data.batches`.
+
+    Returns:
+        index () int64 -> dict of `image` (H, W, 3) uint8 and `index` () int32, another one if the
+        image was skipped; with targets `boxes` (n, 4), `labels` (n,) and, if the data set has any,
+        `masks` (n, M, M); with proposals `proposals` (p, 4) float32.
+    """
+    load = dataset.load if targets else lambda i: {"image": dataset.load_image(i)}
+    load = functools.cache(load) if cache else load
+    entries = _entries(dataset, targets, proposals)
+
+    def read(index):
+        index, example = _load_or_next(dataset, load, int(index), on_error)
+        example = {**example, "index": np.int32(index)}
+        if proposals is not None:
+            boxes, _ = proposals.get(dataset.image_ids[index])
+            example = {**example, "proposals": np.asarray(boxes, np.float32)}
+        return [example[name] for name in entries]
+
+    def read_in_graph(index):
+        dtypes = [dtype for dtype, _ in entries.values()]
+        values = numpy_function(read, [index], dtypes, stateful=False)
+        return {
+            name: tf.ensure_shape(value, shape)
+            for (name, (_, shape)), value in zip(entries.items(), values, strict=True)
+        }
+
+    return read_in_graph
+
+
+def _entries(dataset, targets, proposals):
+    """Returns a dict of the name of each entry that is read to (dtype, shape)."""
+    entries = {"image": (tf.uint8, [None, None, 3]), "index": (tf.int32, [])}
+    if targets:
+        entries |= {"boxes": (tf.float32, [None, 4]), "labels": (tf.int32, [None])}
+        if has_masks(dataset):
+            entries["masks"] = tf.uint8, [None, *[dataset.mask_size] * 2]
+    if proposals is not None:
+        entries["proposals"] = tf.float32, [None, 4]
+    return entries
+
+
+def _load_or_next(dataset, load, index, on_error):
+    """Loads an image, or with "skip" the first after it that can be read, and says which."""
+    for candidate in range(index, index + len(dataset)):
+        candidate %= len(dataset)
+        try:
+            return candidate, load(candidate)
+        except DataError as error:
+            if on_error == "raise":
+                raise
+            name, skipped = dataset.file_names[candidate], dataset.skipped
+            skipped[name] = skipped.get(name, 0) + 1
+            if skipped[name] == 1:
+                logging.warning("skipped, image %d of such: %s", len(skipped), error)
+    raise DataError(f"{dataset.images}: none of {len(dataset)} images can be read.")

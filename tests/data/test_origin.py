@@ -1,0 +1,41 @@
+"""data/origin.py: our errors and batches, found in what TensorFlow hands on."""
+
+import pytest
+import tensorflow as tf
+from five_images import numpy, small
+from resizing import resizing
+
+from keras_maskrcnn.data import origin, pipeline
+from keras_maskrcnn.data.errors import DataError
+
+
+@pytest.mark.parametrize("targets", [True, False])
+def test_data_error_finds_our_line_in_a_tensorflow_error(dataset, tmp_path, targets):
+    (tmp_path / "0.png").write_text("no image")
+    with pytest.raises(tf.errors.OpError) as caught:
+        numpy(small(dataset, training=False, targets=targets))
+    line = origin.data_error(caught.value)
+    assert line.startswith(f"{tmp_path / '0.png'}: not an image")
+    assert line.endswith(".") and "\n" not in line
+
+
+def test_data_error_passes_ours_and_nothing_else():
+    assert origin.data_error(DataError("a: b.")) == "a: b."
+    assert origin.data_error(ValueError("DataError: a")) is None
+    assert origin.data_error(tf.errors.InvalidArgumentError(None, None, "other")) is None
+
+
+def test_batches_are_known_by_what_they_were_made_with(dataset):
+    expected = {**resizing(24, 40), "canvases": False, "rescales": False}
+    made = small(dataset, training=True)
+    assert origin.made_with(made) == (expected, True)
+    # Fails if TensorFlow renames the private name by which a data set is followed.
+    assert origin.made_with(made.take(1).prefetch(1)) == (expected, True)
+    assert origin.made_with(made.map(lambda x, y: (x, y))) == (expected, False)
+    assert origin.made_with(tf.data.Dataset.range(3)) == (None, False)
+
+
+def test_names_are_still_found_where_they_were():
+    for name in ("data_error", "made_with"):
+        with pytest.warns(FutureWarning, match=f"origin.{name}"):
+            assert getattr(pipeline, name) is getattr(origin, name)
