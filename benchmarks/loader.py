@@ -28,12 +28,11 @@ PEER = pathlib.Path(__file__).with_name("loader_torchvision.py")
 
 def ours(images, annotations, side, longer):
     """Returns images, seconds and CPU seconds."""
-    from keras_maskrcnn import data
+    from keras_maskrcnn import MaskRCNNConfig, data
 
     dataset = data.coco_json(images, annotations)
-    batches = data.batches(
-        dataset, FLAGS.batch_size, training=True, min_side=side, max_side=longer, repeat=True
-    )
+    resizing = MaskRCNNConfig(image_min_side=side, image_max_side=longer).resizing()
+    batches = data.batches(dataset, FLAGS.batch_size, training=True, repeat=True, **resizing)
     iterator = iter(batches)
     for _ in range(len(dataset) // FLAGS.batch_size):
         next(iterator)
