@@ -31,10 +31,10 @@ RANKS = {
     "evaluation": 5,
     "explain": 5,
     "export": 5,
-    "training": 5,
-    "cli": 6,
-    "__init__": 7,
-    "__main__": 7,
+    "training": 6,
+    "cli": 7,
+    "__init__": 8,
+    "__main__": 8,
 }
 WITHOUT_CONFIG = ("ops", "layers", "data", "decode", "targets", "losses")
 # `MaskRCNN.export` is the one name that Keras' users look for on the model.

@@ -15,16 +15,23 @@ from keras_maskrcnn.cli.config_flags import (
 from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.cli.inputs import load_model, read_proposals
 from keras_maskrcnn.cli.outputs import verbosity
-from keras_maskrcnn.cli.paths import listdir, refuse_inputs, require_file, require_writable
+from keras_maskrcnn.cli.paths import refuse_inputs, require_file, require_writable
 from keras_maskrcnn.distribution import STRATEGIES
 from keras_maskrcnn.files import checksum
 from keras_maskrcnn.presets import preset_config
 
-# What decides which epoch's weights best.keras has.
-_MONITORED = {"masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000"}
 DOWNLOADS = ("coco", "imagenet")  # of --weights, as of MaskRCNN.from_preset
 OWN = (".keras", ".weights.h5")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+# Flags that are arguments of `training.Run`.
+_OF_THE_RUN = (
+    "seed",
+    "eval_every",
+    "max_detections",
+    "save_every",
+    "on_nonfinite",
+    "on_error",
+)
 AUGMENTATIONS = ("vertical_flip", "rotate90", "crop", "color", "large_scale_jitter", "copy_paste")
 
 
@@ -32,174 +39,115 @@ def train(options):
     """Trains a model on a COCO-format folder; writes model.keras, history.json, logs, backups."""
     import keras
 
-    from keras_maskrcnn import data, distribution, training
-    from keras_maskrcnn.evaluation import CocoEvaluation
-    from keras_maskrcnn.weights import KERAS_CONVENTIONS
+    from keras_maskrcnn import distribution, training
 
     # First of all: several workers are only found before TensorFlow has started.
     strategy = distribution.make_strategy(options.strategy, options.devices)
     writes = distribution.is_chief()
     options.quiet = options.quiet or not writes
-    output, verbose = options.output, verbosity(options)
     _check_flags(options)
-    goes_on = _goes_on(output, options.resume, writes)
+    goes_on = _goes_on(options.output, options.resume, writes)
     if writes:
-        require_writable(output)
-    refuse_inputs(options, os.path.join(output, "history.json"))
+        require_writable(options.output)
+    refuse_inputs(options, os.path.join(options.output, "history.json"))
     keras.utils.set_random_seed(options.seed)
+    config, dataset, val, proposals = _read_inputs(options)
+    replicas = strategy.num_replicas_in_sync
+    epoch = training.steps_per_epoch(dataset, options.batch_size, replicas)
+    augmentations = _augmentations(options.augment or (), config.image_min_side)
+    recipe = _recipe(options, epoch)
+    with strategy.scope():
+        model = _new_model(config, options, goes_on)
+        training.freeze(model, options.freeze or ())
+    if not options.quiet:
+        print(f"{len(dataset)} images, {dataset.num_classes} classes; {recipe}", flush=True)
+    run = training.Run(
+        model,
+        recipe,
+        dataset,
+        options.output,
+        val=val,
+        resume=goes_on,
+        identity=_identity(options),
+        verbose=verbosity(options),
+        cache=options.cache,
+        **{name: getattr(options, name) for name in _OF_THE_RUN},
+        **proposals,
+        **augmentations,
+    )
+    _refuse_other_length(run.backup, recipe.steps, options.output)
+    run.fit()
+    if not options.quiet:
+        _report(options.output, dataset, val)
+
+
+def _read_inputs(options):
+    """Reads the data sets.
+
+    Returns:
+        the config; the `CocoDataset` of training; that of validation, or None; a dict of
+        `proposals` and `val_proposals`.
+    """
+    overrides = _overrides(options)
+    task = preset_config(options.preset, **overrides).task
+    dataset = _read_dataset(options, task, options.images, options.annotations)
+    classes = {
+        "class_names": dataset.class_names,
+        "category_ids": dataset.category_ids,
+    }
+    config = preset_config(options.preset, num_classes=dataset.num_classes, **classes, **overrides)
+    proposals = {
+        name: read_proposals(getattr(options, name)) for name in ("proposals", "val_proposals")
+    }
+    val = None
+    if options.val_annotations:
+        if (proposals["proposals"] is None) != (proposals["val_proposals"] is None):
+            raise ValueError(
+                "--proposals and --val_proposals go together. Received:"
+                f" proposals={options.proposals!r}, val_proposals={options.val_proposals!r}."
+            )
+        val = _read_dataset(
+            options, task, options.val_images or options.images, options.val_annotations, **classes
+        )
+    return config, dataset, val, proposals
+
+
+def _overrides(options):
+    """The fields of the config that the flags set."""
+    from keras_maskrcnn.weights import KERAS_CONVENTIONS
+
     overrides = config_overrides(options, leave_out=("proposals",))
     if options.proposals:
         overrides["proposals"] = "precomputed"
     set_image_size(overrides, options.image_size)
     if options.weights == "imagenet":
         overrides = {**KERAS_CONVENTIONS, **overrides}
-    task = preset_config(options.preset, **overrides).task
-    pastes = "copy_paste" in (options.augment or ())  # needs masks, if it is to train on boxes too
-    reading = {
-        "masks": task == "masks" or (None if pastes else False),
-        "crowds": options.crowds,
-        "on_error": options.on_error,
-    }
-    dataset = data.coco_json(options.images, options.annotations, **reading)
-    data.require_instances(dataset)
-    config = preset_config(
-        options.preset,
-        num_classes=dataset.num_classes,
-        class_names=dataset.class_names,
-        category_ids=dataset.category_ids,
-        **overrides,
-    )
-    proposals = read_proposals(options.proposals)
-    val, val_proposals = None, read_proposals(options.val_proposals)
-    if options.val_annotations:
-        if (proposals is None) != (val_proposals is None):
-            raise ValueError(
-                "--proposals and --val_proposals go together. Received:"
-                f" proposals={options.proposals!r}, val_proposals={options.val_proposals!r}."
-            )
-        val = data.coco_json(
-            options.val_images or options.images,
-            options.val_annotations,
-            category_ids=dataset.category_ids,
-            class_names=dataset.class_names,
-            **reading,
-        )
-        data.require_instances(val)
-    if options.batch_size < strategy.num_replicas_in_sync:
-        raise ValueError(
-            f"batch_size must be at least the number of replicas, {strategy.num_replicas_in_sync}. "
-            f"Received: batch_size={options.batch_size}."
-        )
-    steps_per_epoch = len(dataset) // options.batch_size
-    if not steps_per_epoch:
-        raise ValueError(
-            f"batch_size must be at most the number of images, {len(dataset)}. "
-            f"Received: batch_size={options.batch_size}."
-        )
-    augmentations = _augmentations(options.augment or (), config.image_min_side)
-    recipe = _recipe(options, steps_per_epoch)
-    steps = recipe.steps
-    shapes = dict(config.resizing(), max_proposals=config.train_proposals)
-    with strategy.scope():
-        model = _new_model(config, options, goes_on)
-        training.freeze(model, options.freeze or ())
-        model.compile(optimizer=recipe.optimizer())
-    os.makedirs(output, exist_ok=True)
-    if not options.quiet:
-        print(f"{len(dataset)} images, {dataset.num_classes} classes; {recipe}", flush=True)
+    return overrides
 
-    callbacks, best = (
-        [training.Throughput()],
-        keras.callbacks.ModelCheckpoint(
-            os.path.join(output, "best.keras"),
-            mode="max",
-            save_best_only=True,
-            monitor=_MONITORED[config.task],
-        ),
-    )
-    if recipe.ema_momentum is not None:  # what comes behind it evaluates and saves the average
-        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    validation_batches, logs = None, os.path.join(output, "logs")
-    if val is not None:
-        validation_batches = data.batches(
-            val,
-            options.batch_size,
-            training=False,
-            proposals=val_proposals,
-            on_error=options.on_error,
-            **shapes,
-        )
-        validation = CocoEvaluation(
-            val,
-            max_detections=options.max_detections,
-            every=options.eval_every,
-            proposals=val_proposals,
-            on_error=options.on_error,
-        )
-        callbacks += [validation, best]
-        if config.task != "proposals" and config.proposals == "joint":
-            callbacks.append(training.Pictures(logs, val, every=options.eval_every, write=writes))
-    sentinel = training.Sentinel(options.on_nonfinite, dataset)
-    backup = training.Backup(
-        os.path.join(output, "backup"),
-        options.save_every,
-        resume=goes_on,
-        keep=[best, sentinel],
-        write=writes,
-        run=_identity(options, steps),
-    )
-    _refuse_other_length(backup, steps, output)
-    callbacks += [
-        sentinel,
-        keras.callbacks.TensorBoard(logs, write_graph=False),
-        training.HistoryFile(os.path.join(output, "history.json"), resume=goes_on),
-        training.StopAfter(steps),
-        *([training.EpochLine()] if verbose == 2 else []),
-        backup,
-    ]
-    if not writes:
-        writers = (
-            keras.callbacks.ModelCheckpoint,
-            keras.callbacks.TensorBoard,
-            training.HistoryFile,
-        )
-        callbacks = [callback for callback in callbacks if not isinstance(callback, writers)]
-    batches = data.batches(
-        dataset,
-        options.batch_size,
-        training=True,
-        seed=options.seed,
-        repeat=True,
-        first_step=backup.step,
-        proposals=proposals,
-        cache=options.cache,
+
+def _read_dataset(options, task, images, annotations, **classes):
+    from keras_maskrcnn import data
+
+    pastes = "copy_paste" in (options.augment or ())  # needs masks, if it is to train on boxes too
+    dataset = data.coco_json(
+        images,
+        annotations,
+        masks=task == "masks" or (None if pastes else False),
+        crowds=options.crowds,
         on_error=options.on_error,
-        **shapes,
-        **augmentations,
+        **classes,
     )
-    try:
-        model.fit(
-            batches,
-            epochs=-(-steps // steps_per_epoch),
-            initial_epoch=backup.epoch,
-            steps_per_epoch=steps_per_epoch,
-            callbacks=callbacks,
-            verbose=verbose % 2,
-            validation_data=validation_batches,
-            validation_freq=options.eval_every,
-            shuffle=False,
-        )
-    finally:
-        backup.release_signals()
-    if writes:
-        model.save(os.path.join(output, "model.keras"))
-    distribution.gather(strategy, [None])  # a worker that ended earlier would seem to have crashed
-    if not options.quiet:
-        print(f"Wrote {os.path.join(output, 'model.keras')}.")
-        for name, read in (("", dataset), ("validation ", val)):
-            if read is not None and read.skipped:
-                names = ", ".join(sorted(read.skipped))
-                print(f"Skipped {len(read.skipped)} {name}images: {names}.")
+    data.require_instances(dataset)
+    return dataset
+
+
+def _report(output, dataset, val):
+    """Prints what was written, and which images were not read."""
+    print(f"Wrote {os.path.join(output, 'model.keras')}.")
+    for name, read in (("", dataset), ("validation ", val)):
+        if read is not None and read.skipped:
+            names = ", ".join(sorted(read.skipped))
+            print(f"Skipped {len(read.skipped)} {name}images: {names}.")
 
 
 def _check_flags(options):
@@ -298,14 +246,13 @@ def _new_model(config, options, goes_on):
 
 def _goes_on(output, resume, writes):
     """Whether to go on from a backup; FileExistsError if there is a run that would be lost."""
-    from keras_maskrcnn.training.backup import backup_paths
     from keras_maskrcnn.training.lock import lock_folder
+    from keras_maskrcnn.training.run import earlier_files
 
-    backups = backup_paths(os.path.join(output, "backup"))
+    taken = earlier_files(output)
+    backups = "backup" in taken
     if backups and writes:
         lock_folder(os.path.join(output, "backup"))  # fails if that run has not ended
-    taken = [name for name in ("model.keras", "best.keras") if name in listdir(output)]
-    taken += ["backup"] if backups else []
     if taken and not (resume and backups):
         further = f", with --weights={os.path.join(output, taken[0])} to train that further"
         raise FileExistsError(
@@ -315,7 +262,7 @@ def _goes_on(output, resume, writes):
         )
     if resume and not backups:
         logging.warning("%s holds no backup: a new run begins.", output)
-    return bool(backups)
+    return backups
 
 
 def _refuse_other_length(backup, steps, output):
@@ -330,15 +277,11 @@ def _refuse_other_length(backup, steps, output):
         )
 
 
-def _identity(options, steps):
-    """What must be the same in a run that goes on, beside the config and the optimizer."""
+def _identity(options):
+    """What must be the same in a run that goes on, beside what `training.Run` compares."""
     return {
-        "steps": steps,
-        "batch_size": options.batch_size,
-        "seed": options.seed,
         "augment": ",".join(options.augment or ()),
         "freeze": ",".join(options.freeze or ()),
-        "max_detections": options.max_detections,
         "annotations": checksum(options.annotations),
         "val_annotations": checksum(options.val_annotations),
         **({} if options.crowds == "drop" else {"crowds": options.crowds}),
@@ -348,6 +291,13 @@ def _identity(options, steps):
 def train_flags(values):
     """Defines the flags of `train`."""
     define = Definer(values)
+    _define_inputs(define)
+    _define_recipe(define)
+    _define_run(define)
+    define_config(define, (*DATA_FIELDS, "proposals"))
+
+
+def _define_inputs(define):
     define.string("images", None, "folder of the training images", required=True)
     define.string("annotations", None, "COCO json of the training images", required=True)
     define.string("val_images", None, "folder of the validation images")
@@ -358,6 +308,9 @@ def train_flags(values):
     )
     define.string("proposals", None, "proposals of the training images; there is no RPN then")
     define.string("val_proposals", None, "proposals of the validation images")
+
+
+def _define_recipe(define):
     define.string("recipe", None, "a schedule of the paper's or a peer's, see docs/recipes.md")
     define.integer("epochs", None, "passes over the images; default: the recipe's, or 12", low=1)
     define.integer("steps", None, "training steps in all, in place of epochs", low=1)
@@ -396,6 +349,9 @@ def train_flags(values):
     define.float(
         "ema_momentum", None, "evaluate and save a running average of the weights", low=0, high=1
     )
+
+
+def _define_run(define):
     define.enum(
         "on_nonfinite", "stop", ["stop", "skip"], "what to do if a step's loss is not finite"
     )
@@ -408,4 +364,3 @@ def train_flags(values):
     define.integer("seed", 0, "of weights, order, flips", low=0, high=2**32 - 1)
     define.integer("save_every", 200, "steps between two backups", low=1)
     define.boolean("resume", False, "go on from the backup in --output, if there is one")
-    define_config(define, (*DATA_FIELDS, "proposals"))

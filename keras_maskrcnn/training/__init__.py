@@ -7,6 +7,7 @@ from keras_maskrcnn.training.freezing import freeze
 from keras_maskrcnn.training.insight import EpochLine, Pictures, Throughput
 from keras_maskrcnn.training.optimizers import SGD, WarmupSteps, sgd
 from keras_maskrcnn.training.recipe import ADAMW, PRESET_RECIPES, RECIPES, Recipe
+from keras_maskrcnn.training.run import Run, steps_per_epoch
 from keras_maskrcnn.training.sentinel import Sentinel
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "HistoryFile",
     "Pictures",
     "Recipe",
+    "Run",
     "Sentinel",
     "StopAfter",
     "Throughput",
@@ -26,4 +28,5 @@ __all__ = [
     "freeze",
     "read_backup",
     "sgd",
+    "steps_per_epoch",
 ]

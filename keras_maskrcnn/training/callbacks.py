@@ -44,20 +44,25 @@ class HistoryFile(keras.callbacks.Callback):
     Args:
         path: str.
         resume: bool. Whether to keep the epochs that the file already has.
+        write: bool. False in workers that do not write the file: of several, one writes.
+
+    Attributes:
+        epochs: list of dict, what the file holds.
 
     Raises:
-        DataError: if it has none that can be read.
+        DataError: if the file has no epochs that can be read.
     """
 
-    def __init__(self, path, resume=False):
+    def __init__(self, path, resume=False, write=True):
         super().__init__()
-        self.path, self.epochs = path, []
+        self.path, self.write, self.epochs = path, write, []
         if resume and os.path.exists(path):
             self.epochs = _read(path)
 
     def on_train_begin(self, logs=None):
         """Makes the folder: an epoch would be lost at its end otherwise."""
-        os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
+        if self.write:
+            os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds an epoch, after those before it: a run that goes on may repeat some."""
@@ -65,7 +70,8 @@ class HistoryFile(keras.callbacks.Callback):
         step = steps_taken(self.model.optimizer)
         self.epochs = [entry for entry in self.epochs if entry["epoch"] <= epoch]
         self.epochs.append({"epoch": epoch + 1, "step": step, **values})
-        files.write_json(self.path, self.epochs, indent=1)
+        if self.write:
+            files.write_json(self.path, self.epochs, indent=1)
 
 
 def _read(path):

@@ -1,0 +1,275 @@
+"""A training run in a folder, from its first step to its last, over kills: the command `train`."""
+
+import hashlib
+import os
+
+import keras
+from absl import logging
+
+from keras_maskrcnn import data, distribution
+from keras_maskrcnn.evaluation import CocoEvaluation
+from keras_maskrcnn.training.backup import Backup
+from keras_maskrcnn.training.backup_files import backup_paths
+from keras_maskrcnn.training.callbacks import HistoryFile, StopAfter
+from keras_maskrcnn.training.insight import EpochLine, Pictures, Throughput
+from keras_maskrcnn.training.sentinel import Sentinel
+
+# The number that decides which epoch's weights best.keras has.
+_MONITORED = {"masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000"}
+
+
+class Run:
+    """Trains a model in a folder, as `keras-maskrcnn train` does, and to the same numbers.
+
+        model = MaskRCNN.from_preset("mask_rcnn_resnet50_fpn_torchvision", weights="coco", ...)
+        recipe = Recipe(steps=12 * steps_per_epoch(train, 2), batch_size=2)
+        epochs = Run(model, recipe, train, "runs/a", val=val, resume=True).fit()
+
+    The folder gets model.keras, history.json, TensorBoard's logs and a backup every `save_every`
+    steps; with `val` also best.keras, of the epoch with the highest AP. After a kill, the same
+    lines with `resume=True` go on, and end as if nothing had happened: docs/training.md. To train
+    on several devices, make the model in the scope of a strategy (`distribution.make_strategy`).
+
+    Args:
+        model: MaskRCNN. It is compiled with the recipe's optimizer; what is frozen stays frozen.
+            Before a run that goes on, its weights need not be loaded: the backup has them.
+        recipe: Recipe. Its steps are the run's length, its batches those of all replicas together.
+        train: `data.CocoDataset`, or another data set that `data.batches` takes.
+        folder: str. It is made if it is not there.
+        val: data set like `train`, with the same classes; None for no validation.
+        resume: bool. Whether to go on from a backup in the folder, if there is one.
+        seed: int >= 0, of the order of the images, the flips and augmentations. That of a model's
+            random weights is `keras.utils.set_random_seed`'s, before the model is made.
+        callbacks: sequence of keras.callbacks.Callback, for instance EarlyStopping. They see the
+            validation's numbers, and backups hold their state as far as `Backup` says.
+        eval_every: int. Epochs between two validations.
+        max_detections: int. Detections per image that a validation counts, as in `evaluate`.
+        save_every: int. Steps between two backups.
+        on_nonfinite: "stop" or "skip": what to do if a step's loss is not finite, see `Sentinel`.
+        on_error: "raise" or "skip": what to do if an image cannot be read. `train.skipped` and
+            `val.skipped` name the images that were skipped.
+        val_proposals: as `proposals` of `data.batches`, of the images of `val`.
+        identity: dict of plain values that must be the same in a run that goes on, beside config,
+            optimizer, steps, batch size, seed and `max_detections`. By default checksums of the
+            images' names; an augmentation is not among them.
+        verbose: 0 for no output, 1 for Keras' bar, 2 for a line per epoch (`EpochLine`).
+        **batching: other arguments of `data.batches` for `train`: `augment`, `copy_paste`,
+            `proposals`, `cache`. Sizes and padding are the config's.
+
+    Attributes:
+        steps_per_epoch: int. An epoch is as many whole batches as there are in `train`.
+        backup: Backup. Its `step` and `epoch` say where the run begins, `stored_run` what it was.
+
+    Raises:
+        BlockingIOError: if another process trains into the folder.
+        DataError: if there are backups, and none can be read.
+        FileExistsError: if the folder has files of an earlier run that would be lost.
+        ValueError: if an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        model,
+        recipe,
+        train,
+        folder,
+        *,
+        val=None,
+        resume=False,
+        seed=0,
+        callbacks=(),
+        eval_every=1,
+        max_detections=100,
+        save_every=200,
+        on_nonfinite="stop",
+        on_error="raise",
+        val_proposals=None,
+        identity=None,
+        verbose=1,
+        **batching,
+    ):
+        strategy = model.distribute_strategy
+        replicas = strategy.num_replicas_in_sync
+        self.steps_per_epoch = steps_per_epoch(train, recipe.batch_size, replicas)
+        self.model, self.recipe, self.train, self.val = model, recipe, train, val
+        self.folder, self.callbacks, self.seed = folder, tuple(callbacks), seed
+        self.eval_every, self.max_detections = eval_every, max_detections
+        self.on_error, self.val_proposals, self.batching = on_error, val_proposals, batching
+        self.writes = distribution.is_chief()
+        self.verbose = verbose if self.writes else 0
+        resumes = _resumes(folder, resume)
+        with strategy.scope():
+            model.compile(optimizer=recipe.optimizer())
+        os.makedirs(folder, exist_ok=True)
+        self._best = keras.callbacks.ModelCheckpoint(
+            self._path("best.keras"),
+            mode="max",
+            save_best_only=True,
+            monitor=_MONITORED[model.config.task],
+        )
+        self._sentinel = Sentinel(on_nonfinite, train)
+        self._history = HistoryFile(self._path("history.json"), resume=resumes, write=self.writes)
+        identity = _names(train, val) if identity is None else identity
+        self.backup = self._make_backup(save_every, resumes, identity)
+
+    def fit(self):
+        """Trains to the end of the run, and saves the model.
+
+        Returns:
+            list of a dict for each epoch, those before a kill too: what history.json holds.
+
+        Raises:
+            ValueError: if the backup is of another run; of a step that is not finite, a DataError
+                if an image is the cause.
+            SystemExit, KeyboardInterrupt: after SIGTERM or Ctrl-C, with the run saved.
+            OSError: if the last backup or the model cannot be written.
+        """
+        try:
+            self.model.fit(
+                self._training_batches(),
+                epochs=-(-self.recipe.steps // self.steps_per_epoch),
+                initial_epoch=self.backup.epoch,
+                steps_per_epoch=self.steps_per_epoch,
+                callbacks=self._all_callbacks(),
+                verbose=self.verbose % 2,
+                validation_data=self._validation_batches(),
+                validation_freq=self.eval_every,
+                shuffle=False,
+            )
+        finally:
+            self.backup.release()
+        if self.writes:
+            self.model.save(self._path("model.keras"))
+        # A worker that ended earlier would seem to have crashed.
+        distribution.gather(self.model.distribute_strategy, [None])
+        return self._history.epochs
+
+    def _make_backup(self, every, resumes, identity):
+        return Backup(
+            self._path("backup"),
+            every,
+            resume=resumes,
+            keep=[self._best, self._sentinel, *self.callbacks],
+            write=self.writes,
+            run={
+                "steps": self.recipe.steps,
+                "batch_size": self.recipe.batch_size,
+                "seed": self.seed,
+                "max_detections": self.max_detections,
+                **identity,
+            },
+        )
+
+    def _all_callbacks(self):
+        """In this order: each sees what those before it have written into the logs."""
+        callbacks = [Throughput()]
+        if self.recipe.ema_momentum is not None:  # the callbacks after it see the average
+            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+        if self.val is not None:
+            callbacks += self._validation_callbacks()
+        callbacks += [*self.callbacks, self._sentinel]
+        if self.writes:
+            callbacks.append(keras.callbacks.TensorBoard(self._path("logs"), write_graph=False))
+        callbacks += [self._history, StopAfter(self.recipe.steps)]
+        if self.verbose == 2:
+            callbacks.append(EpochLine())
+        return [*callbacks, self.backup]
+
+    def _validation_callbacks(self):
+        config, every = self.model.config, self.eval_every
+        evaluation = CocoEvaluation(
+            self.val,
+            max_detections=self.max_detections,
+            every=every,
+            proposals=self.val_proposals,
+            on_error=self.on_error,
+        )
+        callbacks = [evaluation, *([self._best] if self.writes else [])]
+        if config.task != "proposals" and config.proposals == "joint":
+            callbacks.append(Pictures(self._path("logs"), self.val, every=every, write=self.writes))
+        return callbacks
+
+    def _training_batches(self):
+        return data.batches(
+            self.train,
+            self.recipe.batch_size,
+            training=True,
+            seed=self.seed,
+            repeat=True,
+            first_step=self.backup.step,
+            on_error=self.on_error,
+            **{**self._shapes(), **self.batching},
+        )
+
+    def _validation_batches(self):
+        if self.val is None:
+            return None
+        return data.batches(
+            self.val,
+            self.recipe.batch_size,
+            training=False,
+            proposals=self.val_proposals,
+            on_error=self.on_error,
+            **self._shapes(),
+        )
+
+    def _shapes(self):
+        config = self.model.config
+        return {**config.resizing(), "max_proposals": config.train_proposals}
+
+    def _path(self, name):
+        return os.path.join(self.folder, name)
+
+
+def steps_per_epoch(dataset, batch_size, replicas=1):
+    """Counts the steps of an epoch: the whole batches of a data set.
+
+    Args:
+        dataset: sequence of images.
+        batch_size: int. Images per step, of all replicas together.
+        replicas: int. Devices that share a batch.
+
+    Raises:
+        ValueError: if a replica would have no image, or there is no whole batch.
+    """
+    if batch_size < replicas:
+        raise ValueError(
+            f"batch_size must be at least the number of replicas, {replicas}. "
+            f"Received: batch_size={batch_size}."
+        )
+    if batch_size > len(dataset):
+        raise ValueError(
+            f"batch_size must be at most the number of images, {len(dataset)}. "
+            f"Received: batch_size={batch_size}."
+        )
+    return len(dataset) // batch_size
+
+
+def earlier_files(folder):
+    """Lists what an earlier run has left in a folder: model.keras, best.keras, backup, or less."""
+    names = ("model.keras", "best.keras")
+    found = [name for name in names if os.path.lexists(os.path.join(folder, name))]
+    return found + (["backup"] if backup_paths(os.path.join(folder, "backup")) else [])
+
+
+def _resumes(folder, resume):
+    """Whether a run goes on from a backup; FileExistsError if an earlier one would be lost."""
+    found = earlier_files(folder)
+    if found and not (resume and "backup" in found):
+        ways = "resume=True goes on from its backup; " if "backup" in found else ""
+        raise FileExistsError(
+            f"{folder} holds {', '.join(found)} of an earlier run: {ways}a new run needs another "
+            f"folder. Received: resume={resume}."
+        )
+    if resume and not found:
+        logging.warning("%s holds no backup: a new run begins.", folder)
+    return "backup" in found
+
+
+def _names(train, val):
+    """Checksums of the names of all images, in their order."""
+
+    def checksum(dataset):
+        return hashlib.sha256("\n".join(map(str, dataset.file_names)).encode()).hexdigest()
+
+    return {"images": checksum(train), "val_images": None if val is None else checksum(val)}
