@@ -38,11 +38,8 @@ def define_config(define, leave_out=(), only=None, of="preset"):
         if of == "preset":
             default += f"; of {_PRESET}: {_as_flag(getattr(config, name))}"
         text = f"{docs.get(name, '')} Default: {default}."
-        if choices(name):
-            flag = define.enum(name, None, choices(name), text)
-        else:
-            flag = kinds.get(field.type, define.list)(name, None, text)
-        flag.of_config = True
+        flag = kinds.get(field.type, define.list)(name, None, text)
+        flag.of_config, flag.choices = True, choices(name)  # what --help makes of them: usage.py
 
 
 def _as_flag(value):

@@ -145,7 +145,7 @@ def help_text(name, command, values):
 def _describe(flag):
     head = f"  --{'[no]' if flag.boolean else ''}{flag.name}"
     kinds = {"int": "NUMBER", "float": "NUMBER", "comma separated list of strings": "A,B,..."}
-    choices = getattr(flag.parser, "enum_values", None)
+    choices = getattr(flag, "choices", None) or getattr(flag.parser, "enum_values", None)
     if choices:
         head += "=" + "|".join(choice or '""' for choice in choices)
     elif not flag.boolean:
