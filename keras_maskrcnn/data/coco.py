@@ -239,10 +239,7 @@ def coco_dict(
         DataError: if the content, an annotation or an image cannot be used, or a class has
             another name than in training.
     """
-    if mask_size < 1:
-        raise ValueError(f"mask_size must be positive. Received: mask_size={mask_size}.")
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error must be 'raise' or 'skip'. Received: on_error={on_error!r}.")
+    _check_options(mask_size, on_error)
     images = os.fspath(images)
     raise_first(list_errors(content, source))
     content = with_crowds(content, crowds)
@@ -262,12 +259,7 @@ def coco_dict(
     num_instances = np.bincount(image_of[image_of >= 0], minlength=len(image_ids))
     kept = [i for i in range(len(image_ids)) if i not in skipped]
     if not keep_empty:
-        for i in kept:
-            if not num_instances[i]:
-                drops.add(NO_INSTANCE, image_ids[i])
-        kept = [i for i in kept if num_instances[i]]
-    if not kept:
-        raise DataError(f"{source}: no image has instances. Received: keep_empty=False.")
+        kept = _with_instances(kept, num_instances, image_ids, drops, source)
     instances = np.argsort(image_of, kind="stable")  # by image, then in the json's order
     instances = instances[np.count_nonzero(image_of < 0) :]
     outlines = [outlines[i] for i in instances]
@@ -293,6 +285,13 @@ def coco_dict(
     if drops.counts:
         logging.warning("%s: %s", source, dataset.report())
     return dataset
+
+
+def _check_options(mask_size, on_error):
+    if mask_size < 1:
+        raise ValueError(f"mask_size must be positive. Received: mask_size={mask_size}.")
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip'. Received: on_error={on_error!r}.")
 
 
 class _Drops:
@@ -327,6 +326,17 @@ def _unreadable(folder, file_names, sizes, on_error):
     if len(skipped) == len(file_names):
         raise DataError(f"{folder}: none of {len(file_names)} images can be read.")
     return skipped
+
+
+def _with_instances(images, num_instances, image_ids, drops, source):
+    """Returns those of some images that have instances, and counts the others as dropped."""
+    for i in images:
+        if not num_instances[i]:
+            drops.add(NO_INSTANCE, image_ids[i])
+    kept = [i for i in images if num_instances[i]]
+    if not kept:
+        raise DataError(f"{source}: no image has instances. Received: keep_empty=False.")
+    return kept
 
 
 def with_crowds(content, crowds):

@@ -79,17 +79,7 @@ def tfds_dataset(
             f"{info.full_name} in {builder.data_dir} has these splits: {known}."
             f" Received: split={split!r}."
         ) from error
-    fields = _fields(info.features)
-    if {"image/filename", "objects/bbox_pixels", "objects/mask_rle"} <= fields:
-        read, known_ids = _read_coco_instances, info.metadata["category_ids"]
-    elif {"neg_category_ids", "objects/segmentation"} <= fields:
-        # TFDS's builder makes labels of LVIS' category ids by taking 1 from them.
-        read, known_ids = _read_lvis, range(1, 1 + info.features["objects"]["label"].num_classes)
-    else:
-        raise DataError(
-            f"{name}: records must have the features of coco_instances or of TFDS's lvis."
-            f" Received: features={sorted(fields)}."
-        )
+    read, known_ids = _reader(info, name)
     images, annotations, places = [], [], {}
     for place, record in _records(builder, split):
         size = read_size(f"{name}: image {record['image/id']!r}", record["image"])
@@ -142,6 +132,25 @@ def _open(builder, data_dir):
             "a builder is a folder of records, or the name of a data set in data_dir, or in TFDS's"
             f" folder if that is None. Received: builder={path!r}, data_dir={data_dir!r}."
         ) from error
+
+
+def _reader(info, name):
+    """Returns the function that reads a record, and the category ids in the order of the labels.
+
+    Args:
+        info: tfds.core.DatasetInfo.
+        name: str. What error messages call the split.
+    """
+    fields = _fields(info.features)
+    if {"image/filename", "objects/bbox_pixels", "objects/mask_rle"} <= fields:
+        return _read_coco_instances, info.metadata["category_ids"]
+    if {"neg_category_ids", "objects/segmentation"} <= fields:
+        # TFDS's builder makes labels of LVIS' category ids by taking 1 from them.
+        return _read_lvis, range(1, 1 + info.features["objects"]["label"].num_classes)
+    raise DataError(
+        f"{name}: records must have the features of coco_instances or of TFDS's lvis."
+        f" Received: features={sorted(fields)}."
+    )
 
 
 def _name(builder, split):

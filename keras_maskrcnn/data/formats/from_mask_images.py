@@ -58,28 +58,14 @@ def mask_images(
     Raises:
         DataError: if a mask or an image cannot be used, or no image has a mask.
     """
-    if label_divisor is not None and label_divisor < 1:
-        raise ValueError(
-            f"label_divisor must be positive. Received: label_divisor={label_divisor}."
-        )
-    if mask_threshold is not None and (not 1 <= mask_threshold <= 255 or label_divisor):
-        raise ValueError(
-            "mask_threshold must be from 1 to 255, and leaves no numbers for label_divisor."
-            f" Received: mask_threshold={mask_threshold}, label_divisor={label_divisor}."
-        )
+    _check_numbers(label_divisor, mask_threshold)
     if label_divisor is None and class_names is None:
         class_names = ["object"]
     content = Content(images, class_names, on_error=options.get("on_error", "raise"))
-    the_class = content.the_class() if label_divisor is None else None
+    if label_divisor is None:
+        content.the_class()  # raises if there is no such thing
     images, annotations = os.path.abspath(images), os.path.abspath(annotations)
-    names = list_files(images, SUFFIXES)
-    # In one folder, a TIFF beside a PNG is its image and not its mask.
-    suffixes = (
-        ".png"
-        if os.path.realpath(images) == os.path.realpath(annotations)
-        else (".png", ".tif", ".tiff")
-    )
-    files = {os.path.join(annotations, name) for name in list_files(annotations, suffixes)}
+    names, files = list_files(images, SUFFIXES), _mask_files(images, annotations)
     masks_of = _match(images, names, annotations, files)
     uses = collections.Counter(mask for masks in masks_of.values() for mask in masks)
     if not uses:
@@ -97,22 +83,32 @@ def mask_images(
         for mask, is_index in masks.items():
             if uses[mask] > 1:
                 raise DataError(f"{mask}: the mask belongs to several images. Received: {path}.")
-            if label_divisor is not None and not is_index:
-                raise DataError(
-                    f"{mask}: a file for one instance holds no class."
-                    f" Received: label_divisor={label_divisor}."
-                )
-            for value, segmentation in _read(mask, is_index, size, mask_threshold).items():
-                where = f"{mask}: value {value}"
-                if label_divisor is None:
-                    content.add(name, the_class, segmentation, where)
-                elif value < label_divisor:
-                    content.drop(NO_NUMBER, where)
-                else:
-                    content.add(name, value // label_divisor, segmentation, where)
+            segmentations = _read(mask, is_index, size, label_divisor, mask_threshold)
+            _add_instances(content, name, mask, segmentations, label_divisor)
     for mask in sorted(files - uses.keys() - {os.path.join(images, name) for name in names}):
         content.drop(NO_IMAGE, mask)
     return content.dataset(annotations, options)
+
+
+def _check_numbers(label_divisor, mask_threshold):
+    """Raises ValueError for numbers that mean nothing, alone or together."""
+    if label_divisor is not None and label_divisor < 1:
+        raise ValueError(
+            f"label_divisor must be positive. Received: label_divisor={label_divisor}."
+        )
+    if mask_threshold is not None and (not 1 <= mask_threshold <= 255 or label_divisor):
+        raise ValueError(
+            "mask_threshold must be from 1 to 255, and leaves no numbers for label_divisor."
+            f" Received: mask_threshold={mask_threshold}, label_divisor={label_divisor}."
+        )
+
+
+def _mask_files(images, annotations):
+    """Returns the set of paths that may be masks."""
+    # In one folder, a TIFF beside a PNG is its image and not its mask.
+    shared = os.path.realpath(images) == os.path.realpath(annotations)
+    suffixes = (".png",) if shared else (".png", ".tif", ".tiff")
+    return {os.path.join(annotations, name) for name in list_files(annotations, suffixes)}
 
 
 def _match(images, names, annotations, files):
@@ -140,8 +136,25 @@ def _match(images, names, annotations, files):
     return masks_of
 
 
-def _read(path, is_index, size, threshold):
+def _add_instances(content, name, mask, segmentations, label_divisor):
+    """Adds an instance for each value of a mask, whose class is in the value or the only one."""
+    for value, segmentation in segmentations.items():
+        where = f"{mask}: value {value}"
+        if label_divisor is None:
+            content.add(name, content.the_class(), segmentation, where)
+        elif value < label_divisor:
+            content.drop(NO_NUMBER, where)
+        else:
+            content.add(name, value // label_divisor, segmentation, where)
+
+
+def _read(path, is_index, size, label_divisor, threshold):
     """Returns the run lengths of each value of a mask; of 1 alone, maybe empty, if no index."""
+    if label_divisor is not None and not is_index:
+        raise DataError(
+            f"{path}: a file for one instance holds no class."
+            f" Received: label_divisor={label_divisor}."
+        )
     if threshold is not None:
         gray = read_image(path).max(axis=2)
         require_mask_size(path, gray.shape, size)
