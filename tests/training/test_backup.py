@@ -9,76 +9,19 @@ import signal
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from small_runs import (
+    EPOCH,
+    After,
+    AtEpochEnd,
+    Killed,
+    batches,
+    fit,
+    kill,
+    simple_model,
+    terminate,
+)
 
-from keras_maskrcnn import DataError
 from keras_maskrcnn.training import Backup, HistoryFile, Sentinel, StopAfter, read_backup
-
-EPOCH = 4  # steps
-
-
-class Killed(Exception):
-    """What the tests have in place of kill -9; Backup has no chance to react to it."""
-
-
-class After(keras.callbacks.Callback):
-    """Calls a function after a number of steps in all, counted from the beginning of the run."""
-
-    def __init__(self, step, function):
-        super().__init__()
-        self.step, self.function = step, function
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.before = epoch * EPOCH
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.before + batch + 1 == self.step:
-            self.function()
-
-
-class AtEpochEnd(keras.callbacks.Callback):
-    def __init__(self, epoch, function):
-        super().__init__()
-        self.epoch, self.function = epoch, function
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
-            self.function()
-
-
-def kill():
-    raise Killed
-
-
-def terminate():
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def simple_model():
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, name="out")])
-    model.compile("sgd", loss="mse", run_eagerly=True)
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def fit(backup, model=None, first=()):
-    """An epoch of a small model."""
-    (model or simple_model()).fit(
-        batches(backup.step),
-        epochs=1,
-        steps_per_epoch=EPOCH,
-        verbose=0,
-        shuffle=False,
-        callbacks=[*first, backup],
-    )
-
-
-def batches(first_step):
-    """13 batches over and over, so that epochs of 4 steps differ."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(13, 2, 3)).astype(np.float32)
-    return tf.data.Dataset.from_tensor_slices((x, x[..., :1])).repeat().skip(first_step)
-
 
 OPTIMIZERS = {
     "momentum": lambda: keras.optimizers.SGD(0.01, momentum=0.9),
@@ -143,7 +86,7 @@ def train(
             verbose=0,
         )
     finally:
-        backup.release_signals()
+        backup.release()
     variables = [*model.variables, *model.optimizer.variables]
     return (
         [np.asarray(v) for v in variables],
@@ -278,8 +221,7 @@ def test_a_signal_ends_the_run_after_its_step(tmp_path, whole, number, exception
     assert_same(go_on(tmp_path), whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_are_not_dead_after_a_run_that_failed(tmp_path, number):
+def test_signals_are_not_dead_after_a_run_that_failed(tmp_path, number=signal.SIGINT):
     """Nobody calls `release`: Ctrl-C in a notebook, long after, must act as it did before."""
     seen = []
 
@@ -317,23 +259,6 @@ def test_a_run_that_fails_while_batches_pass_leaves_its_step(tmp_path):
     assert model.optimizer.iterations == 2 + EPOCH
 
 
-def test_a_second_signal_acts_at_once(tmp_path):
-    seen = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
-
-    def twice():
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert not seen
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    try:
-        with pytest.raises(SystemExit):
-            train(tmp_path, first=[After(1, twice)])
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert seen == [signal.SIGTERM]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A run that was killed after 7 steps."""
@@ -345,39 +270,6 @@ def folder(tmp_path_factory):
 
 def test_the_last_two_backups_are_there(folder):
     assert sorted(os.listdir(folder / "backup")) == ["step_00000004.npz", "step_00000006.npz"]
-
-
-def test_a_damaged_backup_is_never_taken_for_a_good_one(folder, tmp_path, caplog):
-    shutil.copytree(folder / "backup", tmp_path / "backup")
-    path = tmp_path / "backup" / "step_00000006.npz"
-    content = path.read_bytes()
-    _, state, values = read_backup(tmp_path / "backup")
-    steps = []
-    for place in range(0, len(content), len(content) // 300):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
-        _, found, arrays = read_backup(tmp_path / "backup")
-        steps.append(found["step"])
-        if found["step"] == 6:  # dates and the like: nobody reads them
-            assert found == state
-            for ours, theirs in zip(arrays, values, strict=True):
-                np.testing.assert_array_equal(ours, theirs)
-    assert steps.count(4) > 200
-    assert "step_00000006.npz is damaged" in caplog.text
-
-
-def test_a_cut_backup_is_not_read(folder, tmp_path):
-    shutil.copytree(folder / "backup", tmp_path / "backup")
-    for path in (tmp_path / "backup").iterdir():
-        path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DataError, match="no backup can be read. Received: 2 damaged files"):
-        read_backup(tmp_path / "backup")
-
-
-def test_another_format_is_not_taken_for_damage(tmp_path):
-    state = np.frombuffer(json.dumps({"format": 2}).encode(), np.uint8)
-    np.savez(tmp_path / "step_00000001.npz", state=state)
-    with pytest.raises(ValueError, match="step_00000001.npz: format must be 1. Received: 2"):
-        read_backup(tmp_path)
 
 
 def test_a_full_disk_ends_a_run_at_its_end_only(tmp_path, monkeypatch, caplog):
@@ -394,18 +286,6 @@ def test_a_full_disk_ends_a_run_at_its_end_only(tmp_path, monkeypatch, caplog):
     assert sorted(os.listdir(tmp_path / "backup")) == ["step_00000004.npz", "step_00000006.npz"]
 
 
-def test_what_a_kill_left_half_written_is_removed(tmp_path):
-    (tmp_path / "backup").mkdir()
-    for name in ("new.step_00000003.npz", "unfinished-00aa.step_00000003.npz", "new.txt"):
-        (tmp_path / "backup" / name).write_bytes(b"half")  # the first is version 0.1's
-    train(tmp_path, resume=False)
-    assert sorted(os.listdir(tmp_path / "backup")) == [
-        "new.txt",
-        "step_00000010.npz",
-        "step_00000012.npz",
-    ]
-
-
 def test_a_run_goes_on_from_the_backup_before_a_damaged_one(tmp_path, whole):
     keras.utils.set_random_seed(0)
     with pytest.raises(Killed):
@@ -414,44 +294,12 @@ def test_a_run_goes_on_from_the_backup_before_a_damaged_one(tmp_path, whole):
     assert_same(go_on(tmp_path), whole)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"seed": 7}, "with seed=0, and only .* Received: seed=7"),
-        ({"units": 5}, "model.layers.1.config.units=4, .* Received: model.layers.1.config.units=5"),
-        ({"optimizer": "averages"}, "optimizer.class='SGD', .* Received: optimizer.class='Adam'"),
-        ({"epoch": 5}, "steps_per_epoch=4, .* Received: steps_per_epoch=5"),
-    ],
-)
-def test_another_run_does_not_go_on_from_the_backup(folder, tmp_path, change, message):
+def test_another_run_does_not_go_on_from_the_backup(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "run")
-    with pytest.raises(ValueError, match=message):
-        train(tmp_path / "run", **change)
-
-
-def test_another_precision_makes_another_run(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "run")
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        with pytest.raises(ValueError, match="dtype_policy='float32', .*'mixed_bfloat16'"):
-            train(tmp_path / "run")
-    finally:
-        keras.config.set_dtype_policy("float32")
-
-
-def test_a_frozen_layer_makes_another_run(folder):
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, name="out")])
-    model.compile("sgd", loss="mse", run_eagerly=True)
-    model.optimizer.build(model.trainable_variables)
-    backup = Backup(folder / "other", resume=True)
-    fit = dict(epochs=1, steps_per_epoch=1, verbose=0, shuffle=False)
-    model.fit(batches(0), callbacks=[backup], **fit)
-    model.layers[0].trainable = False
-    model.compile("sgd", loss="mse", run_eagerly=True)
-    model.optimizer.build(model.trainable_variables)
-    backup = Backup(folder / "other", resume=True)
-    with pytest.raises(ValueError, match="trainable=True, .* Received: .*trainable=False"):
-        model.fit(batches(1), callbacks=[backup], **{**fit, "epochs": 2})
+    with pytest.raises(ValueError, match="with seed=0, and only .* Received: seed=7"):
+        train(tmp_path / "run", seed=7)
+    with pytest.raises(ValueError, match="steps_per_epoch=4, .* Received: steps_per_epoch=5"):
+        train(tmp_path / "run", epoch=5)
 
 
 def test_the_epoch_to_go_on_with_is_checked(folder, tmp_path):
@@ -464,7 +312,7 @@ def test_the_epoch_to_go_on_with_is_checked(folder, tmp_path):
     assert (backup.epoch, backup.step) == (2, 2)
     with pytest.raises(ValueError, match="initial_epoch=2, .* Received: initial_epoch=0"):
         model.fit(batches(2), epochs=3, callbacks=[backup], **fit)
-    backup.release_signals()
+    backup.release()
 
 
 def test_backups_of_an_earlier_run_are_not_overwritten(folder):

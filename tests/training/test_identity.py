@@ -1,0 +1,84 @@
+"""Which runs are the same, so that one goes on from the backup of the other."""
+
+import keras
+import pytest
+
+from keras_maskrcnn.training import Recipe
+from keras_maskrcnn.training.identity import check_same_run, describe_run
+
+
+def describe(units=4, optimizer=None, trainable=True, keep=(), **further):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, name="out")])
+    model.layers[0].trainable = trainable
+    model.compile(optimizer or keras.optimizers.SGD(0.01), loss="mse")
+    return describe_run(model, 4, keep, further)
+
+
+def refuses(stored, run, message):
+    with pytest.raises(ValueError, match=message):
+        check_same_run("step_00000002.npz", stored, run)
+
+
+def test_a_run_is_itself_whatever_keras_calls_its_objects():
+    check_same_run("path", describe(seed=0), describe(seed=0))
+
+
+def test_the_first_field_that_differs_is_named():
+    refuses(
+        describe(seed=0),
+        describe(seed=7),
+        "^step_00000002.npz is of a run with seed=0, and only the same run can go on from it. "
+        "Received: seed=7.$",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"units": 5}, "model.layers.1.config.units=4, .* Received: model.layers.1.config.units=5"),
+        (
+            {"optimizer": keras.optimizers.Adam(0.01)},
+            "optimizer.class='SGD', .* Received: optimizer.class='Adam'",
+        ),
+        (
+            {"optimizer": keras.optimizers.SGD(0.01, momentum=0.5)},
+            "optimizer.momentum=0.0, .* Received: optimizer.momentum=0.5",
+        ),
+        ({"trainable": False}, "trainable=True, .* Received: .*trainable=False"),
+        (
+            {"keep": [keras.callbacks.EarlyStopping()]},
+            "keep.0=None, .* Received: keep.0='EarlyStopping'",
+        ),
+        ({"crowds": "exclude"}, "crowds=None, .* Received: crowds='exclude'"),
+    ],
+    ids=["model", "optimizer", "momentum", "frozen", "keep", "new field"],
+)
+def test_another_run_is_refused(change, message):
+    refuses(describe(), describe(**change), message)
+
+
+def test_another_precision_makes_another_run():
+    stored = describe()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        refuses(stored, describe(), "dtype_policy='float32', .*'mixed_bfloat16'")
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_a_rate_that_is_a_number_may_differ():
+    check_same_run("path", describe(), describe(optimizer=keras.optimizers.SGD(0.02)))
+
+
+def test_another_schedule_makes_another_run():
+    stored, run = (describe(optimizer=Recipe(steps).optimizer()) for steps in (100, 200))
+    refuses(stored, run, "warmup_steps=10, .* Received: .*warmup_steps=20")
+
+
+def test_a_class_of_ours_may_move_to_another_file():
+    """Version 0.1 had the schedule in training/recipe.py, and backups say so."""
+    stored, run = (describe(optimizer=Recipe(100).optimizer()) for _ in range(2))
+    stored["optimizer"]["learning_rate"]["module"] = "keras_maskrcnn.training.recipe"
+    check_same_run("path", stored, run)
+    stored["optimizer"]["learning_rate"]["registered_name"] = "keras_maskrcnn>Another"
+    refuses(stored, run, "registered_name='keras_maskrcnn>Another'")
