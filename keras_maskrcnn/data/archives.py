@@ -9,12 +9,12 @@ import zipfile
 
 import numpy as np
 
-_ROOM, _RATIO = 2**30, 20  # bytes, and bytes for each byte of the file, that a file may unpack to
+ROOM, RATIO = 2**30, 20  # bytes, and bytes for each byte of the file, that a file may unpack to
 
 
 def room(path):
     """Returns how many bytes a file may unpack to: 1 GiB, or 20 times its size if that is more."""
-    return max(_ROOM, _RATIO * os.path.getsize(path))
+    return max(ROOM, RATIO * os.path.getsize(path))
 
 
 def check_zip(path):

@@ -244,8 +244,7 @@ def coco_dict(
     raise_first(list_errors(content, source))
     content = with_crowds(content, crowds)
     annotations = content["annotations"]
-    if masks is None:
-        masks = any(annotation.get("segmentation") for annotation in annotations)
+    masks = any(a.get("segmentation") for a in annotations) if masks is None else masks
     names, ids = read_categories(content, source, category_ids, class_names)
     image_ids, file_names, sizes = read_images(content, images, source)
     skipped = _unreadable(images, file_names, sizes, on_error) if check_images else set()

@@ -24,7 +24,7 @@ from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.polygons import compact, surely_touch
 from keras_maskrcnn.data.text import read_json
 
-_AT_ONCE = 16_384  # annotations that are checked together
+AT_ONCE = 16_384  # annotations that are checked together
 _READ = ("id", "image_id", "category_id", "bbox", "segmentation", "iscrowd")
 
 
@@ -114,11 +114,11 @@ def read_annotations(content, path, image_ids, sizes, category_ids, drop, masks)
     boxes, outlines, seen = np.zeros([count, 4]), [None] * count, set()
     identities = [annotation.get("id") for annotation in annotations]
     sound = set(map(type, identities)) <= {int, str} and len(set(identities)) == count
-    for start in range(0, count, _AT_ONCE):
-        chunk = annotations[start : start + _AT_ONCE]
+    for start in range(0, count, AT_ONCE):
+        chunk = annotations[start : start + AT_ONCE]
         regular = np.zeros(len(chunk), bool)
         if sound:
-            regular, *found = _read_regular(chunk, image_of, sides, label_of, masks)
+            regular, *found = read_regular(chunk, image_of, sides, label_of, masks)
             of_chunk = start + np.flatnonzero(regular)
             images[of_chunk], boxes[of_chunk], labels[of_chunk] = found[:3]
             for i, outline in zip(of_chunk, found[3], strict=True):
@@ -137,7 +137,7 @@ def read_annotations(content, path, image_ids, sizes, category_ids, drop, masks)
     return images, boxes, labels, outlines
 
 
-def _read_regular(annotations, image_of, sizes, label_of, masks):
+def read_regular(annotations, image_of, sizes, label_of, masks):
     """Reads those annotations that surely are instances, and nothing of which is left out.
 
     Returns:

@@ -79,16 +79,16 @@ def _no_bytes():
     return b""
 
 
-_NUMPY = {
+NUMPY = {
     ("__builtin__", "bytes"): _no_bytes,
     ("_codecs", "encode"): _encode,
     ("numpy", "ndarray"): Array,
     ("numpy", "dtype"): _DType,
 }
 for _core in ("numpy.core", "numpy._core"):
-    _NUMPY[f"{_core}.multiarray", "_reconstruct"] = Array
-    _NUMPY[f"{_core}.multiarray", "scalar"] = Scalar
-    _NUMPY[f"{_core}.numeric", "_frombuffer"] = _array_of_buffer
+    NUMPY[f"{_core}.multiarray", "_reconstruct"] = Array
+    NUMPY[f"{_core}.multiarray", "scalar"] = Scalar
+    NUMPY[f"{_core}.numeric", "_frombuffer"] = _array_of_buffer
 
 
 class Unpickler(pickle.Unpickler):
@@ -101,7 +101,7 @@ class Unpickler(pickle.Unpickler):
 
     def __init__(self, file, allowed):
         super().__init__(file, encoding="latin1")
-        self._file, self._allowed, self._own = file, {**_NUMPY, **allowed}, {}
+        self._file, self._allowed, self._own = file, {**NUMPY, **allowed}, {}
 
     def load(self):
         """Returns what the pickle builds; the file is then at its end.
@@ -133,7 +133,7 @@ def _own(found):
     return (lambda *args: found(*args)) if callable(found) else found
 
 
-_MOST_INSTRUCTIONS = 20_000_000  # COCO's proposals have 7 million
+MOST_INSTRUCTIONS = 20_000_000  # COCO's proposals have 7 million
 _LARGEST_KEY = 100  # numbers and texts in a key of a dict, those of tuples in tuples too
 _KEYS = {  # where instructions that hash have what they hash, among what they take
     "SETITEM": slice(1, 2),
@@ -180,8 +180,8 @@ def _check(file):
     try:
         for count, (code, argument, _) in enumerate(pickletools.genops(_Reader(file))):
             name = code.name
-            if count == _MOST_INSTRUCTIONS:
-                raise ValueError(f"its pickle has over {_MOST_INSTRUCTIONS} instructions")
+            if count == MOST_INSTRUCTIONS:
+                raise ValueError(f"its pickle has over {MOST_INSTRUCTIONS} instructions")
             if name == "MARK":
                 marks.append(len(stack))
             elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):

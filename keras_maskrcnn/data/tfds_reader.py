@@ -217,12 +217,15 @@ def _fields(features):
 
 def _read_coco_instances(record, size):
     """Returns the image and the annotations of a COCO json; without sizes and categories."""
-    image = {"id": _identity(record["image/id"]), "file_name": record["image/filename"].decode()}
+    image = {
+        "id": read_identity(record["image/id"]),
+        "file_name": record["image/filename"].decode(),
+    }
     names = ("id", "bbox_pixels", "is_crowd", "area", "mask_rle")
     objects = zip(*(record["objects"][name] for name in names), strict=True)
     return image, [
         {
-            "id": _identity(identity),
+            "id": read_identity(identity),
             "bbox": _coco_box(corners),
             "iscrowd": int(is_crowd),
             "area": float(area),
@@ -245,13 +248,13 @@ def _read_lvis(record, size):
             "bbox": _coco_box(np.float32(relative[[1, 0, 3, 2]] * np.float64([*size[::-1]] * 2))),
             "iscrowd": 0,
             "area": int(area),
-            "segmentation": _encode(segmentation),
+            "segmentation": encode_png(segmentation),
         }
         for identity, relative, area, segmentation in objects
     ]
 
 
-def _identity(text):
+def read_identity(text):
     """Reads the id of an image or an annotation, which is JSON; `coco_dict` checks its type."""
     try:
         return json.loads(text)
@@ -265,7 +268,7 @@ def _coco_box(corners):
     return [x1, y1, x2 - x1, y2 - y1]
 
 
-def _encode(png):
+def encode_png(png):
     """Turns a mask in an image file into compressed run lengths."""
     try:
         mask = decode_mask(png)

@@ -45,11 +45,11 @@ def test_annotations_read_at_once_are_as_those_read_one_by_one(tmp_path, monkeyp
     content["categories"] = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
-    monkeypatch.setattr(coco_reader, "_AT_ONCE", 64)
+    monkeypatch.setattr(coco_reader, "AT_ONCE", 64)
     at_once = [coco.coco_json(tmp_path, path), coco.coco_dict(tmp_path, content)]
     none = np.zeros(0, int), np.zeros([0, 4]), np.zeros(0, int), []
     monkeypatch.setattr(
-        coco_reader, "_read_regular", lambda chunk, *_: (np.zeros(len(chunk), bool), *none)
+        coco_reader, "read_regular", lambda chunk, *_: (np.zeros(len(chunk), bool), *none)
     )
     one_by_one = coco.coco_json(tmp_path, path)
     assert one_by_one.dropped.keys() == {

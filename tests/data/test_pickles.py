@@ -80,13 +80,13 @@ BOMB = pickle.dumps(nested(60, lambda x: (x, x)), 2)[2:-1]
 def test_a_pickle_changes_nothing_but_what_it_builds():
     """BUILD sets attributes, of a class or function too if that is what it is given."""
     state = b"(N}(X\x03\x00\x00\x00wasX\x04\x00\x00\x00hereut"  # (None, {"was": "here"})
-    for module, name in [*pickles._NUMPY, ("a", "function"), ("a", "class")]:
+    for module, name in [*pickles.NUMPY, ("a", "function"), ("a", "class")]:
         function = lambda *args: None  # noqa: E731
         own = type("Own", (), {})
         allowed = {("a", "function"): function, ("a", "class"): own}
         with contextlib.suppress(TypeError):  # a class whose __setstate__ wants an instance
             load(b"\x80\x02c" + f"{module}\n{name}\n".encode() + state + b"b.", allowed)
-        for kept in (function, own, *pickles._NUMPY.values()):
+        for kept in (function, own, *pickles.NUMPY.values()):
             assert not hasattr(kept, "was")
 
 
@@ -114,7 +114,7 @@ def test_what_would_take_more_than_the_file_is_refused_before(data, words):
 
 
 def test_a_pickle_has_so_many_instructions_at_most(monkeypatch):
-    monkeypatch.setattr(pickles, "_MOST_INSTRUCTIONS", 30)
+    monkeypatch.setattr(pickles, "MOST_INSTRUCTIONS", 30)
     assert load(pickle.dumps([1] * 20)) == [1] * 20
     with pytest.raises(ValueError, match="over 30 instructions"):
         load(pickle.dumps([1] * 40))

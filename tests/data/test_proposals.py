@@ -365,7 +365,7 @@ def test_a_pickle_whose_arrays_are_shared_is_refused(tmp_path, monkeypatch):
         objectness_logits=[scores] * 200,
     )
     assert len(read_proposals(path)) == 200
-    monkeypatch.setattr(archives, "_ROOM", 10**6)
+    monkeypatch.setattr(archives, "ROOM", 10**6)
     with pytest.raises(DataError, match="p.pkl: .* far more numbers than the file can hold"):
         read_proposals(path)
 

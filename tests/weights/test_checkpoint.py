@@ -246,7 +246,7 @@ def test_an_npz_that_declares_more_than_it_holds_is_refused(tmp_path, monkeypatc
     path = tmp_path / "a.npz"
     np.savez_compressed(path, a=np.zeros(10**6))
     assert read_checkpoint(path)["a"].shape == (10**6,)
-    monkeypatch.setattr(archives, "_ROOM", 10**6)
+    monkeypatch.setattr(archives, "ROOM", 10**6)
     with pytest.raises(CheckpointError, match="a.npz is broken: it would unpack to 80001"):
         read_checkpoint(path)
 
