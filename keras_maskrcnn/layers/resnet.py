@@ -16,6 +16,15 @@ class Kind(NamedTuple):
     widening: int = 1  # its channels, in those of a ResNet
 
 
+class _Style(NamedTuple):
+    """What all blocks of a network have in common; the fields are arguments of `resnet`."""
+
+    kind: Kind
+    norm: str
+    epsilon: float
+    stride_in_1x1: bool
+
+
 KINDS = {
     "resnet18": Kind((2, 2, 2, 2), bottleneck=False),
     "resnet34": Kind((3, 4, 6, 3), bottleneck=False),
@@ -58,7 +67,7 @@ def resnet(
         A Keras model: (B, H, W, 3) float, normalized RGB -> {"c2": (B, H/4, W/4, ·), "c3", "c4",
         "c5"}, each half the size of the one before.
     """
-    kind = KINDS[name]
+    style = _Style(KINDS[name], norm, epsilon, stride_in_1x1)
     images = keras.Input((None, None, 3), name="images")
     x = ConvNorm(
         width, 7, 2, norm, relu=True, epsilon=epsilon, name="stem", trainable=frozen_stages < 1
@@ -71,14 +80,11 @@ def resnet(
         halves = stage > 2 and not (dilated and stage == 5)
         x = outputs[f"c{stage}"] = _stage(
             x,
-            kind,
+            style,
             stage,
             width * 2 ** (stage - 2),
             stride=2 if halves else 1,
             dilation=2 if dilated and stage == 5 else 1,
-            stride_in_1x1=stride_in_1x1,
-            norm=norm,
-            epsilon=epsilon,
             trainable=frozen_stages < stage,
         )
     return keras.Model(images, outputs, name=name)
@@ -105,41 +111,34 @@ def res5(
     Returns:
         A Keras model: (R, m, m, ·) pooled from c4 -> (R, m / stride, m / stride, 2 ·).
     """
-    kind = KINDS[name]
-    rois = keras.Input((size, size, width * 4 * (4 if kind.bottleneck else 1)), name="rois")
-    features = _stage(
-        rois,
-        kind,
-        5,
-        width * 8,
-        stride=stride,
-        dilation=1,
-        stride_in_1x1=stride_in_1x1,
-        norm=norm,
-        epsilon=epsilon,
-        trainable=frozen_stages < 5,
-    )
+    style = _Style(KINDS[name], norm, epsilon, stride_in_1x1)
+    channels = width * 4 * (4 if style.kind.bottleneck else 1)
+    rois = keras.Input((size, size, channels), name="rois")
+    trainable = frozen_stages < 5
+    features = _stage(rois, style, 5, width * 8, stride=stride, dilation=1, trainable=trainable)
     return keras.Model(rois, features, name="res5")
 
 
-def _stage(x, kind, stage, width, *, stride, **arguments):
+def _stage(x, style, stage, width, *, stride, dilation, trainable):
     """One stage; only its first block has the stride."""
-    for i in range(kind.blocks[stage - 2]):
-        x = _block(x, kind, width, stride if i == 0 else 1, f"res{stage}_{i}", **arguments)
+    for i in range(style.kind.blocks[stage - 2]):
+        first = stride if i == 0 else 1
+        x = _block(x, style, width, first, dilation, trainable, name=f"res{stage}_{i}")
     return x
 
 
-def _block(x, kind, width, stride, name, *, dilation, stride_in_1x1, norm, epsilon, trainable):
+def _block(x, style, width, stride, dilation, trainable, name):
     """One residual block."""
+    kind = style.kind
 
     def layer(filters, size, stride=1, relu=True, suffix="", **kwargs):
         return ConvNorm(
             filters,
             size,
             stride,
-            norm,
+            style.norm,
             relu,
-            epsilon=epsilon,
+            epsilon=style.epsilon,
             trainable=trainable,
             name=f"{name}_{suffix}",
             **kwargs,
@@ -151,7 +150,7 @@ def _block(x, kind, width, stride, name, *, dilation, stride_in_1x1, norm, epsil
         shortcut = layer(channels, 1, stride, relu=False, suffix="shortcut")(x)
     if kind.bottleneck:
         inside = width * kind.widening
-        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        first, second = (stride, 1) if style.stride_in_1x1 else (1, stride)
         x = layer(inside, 1, first, suffix="conv1")(x)
         x = layer(inside, 3, second, suffix="conv2", groups=kind.groups, dilation=dilation)(x)
         x = layer(channels, 1, relu=False, suffix="conv3")(x)
