@@ -89,10 +89,7 @@ def draw(
     if scores is not None:
         scores = np.asarray(scores)
         shown &= scores >= score_threshold
-    # Large ones first, so that small ones are not covered.
-    order = np.flatnonzero(shown)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    order = order[np.argsort(-areas[order], kind="stable")]
+    order = _largest_first(boxes, shown)
     if colors is None:
         colors = _colors(labels - 1 if color_by == "class" else np.cumsum(shown) - 1)
 
@@ -105,21 +102,10 @@ def draw(
     pen = ImageDraw.Draw(canvas)
     for i in order:
         _draw_box(pen, boxes[i], colors[i], line)
-    crowded = len(order) > max_labels
-    if crowded and scores is not None:
-        best = order[np.argsort(-scores[order], kind="stable")]
-    else:
-        best = order
-    best = set(best[:max_labels].tolist())
-    placed = []
-    font = _font(max(pixels.shape[:2]) // 44)
-    for i in order[::-1]:  # labels of small instances choose their place first
-        if i not in best:
-            continue
-        label = int(labels[i])
-        text = str(class_names[label - 1]) if label <= len(class_names) else str(label)
-        if scores is not None:
-            text += f" {float(scores[i]):.2f}"
+    labeled = _labeled(order, scores, max_labels)
+    crowded, placed, font = len(labeled) < len(order), [], _font(max(pixels.shape[:2]) // 44)
+    for i in labeled:
+        text = _text(int(labels[i]), class_names, None if scores is None else scores[i])
         _draw_label(pen, text, boxes[i], colors[i], font, placed, need_room=crowded)
     return np.asarray(canvas)
 
@@ -238,6 +224,38 @@ def _as_rgb(image):
             )
         image = np.rint(image).astype(np.uint8)
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+
+
+def _largest_first(boxes, shown):
+    """Orders the boxes that are shown so that small ones are not covered."""
+    order = np.flatnonzero(shown)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return order[np.argsort(-areas[order], kind="stable")]
+
+
+def _labeled(order, scores, max_labels):
+    """Chooses the instances that get a label, in the order in which these choose their place.
+
+    Args:
+        order: (n,) int, the largest instance first.
+        scores: (N,) of all instances, or None.
+        max_labels: int.
+
+    Returns:
+        list of at most `max_labels` int, the smallest instance first. The best scores are among
+        them, or without scores the largest instances.
+    """
+    best = order
+    if len(order) > max_labels and scores is not None:
+        best = order[np.argsort(-scores[order], kind="stable")]
+    best = set(best[:max_labels].tolist())
+    return [i for i in order[::-1].tolist() if i in best]
+
+
+def _text(label, class_names, score):
+    """Writes the name of a class, or its number, and the score if there is one."""
+    text = str(class_names[label - 1]) if label <= len(class_names) else str(label)
+    return text if score is None else f"{text} {float(score):.2f}"
 
 
 def _colors(keys):

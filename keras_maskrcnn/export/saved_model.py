@@ -1,5 +1,6 @@
 """Writes a SavedModel that takes images or encoded images and needs only TensorFlow."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,10 +12,9 @@ import tensorflow as tf
 from keras_maskrcnn import files
 from keras_maskrcnn._version import __version__
 from keras_maskrcnn.data.images import MAX_PIXELS
-from keras_maskrcnn.export import masks as mask_export
-from keras_maskrcnn.export import requests, warmup
+from keras_maskrcnn.export import warmup
 from keras_maskrcnn.export.optimize import inference_function
-from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.export.signatures import trace_signatures
 
 MASKS = ("soft", "binary", "rle")
 
@@ -63,47 +63,18 @@ def export_saved_model(
     if warmup_sizes is None:
         warmup_sizes = [(config.image_min_side, config.image_max_side)]
     _check_options(config, masks, max_pixels, warmup_sizes)
-    if os.path.isfile(filepath) or os.path.isdir(filepath) and os.listdir(filepath):
-        raise FileExistsError(
-            f"the export needs a new or empty folder. Received: filepath={filepath!r}."
-        )
+    _check_folder(filepath)
     forward = inference_function(model, precision)
-    description = json.dumps(
-        {
-            "class_names": config.names(),
-            "category_ids": config.ids(),
-            "masks": masks,
-            "precision": precision or model.compute_dtype,
-            "max_pixels": max_pixels,
-            "config": dataclasses.asdict(config),
-            "keras_maskrcnn": __version__,
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-        },
-        indent=1,
-    )
-    final = os.path.realpath(filepath)
-    unfinished = files.unfinished(final)  # which no server takes for a version's number
-    try:
-        _write(_signatures(forward, config, masks, max_pixels, description), unfinished)
-        extra = os.path.join(unfinished, "assets.extra")
+    description = _describe(model, masks, precision, max_pixels)
+    with _new_folder(filepath) as folder:
+        _write(trace_signatures(forward, config, masks, max_pixels, description), folder)
+        extra = os.path.join(folder, "assets.extra")
         os.makedirs(extra)
         with open(os.path.join(extra, "model.json"), "w", encoding="utf-8") as file:
             file.write(description)
         if warmup_sizes:
             given = config.test_proposals if config.proposals == "precomputed" else 0
             warmup.write_warmup(extra, warmup_sizes, given)
-        try:
-            os.rename(unfinished, final)
-        except OSError as error:
-            if not os.path.exists(final):
-                raise
-            raise FileExistsError(
-                f"somebody else has filled the folder meanwhile. Received: filepath={filepath!r}."
-            ) from error
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     if verbose:
         print(f"Wrote a SavedModel to {filepath} (serving_default, serve_image_bytes, describe).")
 
@@ -125,70 +96,50 @@ def _check_options(config, masks, max_pixels, warmup_sizes):
             )
 
 
-def _signatures(forward, config, masks, max_pixels, description):
-    """Traces what is served of a model whose forward pass is `forward`."""
-
-    def finish(outputs, sizes):
-        if masks == "soft":
-            return outputs
-        outputs["sizes"] = sizes
-        if masks == "binary":
-            outputs["masks"] = mask_export.paste_binary(outputs, sizes, config.mask_paste)
-        else:
-            outputs["rle"] = mask_export.paste_rle(outputs, sizes, config.mask_paste)
-            del outputs["masks"]
-        return outputs
-
-    def check_masks(sizes):
-        if masks == "binary":
-            return requests.check_masks(sizes, config.detections_per_image)
-        return sizes
-
-    def serve_images(images, proposals=None):
-        images = requests.check_images(images, max_pixels)
-        batch = tf.shape(images)[0]
-        sizes = check_masks(tf.tile(tf.shape(images)[None, 1:3], [batch, 1]))
-        if proposals is not None:
-            images = {"images": images, "proposals": requests.check_proposals(proposals, batch)}
-        return finish(forward(images), sizes)
-
-    def serve_image_bytes(image_bytes, proposals=None):
-        inputs = requests.decode_images(
-            image_bytes,
-            config.image_min_side,
-            config.image_max_side,
-            config.resize_rule,
-            config.padding_multiple,
-            max_pixels,
+def _check_folder(filepath):
+    if os.path.isfile(filepath) or os.path.isdir(filepath) and os.listdir(filepath):
+        raise FileExistsError(
+            f"the export needs a new or empty folder. Received: filepath={filepath!r}."
         )
-        sizes = check_masks(inputs["original_sizes"])
-        if proposals is not None:
-            proposals = requests.check_proposals(proposals, tf.shape(sizes)[0])
-            inputs["proposals"] = box_ops.rescale(proposals, sizes, inputs["sizes"])
-        return finish(forward(inputs), sizes)
 
-    def describe():
-        return {
-            "description": tf.constant(description),
-            "class_names": tf.constant(config.names()),
-            "category_ids": tf.constant(config.ids(), tf.int64),
-        }
 
-    images = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
-    strings = tf.TensorSpec([None], tf.string, name="image_bytes")
-    more = []
-    if config.proposals == "precomputed":
-        shape = [None, config.test_proposals, 4]
-        more = [tf.TensorSpec(shape, tf.float32, name="proposals")]
-    traced = {
-        "serving_default": (serve_images, [images, *more]),
-        "serve_image_bytes": (serve_image_bytes, [strings, *more]),
-        "describe": (describe, []),
+def _describe(model, masks, precision, max_pixels):
+    """Returns the JSON text that `describe` gives and assets.extra/model.json holds."""
+    content = {
+        "class_names": model.config.names(),
+        "category_ids": model.config.ids(),
+        "masks": masks,
+        "precision": precision or model.compute_dtype,
+        "max_pixels": max_pixels,
+        "config": dataclasses.asdict(model.config),
+        "keras_maskrcnn": __version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
     }
-    return {
-        name: tf.function(function, input_signature=signature).get_concrete_function()
-        for name, (function, signature) in traced.items()
-    }
+    return json.dumps(content, indent=1)
+
+
+@contextlib.contextmanager
+def _new_folder(filepath):
+    """Yields the path of a folder to make and fill, which then gets the name `filepath`.
+
+    After an error nothing is left of it.
+    """
+    final = os.path.realpath(filepath)
+    unfinished = files.unfinished(final)  # which no server takes for a version's number
+    try:
+        yield unfinished
+        try:
+            os.rename(unfinished, final)
+        except OSError as error:
+            if not os.path.exists(final):
+                raise
+            raise FileExistsError(
+                f"somebody else has filled the folder meanwhile. Received: filepath={filepath!r}."
+            ) from error
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def _write(signatures, folder):

@@ -1,4 +1,4 @@
-"""export/rle.py against pycocotools, byte by byte."""
+"""export/rle_in_graph.py against pycocotools, byte by byte."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,10 @@ import tensorflow as tf
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn.export import rle
+from keras_maskrcnn.export import rle_in_graph
 
 encode = tf.function(
-    rle.encode_region,
+    rle_in_graph.encode_region,
     input_signature=[
         tf.TensorSpec([None, None], tf.bool),
         tf.TensorSpec([2], tf.int64),

@@ -280,7 +280,7 @@ def test_of_two_exports_at_once_one_is_whole_and_the_other_an_error(tmp_path, mo
             errors.append(str(error))
 
     monkeypatch.setattr(saved_model, "_write", write)
-    monkeypatch.setattr(saved_model, "_signatures", lambda *args: {})
+    monkeypatch.setattr(saved_model, "trace_signatures", lambda *args: {})
     monkeypatch.setattr(saved_model, "inference_function", lambda *args: None)
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_maskrcnn.export import rle
+from keras_maskrcnn.export import rle_in_graph
 
 
 def paste_region(mask, box, size, rule="detectron2"):
@@ -89,7 +89,7 @@ def paste_rle(outputs, sizes, rule):
     Returns:
         (B, D) string, compressed counts of COCO; those of an empty mask in empty slots.
     """
-    return _for_each(rle.encode_region, outputs, sizes, rule, tf.TensorSpec([], tf.string))
+    return _for_each(rle_in_graph.encode_region, outputs, sizes, rule, tf.TensorSpec([], tf.string))
 
 
 def _for_each(finish, outputs, sizes, rule, spec):

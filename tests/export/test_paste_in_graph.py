@@ -1,11 +1,11 @@
-"""export/masks.py against ops/masks.py, pixel by pixel."""
+"""export/paste_in_graph.py against ops/masks.py, pixel by pixel."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn.export import masks as mask_export
+from keras_maskrcnn.export import paste_in_graph
 from keras_maskrcnn.ops import masks as mask_ops
 
 RULES = ("detectron2", "torchvision")
@@ -27,7 +27,7 @@ def random_box(rng, kind):
 @pytest.mark.parametrize("kind", ["any", "tiny", "whole pixels", "without area"])
 def test_pasted_pixels_are_those_of_the_package(rule, kind):
     paste = tf.function(
-        lambda mask, box, size: mask_export.paste_region(mask, box, size, rule),
+        lambda mask, box, size: paste_in_graph.paste_region(mask, box, size, rule),
         input_signature=[tf.TensorSpec([14, 14]), tf.TensorSpec([4]), tf.TensorSpec([2], tf.int64)],
     )
     rng = np.random.default_rng(0)
@@ -64,6 +64,6 @@ def test_masks_of_a_batch_are_pasted_into_images_of_their_own_sizes(rule):
         counts[i][j] = coco_mask.encode(pasted)["counts"]
     assert expected[0].any() and expected[1].any()
     outputs = {name: tf.constant(value) for name, value in outputs.items()}
-    binary = tf.function(mask_export.paste_binary)(outputs, sizes, rule)
+    binary = tf.function(paste_in_graph.paste_binary)(outputs, sizes, rule)
     np.testing.assert_array_equal(binary, expected)
-    assert tf.function(mask_export.paste_rle)(outputs, sizes, rule).numpy().tolist() == counts
+    assert tf.function(paste_in_graph.paste_rle)(outputs, sizes, rule).numpy().tolist() == counts
