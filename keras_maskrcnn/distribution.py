@@ -10,6 +10,7 @@ import json
 
 import tensorflow as tf
 
+from keras_maskrcnn.keras_private import without_summing
 from keras_maskrcnn.ops.python import gradients_of_graph
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
@@ -192,13 +193,8 @@ def summed_before(optimizer):
 
     With one replica too: what Keras would call there, TensorFlow keeps for ever with its graph.
     """
-    # Private, for `apply` has no argument for it.
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    inner._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
-    try:
+    with without_summing(optimizer):
         yield
-    finally:  # all replicas are through; each of them was here
-        vars(inner).pop("_all_reduce_sum_gradients", None)
 
 
 def _all_reduce(context, operation, values):

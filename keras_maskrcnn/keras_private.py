@@ -1,7 +1,11 @@
-"""Names of Keras that are private and that we need, each read in one place.
+"""Names of Keras and TensorFlow that are private and that we need, each read in one place.
 
-tests/test_keras_private.py says which is missing when Keras renames one.
+tests/test_keras_private.py says which is missing when one is renamed.
 """
+
+import contextlib
+
+from tensorflow.python.framework import ops
 
 
 def innermost(optimizer):
@@ -32,3 +36,39 @@ def layers_inside(layer):
     The public `layers` is an attribute of models alone.
     """
     return layer._layers
+
+
+def variable_index(optimizer, variable):
+    """Returns the place of a variable among those that an optimizer was built with."""
+    return optimizer._get_variable_index(variable)
+
+
+@contextlib.contextmanager
+def without_summing(optimizer):
+    """Keeps an optimizer's `apply` from summing gradients over replicas, inside of the block.
+
+    `apply` has no argument for it. The optimizer is as before when the block ends, also by an
+    error.
+    """
+    inner = innermost(optimizer)
+    inner._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+    try:
+        yield
+    finally:  # all replicas are through; each of them was here
+        vars(inner).pop("_all_reduce_sum_gradients", None)
+
+
+def inputs_of_dataset(dataset):
+    """Returns the data sets that a tf.data.Dataset is made from.
+
+    The public graph has the same data sets, without the attributes that Python gave them.
+    """
+    return dataset._inputs()
+
+
+def registered_gradients():
+    """Returns TensorFlow's dict of the gradients that were registered in this process.
+
+    It is changed in place. Without it all works as before, and TensorFlow's registry grows.
+    """
+    return getattr(ops.gradient_registry, "_registry", {})

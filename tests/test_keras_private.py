@@ -2,6 +2,8 @@
 
 import keras
 import numpy as np
+import pytest
+import tensorflow as tf
 
 from keras_maskrcnn import keras_private
 
@@ -40,3 +42,52 @@ def test_layers_inside_are_those_of_the_graph_in_order():
     first, second = keras.layers.Dense(3), keras.layers.Dense(4)
     model = keras.Model(inputs, second(first(inputs)))
     assert [x for x in keras_private.layers_inside(model) if x.weights] == [first, second]
+
+
+def test_variables_have_the_index_in_which_an_optimizer_was_built():
+    variables = [keras.Variable(np.zeros(2, np.float32)) for _ in range(3)]
+    made = keras.optimizers.SGD()
+    made.build(variables)
+    assert [keras_private.variable_index(made, v) for v in variables] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_an_optimizer_sums_gradients_of_replicas_again_after_without_summing(two_devices, scaled):
+    with two_devices.scope():
+        variable = keras.Variable(np.zeros(1, np.float32))
+        inner = keras.optimizers.SGD(1.0)
+        made = keras.optimizers.LossScaleOptimizer(inner, 1.0) if scaled else inner
+        made.build([variable])
+
+    def step(summed):
+        def apply():
+            made.apply([tf.ones(1)], [variable])
+
+        def apply_without():
+            with keras_private.without_summing(made):
+                apply()
+
+        two_devices.run(apply if summed else apply_without)
+        return -variable.numpy()[0]
+
+    assert step(False) == 1.0 and not {"_all_reduce_sum_gradients"} & set(vars(inner))
+    assert step(True) == 3.0  # 1 + 1 of both replicas
+    with pytest.raises(ZeroDivisionError), keras_private.without_summing(made):
+        raise ZeroDivisionError
+    assert "_all_reduce_sum_gradients" not in vars(inner)
+
+
+def test_inputs_of_a_dataset_are_what_it_was_made_from():
+    numbers = tf.data.Dataset.range(3)
+    assert keras_private.inputs_of_dataset(numbers.take(2)) == [numbers]
+    assert list(keras_private.inputs_of_dataset(numbers)) == []
+
+
+def test_registered_gradients_hold_one_for_each_custom_gradient_in_a_graph():
+    @tf.function
+    def double(x):
+        return tf.custom_gradient(lambda x: (2 * x, lambda upstream: 2 * upstream))(x)
+
+    before = len(keras_private.registered_gradients())
+    double.get_concrete_function(tf.TensorSpec([]))
+    assert len(keras_private.registered_gradients()) == before + 1

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_maskrcnn.data import augment
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.keras_private import inputs_of_dataset
 
 # Data sets of tf.data that hand on the elements of another.
 _KEEPING = (
@@ -48,7 +49,7 @@ def made_with(dataset):
     while isinstance(dataset, tf.data.Dataset):
         if hasattr(dataset, "made_with"):
             return dataset.made_with, untouched
-        inputs = _inputs(dataset)
+        inputs = inputs_of_dataset(dataset)
         if len(inputs) != 1:
             break
         untouched &= type(dataset).__name__.strip("_").removesuffix("Dataset") in _KEEPING
@@ -68,14 +69,6 @@ def data_error(exception) -> str | None:
         return None
     found = re.search(r"\bDataError: (.*)", exception.message)
     return found and found[1]
-
-
-def _inputs(dataset):
-    """Returns the data sets that a tf.data.Dataset is made from.
-
-    Private in TensorFlow; the public graph has the same data sets, without our attribute.
-    """
-    return dataset._inputs()
 
 
 def _keeps_size(augmentation):

@@ -127,7 +127,7 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
                 name=split,
                 shard_lengths=[len(records) for records, _ in plan.values()],
                 num_bytes=sum((folder / name).stat().length for name in plan),
-                filename_template=self._get_filename_template(split),
+                filename_template=self._file_names(split),
             )
             for split, plan in plans.items()
         ]
@@ -135,6 +135,15 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
             (folder / name).rename(self.data_path / name)
         folder.rmtree()
         self.info.set_splits(tfds.core.SplitDict(infos))
+
+    def _file_names(self, split):
+        """Returns the template of the names of a split's files."""
+        return tfds.core.ShardedFileTemplate(
+            split=split,
+            dataset_name=self.name,
+            data_dir=self.data_path,
+            filetype_suffix=self.info.file_format.file_suffix,
+        )
 
     def _plan(self, config):
         """Reads and checks every json, and deals the images out to the shards.
@@ -170,7 +179,7 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
                     f" Received: num_shards={shards}."
                 )
             edges = [round(len(records) * shard / shards) for shard in range(shards + 1)]
-            template = self._get_filename_template(split)
+            template = self._file_names(split)
             plans[split] = {
                 template.sharded_filepath(shard_index=i, num_shards=shards).name: (
                     records[edges[i] : edges[i + 1]],

@@ -9,7 +9,8 @@ import functools
 import weakref
 
 import tensorflow as tf
-from tensorflow.python.framework import ops
+
+from keras_maskrcnn.keras_private import registered_gradients
 
 
 def numpy_function(function, inputs, dtypes, stateful=True):
@@ -28,8 +29,7 @@ def gradients_of_graph(outputs):
     """
     if tf.executing_eagerly():  # nothing is registered
         return outputs
-    # Private. Without it all works as before, and the registry grows.
-    registered = getattr(ops.gradient_registry, "_registry", {})
+    registered = registered_gradients()
     for operation in {tensor.op for tensor in tf.nest.flatten(outputs)}:
         name = operation.node_def.attr["_gradient_op_type"].s.decode()
         entry = registered.get(name, {})

@@ -6,6 +6,8 @@ import numbers
 import keras
 import tensorflow as tf
 
+from keras_maskrcnn.keras_private import variable_index
+
 
 def check_number(name, value, low=0, high=math.inf, kind=numbers.Real):
     """Raises ValueError if an argument is not a finite number of a kind, in a range.
@@ -89,7 +91,7 @@ class SGD(keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies one gradient, already clipped and summed over replicas, to one variable."""
-        if self.l2 and self._decays[self._get_variable_index(variable)]:
+        if self.l2 and self._decays[variable_index(self, variable)]:
             gradient = gradient + tf.cast(self.l2 * variable, gradient.dtype)
         super().update_step(gradient, variable, learning_rate)
 

@@ -1,7 +1,7 @@
 """SIGTERM and Ctrl-C during `fit`: noted, so that the step at hand can be finished and saved."""
 
+import inspect
 import signal
-import sys
 import threading
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -56,5 +56,5 @@ class StopSignals:
 def _release_failed(handler):
     """Undoes what a `fit` has left behind that failed and still has a signal."""
     signals = getattr(handler, "__self__", None)
-    if isinstance(signals, StopSignals) and not signals._fit_led_to(sys._getframe()):
+    if isinstance(signals, StopSignals) and not signals._fit_led_to(inspect.currentframe()):
         signals._on_failed()

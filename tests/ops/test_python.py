@@ -6,8 +6,8 @@ import weakref
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python.framework import ops
 
+from keras_maskrcnn.keras_private import registered_gradients
 from keras_maskrcnn.layers.roi_align import roi_align
 from keras_maskrcnn.ops.python import gradients_of_graph, numpy_function
 
@@ -72,7 +72,7 @@ def test_an_eager_call_keeps_nothing():
 
 
 def custom_gradients():
-    registered = ops.gradient_registry._registry
+    registered = registered_gradients()
     return {name for name in registered if name.startswith("CustomGradient-")}
 
 
