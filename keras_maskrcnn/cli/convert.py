@@ -2,7 +2,7 @@
 
 import inspect
 
-from keras_maskrcnn.cli import outputs, paths
+from keras_maskrcnn.cli import outputs, paths, usage
 from keras_maskrcnn.cli.definer import Definer
 
 _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_threshold", "split")
@@ -15,11 +15,8 @@ def convert(options):
     paths.refuse_existing(options.output, options.overwrite)
     paths.refuse_inputs(options, options.output)
     reader = formats.READERS[options.format]
-    given = {name: getattr(options, name) for name in _FORMAT_FLAGS}
-    given = {name: value for name, value in given.items() if value is not None}
-    for name, value in given.items():
-        if name not in inspect.signature(reader).parameters:
-            raise ValueError(f"{options.format} has no {name}. Received: {name}={value!r}.")
+    taken = inspect.signature(reader).parameters
+    given = usage.given_for_format(options, _FORMAT_FLAGS, taken)
     names = given.get("class_names")
     if names and not names.lower().endswith((".txt", ".yaml", ".yml")):
         given["class_names"] = [name.strip() for name in names.split(",")]

@@ -2,12 +2,12 @@
 
 import os
 
-from keras_maskrcnn.cli import inputs, outputs, paths
+from keras_maskrcnn.cli import inputs, outputs, paths, usage
 from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
 from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.data.images import MAX_PIXELS
 
-_EXPORT_FLAGS = {
+_FORMAT_FLAGS = {
     "tf_saved_model": ("masks", "precision", "max_pixels", "warmup_sizes"),
     "onnx": ("image_size", "batch_size"),
     "litert": ("image_size", "batch_size", "precision"),
@@ -16,17 +16,15 @@ _EXPORT_FLAGS = {
 
 def export(options):
     """Writes a model's next version as a SavedModel, OUTPUT/1, OUTPUT/2, ...; or another format."""
-    given = {name: getattr(options, name) for name in sorted({*sum(_EXPORT_FLAGS.values(), ())})}
-    given = {name: value for name, value in given.items() if value is not None}
-    for name, value in given.items():
-        if name not in _EXPORT_FLAGS[options.format]:
-            raise ValueError(f"{options.format} has no {name}. Received: {name}={value!r}.")
+    names = sorted({*sum(_FORMAT_FLAGS.values(), ())})
+    given = usage.given_for_format(options, names, _FORMAT_FLAGS[options.format])
     if sizes := given.get("warmup_sizes"):
         given["warmup_sizes"] = [_height_and_width("warmup_sizes", size) for size in sizes]
     path = options.output
     if options.format == "tf_saved_model":
         paths.require_writable(path)
-        versions = [int(name) for name in paths.listdir(path) if name.isdigit()]
+        found = os.listdir(path) if os.path.isdir(path) else []
+        versions = [int(name) for name in found if name.isdigit()]
         path = os.path.join(path, str(max(versions, default=0) + 1))
     else:
         paths.require_writable(os.path.dirname(path) or ".")
@@ -50,7 +48,7 @@ def export_flags(values):
     define.string(
         "output", None, "folder, whose next version the model becomes; else a file", required=True
     )
-    define.enum("format", "tf_saved_model", list(_EXPORT_FLAGS), "see docs/runtimes.md")
+    define.enum("format", "tf_saved_model", list(_FORMAT_FLAGS), "see docs/runtimes.md")
     define.enum(
         "masks",
         None,

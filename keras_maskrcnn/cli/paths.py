@@ -87,8 +87,3 @@ def refuse_inputs(options, *written, flag="output", images=None):
                 )
         if found in images:
             raise ValueError(f"--{flag} would replace the image {path}.")
-
-
-def listdir(path):
-    """Names in a folder, none if there is no folder."""
-    return os.listdir(path) if os.path.isdir(path) else []

@@ -100,6 +100,25 @@ def is_required(flag):
     return getattr(flag, "must_be_given", False)
 
 
+def given_for_format(options, names, taken):
+    """Returns a dict of the flags that were given, of those that not every --format has.
+
+    Args:
+        options: the flags' values, `format` among them.
+        names: the names of these flags.
+        taken: container of the names that this format has.
+
+    Raises:
+        ValueError: for a flag that was given and that the format does not have.
+    """
+    given = {name: getattr(options, name) for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        if name not in taken:
+            raise ValueError(f"{options.format} has no {name}. Received: {name}={value!r}.")
+    return given
+
+
 def _hint(name, values):
     plain = name.replace("-", "_").lower()
     known = list(values)

@@ -14,50 +14,71 @@ _REPAIRS_SHOWN = 20
 def validate(options):
     """Reports what is wrong with a data set; status 1 if training would fail. Can repair a copy."""
     from keras_maskrcnn import doctor
-    from keras_maskrcnn.data import DataError
-    from keras_maskrcnn.networks import STRIDES, anchor_sizes
 
-    files = {}
+    reports = {}
     if options.output:
-        files = {end: os.path.join(options.output, f"report.{end}") for end in ("json", "html")}
-    for path in files.values():
-        paths.refuse_existing(path, options.overwrite)
-    paths.refuse_inputs(options, *files.values())
-    if options.fix:
-        paths.refuse_existing(options.fix, options.overwrite, "fix")
-        paths.refuse_inputs(options, options.fix, flag="fix")
-    overrides = config_overrides(options)
-    set_image_size(overrides, options.image_size)
-    config = preset_config(options.preset, **overrides)
-    anchors = dict(
-        strides=tuple(STRIDES[config.neck].values()),
-        anchor_sizes=anchor_sizes(config),
-        anchor_ratios=config.anchor_ratios,
-        anchor_rule=config.anchor_rule,
-        **config.resizing(),
-    )
+        reports = {end: os.path.join(options.output, f"report.{end}") for end in ("json", "html")}
+    _refuse_outputs(options, reports)
+    config = _config(options)
     found, report = doctor.examine(
         options.images,
         options.annotations,
         max_instances=options.max_instances,
-        anchors=anchors,
+        anchors=_anchors(config),
         progress=lambda images: outputs.progress(images, options),
         masks=config.task == "masks",
         crowds=options.crowds,
     )
     if not options.quiet:
         print(doctor.text(report))
-    if files:
+    if reports:
         os.makedirs(options.output, exist_ok=True)
         page = doctor.page(report, found)
-        with replacing(files["html"]) as new, open(new, "w", encoding="utf-8") as file:
+        with replacing(reports["html"]) as new, open(new, "w", encoding="utf-8") as file:
             file.write(page)
     try:
         if options.fix:
             report["repairs"] = _write_repaired(options.fix, found, options)
     finally:
-        if files:
-            outputs.write_output(files["json"], report, indent=1)
+        if reports:
+            outputs.write_output(reports["json"], report, indent=1)
+    _require_no_errors(found)
+
+
+def _refuse_outputs(options, reports):
+    """Raises if a report or the repaired copy cannot be written, or would replace an input."""
+    for path in reports.values():
+        paths.refuse_existing(path, options.overwrite)
+    paths.refuse_inputs(options, *reports.values())
+    if options.fix:
+        paths.refuse_existing(options.fix, options.overwrite, "fix")
+        paths.refuse_inputs(options, options.fix, flag="fix")
+
+
+def _config(options):
+    overrides = config_overrides(options)
+    set_image_size(overrides, options.image_size)
+    return preset_config(options.preset, **overrides)
+
+
+def _anchors(config):
+    """Returns the anchors of a model with this config, as `doctor.examine` takes them."""
+    from keras_maskrcnn.networks import STRIDES, anchor_sizes
+
+    return dict(
+        strides=tuple(STRIDES[config.neck].values()),
+        anchor_sizes=anchor_sizes(config),
+        anchor_ratios=config.anchor_ratios,
+        anchor_rule=config.anchor_rule,
+        **config.resizing(),
+    )
+
+
+def _require_no_errors(found):
+    """Raises DataError if training on the data set would fail."""
+    from keras_maskrcnn import doctor
+    from keras_maskrcnn.data import DataError
+
     errors = [problem.line for problem in found.problems if problem.severity == doctor.ERROR]
     if errors:
         count = f"errors={len(errors)}, the first of them: {errors[0]}"
