@@ -335,8 +335,8 @@ def _define_recipe(define):
         None,
         "where to start from: the .keras or .weights.h5 file of a model of yours, which may have "
         "other classes; coco or imagenet, which are downloaded (imagenet sets pixel_mean, "
-        "pixel_std and stride_in_1x1, unless they are given); or a checkpoint of the framework that "
-        "the preset is named after",
+        "pixel_std and stride_in_1x1, unless they are given); or a checkpoint of the framework "
+        "that the preset is named after",
     )
     define.list(
         "freeze", None, "networks or stages that are not trained, as in backbone:stem,backbone:res2"
