@@ -32,6 +32,11 @@ _CALLBACK_STATE = (
 )
 
 
+def has_state(callback):
+    """Whether a callback has a best value or counters, which a backup with it in `keep` holds."""
+    return any(name in vars(callback) for name in _CALLBACK_STATE)
+
+
 class Backup(keras.callbacks.Callback):
     """Saves a run every so many steps, before and after validation, at SIGTERM and at Ctrl-C.
 

@@ -8,7 +8,7 @@ from absl import logging
 
 from keras_maskrcnn import data, distribution
 from keras_maskrcnn.evaluation import CocoEvaluation
-from keras_maskrcnn.training.backup import Backup
+from keras_maskrcnn.training.backup import Backup, has_state
 from keras_maskrcnn.training.backup_files import backup_paths
 from keras_maskrcnn.training.callbacks import HistoryFile, StopAfter
 from keras_maskrcnn.training.insight import EpochLine, Pictures, Throughput
@@ -41,7 +41,8 @@ class Run:
         seed: int >= 0, of the order of the images, the flips and augmentations. That of a model's
             random weights is `keras.utils.set_random_seed`'s, before the model is made.
         callbacks: sequence of keras.callbacks.Callback, for instance EarlyStopping. They see the
-            validation's numbers, and backups hold their state as far as `Backup` says.
+            validation's numbers. Backups hold the state of EarlyStopping, ReduceLROnPlateau and
+            ModelCheckpoint.
         eval_every: int. Epochs between two validations.
         max_detections: int. Detections per image that a validation counts, as in `evaluate`.
         save_every: int. Steps between two backups.
@@ -149,7 +150,7 @@ class Run:
             self._path("backup"),
             every,
             resume=resumes,
-            keep=[self._best, self._sentinel, *self.callbacks],
+            keep=[self._best, self._sentinel, *filter(has_state, self.callbacks)],
             write=self.writes,
             run={
                 "steps": self.recipe.steps,
