@@ -57,7 +57,7 @@ def train(options):
     augmentations = _augmentations(options.augment or (), config.image_min_side)
     recipe = _recipe(options, epoch)
     with strategy.scope():
-        model = _new_model(config, options, goes_on)
+        model = new_model(config, options, goes_on)
         training.freeze(model, options.freeze or ())
     if not options.quiet:
         print(f"{len(dataset)} images, {dataset.num_classes} classes; {recipe}", flush=True)
@@ -75,7 +75,7 @@ def train(options):
         **proposals,
         **augmentations,
     )
-    _refuse_other_length(run.backup, recipe.steps, options.output)
+    refuse_other_length(run.backup, recipe.steps, options.output)
     run.fit()
     if not options.quiet:
         _report(options.output, dataset, val)
@@ -220,7 +220,7 @@ def _recipe(options, steps_per_epoch):
     return training.Recipe(steps or 12 * steps_per_epoch, options.batch_size, **fields)
 
 
-def _new_model(config, options, goes_on):
+def new_model(config, options, goes_on):
     """The model, with the weights that it starts from."""
     from keras_maskrcnn import weights
     from keras_maskrcnn.model import MaskRCNN
@@ -265,7 +265,7 @@ def _goes_on(output, resume, writes):
     return backups
 
 
-def _refuse_other_length(backup, steps, output):
+def refuse_other_length(backup, steps, output):
     """Raises ValueError if a run would go on with another number of steps, and names the way."""
     stored = (backup.stored_run or {}).get("steps", steps)
     if stored != steps:

@@ -1,11 +1,11 @@
-"""What `train` refuses before it reads, and what it tells of a run that is over."""
+"""What `train` refuses before it reads, what it makes of its flags, and what it tells."""
 
 import re
 import types
 
 import pytest
 
-from keras_maskrcnn import cli
+from keras_maskrcnn import cli, training
 from keras_maskrcnn.cli import train
 
 SMALL, TORCHVISION = "mask_rcnn_resnet18_fpn_small", "mask_rcnn_resnet50_fpn_torchvision"
@@ -38,6 +38,74 @@ def test_flags_are_checked_before_anything_is_read(flags, words, tmp_path, monke
 def test_a_longer_run_is_refused_and_its_way_is_named():
     backup = types.SimpleNamespace(stored_run={"steps": 6})
     with pytest.raises(ValueError, match="--weights=run/model.keras .* Received: steps=9"):
-        train._refuse_other_length(backup, 9, "run")
-    train._refuse_other_length(backup, 6, "run")
-    train._refuse_other_length(types.SimpleNamespace(stored_run=None), 9, "run")
+        train.refuse_other_length(backup, 9, "run")
+    train.refuse_other_length(backup, 6, "run")
+    train.refuse_other_length(types.SimpleNamespace(stored_run=None), 9, "run")
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Stands in for `training.Run`: what it is called with, and no training."""
+    made = types.SimpleNamespace(backup=types.SimpleNamespace(stored_run=None), fitted=0)
+
+    def make(model, recipe, dataset, output, **options):
+        made.model, made.recipe, made.dataset, made.output = model, recipe, dataset, output
+        made.options = options
+        return made
+
+    def fit():
+        made.fitted += 1
+
+    made.fit = fit
+    monkeypatch.setattr(training, "Run", make)
+    model = types.SimpleNamespace(networks={"fpn": types.SimpleNamespace(layers=())})
+    monkeypatch.setattr(train, "new_model", lambda config, options, goes_on: model)
+    return made
+
+
+def test_the_command_is_flags_for_a_run(run, broken, tmp_path, capsys):
+    images, annotations = f"{broken / 'images'}", f"{broken / 'ann.json'}"
+    flags = [f"--images={images}", f"--annotations={annotations}", f"--output={tmp_path / 'run'}"]
+    flags += ["--on_error=skip", f"--val_annotations={annotations}", f"--preset={SMALL}"]
+    flags += ["--epochs=3", "--batch_size=2", "--seed=5", "--save_every=7", "--eval_every=2"]
+    flags += ["--max_detections=50", "--on_nonfinite=skip", "--cache", "--freeze=fpn,mask_head"]
+    flags += ["--augment=rotate90,copy_paste", "--ema_momentum=0.5", "--crowds=objects"]
+    assert cli.run(["train", *flags, "--quiet"]) == 0
+    assert run.fitted == 1
+    assert run.output == str(tmp_path / "run")
+    assert len(run.dataset) == 3 and len(run.options.pop("val")) == 3
+    assert (run.recipe.steps, run.recipe.batch_size, run.recipe.ema_momentum) == (3, 2, 0.5)
+    assert run.model.networks["fpn"].trainable is False
+    identity = run.options.pop("identity")
+    assert list(identity) == ["augment", "freeze", "annotations", "val_annotations", "crowds"]
+    assert identity["freeze"] == "fpn,mask_head"
+    assert identity["annotations"] == identity["val_annotations"]
+    assert [f.__name__ for f in run.options.pop("augment")] == ["random_rotate90"]
+    assert run.options.pop("copy_paste").__name__ == "copy_paste"
+    assert run.options == {
+        "resume": False,
+        "verbose": 0,
+        "cache": True,
+        "seed": 5,
+        "save_every": 7,
+        "eval_every": 2,
+        "max_detections": 50,
+        "on_nonfinite": "skip",
+        "on_error": "skip",
+        "proposals": None,
+        "val_proposals": None,
+    }
+
+
+def test_images_that_were_skipped_are_reported_at_the_end(run, broken, tmp_path, capsys):
+    flags = [f"--images={broken / 'images'}", f"--annotations={broken / 'ann.json'}"]
+    flags += [f"--output={tmp_path / 'run'}", f"--preset={SMALL}", "--steps=1"]
+
+    def fit():
+        run.dataset.skipped["b.png"] = 2
+
+    run.fit = fit
+    assert cli.run(["train", *flags]) == 0
+    first, *last = capsys.readouterr().out.splitlines()
+    assert first.startswith("3 images, 1 classes; steps=1, batch_size=2, learning_rate=")
+    assert last == [f"Wrote {tmp_path / 'run' / 'model.keras'}.", "Skipped 1 images: b.png."]

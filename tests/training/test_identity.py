@@ -49,7 +49,7 @@ def test_the_first_field_that_differs_is_named():
             {"keep": [keras.callbacks.EarlyStopping()]},
             "keep.0=None, .* Received: keep.0='EarlyStopping'",
         ),
-        ({"crowds": "exclude"}, "crowds=None, .* Received: crowds='exclude'"),
+        ({"crowds": "objects"}, "crowds=None, .* Received: crowds='objects'"),
     ],
     ids=["model", "optimizer", "momentum", "frozen", "keep", "new field"],
 )
