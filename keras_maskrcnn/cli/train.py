@@ -284,6 +284,7 @@ def _identity(options):
         "freeze": ",".join(options.freeze or ()),
         "annotations": checksum(options.annotations),
         "val_annotations": checksum(options.val_annotations),
+        **dict.fromkeys(("images", "val_images")),  # None, as in backups of version 0.1
         **({} if options.crowds == "drop" else {"crowds": options.crowds}),
     }
 

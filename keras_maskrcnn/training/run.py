@@ -50,9 +50,9 @@ class Run:
         on_error: "raise" or "skip": what to do if an image cannot be read. `train.skipped` and
             `val.skipped` name the images that were skipped.
         val_proposals: as `proposals` of `data.batches`, of the images of `val`.
-        identity: dict of plain values that must be the same in a run that goes on, beside config,
-            optimizer, steps, batch size, seed and `max_detections`. By default checksums of the
-            images' names; an augmentation is not among them.
+        identity: dict of plain values that must be the same in a run that goes on, for instance
+            {"augment": "rotate90"}. Compared without it are model, optimizer, steps, batch size,
+            seed, `max_detections`, and the images' names, as checksums `images` and `val_images`.
         verbose: 0 for no output, 1 for Keras' bar, 2 for a line per epoch (`EpochLine`).
         **batching: other arguments of `data.batches` for `train`: `augment`, `copy_paste`,
             `proposals`, `cache`. Sizes and padding are the config's.
@@ -85,7 +85,7 @@ class Run:
         on_nonfinite="stop",
         on_error="raise",
         val_proposals=None,
-        identity=None,
+        identity=(),
         verbose=1,
         **batching,
     ):
@@ -110,7 +110,7 @@ class Run:
         )
         self._sentinel = Sentinel(on_nonfinite, train)
         self._history = HistoryFile(self._path("history.json"), resume=resumes, write=self.writes)
-        identity = _names(train, val) if identity is None else identity
+        identity = {**_names(train, val), **dict(identity)}
         self.backup = self._make_backup(save_every, resumes, identity)
 
     def fit(self):

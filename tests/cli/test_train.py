@@ -77,6 +77,7 @@ def test_the_command_is_flags_for_a_run(run, broken, tmp_path, capsys):
     assert (run.recipe.steps, run.recipe.batch_size, run.recipe.ema_momentum) == (3, 2, 0.5)
     assert run.model.networks["fpn"].trainable is False
     identity = run.options.pop("identity")
+    assert identity.pop("images") is identity.pop("val_images") is None
     assert list(identity) == ["augment", "freeze", "annotations", "val_annotations", "crowds"]
     assert identity["freeze"] == "fpn,mask_head"
     assert identity["annotations"] == identity["val_annotations"]
