@@ -1,5 +1,6 @@
 import pytest
 
+import keras_maskrcnn
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.presets import PRESETS, preset_config
 
@@ -29,3 +30,8 @@ def test_preset_unlike_any_is_answered_with_all():
 def test_unknown_field_is_answered_with_a_close_one():
     with pytest.raises(ValueError, match="did you mean 'num_classes'.*'num_clases'"):
         preset_config("mask_rcnn_resnet50_fpn", num_clases=3)
+
+
+def test_presets_are_public():
+    assert keras_maskrcnn.PRESETS is PRESETS
+    assert keras_maskrcnn.preset_config is preset_config
