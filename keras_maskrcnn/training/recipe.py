@@ -13,32 +13,60 @@ ALGORITHMS = ("sgd", "adamw")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The numbers of a training run that follow from its length; `optimizer()` resolves them.
+    """The numbers of a training run; `optimizer()` makes an optimizer of them.
 
-    A step is a batch, also where the weights change once in `accumulate_steps` of them, by the mean
-    of their gradients. The learning rate then is that of `accumulate_steps * batch_size` images,
-    and warm-up lasts as many changes as without; steps, milestones and epochs remain those of
-    batches, so a run sees as many images.
+    A step is a batch. With `accumulate_steps` the weights change once in so many batches, by the
+    mean of their gradients. The learning rate is then that of `accumulate_steps * batch_size`
+    images, and the warm-up has as many changes of the weights as without; `steps`, milestones and
+    epochs still count batches, so a run sees as many images.
 
     Raises:
         ValueError: if a number is out of its range.
     """
 
     steps: int
-    batch_size: int = 2  # images a step, of all replicas together
-    learning_rate: float | None = None  # None: base_rate for 16 images, linear in their number
-    base_rate: float = 0.02  # §3.1
+    """Length of the run, in batches."""
+
+    batch_size: int = 2
+    """Images per step, of all replicas together."""
+
+    learning_rate: float | None = None
+    """After the warm-up and before the first milestone. None: `base_rate` for 16 images per change
+    of the weights, and in proportion for another number (Goyal et al., 2017)."""
+
+    base_rate: float = 0.02
+    """Learning rate for 16 images (§3.1)."""
+
     warmup_fraction: float = 0.1
+    """Length of the linear warm-up, as a share of `steps`, in [0, 1] (our choice)."""
+
     warmup_max: int = 1000
-    milestones: tuple[float, ...] = (0.75,)  # shares of `steps`: 120k of 160k
+    """Most steps that the warm-up may have, for each of `accumulate_steps` (the peers')."""
+
+    milestones: tuple[float, ...] = (0.75,)
+    """Shares of `steps` after which the rate is divided by 10 (§3.1: 120k of 160k)."""
+
     clip_norm: float | None = 10.0
+    """Bound of the norm of all gradients together (our choice). None: no bound."""
+
     weight_decay: float = 1e-4
-    undecayed: tuple[str, ...] = ("gamma", "beta")  # variables without weight decay, of SGD
-    momentum: float = 0.9  # of SGD
-    algorithm: str = "sgd"  # or "adamw", see ADAMW
-    accumulate_steps: int = 1  # batches for which the weights change once
-    # Of the weights' running average, at each step; None for none. See keras' SwapEMAWeights.
+    """With SGD, L2 through the gradient (§3.1); with AdamW, decoupled."""
+
+    undecayed: tuple[str, ...] = ("gamma", "beta")
+    """SGD only: names of variables without weight decay (detectron2's)."""
+
+    momentum: float = 0.9
+    """SGD only (§3.1)."""
+
+    algorithm: str = "sgd"
+    """The optimizer: "sgd", or "adamw", for which `ADAMW` has the numbers."""
+
+    accumulate_steps: int = 1
+    """Batches for which the weights change once."""
+
     ema_momentum: float | None = None
+    """Momentum of a running average of the weights, in [0, 1). None: no average. `Run` and the
+    command evaluate and save the average; in a `fit` of your own, SwapEMAWeights of Keras does."""
 
     def __post_init__(self):
         if self.algorithm not in ALGORITHMS:
