@@ -16,7 +16,7 @@ _NO_NAME = re.compile(r"class \d+", re.IGNORECASE)
 def compare_names(names, known, where):
     """Compares the names of classes with those of a training, by category id.
 
-    Names are compared as of `plain_name`. Where one side has no name of its own ("class 1", the id,
+    Names are compared as in `plain_name`. Where one side has no name of its own ("class 1", the id,
     or none at all), there is nothing to compare, which is logged.
 
     Args:
@@ -25,7 +25,7 @@ def compare_names(names, known, where):
         where: str. What messages begin with.
 
     Raises:
-        DataError: if a category has another name; it tells the id and both names.
+        DataError: if a category has another name; the message has the id and both names.
     """
     unnamed = []
     for identity in [identity for identity in names if identity in known]:

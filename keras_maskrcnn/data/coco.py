@@ -174,7 +174,7 @@ def coco_json(images, annotations, **options) -> CocoDataset:
     Args:
         images: folder that `file_name` is relative to.
         annotations: json file.
-        options: as of `coco_dict`.
+        options: as in `coco_dict`.
 
     Raises:
         DataError: if the json, an annotation or an image cannot be used.

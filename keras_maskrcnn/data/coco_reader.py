@@ -1,6 +1,6 @@
 """Reads the lists of a COCO json into arrays, fast enough for a json of COCO's size.
 
-A million annotations that are as most are get read at once; only the others are checked one by one.
+Ordinary annotations are read many at once; only the others are checked one by one.
 """
 
 import contextlib
@@ -104,7 +104,7 @@ def read_annotations(content, path, image_ids, sizes, category_ids, drop, masks)
 
     Returns:
         of each of A annotations the index of its image, (A,) int, -1 if it is left out; its box,
-        (A, 4) float64; its label, (A,) int32; its outline, as of `Masks`, if there are masks.
+        (A, 4) float64; its label, (A,) int32; its outline, as in `Masks`, if there are masks.
     """
     annotations = content["annotations"]
     count, sides = len(annotations), np.array(sizes)

@@ -88,7 +88,7 @@ def read_with_remarks(path, content=None, *, sides_tell=False):
     """Reads an image file as `read_image` does, and says what may be a mistake.
 
     Args:
-        path, content: as of `read_image`.
+        path, content: as in `read_image`.
         sides_tell: whether the annotations tell the sides of the image. A quarter turn swaps sides,
             so if those told are the stored ones, nobody drew on the turned picture; half a turn, a
             mirror, and a square remain.
@@ -166,7 +166,7 @@ def _has_16_bits(image):
 def _orientation(image):
     """Returns the orientation tag of an opened image, 2 to 8; 1 if it is upright or untagged."""
     try:
-        # Not image.getexif(): of a PNG it decodes all pixels, to look for a tag behind them.
+        # Not image.getexif(): of a PNG it decodes all pixels, to look for a tag after them.
         tag = Image.Image.getexif(image).get(_ORIENTATION, 1)
     except Exception:  # broken EXIF, of which Pillow's parsers raise nearly everything
         return 1
@@ -268,7 +268,7 @@ def read_header(path, *, sides_tell=False):
     """Reads (height, width) of an image file, and the remarks that its header is enough for.
 
     Args:
-        path, sides_tell: as of `read_with_remarks`.
+        path, sides_tell: as in `read_with_remarks`.
 
     Raises:
         DataError: as `read_image`, but for broken pixels.

@@ -17,7 +17,7 @@ def lvis_json(images, annotations, **options) -> CocoDataset:
         images: folder of COCO 2017 that holds `train2017` and `val2017`: LVIS' validation images
             come from both.
         annotations: json file.
-        options: as of `coco_dict`.
+        options: as in `coco_dict`.
 
     Raises:
         DataError: if the json, an annotation or an image cannot be used.

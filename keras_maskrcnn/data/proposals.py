@@ -59,7 +59,7 @@ class ProposalWriter:
         self._shard_size = images_per_shard
         self._pending, self._done = [], 0
         os.makedirs(self._path, exist_ok=True)
-        # What a kill left behind too; version 0.1 called it NAME.new.
+        # Also what a killed run left; version 0.1 called it NAME.new.
         ours = re.compile(
             rf"({files.UNFINISHED}[0-9a-f]+\.)?({re.escape(INDEX)}|proposals-\d+-of-\d+\.npz)(\.new)?"
         )

@@ -47,7 +47,7 @@ def read_json(path, object_hook=None):
 
     Args:
         path: path.
-        object_hook: as of `json.load`.
+        object_hook: as in `json.load`.
 
     Raises:
         DataError: if there is none, or it is broken.

@@ -21,14 +21,15 @@ def anchor_overlaps(
 ):
     """Resizes boxes with their images, and finds the best anchor of each.
 
-    The overlap along one axis falls with the distance of the centers, so the best of all shifts is
-    the nearest, on each axis by itself: exact, without making the anchors. A batch may be padded
-    further than `padding_multiple`, where a few more anchors lie outside the image.
+    Of one anchor shape, the anchor with the nearest center overlaps most, separately in x and y. So
+    the best IoU is found exactly without building all anchors: a set of COCO's size would have some
+    10^11 pairs. The shapes are those of `ops.anchors`; that their places are too is tested. A batch
+    may be padded further than `padding_multiple`, where a few more anchors lie outside the image.
 
     Args:
         boxes: (N, 4) float [x1, y1, x2, y2] in pixels of the original image.
         sizes: (N, 2) int. Height and width of each box's image.
-        min_side, max_side, resize_rule: as of `ops.images.resized_size`.
+        min_side, max_side, resize_rule: as in `ops.images.resized_size`.
         padding_multiple: int. Sides of padded images are multiples of it.
         strides, anchor_sizes: for each map of the RPN its stride, and a sequence of anchor sizes.
         anchor_ratios: sequence of float. Height over width.
@@ -43,7 +44,7 @@ def anchor_overlaps(
     new_sizes = np.stack([np.asarray(side, np.int64) for side in resized_size], axis=1)
     scale = (new_sizes / sizes)[:, [1, 0, 1, 0]]
     resized = np.asarray(boxes, float).reshape(-1, 4) * scale
-    far = float(anchor_rule == "matterport")  # whose boxes and anchors end on their last pixel
+    far = float(anchor_rule == "matterport")  # its boxes and anchors end on their last pixel
     low, high = resized[:, :2], np.maximum(resized[:, 2:] - far, resized[:, :2])
     areas = (high - low).prod(axis=1)
     canvas = -(-new_sizes[:, ::-1] // padding_multiple) * padding_multiple  # x before y

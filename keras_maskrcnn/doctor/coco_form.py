@@ -1,7 +1,7 @@
 """Brings what a COCO json says in another form into COCO's, where it can mean one thing only.
 
 Numbers and ids that are text, names in place of ids, boxes with named sides, a polygon outside of
-its list or in pairs, run lengths inside of a list, sizes that only the image files tell. What is
+its list or in pairs, run lengths inside of a list, sizes that only the image files have. What is
 ambiguous stays as it is.
 """
 
@@ -218,7 +218,7 @@ def _numbers(values):
 
 
 def _number(value):
-    """Returns the finite number that a text tells, or the value."""
+    """Returns the finite number that a text holds, or the value."""
     if not isinstance(value, str):
         return value
     try:
@@ -229,7 +229,7 @@ def _number(value):
 
 
 def _whole(value):
-    """Returns the whole number that a text or a float tells, or the value."""
+    """Returns the whole number that a text or a float holds, or the value."""
     number = _number(value)
     if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
         return int(number)

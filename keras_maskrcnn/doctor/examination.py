@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from keras_maskrcnn.doctor import likely_mistakes, reading, statistics
+from keras_maskrcnn.doctor import lenient_reading, likely_mistakes, statistics
 from keras_maskrcnn.doctor.findings import ERROR, SEVERITIES, Examination
 
 # Errors of an image's entry; all others are of its file.
@@ -38,7 +38,7 @@ def examine(
         max_instances: int. Slots for the instances of an image in a batch; None: as many as needed.
         anchors: dict of the keyword arguments of `anchor_overlaps`, or None for no such table.
         progress: function of a list of images that yields them, for instance with a progress bar.
-        masks, crowds: as of `coco_dict`: whether training needs masks, and what crowds are.
+        masks, crowds: as in `coco_dict`: whether training needs masks, and what crowds are.
 
     Returns:
         The `Examination`, and a report of it: a dict that json can write.
@@ -46,10 +46,10 @@ def examine(
     if max_instances is not None and max_instances < 1:
         raise ValueError(f"max_instances must be positive. Received: {max_instances=}.")
     source = os.fspath(annotations)
-    content, cut, problems = reading.read_content(source, crowds)
+    content, cut, problems = lenient_reading.read_content(source, crowds)
     found = _read_lists(os.fspath(images), source, content, cut, masks, crowds, problems)
-    problems = found.problems + reading.decode_images(found, progress)
-    problems += reading.no_instances(found, problems)
+    problems = found.problems + lenient_reading.decode_images(found, progress)
+    problems += lenient_reading.no_instances(found, problems)
 
     counts = np.bincount(found.image_index, minlength=len(found.sizes))
     classes = statistics.count_classes(found)
@@ -101,10 +101,10 @@ def _read_lists(folder, source, content, cut, masks, crowds, problems):
     """Reads the three lists of a json; of `problems`, those of the json itself, it makes more."""
     categories, entries = content["categories"], content["images"]
     # Without a json there are no categories, and that it is missing is the error.
-    names, of_categories = reading.read_categories(categories, source, needed=not problems)
+    names, of_categories = lenient_reading.read_categories(categories, source, needed=not problems)
     label_of = {identity: label for label, identity in enumerate(names, start=1)}
-    file_names, sizes, image_of, of_images = reading.read_images(entries, source, folder)
-    instances, of_annotations = reading.read_annotations(
+    file_names, sizes, image_of, of_images = lenient_reading.read_images(entries, source, folder)
+    instances, of_annotations = lenient_reading.read_annotations(
         content, source, image_of, sizes, label_of, masks
     )
     return Examination(

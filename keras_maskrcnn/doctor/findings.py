@@ -39,7 +39,7 @@ class Examination:
 
     Attributes:
         images, annotations: str. The folder and the json file.
-        masks, crowds: as of `examine`.
+        masks, crowds: as in `examine`.
         content: dict. The json's content, of its three lists only the objects.
         cut: names of the lists that hold something else, or are none.
         problems: list of Problem, by severity, then by kind, then in the json's order.

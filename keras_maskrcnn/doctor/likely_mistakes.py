@@ -127,8 +127,9 @@ def _masks_by_image(found):
 def _repeated(boxes, labels, masks):
     """Yields pairs i < j of like instances, for each j at most one.
 
-    Like boxes begin at like x, so each is compared to those behind it in the order of x, as long as
-    they may be like it. The cost is bounded: a box has at most `NEIGHBORS` of them, and 3 masks.
+    Boxes that are alike begin at nearly the same x, so each box is compared to those after it in
+    the order of x, as long as they may be alike. The cost is bounded: per box, `NEIGHBORS` boxes
+    are compared at most, and 3 masks.
     """
     order = np.lexsort([boxes[:, 1], boxes[:, 0], labels])
     boxes, labels = boxes[order], labels[order]

@@ -3,8 +3,8 @@
 import numpy as np
 from pycocotools import mask as mask_api
 
-# A box and the extent of its mask disagree below this IoU, if a side is also 2 pixels off: of an
-# instance of few pixels, fractions of one make the difference.
+# A box and the extent of its mask disagree below this IoU, if a side is also 2 pixels off: for tiny
+# instances a fraction of a pixel changes the IoU a lot.
 BOX_MASK_IOU, BOX_MASK_PIXELS = 0.7, 2.0
 # The area of a mask is at least half and at most twice that of the polygon, but for a few pixels.
 AREA_FACTOR, AREA_PIXELS = 2.0, 16.0

@@ -10,9 +10,9 @@ from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.doctor.coco_form import to_coco_form
 from keras_maskrcnn.doctor.examination import reexamine
 from keras_maskrcnn.doctor.findings import WARNING, printable
+from keras_maskrcnn.doctor.lenient_reading import DROPPED_REASONS, image_of_annotation
 from keras_maskrcnn.doctor.likely_mistakes import ROUNDING
 from keras_maskrcnn.doctor.mask_agreement import disagree, is_area, mask_extents, xywh
-from keras_maskrcnn.doctor.reading import DROPPED_REASONS, image_of_annotation
 from keras_maskrcnn.ops import rle
 
 

@@ -36,9 +36,9 @@ class Content:
 
     Args:
         images: folder that file names are relative to.
-        class_names: as of `read_class_names`.
+        class_names: as in `read_class_names`.
         first_id: int. The category of the first of a list of class names.
-        on_error: as of `coco_dict`.
+        on_error: as in `coco_dict`.
     """
 
     def __init__(self, images, class_names=None, first_id=1, on_error="raise"):
@@ -147,7 +147,7 @@ class Content:
         """Adds an instance that has a box and no mask; `dataset` drops it if masks are asked for.
 
         Args:
-            file_name, category, where: as of `add`.
+            file_name, category, where: as in `add`.
             box: [x1, y1, x2, y2] in pixels of the image.
         """
         self.check_class(category, where)

@@ -47,8 +47,8 @@ def labelme(images, annotations, *, class_names=None, **options) -> CocoDataset:
             counts: beside the json, in the same place of `images`, or, if there is but one such
             image, anywhere in it, in whatever capitals.
         annotations: folder of the json files, often the same; those in folders below count too.
-        class_names: as of `read_class_names`. By default those found, in alphabetical order.
-        options: as of `coco_dict`.
+        class_names: as in `read_class_names`. By default those found, in alphabetical order.
+        options: as in `coco_dict`.
 
     Raises:
         DataError: if a json or an image cannot be used.

@@ -51,9 +51,9 @@ def mask_images(
             number, as in Cityscapes with 1000. By default, all instances are of one class.
         mask_threshold: int in 1..255. If given, every file holds one instance: where its pixels, as
             those of a picture of 8 bits, are at least that bright.
-        class_names: as of `read_class_names`. By default "object" if there is no `label_divisor`,
+        class_names: as in `read_class_names`. By default "object" if there is no `label_divisor`,
             otherwise the numbers of those found.
-        options: as of `coco_dict`.
+        options: as in `coco_dict`.
 
     Raises:
         DataError: if a mask or an image cannot be used, or no image has a mask.

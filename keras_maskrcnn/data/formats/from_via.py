@@ -25,9 +25,9 @@ def via_json(
         annotations: json file.
         class_attribute: str. The attribute of a region that tells its class; a checkbox must have
             one tick. By default, all regions are of one class.
-        class_names: as of `read_class_names`. By default "object" if there is no `class_attribute`,
+        class_names: as in `read_class_names`. By default "object" if there is no `class_attribute`,
             otherwise those found, in alphabetical order.
-        options: as of `coco_dict`.
+        options: as in `coco_dict`.
 
     Raises:
         DataError: if the json or an image cannot be used.

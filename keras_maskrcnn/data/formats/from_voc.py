@@ -56,9 +56,9 @@ def voc(images, annotations, *, split=None, class_names=CLASS_NAMES, **options) 
         annotations: the folder above, `VOC2012`.
         split: str. The images are those in `ImageSets/Segmentation/SPLIT.txt`, of boxes those in
             `ImageSets/Main/SPLIT.txt`; by default, those that have a SegmentationObject or an xml.
-        class_names: as of `read_class_names`, for the indices 1, 2, ... By default VOC's 20; of
+        class_names: as in `read_class_names`, for the indices 1, 2, ... By default VOC's 20; of
             boxes, if there are others, those found, in alphabetical order.
-        options: as of `coco_dict`.
+        options: as in `coco_dict`.
 
     Raises:
         DataError: if a file cannot be used.

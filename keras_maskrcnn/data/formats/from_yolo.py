@@ -27,10 +27,10 @@ def yolo_seg(images, annotations, *, class_names=None, **options) -> CocoDataset
     Args:
         images: folder of the images, with those below it.
         annotations: folder of the text files, laid out alike.
-        class_names: as of `read_class_names`, for the classes 0, 1, ...: a list, or the path of a
+        class_names: as in `read_class_names`, for the classes 0, 1, ...: a list, or the path of a
             data.yaml. By default the names in the annotations' `classes.txt`; if there is none,
             the numbers of those found.
-        options: as of `coco_dict`.
+        options: as in `coco_dict`.
 
     Raises:
         DataError: if a file cannot be used, or no text file belongs to an image.

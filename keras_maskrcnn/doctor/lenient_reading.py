@@ -35,7 +35,7 @@ def read_content(path, crowds):
 
     Args:
         path: str.
-        crowds: as of `coco_dict`.
+        crowds: as in `coco_dict`.
 
     Returns:
         content: dict, whose three lists are there and hold only objects.
@@ -99,7 +99,7 @@ def read_images(images, source, folder):
         folder: str. What file names are relative to.
 
     Returns:
-        file_names, sizes, image_of: as of `Examination`.
+        file_names, sizes, image_of: as in `Examination`.
         problems: list of Problem.
     """
     file_names, sizes, image_of, problems, first = [], [], {}, [], {}
@@ -130,7 +130,7 @@ def decode_images(found, progress):
 
     Args:
         found: `Examination`.
-        progress: as of `examine`.
+        progress: as in `examine`.
     """
 
     def check(i):
@@ -163,10 +163,10 @@ def read_annotations(content, source, image_of, sizes, label_of, masks):
     Args:
         content: dict, as `read_content` returns it.
         source: str. What lines begin with.
-        image_of, sizes, label_of, masks: as of `Examination`.
+        image_of, sizes, label_of, masks: as in `Examination`.
 
     Returns:
-        instances: dict of entries, image_index, boxes, labels and counts, as of `Examination`.
+        instances: dict of entries, image_index, boxes, labels and counts, as in `Examination`.
         problems: list of Problem.
     """
     seen, instances, unchecked, problems = set(), [], collections.Counter(), []

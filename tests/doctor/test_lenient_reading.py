@@ -1,4 +1,4 @@
-"""doctor/reading.py goes on after an error, and says what may be a mistake in a file."""
+"""doctor/lenient_reading.py goes on after an error, and says what may be a mistake in a file."""
 
 import json
 
@@ -41,7 +41,7 @@ def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
         opened.append(path)
         return np.zeros((HEIGHT, WIDTH, 3), np.uint8), []
 
-    monkeypatch.setattr("keras_maskrcnn.doctor.reading.read_with_remarks", read)
+    monkeypatch.setattr("keras_maskrcnn.doctor.lenient_reading.read_with_remarks", read)
     found, _ = doctor.examine(*make(tmp_path, "path upwards"))
     assert opened == [str(tmp_path / "9.png")]
     assert found.bad_images() == {1}  # whose annotations have no picture either
