@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_maskrcnn import files
+from keras_maskrcnn.data.images import read_image
 
 PALETTE = np.array(
     [
@@ -200,8 +201,6 @@ def save_png(path, image):
 def _as_rgb(image):
     """Brings an image of any kind that `draw` takes to (H, W, 3) uint8 RGB."""
     if isinstance(image, str | os.PathLike):
-        from keras_maskrcnn.data.images import read_image
-
         return read_image(image)
     if isinstance(image, Image.Image) and not image.mode.startswith(("I", "F")):
         image = image.convert("RGB")
