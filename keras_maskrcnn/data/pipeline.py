@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_maskrcnn.aliases import moved
-from keras_maskrcnn.data import batching, order, origin, reading
+from keras_maskrcnn.data import batching, graph_reader, order, origin
 from keras_maskrcnn.data.coco import require_instances
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.preparing import Preparation
@@ -128,7 +128,7 @@ def batches(
     else:
         positions = order.positions_in_turn(len(dataset), repeat=repeat)
     preparation = Preparation(
-        read=reading.reader(dataset, targets, proposals, cache, on_error),
+        read=graph_reader.reader(dataset, targets, proposals, cache, on_error),
         count=len(dataset),
         training=training,
         targets=targets,

@@ -18,7 +18,7 @@ class Preparation:
     """The steps from an image's place in the data set to its entry in a batch.
 
     Args:
-        read: function of a place in the data set, see `reading.reader`.
+        read: function of a place in the data set, see `graph_reader.reader`.
         count: int, the images of the data set.
         sides: list of int, one or several values of `min_side`.
         augmentations: the argument `augment`.

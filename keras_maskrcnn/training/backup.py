@@ -44,7 +44,7 @@ class Backup(keras.callbacks.Callback):
     middle of an epoch if need be:
 
         backup = Backup("run/backup", resume=True, keep=[best])
-        batches = data.batches(..., repeat=True, first_step=backup.step)
+        batches = data.batches(..., repeat=True, first_step=backup.step, **config.resizing())
         model.fit(batches, epochs=12, initial_epoch=backup.epoch, steps_per_epoch=steps,
                   callbacks=[..., best, backup], shuffle=False)
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 from five_images import numpy, small
 from resizing import resizing
 
-from keras_maskrcnn.data import origin, pipeline
+from keras_maskrcnn.data import origin
 from keras_maskrcnn.data.errors import DataError
 
 
@@ -33,9 +33,3 @@ def test_batches_are_known_by_what_they_were_made_with(dataset):
     assert origin.made_with(made.take(1).prefetch(1)) == (expected, True)
     assert origin.made_with(made.map(lambda x, y: (x, y))) == (expected, False)
     assert origin.made_with(tf.data.Dataset.range(3)) == (None, False)
-
-
-def test_names_are_still_found_where_they_were():
-    for name in ("data_error", "made_with"):
-        with pytest.warns(FutureWarning, match=f"origin.{name}"):
-            assert getattr(pipeline, name) is getattr(origin, name)

@@ -1,4 +1,4 @@
-"""data/reading.py: what is read, once or again, and what becomes of files that cannot be read."""
+"""data/graph_reader.py: what is read, once or again; what becomes of unreadable files."""
 
 import gc
 import weakref
