@@ -31,7 +31,7 @@ _POINTS = {
     "circle": (2,),
     "mask": (2,),
 }
-_NO_AREA = ("point", "points", "line", "linestrip")
+_KINDS_WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
 def labelme(images, annotations, *, class_names=None, **options) -> CocoDataset:
@@ -153,7 +153,7 @@ def _unread(shape, where):
     kind, points = shape.get("shape_type") or "polygon", shape.get("points")
     if not isinstance(kind, str):
         raise DataError(f"{where}: unknown shape. Received: shape_type={reprlib.repr(kind)}.")
-    if kind in _NO_AREA:
+    if kind in _KINDS_WITHOUT_AREA:
         return NO_AREA
     if kind not in _POINTS:
         return f"{UNKNOWN_KIND}: {kind[:40]!r}"
