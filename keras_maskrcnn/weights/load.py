@@ -177,62 +177,88 @@ LOADERS = {
 
 
 def _load(model, path, source, skip_predictors, verbose):
-    arrays = read_checkpoint(path)
-    from_torch = source not in from_keras.EPSILON
-    if from_torch:
-        backbone = names.rename_backbone(arrays, source)
-        only_backbone = backbone is not None
-        arrays = backbone if only_backbone else arrays
-    else:
-        arrays = from_keras.our_weights(arrays, source, model.config.norm_epsilon)
-        only_backbone = not any(key.startswith("rpn_head/") for key in arrays)
-    values, matched, missing, skipped = {}, {}, [], {}
-    networks = model.networks
-    for network in networks:
+    arrays, only_backbone = _read(path, source, model.config.norm_epsilon)
+    variables = {
+        f"{network}/{variable.path}": variable
+        for network, layers in model.networks.items()
+        for variable in layers.weights
+    }
+    values, matched, missing, skipped = {}, {}, {}, {}
+    for full_name, variable in variables.items():
+        network, layer, *_ = full_name.split("/")
         if only_backbone and network not in BODY:
             continue
-        for variable in networks[network].weights:
-            layer, *_, name = variable.path.split("/")
-            layer, full_name = f"{network}/{layer}", f"{network}/{variable.path}"
-            key = full_name.replace("res5/", "backbone/", 1) if only_backbone else full_name
-            if from_torch:
-                own, norm = names.peer_names(source, layer, arrays)
-                key = f"{norm if '/norm/' in variable.path else own}.{_VARIABLES[name]}"
-            if key not in arrays:
-                missing.append((full_name, key))
-            elif skip_predictors and layer in PREDICTORS:
-                skipped[key] = "predictors, as asked"
-            else:
-                value = np.asarray(arrays[key], np.float32)
-                if from_torch:
-                    value = _convert(value, layer, name, source, model.config.box_pool_size**2)
-                if value is None or value.shape != tuple(variable.shape):
-                    raise _wrong_shape(path, key, arrays[key], full_name, variable, layer)
-                require_finite(path, key, value)
-                values[full_name], matched[full_name] = (variable, value), key
+        layer = f"{network}/{layer}"
+        key = _key(full_name, layer, source, arrays, only_backbone)
+        if key not in arrays:
+            missing[full_name] = key
+        elif skip_predictors and layer in PREDICTORS:
+            skipped[key] = "predictors, as asked"
+        else:
+            value = np.asarray(arrays[key], np.float32)
+            if _from_torch(source):
+                name = variable.path.split("/")[-1]
+                value = _convert(value, layer, name, source, model.config.box_pool_size**2)
+            if value is None or value.shape != tuple(variable.shape):
+                raise _wrong_shape(path, key, arrays[key], full_name, variable, layer)
+            require_finite(path, key, value)
+            values[full_name], matched[full_name] = value, key
     if missing:
-        wanted = [key for _, key in missing]
         raise CheckpointError(
-            f"{path} has no {_some(wanted)} for the model's {_some([n for n, _ in missing])}. Is "
-            f"it a checkpoint of {source}, of the preset's architecture?"
+            f"{path} has no {_some(missing.values())} for the model's {_some(missing)}. Is it a "
+            f"checkpoint of {source}, of the preset's architecture?"
         )
-    for key in set(arrays) - set(matched.values()) - set(skipped):
-        reasons = [text for pattern, text in names.IGNORED.items() if re.fullmatch(pattern, key)]
-        if reasons:
-            skipped[key] = reasons[0]
-    left = sorted(set(arrays) - set(matched.values()) - set(skipped))
-    if left:
-        raise CheckpointError(
-            f"{path} holds {_some(left)}, which the model has no place for. Is the preset's "
-            "architecture that of the checkpoint?"
-        )
-    for variable, value in values.values():
-        variable.assign(value)
-    every = [f"{name}/{v.path}" for name, network in networks.items() for v in network.weights]
-    report = Report(matched, skipped, tuple(name for name in every if name not in matched))
+    skipped |= _without_place(path, set(arrays) - set(matched.values()) - set(skipped))
+    for name, value in values.items():
+        variables[name].assign(value)
+    report = Report(matched, skipped, tuple(name for name in variables if name not in matched))
     if verbose:
         print(f"{path}\n{report}")
     return report
+
+
+def _from_torch(source):
+    """Whether a peer's arrays are in PyTorch's layout, with its own names; else they are Keras'."""
+    return source not in from_keras.EPSILON
+
+
+def _read(path, source, norm_epsilon):
+    """Returns a checkpoint's dict of key to array, and whether it is one of a backbone alone."""
+    arrays = read_checkpoint(path)
+    if _from_torch(source):
+        backbone = names.rename_backbone(arrays, source)
+        return (arrays, False) if backbone is None else (backbone, True)
+    arrays = from_keras.our_weights(arrays, source, norm_epsilon)
+    return arrays, not any(key.startswith("rpn_head/") for key in arrays)
+
+
+def _key(full_name, layer, source, arrays, only_backbone):
+    """Returns the key that one of our variables has in a checkpoint."""
+    if not _from_torch(source):
+        return full_name.replace("res5/", "backbone/", 1) if only_backbone else full_name
+    own, norm = names.peer_names(source, layer, arrays)
+    return f"{norm if '/norm/' in full_name else own}.{_VARIABLES[full_name.split('/')[-1]]}"
+
+
+def _without_place(path, keys):
+    """Returns a dict of keys that no model has a place for to the reason why that is no loss.
+
+    Raises:
+        CheckpointError: if there is a key without a reason.
+    """
+    reasons, left = {}, []
+    for key in keys:
+        found = [text for pattern, text in names.IGNORED.items() if re.fullmatch(pattern, key)]
+        if found:
+            reasons[key] = found[0]
+        else:
+            left.append(key)
+    if left:
+        raise CheckpointError(
+            f"{path} holds {_some(sorted(left))}, which the model has no place for. Is the "
+            "preset's architecture that of the checkpoint?"
+        )
+    return reasons
 
 
 def _convert(array, layer, name, source, cells):
