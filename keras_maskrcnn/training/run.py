@@ -35,7 +35,7 @@ class Run:
             Before a run that goes on, its weights need not be loaded: the backup has them.
         recipe: Recipe. Its steps are the run's length, its batches those of all replicas together.
         train: `data.CocoDataset`, or another data set that `data.batches` takes.
-        folder: str. It is made if it is not there.
+        folder: str or PathLike. It is made if it is not there.
         val: data set like `train`, with the same classes; None for no validation.
         resume: bool. Whether to go on from a backup in the folder, if there is one.
         seed: int >= 0, of the order of the images, the flips and augmentations. That of a model's
