@@ -213,6 +213,7 @@ def check_prediction(inputs):
     Returns:
         The same.
     """
+    inputs = _tensors(inputs)
     if not isinstance(inputs, dict):
         return check_images(inputs)
     images = inputs.get("images")
@@ -225,6 +226,11 @@ def check_prediction(inputs):
         finite = tf.math.is_finite(total)
         images = ensure(images, [(finite, "pixels must be finite.", {"sum": total})])
     return check_inputs({**inputs, "images": images})
+
+
+def _tensors(data):
+    """Arrays as tensors: where steps run eagerly, Keras hands over what it was given."""
+    return tf.nest.map_structure(lambda x: tf.constant(x) if isinstance(x, np.ndarray) else x, data)
 
 
 def check_form(images):
@@ -255,7 +261,7 @@ def check_inputs(inputs, finite=True):
     Returns:
         The same.
     """
-    checks = []
+    inputs, checks = _tensors(inputs), []
     if "sizes" in inputs:
         sizes, sides = inputs["sizes"], tf.shape(inputs["images"])[1:3]
         bad = tf.reduce_any((sizes < 0) | (sizes > tf.cast(sides, sizes.dtype)), axis=1)
@@ -294,6 +300,7 @@ def check_targets(inputs, gt, *, num_classes, masks, finite=False):
         ValueError: if something is missing, or of another shape or dtype.
         tf.errors.InvalidArgumentError: if a value is wrong; from the operation, see `plain_errors`.
     """
+    inputs, gt = _tensors((inputs, gt))
     _check_target_form(inputs, gt, masks)
     boxes, labels = tf.cast(gt["boxes"], tf.float32), tf.cast(gt["labels"], tf.int32)
     numbers = tf.reduce_all(tf.math.is_finite(boxes), axis=2)

@@ -13,6 +13,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from eager import eager_steps  # noqa: E402
 from parity import load_golden, peer_weights  # noqa: E402
 
 from keras_maskrcnn.config import MaskRCNNConfig
@@ -39,6 +40,13 @@ def free_models():
     yield
     if time.monotonic() - began > 2:  # what is worth a collection, up to a second, takes longer
         gc.collect()
+
+
+@pytest.fixture
+def eager():
+    """Steps run without a graph, see eager.py: for tests that claim nothing of the graph."""
+    with eager_steps():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import runpy
 import signal
 import socket
 import subprocess
@@ -17,7 +16,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from eager import eager_steps
 from PIL import Image
+from tiny_runs import TINY, data_flags, make_shapes, without_times
 
 from keras_maskrcnn import checks, data, distribution, training
 from keras_maskrcnn.evaluation import predict_dataset
@@ -40,12 +41,12 @@ def four_images(batch):
     )
 
 
-def train(config, scope, batches, optimizer, dtype="float32"):
+def train(config, scope, batches, optimizer, run_eagerly=False):
     """Weights and history of a run from the same initial weights."""
     with scope:
         keras.utils.set_random_seed(0)
-        model = MaskRCNN(config, dtype=dtype)
-        model.compile(optimizer=optimizer())
+        model = MaskRCNN(config)
+        model.compile(optimizer=optimizer(), run_eagerly=run_eagerly)
     history = model.fit(batches, verbose=0, shuffle=False).history
     return model, history
 
@@ -72,7 +73,7 @@ def test_three_steps_on_two_devices_are_those_of_one(tiny_config, batch, two_dev
     def optimizer():  # at the rate for four images; clips every step
         return training.sgd(0.02 * 4 / 16, warmup_steps=0, clip_norm=1.0)
 
-    one, alone = train(config, contextlib.nullcontext(), batches, optimizer)
+    one, alone = train(config, contextlib.nullcontext(), batches, optimizer, run_eagerly=True)
     two, together = train(config, two_devices.scope(), batches, optimizer)
     for name in alone:
         # Some are near 0 here, and differences of numbers near 1.
@@ -93,13 +94,13 @@ def test_validation_losses_of_unequal_shares_are_those_of_one_device(
 ):
     images = tf.data.Dataset.from_tensor_slices(four_images(batch))
     logs = []
-    for scope in (contextlib.nullcontext(), two_devices.scope()):
+    for scope in (eager_steps(), two_devices.scope()):
         with scope:
             keras.utils.set_random_seed(0)
             model = MaskRCNN(dataclasses.replace(tiny_config, **SAMPLED))
             model.compile(training.sgd())
-        # The second batch has one image, for two replicas.
-        logs.append(model.evaluate(images.batch(3), verbose=0, return_dict=True))
+            # The second batch has one image, for two replicas.
+            logs.append(model.evaluate(images.batch(3), verbose=0, return_dict=True))
     assert logs[1] == pytest.approx(logs[0], rel=1e-4)
 
 
@@ -129,7 +130,7 @@ def test_detections_of_images_of_all_sizes_are_those_of_one_device(
     (tmp_path / "images.json").write_text(json.dumps(content))
     dataset = data.coco_json(tmp_path, tmp_path / "images.json")
     found = []
-    for scope in (contextlib.nullcontext(), two_devices.scope()):
+    for scope in (eager_steps(), two_devices.scope()):
         with scope:
             keras.utils.set_random_seed(0)
             model = MaskRCNN(dataclasses.replace(tiny_config, norm="group"))
@@ -137,7 +138,7 @@ def test_detections_of_images_of_all_sizes_are_those_of_one_device(
             biases = [v for v in model.trainable_variables if v.name in ("beta", "bias")]
             for bias in biases:
                 bias.assign(np.full(bias.shape, 0.1))
-        found.append(predict_dataset(model, dataset, batch_size=1, verbose=0))
+            found.append(predict_dataset(model, dataset, batch_size=1, verbose=0))
     assert len(found[0]) > 20
     assert [(r["image_id"], r["category_id"]) for r in found[0]] == [
         (r["image_id"], r["category_id"]) for r in found[1]
@@ -188,7 +189,6 @@ def written(output):
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2])
 def test_two_workers_train_and_evaluate_as_one_device(tiny_config, tmp_path, devices):
-    make_shapes = runpy.run_path(str(TESTS.parent / "examples" / "shapes.py"))["make_shapes"]
     make_shapes(tmp_path / "shapes", train=9, val=3, size=64)
     config = dataclasses.replace(tiny_config, **EVERY_ROI)
     (one,) = run_workers(tmp_path, config, tmp_path / "shapes", 1, 1)
@@ -211,11 +211,10 @@ def test_two_workers_train_and_evaluate_as_one_device(tiny_config, tmp_path, dev
 
 @pytest.mark.slow
 def test_two_workers_of_the_command_stop_together_and_go_on_as_if_they_had_not(tmp_path):
-    test_cli = runpy.run_path(str(TESTS / "test_cli.py"))
-    test_cli["SHAPES"]["make_shapes"](tmp_path / "shapes", train=6, val=3, size=64)
-    command = [sys.executable, "-m", "keras_maskrcnn", "train", *test_cli["TINY"]]
+    make_shapes(tmp_path / "shapes", train=6, val=3, size=64)
+    command = [sys.executable, "-m", "keras_maskrcnn", "train", *TINY]
     for part, prefix in (("train", ""), ("val", "val_")):
-        command += test_cli["data_flags"](tmp_path / "shapes", part, prefix)
+        command += data_flags(tmp_path / "shapes", part, prefix)
 
     def start(name, *flags):
         flags = ["--strategy=multi_worker", "--epochs=8", f"--output={tmp_path / name}", *flags]
@@ -236,9 +235,7 @@ def test_two_workers_of_the_command_stop_together_and_go_on_as_if_they_had_not(t
     finally:
         for process in running:
             process.kill()
-    ours, theirs = (
-        test_cli["without_times"](tmp_path / name / "history.json") for name in ("two", "whole")
-    )
+    ours, theirs = (without_times(tmp_path / name / "history.json") for name in ("two", "whole"))
     assert [epoch["step"] for epoch in ours] == [3 * i for i in range(1, 9)]
     for a, b in zip(ours, theirs, strict=True):
         assert a == pytest.approx(b, rel=1e-6)

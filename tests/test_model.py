@@ -210,7 +210,7 @@ def test_fit_reports_each_loss_and_validation(model, batch):
     assert set(history) == names | {f"val_{name}" for name in names}
 
 
-@pytest.mark.slow  # test_cli.py compares a run and one that was stopped to the bit
+@pytest.mark.slow  # cli/test_training_runs.py compares a run and one that was stopped to the bit
 def test_the_same_seed_trains_the_same_weights(tiny_config, batch):
     weights = []
     for _ in range(2):

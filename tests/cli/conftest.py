@@ -1,11 +1,13 @@
-"""A data set with a broken image, and a fake model: what the commands do without a network."""
+"""For the commands: a broken image and a fake model; a tiny data set and a tiny model."""
 
 import json
+import pathlib
 import types
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_runs import make_shapes
 
 from keras_maskrcnn import cli, data
 from keras_maskrcnn.config import MaskRCNNConfig
@@ -94,3 +96,17 @@ def run(broken):
         return cli.run([command, "--model=m.keras", *read, f"--output={output}", *flags])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory):
+    """A data set of shapes: six training images and three for validation."""
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    make_shapes(folder, train=6, val=3, size=64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """The .keras file of a tiny model that `train` trained for four steps on other shapes."""
+    return pathlib.Path(__file__).parents[1] / "version_0_1" / "run" / "model.keras"

@@ -1,5 +1,10 @@
 import json
 
+import pytest
+from tiny_runs import data_flags
+
+from keras_maskrcnn import cli
+
 
 def test_evaluate_makes_its_folder_and_names_what_it_could_not_read(broken, run, scored, capsys):
     output = broken / "no" / "such" / "metrics.json"
@@ -10,3 +15,15 @@ def test_evaluate_makes_its_folder_and_names_what_it_could_not_read(broken, run,
     assert "1 of 3 images could not be read" in printed.err
     assert run("evaluate", output, "--overwrite", "--on_error=skip", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("eager")
+def test_evaluate_writes_24_numbers(small_model, shapes, tmp_path, capsys):
+    output = tmp_path / "metrics.json"
+    flags = [f"--model={small_model}", *data_flags(shapes, "val")]
+    assert cli.run(["evaluate", *flags, f"--output={output}", "--max_detections=50"]) == 0
+    metrics = json.loads(output.read_text())
+    assert len(metrics) == 24
+    assert {"bbox/AP", "segm/AP50", "segm/AR50"} <= set(metrics)
+    assert "segm/AP75" in capsys.readouterr().out
+    assert cli.run(["evaluate", *flags, f"--output={output}"]) == 1  # exists already

@@ -97,3 +97,27 @@ def test_predict_that_cannot_write_a_picture_writes_what_it_had(
     assert run("predict", broken / "out") == 1
     assert "No space left on device" in capsys.readouterr().err
     assert len(json.loads((broken / "out" / "predictions.json").read_text())) == 1
+
+
+@pytest.mark.usefixtures("eager")
+def test_predict_writes_a_picture_per_image_and_coco_results(small_model, shapes, tmp_path):
+    output = tmp_path / "predicted"
+    flags = [f"--model={small_model}", f"--input={shapes / 'val'}"]
+    flags += ["--quiet", "--score_threshold=0.0", f"--output={output}"]
+    assert cli.run(["predict", *flags]) == 0
+    pictures = sorted(path.name for path in output.glob("*.png"))
+    assert pictures == ["000001.png", "000002.png", "000003.png"]
+    results = json.loads((output / "predictions.json").read_text())
+    assert {result["file_name"] for result in results} == {f"00000{i}.png" for i in (1, 2, 3)}
+    assert {result["category_id"] for result in results} <= {3, 7, 8}
+    assert results[0]["segmentation"]["size"] == [64, 64]
+
+
+@pytest.mark.usefixtures("eager")
+def test_predict_names_a_file_that_is_no_image(small_model, tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "text.png").write_text("no picture")
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "images" / "a.png")
+    flags = [f"--model={small_model}", f"--input={tmp_path / 'images'}"]
+    assert cli.run(["predict", *flags, f"--output={tmp_path / 'out'}", "--quiet"]) == 1
+    assert "text.png" in capsys.readouterr().err

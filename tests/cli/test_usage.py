@@ -94,3 +94,27 @@ def test_every_command_of_the_documents_is_right_usage():
         except usage.UsageError as error:
             short = "..." in argv and "must be given" in str(error)
             assert short, f"{name}: {' '.join(argv)}: {error}"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "usage"),
+        (["fly"], "usage"),
+        (["train", "--imagse=x"], "imagse"),
+        (["export", "--output=x"], "model"),
+        (["export", "--model=x", "--output=y", "z"], "unexpected 'z'"),
+        (["evaluate", "--max_detections=many"], "max_detections"),
+        (["train", "--optimizer=adam"], "<sgd|adamw>"),
+    ],
+)
+def test_bad_usage_has_status_2(argv, words, capsys):
+    assert cli.run(argv) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_help_names_every_flag(capsys):
+    assert cli.run(["--help"]) == 0
+    assert cli.run(["train", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("predict", "--images", "--roi_batch", "resume"))

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import random
-import runpy
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from tiny_runs import TINY, make_shapes, without_times
 
 from keras_maskrcnn import files
 from keras_maskrcnn.training import read_backup
@@ -88,15 +88,13 @@ def test_a_run_goes_on_after_each_of_five_kills(tmp_path):
 
 @pytest.mark.slow
 def test_ten_steps_are_five_a_kill_and_five_in_another_process(tmp_path):
-    shapes = runpy.run_path(str(ROOT / "examples" / "shapes.py"))
-    shapes["make_shapes"](tmp_path / "shapes", train=6, val=2, size=64)
-    test_cli = runpy.run_path(str(TESTS / "test_cli.py"))
+    make_shapes(tmp_path / "shapes", train=6, val=2, size=64)
     annotations = tmp_path / "shapes" / "annotations"
     command = [
         "-m",
         "keras_maskrcnn",
         "train",
-        *test_cli["TINY"],
+        *TINY,
         "--steps=10",
         "--save_every=5",  # 3 are an epoch
         f"--images={tmp_path / 'shapes' / 'train'}",
@@ -118,7 +116,7 @@ def test_ten_steps_are_five_a_kill_and_five_in_another_process(tmp_path):
     assert read_backup(tmp_path / "killed" / "backup")[1]["step"] in (5, 6)  # 6 ends an epoch
     assert run("killed", "--resume").wait() == 0
     whole, resumed = (tmp_path / name for name in ("whole", "killed"))
-    ours, theirs = (test_cli["without_times"](path / "history.json") for path in (whole, resumed))
+    ours, theirs = (without_times(path / "history.json") for path in (whole, resumed))
     assert ours == theirs
     models = [keras.models.load_model(folder / "model.keras") for folder in (whole, resumed)]
     ours, theirs = (model.weights + model.optimizer.variables for model in models)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_runs import TINY
 
 from keras_maskrcnn import cli, data, distribution, training
 from keras_maskrcnn.model import MaskRCNN
@@ -211,8 +212,7 @@ def test_a_run_in_python_that_was_killed_ends_as_the_command_s(folder, train, va
         for prefix, split in (("", "train"), ("val_", "val"))
         for name, part in (("images", split), ("annotations", f"annotations/{split}.json"))
     ]
-    small = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "test_cli.py"))["TINY"]
-    flags += [*small, "--epochs=2", "--save_every=2", "--ema_momentum=0.5"]
+    flags += [*TINY, "--epochs=2", "--save_every=2", "--ema_momentum=0.5"]
     assert cli.run(["train", *flags, f"--output={tmp_path / 'command'}"]) == 0
     expected = keras.models.load_model(tmp_path / "command" / "model.keras")
 

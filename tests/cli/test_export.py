@@ -1,0 +1,30 @@
+import json
+import os
+
+import tensorflow as tf
+
+from keras_maskrcnn import MaskRCNN, cli
+
+
+def test_export_writes_the_next_version(small_model, tmp_path, monkeypatch):
+    flags = [f"--model={small_model}", f"--output={tmp_path / 'served'}", "--quiet"]
+    calls = []
+
+    def export(model, path, kind, **options):
+        calls.append((path, kind, options))
+        os.mkdir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskRCNN, "export", export)
+        assert cli.run(["export", *flags]) == 0
+    assert calls == [(str(tmp_path / "served" / "1"), "tf_saved_model", {"verbose": False})]
+    more = ["--masks=rle", "--max_pixels=9000", "--warmup_sizes=", "--score_threshold=0.9"]
+    assert cli.run(["export", *flags, *more]) == 0
+    assert sorted(path.name for path in (tmp_path / "served").iterdir()) == ["1", "2"]
+    extra = tmp_path / "served" / "2" / "assets.extra"
+    assert [path.name for path in extra.iterdir()] == ["model.json"]  # no warm-up requests
+    content = json.loads((extra / "model.json").read_text())
+    assert (content["masks"], content["max_pixels"]) == ("rle", 9000)
+    assert content["config"]["score_threshold"] == 0.9
+    loaded = tf.saved_model.load(tmp_path / "served" / "2")
+    assert set(loaded.signatures) == {"serving_default", "serve_image_bytes", "describe"}
