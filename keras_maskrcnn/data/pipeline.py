@@ -90,6 +90,10 @@ def batches(
             next image of the data set takes its place; each is logged, counted and named in
             `dataset.skipped`.
 
+    Returns:
+        tf.data.Dataset of (x, y), or of x alone: dicts of tensors with an axis of B, or fewer in a
+        last batch outside training. Their names, shapes and units are in `data.batching`.
+
     Raises:
         TypeError: if what belongs to the model is not passed.
         DataError: if there is not one full batch to train on, or with targets not one instance, an

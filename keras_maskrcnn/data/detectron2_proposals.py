@@ -1,0 +1,84 @@
+"""Reads pickles of proposals, of detectron2 and of Detectron; nothing in them is executed."""
+
+import numpy as np
+
+from keras_maskrcnn.data import archives, pickles
+from keras_maskrcnn.data.errors import DataError
+
+# detectron2 stores the mode of its boxes as a number, or as a member of this enumeration.
+_BOX_MODE = {("detectron2.structures.boxes", "BoxMode"): int}
+
+
+def read_detectron2(path):
+    """Reads {"ids", "boxes", "objectness_logits", "bbox_mode"}, or Detectron's names of them.
+
+    Args:
+        path: str.
+
+    Returns:
+        Dict of image id to boxes, (n, 4) float32 [x1, y1, x2, y2] in pixels of the original image,
+        and scores, (n,) float32.
+
+    Raises:
+        DataError: if there is no such file, it is broken, or its pickle wants to call something.
+    """
+    try:
+        with open(path, "rb") as file:
+            tree = pickles.Unpickler(file, _BOX_MODE).load()
+        return _parse(tree, archives.room(path))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such folder or file of proposals.") from error
+    except pickles.Refused as error:
+        raise DataError(f"{path} is refused: {error}") from error
+    except Exception as error:  # pickle and NumPy have a dozen between them
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{path}: neither a folder of proposals nor a pickle of detectron2's."
+            f" Received: {reason}."
+        ) from error
+
+
+def _parse(tree, room):
+    """Returns image id -> (boxes, scores), of `room` bytes at most: a pickle may share arrays."""
+    if not isinstance(tree, dict):
+        raise ValueError(f"a {type(tree).__name__}")
+    names = {"indexes": "ids", "scores": "objectness_logits"}
+    tree = {names.get(name, name): _plain(value) for name, value in tree.items()}
+    missing = {"ids", "boxes", "objectness_logits"} - tree.keys()
+    mode = tree.get("bbox_mode", 0)
+    if not isinstance(mode, int):
+        raise ValueError(f"a bbox_mode that is a {type(mode).__name__}")
+    if missing or mode not in (0, 1):
+        raise ValueError(f"a dict without {sorted(missing)}, bbox_mode={mode!r} (0 and 1 are read)")
+    places = {}
+    lists = zip(tree["ids"], tree["boxes"], tree["objectness_logits"], strict=True)
+    for image_id, boxes, scores in lists:
+        boxes, scores = _numbers(boxes).reshape(-1, 4), _numbers(scores).reshape(-1)
+        room -= boxes.nbytes + scores.nbytes
+        if room < 0:
+            raise ValueError("far more numbers than the file can hold")
+        if mode == 1:  # XYWH_ABS
+            boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+        image_id = _plain(image_id)
+        if type(image_id) not in (int, str):
+            raise ValueError(f"an id that is a {type(image_id).__name__}")
+        places[image_id] = boxes, scores
+    return places
+
+
+def _numbers(value):
+    """Returns an array or a list, of numbers or of lists of numbers, as float32."""
+    value = _plain(value)
+    if isinstance(value, list | tuple):  # no deeper: lists may hold one another many times
+        rows = [row if isinstance(row, list | tuple) else [row] for row in map(_plain, value)]
+        if sum(map(len, rows)) > 4 * len(rows):
+            raise ValueError("boxes that have more than 4 numbers")
+        value = [[float(_plain(number)) for number in row] for row in rows]
+    return np.asarray(value, np.float32)
+
+
+def _plain(value):
+    """Returns what stands for NumPy's arrays and numbers in a pickle as those."""
+    if isinstance(value, pickles.Array):
+        return value.array()
+    return value.item() if isinstance(value, pickles.Scalar | np.generic) else value
