@@ -62,10 +62,10 @@ def compare(model, data):
         "sizes": size,
         "original_sizes": np.array([image.shape[:2]], np.int32),
     }
-    features = model._features(inputs, False)
-    logits, deltas, _, proposals, _ = model._propose(
-        features, size, False, config.test_pre_nms, config.test_proposals
-    )
+    features = model.features(inputs)
+    raw = model.rpn(features)
+    logits, deltas, _ = raw
+    proposals, _ = model.rpn.select(raw, size)
     found = {"size": size[0].tolist(), "features": 0.0, "rpn_logits": 0.0, "rpn_deltas": 0.0}
     for i, level in enumerate(LEVELS):
         for name, value, key in (
@@ -79,7 +79,7 @@ def compare(model, data):
     stored = data["proposals.0"]
     nearest = np.max(box_ops.iou(stored, proposals[0]), axis=1)
     found["proposals_found"] = float(np.mean(nearest > 0.999))
-    class_logits, box_deltas, _ = model._box_branch(features, stored[None], False)
+    class_logits, box_deltas, _ = model.roi_heads.box_branch(features, stored[None])
     found["class_logits"] = difference(class_logits[0], data["class_logits"])
     expected = data["box_deltas"].reshape(len(stored), -1, 4)[:, 1:]
     found["box_deltas"] = difference(box_deltas[0], expected)

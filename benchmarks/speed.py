@@ -56,16 +56,16 @@ def calibrated_model(image, side, longer, dtype="float32", **fields):
     model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", norm="batch", **keep)
     canvas = {"images": image[None, :128, :128], "sizes": np.int32([[128, 128]])}
     for _ in range(60):  # the statistics move by a tenth a call
-        features = model._features(canvas, training=True)
+        features = model.features(canvas, training=True)
     weights = model.get_weights()
     del model, features
     gc.collect()  # a Keras model refers to itself
     model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", **keep, dtype=dtype)
     model.set_weights(weights)
     del weights
-    features = model._features(canvas, training=False)
-    rois = model._propose(features, canvas["sizes"], False, 1000, 1000)[-2]
-    logits, *_ = model._box_branch(features, rois, False)
+    features = model.features(canvas)
+    rois, _ = model.rpn.select(model.rpn(features), canvas["sizes"])
+    logits, *_ = model.roi_heads.box_branch(features, rois)
     for layer in model.box_head.layers:
         if layer.weights and layer.weights[0].shape[-1] == logits.shape[-1]:
             kernel = layer.weights[0]

@@ -9,7 +9,7 @@ with while_importing():
     from keras_maskrcnn.data import DataError
     from keras_maskrcnn.detections import predict_image
     from keras_maskrcnn.evaluation import CocoEvaluation, average_recall, evaluate, propose
-    from keras_maskrcnn.explain import explain
+    from keras_maskrcnn.explaining import explain
     from keras_maskrcnn.model import MaskRCNN
     from keras_maskrcnn.presets import PRESETS, preset_config
 

@@ -1,8 +1,9 @@
-"""Raw outputs -> proposals -> detections. Used in training and at inference."""
+"""Raw outputs -> proposals -> detections with masks. Used in training and at inference."""
 
 import tensorflow as tf
 
 from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.ops import masks as mask_ops
 from keras_maskrcnn.ops.portable import combined_non_max_suppression
 from keras_maskrcnn.ops.python import gradients_of_graph
 
@@ -105,6 +106,24 @@ def detections(
     )
     filled = tf.sequence_mask(num_detections, count)
     return boxes, scores, tf.where(filled, tf.cast(classes, tf.int32) + 1, 0), num_detections
+
+
+def mask_probabilities(logits, labels, kind="sigmoid"):
+    """What each RoI's mask of its class says of each pixel (§3.1, Inference).
+
+    Args:
+        logits, kind: as in `losses.mask_loss`.
+        labels: (B, F) int32 in 1..C, 0 in empty slots.
+
+    Returns:
+        (B, F, m, m) float32 in [0, 1]; 0 in empty slots.
+    """
+    logits = tf.cast(logits, tf.float32)
+    if kind == "softmax":
+        masks = mask_ops.of_class(tf.nn.softmax(logits)[..., 1:], labels)
+    else:
+        masks = tf.sigmoid(mask_ops.of_class(logits, labels))
+    return tf.where(labels[..., None, None] > 0, masks, 0.0)
 
 
 def _suppress(boxes, scores, count, nms_iou, score_threshold):

@@ -7,6 +7,7 @@ is a replica's share of the whole batch's: the mean over replicas is the loss of
 import tensorflow as tf
 
 from keras_maskrcnn.distribution import mean_over_replicas
+from keras_maskrcnn.ops import masks as mask_ops
 
 
 def smooth_l1(differences, beta):
@@ -95,40 +96,10 @@ def mask_loss(logits, targets, labels, kind="sigmoid"):
     logits = tf.cast(logits, tf.float32)
     if kind == "softmax":
         logs = tf.nn.log_softmax(logits)
-        own, background = mask_of_class(logs[..., 1:], labels), logs[..., 0]
+        own, background = mask_ops.of_class(logs[..., 1:], labels), logs[..., 0]
         losses = -targets * own - (1 - targets) * background
     else:
-        own = mask_of_class(logits, labels)
+        own = mask_ops.of_class(logits, labels)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, own)
     valid = labels > 0
     return _mean_where(tf.where(valid, tf.reduce_mean(losses, axis=[2, 3]), 0.0), valid)
-
-
-def mask_probabilities(logits, labels, kind="sigmoid"):
-    """What each RoI's mask of its class says of each pixel (§3.1, Inference).
-
-    Args:
-        logits, kind: as in `mask_loss`.
-        labels: (B, F) int32 in 1..C, 0 in empty slots.
-
-    Returns:
-        (B, F, m, m) float32 in [0, 1]; 0 in empty slots.
-    """
-    logits = tf.cast(logits, tf.float32)
-    if kind == "softmax":
-        masks = mask_of_class(tf.nn.softmax(logits)[..., 1:], labels)
-    else:
-        masks = tf.sigmoid(mask_of_class(logits, labels))
-    return tf.where(labels[..., None, None] > 0, masks, 0.0)
-
-
-def mask_of_class(logits, labels):
-    """Picks each RoI's mask of its class: (B, F, m, m, C), (B, F) in 1..C -> (B, F, m, m).
-
-    Slots without a class (label below 1) get the first class's; of one channel all get that.
-    """
-    if logits.shape[-1] == 1:
-        return logits[..., 0]
-    # Not a gather: its gradient is a scatter, which TF runs on one core.
-    channel = tf.one_hot(tf.maximum(labels - 1, 0), logits.shape[-1], dtype=logits.dtype)
-    return tf.einsum("bfhwc,bfc->bfhw", logits, channel)

@@ -1,73 +1,73 @@
-"""The assembly page: from a config to the networks and RoI operations of Figure 4."""
+"""The assembly page: from a config to the networks and RoI operations of Figure 4.
+
+Every function makes one part of a model; `MaskRCNN` takes another one in its place.
+"""
 
 from keras_maskrcnn.layers import heads
 from keras_maskrcnn.layers.fpn import fpn
 from keras_maskrcnn.layers.resnet import res5, resnet
 from keras_maskrcnn.layers.roi_align import RoIAlign
 from keras_maskrcnn.layers.roi_pool import RoICrop, RoIPool, RoIWarp
+from keras_maskrcnn.levels import STRIDES, anchor_sizes, strides_of_rois
+from keras_maskrcnn.roi_heads import RoIHeads
+from keras_maskrcnn.rpn import RegionProposalNetwork
 
-STRIDES = {  # of the maps that the RPN sees; RoIs are pooled from the first four
-    "fpn": {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64},
-    "c4": {"c4": 16},
-    "c5": {"c5": 32},
-    "dc5": {"c5": 16},
-}
 NETWORKS = ("backbone", "res5", "fpn", "rpn_head", "box_head", "mask_head")
 
 
-def anchor_sizes(config):
-    """Returns a tuple of the sizes on each map of `STRIDES`: one each with FPN, else all."""
-    sizes = config.anchor_sizes
-    return tuple((size,) for size in sizes) if config.neck == "fpn" else (sizes,)
+def build_backbone(config):
+    """Builds the backbone: images -> {"c2": (B, H / 4, W / 4, K), .. "c5"}, "c4" the last of C4."""
+    return resnet(
+        config.backbone,
+        last_stage=4 if config.neck == "c4" else 5,
+        dilated=config.neck == "dc5",
+        pool_same=config.stem_pool_same,
+        **_body(config),
+    )
 
 
-def build_networks(config):
-    """Builds what a model consists of.
+def build_neck(config, backbone):
+    """Builds what follows the backbone: FPN, {"c2".."c5"} -> {"p2".."p6"}; None without one.
 
     Args:
         config: `MaskRCNNConfig`.
-
-    Returns:
-        dict of those of `NETWORKS` that the config has; "box_align" and "mask_align" are the RoI
-        operations before the heads.
+        backbone: Keras model with a dict of maps as its output.
     """
-    body = dict(
-        norm=config.norm,
-        frozen_stages=config.frozen_stages,
-        width=config.backbone_width,
-        stride_in_1x1=config.stride_in_1x1,
-        epsilon=config.norm_epsilon,
+    if config.neck != "fpn":
+        return None
+    maps = {name: backbone.output[name].shape[-1] for name in ("c2", "c3", "c4", "c5")}
+    return fpn(maps, channels=config.fpn_channels, norm=config.head_norm)
+
+
+def build_rpn(config, channels):
+    """Builds the first stage for maps of so many channels; None where proposals are given."""
+    if config.proposals == "precomputed":
+        return None
+    head = heads.rpn_head(
+        channels,
+        num_anchors=len(anchor_sizes(config)[0]) * len(config.anchor_ratios),
+        convs=config.rpn_head_convs,
+        width=config.rpn_head_channels,
     )
-    c4 = config.neck == "c4"
-    backbone = resnet(
-        config.backbone,
-        last_stage=4 if c4 else 5,
-        dilated=config.neck == "dc5",
-        pool_same=config.stem_pool_same,
-        **body,
-    )
-    parts = {"backbone": backbone}
-    maps = {name: x.shape[-1] for name, x in backbone.output.items()}
-    if config.neck == "fpn":
-        parts["fpn"] = fpn(maps, channels=config.fpn_channels, norm=config.head_norm)
-        maps = dict.fromkeys(STRIDES["fpn"], config.fpn_channels)
-    channels = maps[next(iter(STRIDES[config.neck]))]
-    if config.proposals == "joint":
-        num_anchors = len(anchor_sizes(config)[0]) * len(config.anchor_ratios)
-        parts["rpn_head"] = heads.rpn_head(
-            channels,
-            num_anchors=num_anchors,
-            convs=config.rpn_head_convs,
-            width=config.rpn_head_channels,
-        )
+    return RegionProposalNetwork(config, head)
+
+
+def build_roi_heads(config, channels, *, box_head=None, mask_head=None):
+    """Builds the second stage for maps of so many channels; None for an RPN alone.
+
+    Args:
+        config: `MaskRCNNConfig`.
+        channels: int. Of the maps that RoIs are pooled from.
+        box_head, mask_head: Keras models in place of the config's, see `RoIHeads`.
+    """
     if config.task == "proposals":
-        return parts
-    parts["box_align"] = _roi_layer(config, config.box_pool_size, "box_align")
-    size = config.box_pool_size
+        return None
+    c4, size = config.neck == "c4", config.box_pool_size
+    parts = {"box_align": _roi_layer(config, size, "box_align")}
     if c4:
-        parts["res5"] = res5(config.backbone, size=size, stride=config.res5_stride, **body)
+        parts["res5"] = res5(config.backbone, size=size, stride=config.res5_stride, **_body(config))
         _, _, size, channels = parts["res5"].output.shape
-    parts["box_head"] = heads.box_head(
+    parts["box_head"] = box_head or heads.box_head(
         channels,
         pool_size=size,
         units=config.box_head_units,
@@ -79,8 +79,26 @@ def build_networks(config):
     )
     if config.task == "masks":
         parts["mask_align"] = _roi_layer(config, config.mask_pool_size, "mask_align")
-        parts["mask_head"] = _mask_head(config, channels, size if c4 else config.mask_pool_size)
-    return parts
+        size = size if c4 else config.mask_pool_size
+        parts["mask_head"] = mask_head or _mask_head(config, channels, size)
+    return RoIHeads(config, **parts)
+
+
+def channels_of_maps(config, backbone, neck=None):
+    """Returns how many channels the maps have that the RPN and the heads see."""
+    maps = (neck or backbone).output
+    return maps[next(iter(STRIDES[config.neck]))].shape[-1]
+
+
+def _body(config):
+    """What the stages of the backbone, res5 among them, have in common."""
+    return {
+        "norm": config.norm,
+        "frozen_stages": config.frozen_stages,
+        "width": config.backbone_width,
+        "stride_in_1x1": config.stride_in_1x1,
+        "epsilon": config.norm_epsilon,
+    }
 
 
 def _mask_head(config, channels, size):
@@ -101,7 +119,7 @@ def _mask_head(config, channels, size):
 
 
 def _roi_layer(config, size, name):
-    strides = tuple(STRIDES[config.neck].values())[:4]
+    strides = tuple(strides_of_rois(config.neck).values())
     arguments = dict(
         canonical_size=config.canonical_roi_size, level_rule=config.roi_level_rule, name=name
     )

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from keras_maskrcnn import distribution
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import masks as mask_ops
 
@@ -13,6 +14,60 @@ def with_a_slot(values):
     """
     missing = tf.maximum(1 - tf.shape(values)[1], 0)
     return tf.pad(values, [[0, 0], [0, missing], *[[0, 0]] * (len(values.shape) - 2)])
+
+
+def without_empty_slots(gt):
+    """Cuts off the slots that no image of the batch fills, at least one remains.
+
+    A data set's fullest image may have ten times the instances of most: matching anchors with
+    empty slots would cost more than a backbone's stage.
+
+    Args:
+        gt: dict of tensors (B, G, ...), among them labels (B, G) int32, 0 in empty slots.
+
+    Returns:
+        dict of tensors (B, G', ...).
+    """
+    filled = tf.reduce_any(gt["labels"] > 0, axis=0)
+    slots = tf.range(1, tf.size(filled) + 1)
+    count = tf.maximum(tf.reduce_max(tf.where(filled, slots, 0)), 1)
+    return {name: with_a_slot(value)[:, :count] for name, value in gt.items()}
+
+
+def without_filling(labels, sizes):
+    """Gives -2, which no loss counts, to the slots of images that `distribution.not_empty` made.
+
+    Args:
+        labels: (B, N) int32.
+        sizes: (B, 2) int32. 0 x 0 of such images.
+
+    Returns:
+        (B, N) int32.
+    """
+    return tf.where(sizes[:, :1] > 0, labels, -2)
+
+
+def sampling_noise(shape, step, stream):
+    """Draws the numbers that decide which anchors or RoIs of an image have a loss.
+
+    They depend on the step and the image's place in the batch of all replicas alone: a resumed run
+    draws what the interrupted one would have drawn, and two replicas what one would. A longer row
+    begins with the shorter one's numbers, so slots do not matter.
+
+    Args:
+        shape: (2,) int32, or a pair: B, N.
+        step: () int32. Batches that were trained on before.
+        stream: int. 0 for anchors, 1 for RoIs.
+
+    Returns:
+        (B, N) float32 in [0, 1).
+    """
+    batch, count = tf.unstack(tf.convert_to_tensor(shape))
+    return tf.map_fn(
+        lambda image: tf.random.stateless_uniform([count], [step, 2 * image + stream]),
+        distribution.first_image(batch) + tf.range(batch),
+        fn_output_signature=tf.TensorSpec([None], tf.float32),
+    )
 
 
 def anchor_labels(anchors, gt_boxes, *, positive_iou=0.7, negative_iou=0.3):

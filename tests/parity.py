@@ -112,12 +112,12 @@ def stages(network, data):
     """
     model, config, inputs = network.model, network.model.config, inputs_of(network, data)
     count = len(inputs["sizes"])
-    features = model._features(inputs, False)
+    features = model.features(inputs)
     for level, stored in network.levels.items():
         yield f"features {level}", features[level], np.moveaxis(data[stored], 1, -1)
-    logits, deltas, _, proposals, _ = model._propose(
-        features, inputs["sizes"], False, config.test_pre_nms, config.test_proposals
-    )
+    raw = model.rpn(features)
+    logits, deltas, _ = raw
+    proposals, _ = model.rpn.select(raw, inputs["sizes"])
     for i, (level, stored) in enumerate(network.levels.items()):
         expected = np.moveaxis(data[f"rpn_logits.{stored}"], 1, -1)
         yield f"RPN logits {level}", logits[i], expected.reshape(count, -1)
@@ -125,7 +125,7 @@ def stages(network, data):
         yield f"RPN deltas {level}", deltas[i], expected.reshape(count, -1, 4)
     stored = np.stack([data[f"proposals.{i}"] for i in range(count)])
     yield "proposals", proposals, stored
-    logits, deltas, _ = model._box_branch(features, tf.constant(stored), False)
+    logits, deltas, _ = model.roi_heads.box_branch(features, tf.constant(stored))
     expected = data["class_logits"].reshape(logits.shape)
     yield "class logits", logits, np.roll(expected, 1, 2) if network.background_last else expected
     expected = data["box_deltas"].reshape(count, len(stored[0]), -1, 4)

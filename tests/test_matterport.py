@@ -66,20 +66,21 @@ def pixels(boxes):
 @pytest.mark.parametrize("image", [0, 1])
 def test_networks_and_proposals(model, data, image):
     inputs = inputs_of(data[f"image.{image}"])
-    features = model._features(inputs, False)
+    features = model.features(inputs)
     if image == 0:
         for level in ("p2", "p3", "p4", "p5", "p6"):
             assert_close(features[level], data[f"{level}.0"], 1e-4)
-    logits, deltas, _, proposals, _ = model._propose(features, inputs["sizes"], False, 300, 100)
-    logits, deltas = tf.concat(logits, axis=1)[0], tf.concat(deltas, axis=1)[0]
+    raw = model.rpn(features)
+    proposals, _ = model.rpn.select(raw, inputs["sizes"], pre_nms=300, count=100)
+    logits, deltas, _ = raw.joined()
     np.testing.assert_allclose(
-        tf.sigmoid(logits), data[f"rpn_probabilities.{image}"][:, 1], atol=1e-4
+        tf.sigmoid(logits[0]), data[f"rpn_probabilities.{image}"][:, 1], atol=1e-4
     )
     expected = data[f"rpn_deltas.{image}"][:, XYXY] * [0.1, 0.1, 0.2, 0.2]
-    assert_close(deltas, expected, 1e-4)
+    assert_close(deltas[0], expected, 1e-4)
     rois = pixels(data[f"proposals.{image}"])
     np.testing.assert_allclose(proposals[0], rois, atol=1e-3)
-    logits, deltas, _ = model._box_branch(features, tf.constant(rois[None]), False)
+    logits, deltas, _ = model.roi_heads.box_branch(features, tf.constant(rois[None]))
     expected = data[f"class_probabilities.{image}"]
     np.testing.assert_allclose(tf.nn.softmax(logits)[0], expected, atol=1e-4)
     assert_close(deltas[0], data[f"box_deltas.{image}"][:, 1:, XYXY], 1e-4)

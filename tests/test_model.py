@@ -129,19 +129,19 @@ def test_all_losses_are_finite_and_positive(model, batch):
 
 def test_the_mask_head_runs_on_as_many_slots_as_an_image_has_positives(model, batch):
     inputs, gt = tf.nest.map_structure(tf.constant, batch)
-    features = model._features(inputs, training=True)
+    features = model.features(inputs, training=True)
     calls = []
     original = model.mask_head.call
     model.mask_head.call = lambda x, **kwargs: (calls.append(x.shape[0]), original(x, **kwargs))[1]
     proposals = tf.zeros([2, 5, 4])  # only the truth is left
-    model._roi_losses(features, proposals, inputs["sizes"], gt, training=True)
+    model.roi_heads.compute_losses(features, proposals, inputs["sizes"], gt, step=0)
     fullest = int(tf.reduce_max(tf.reduce_sum(tf.cast(gt["labels"] > 0, tf.int32), axis=1)))
     assert calls == [2 * fullest] and 2 * fullest < 2 * model.config.roi_batch // 4
 
 
 def test_shares_count_every_box_alike_however_many_slots_a_batch_has(model):
-    model._count("proposal_recall", [[True]], [[True]])
-    model._count("proposal_recall", [[False, False, True]], [[True, True, False]])
+    model.count_share("proposal_recall", [[True]], [[True]])
+    model.count_share("proposal_recall", [[False, False, True]], [[True, True, False]])
     assert float(model.trackers["proposal_recall"].result()) == pytest.approx(1 / 3)
 
 

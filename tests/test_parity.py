@@ -12,6 +12,7 @@ from parity import PEERS, SHARED, import_network, inputs_of, stages
 from keras_maskrcnn import losses
 from keras_maskrcnn.layers.roi_align import roi_align
 from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.roi_heads import per_roi
 
 # Largest difference of a stage; None: 1e-4 of the peer's spread.
 BARS = {
@@ -166,21 +167,21 @@ def test_losses_and_gradients(network):
     ]
     with tf.GradientTape() as tape:
         tape.watch([kernel.value for kernel in kernels])
-        features = model._features(inputs, True)
-        logits, deltas, anchors, *_ = model._propose(features, inputs["sizes"], True, 150, 100)
-        logits, deltas = tf.concat(logits, axis=1), tf.concat(deltas, axis=1)
+        features = model.features(inputs, training=True)
+        logits, deltas, anchors = model.rpn(features, training=True).joined()
+        heads = model.roi_heads
         rois, labels, box_targets, mask_targets, anchor_targets = (
             torchvision_targets(data)
             if peer == "torchvision"
-            else detectron2_targets(data, tf.concat(anchors, axis=0), 14 if model.res5 else 28)
+            else detectron2_targets(data, anchors, 14 if model.res5 else 28)
         )
-        class_logits, box_deltas, pooled = model._box_branch(features, tf.constant(rois), True)
+        class_logits, box_deltas, pooled = heads.box_branch(features, tf.constant(rois), True)
         own = tf.one_hot(np.maximum(labels - 1, 0), 4)
         box_deltas = tf.einsum("bscd,bsc->bsd", box_deltas, own)
-        if model.res5:  # as `_roi_losses`: both branches share the features
-            mask_logits = model._per_roi(model.mask_head, pooled[:, :20], True)
+        if model.res5:  # both branches share the features
+            mask_logits = per_roi(model.mask_head, pooled[:, :20], True)
         else:
-            mask_logits = model._mask_branch(features, tf.constant(rois[:, :20]), True)
+            mask_logits = heads.mask_branch(features, tf.constant(rois[:, :20]), True)
         # detectron2 divides by a constant, here 40,000 anchors an image.
         share = 1.0 if peer == "torchvision" else rpn_labels.shape[1] / 40_000
         rpn = config.rpn_loss_divisor

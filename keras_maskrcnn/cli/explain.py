@@ -11,8 +11,8 @@ from keras_maskrcnn.data import DataError
 def explain(options):
     """Tells which stage of the model lost each object that it did not find, and draws it."""
     from keras_maskrcnn import visualize
-    from keras_maskrcnn.explain import explain as explain_image
-    from keras_maskrcnn.explain import summary
+    from keras_maskrcnn.explaining import explain as explain_image
+    from keras_maskrcnn.explaining import summary
 
     pictures.refuse_filled(options, options.images)
     overrides = config_overrides(options, leave_out=("proposals",))
@@ -62,7 +62,7 @@ def _chosen(dataset, options):
 
 
 def _print_lost(counts):
-    """Prints the `explain.summary` of all images."""
+    """Prints the `explaining.summary` of all images."""
     print(
         f"{counts['found']} of {counts['objects']} objects in {counts['images']} images "
         "found; lost:" + ("" if counts["lost"] else " none.")

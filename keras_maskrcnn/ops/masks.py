@@ -122,3 +122,15 @@ def sample(masks, boxes, owners, windows, height, width):
     corners = tf.gather(corners, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
     padded = tf.pad(tf.cast(masks, tf.float32), [[0, 0], [1, 1], [1, 1]])[..., None]
     return tf.image.crop_and_resize(padded, corners, owners, tf.stack([height, width]))[..., 0]
+
+
+def of_class(logits, labels):
+    """Picks each RoI's mask of its class: (B, F, m, m, C), (B, F) in 1..C -> (B, F, m, m).
+
+    Slots without a class (label below 1) get the first class's; of one channel all get that.
+    """
+    if logits.shape[-1] == 1:
+        return logits[..., 0]
+    # Not a gather: its gradient is a scatter, which TF runs on one core.
+    channel = tf.one_hot(tf.maximum(labels - 1, 0), logits.shape[-1], dtype=logits.dtype)
+    return tf.einsum("bfhwc,bfc->bfhw", logits, channel)

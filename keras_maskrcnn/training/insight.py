@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from keras_maskrcnn import distribution, visualize
 from keras_maskrcnn.detections import predict_image
-from keras_maskrcnn.model import LOSSES
 from keras_maskrcnn.ops.python import numpy_function
+from keras_maskrcnn.steps import StepHook
 from keras_maskrcnn.training.callbacks import steps_taken
 
 # What the line of an epoch has beside the losses; of validation all that ends like this.
@@ -25,7 +25,7 @@ _SHOWN = (
 )
 
 
-class Throughput(keras.callbacks.Callback):
+class Throughput(StepHook, keras.callbacks.Callback):
     """Adds to the logs of an epoch its learning rate, its speed, and what waiting took of it.
 
     The first in the list of callbacks, so that the others see `learning_rate` (of the last step),
@@ -34,10 +34,8 @@ class Throughput(keras.callbacks.Callback):
     the model.
     """
 
-    def set_model(self, model):
-        """Makes the model's training step tell when its batch is there."""
-        super().set_model(model)
-        model.throughput = self
+    def on_train_begin(self, logs=None):
+        """Waits for the first step, which is not counted."""
         self._traced = False
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -70,15 +68,13 @@ class Throughput(keras.callbacks.Callback):
             logs["images_per_second"] = self._images * workers / self._seconds
             logs["waiting"] = self._waited / self._seconds
 
-    def note_arrival(self, sizes):
-        """Notes, inside the training step, when the batch is there.
+    def around_step(self, step, inputs, gt):
+        """Notes when the batch is there.
 
         Keras' loop takes a batch and trains on it in one call, so callbacks cannot see this.
-
-        Args:
-            sizes: (B, 2) int32. Of the images of this replica.
         """
-        numpy_function(self._note, [tf.shape(sizes)[0]], [])
+        numpy_function(self._note, [tf.shape(inputs["sizes"])[0]], [])
+        return step(inputs, gt)
 
     def _note(self, rows):
         self._arrival = self._arrival or time.perf_counter()
@@ -157,7 +153,7 @@ class EpochLine(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Prints."""
         logs, step = logs or {}, steps_taken(self.model.optimizer)
-        terms = ", ".join(f"{name} {logs[name]:.4f}" for name in LOSSES if name in logs)
+        terms = ", ".join(f"{name} {logs[name]:.4f}" for name in self.model.loss_names)
         parts = [f"loss {logs['loss']:.4f} ({terms})"]
         for name, value in logs.items():
             if name in _SHOWN or name.startswith("val_") and name.split("/")[-1] in _SHOWN:

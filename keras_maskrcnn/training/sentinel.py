@@ -10,14 +10,14 @@ from absl import logging
 
 from keras_maskrcnn import distribution
 from keras_maskrcnn.data import DataError
-from keras_maskrcnn.model import SHARES
 from keras_maskrcnn.ops.python import numpy_function
+from keras_maskrcnn.steps import StepHook
 
 POLICIES = ("stop", "skip")
 INPUTS = ("pixels", "boxes", "proposals")  # of an image
 
 
-class Sentinel(keras.callbacks.Callback):
+class Sentinel(StepHook, keras.callbacks.Callback):
     """Looks at every step of `MaskRCNN.fit`, and takes none that is not finite.
 
     Looked at are, in this order, pixels, boxes, given proposals, the learning rate, the losses and
@@ -49,6 +49,8 @@ class Sentinel(keras.callbacks.Callback):
             `steps_per_execution` hides steps from callbacks.
     """
 
+    sees_every_step = looks_for_nonfinite = True
+
     def __init__(self, on_nonfinite="stop", dataset=None, patience=10):
         super().__init__()
         if on_nonfinite not in POLICIES:
@@ -61,11 +63,6 @@ class Sentinel(keras.callbacks.Callback):
         self.on_nonfinite, self.dataset, self.patience = on_nonfinite, dataset, patience
         self._steps = self._skipped = self._in_a_row = 0  # of this `fit`
         self._found = []  # what the step at hand wrote about itself
-
-    def set_model(self, model):
-        """Makes the model's training step ask this sentinel."""
-        super().set_model(model)
-        model.sentinel = self
 
     def on_train_begin(self, logs=None):
         """Begins to count the steps of `fit`."""
@@ -126,35 +123,29 @@ class Sentinel(keras.callbacks.Callback):
 
     # Inside the training step
 
-    def before_step(self, inputs, gt):
-        """Keeps what the forward pass will change, and makes it possible with boxes of NaN.
+    def around_step(self, step, inputs, gt):
+        """Runs a step whose weights change only if all is finite, and notes why not.
 
-        Args:
-            inputs, gt: those of this replica's batch.
-
-        Returns:
-            inputs and gt, with zeros for what is not finite in boxes and proposals; which images'
-            are finite, (B, 2) bool; the values of `_changed_by_forward`, a list of tensors.
+        Boxes and proposals that are not finite are zeros in the forward pass, which would fail on
+        them.
         """
         boxes = [gt["boxes"], inputs.get("proposals", gt["boxes"])]
-        finite = tf.stack([_finite(value, axis=[1, 2]) for value in boxes], axis=1)
+        finite = tf.stack([_finite(value, axis=[1, 2]) for value in boxes], axis=1)  # (B, 2)
         clean = [tf.where(tf.math.is_finite(value), value, 0.0) for value in boxes]
-        if "proposals" in inputs:
-            inputs = {**inputs, "proposals": clean[1]}
+        seen = {**inputs, "proposals": clean[1]} if "proposals" in inputs else inputs
         before = [tf.identity(variable.value) for variable in self._changed_by_forward()]
-        return inputs, {**gt, "boxes": clean[0]}, finite, before
+        apply = functools.partial(self._apply_if_finite, inputs, finite, before)
+        return step(seen, {**gt, "boxes": clean[0]}, apply)
 
-    def step_if_finite(self, inputs, boxes_are_finite, terms, gradients, before):
-        """Applies the gradients, or notes why not.
+    def _apply_if_finite(self, inputs, boxes_are_finite, before, terms, gradients):
+        """Applies the gradients if all is finite, () bool, which it returns.
 
         Args:
             inputs: those of this replica's batch.
-            boxes_are_finite, before: what `before_step` returned.
+            boxes_are_finite: (B, 2) bool, of targets and of proposals.
+            before: values of `_changed_by_forward` before the step, a list of tensors.
             terms: dict of () float32, the losses.
             gradients: of the trainable variables, summed over the replicas.
-
-        Returns:
-            () bool: whether all is finite.
         """
         model, optimizer = self.model, self.model.optimizer
         pixels = tf.cast(inputs["images"], tf.float32)
@@ -176,16 +167,16 @@ class Sentinel(keras.callbacks.Callback):
         def leave_out(_, before, *found):
             for variable, value in zip(self._changed_by_forward(), before, strict=True):
                 variable.assign(value)
-            # Python sees nothing of the steps that are taken: those cost no synchronization.
+            # Python is called for skipped steps only, so normal steps need no synchronization.
             numpy_function(functools.partial(self._note, tuple(terms)), found, [])
 
         distribution.choose(finite, step, leave_out, gradients, before, images, values, rate, norm)
         return finite
 
     def _changed_by_forward(self):
-        """Moving statistics of batch norm, and what `SHARES` count."""
+        """Moving statistics of batch norm, and what the model's shares count."""
         model = self.model
-        trackers = [model.trackers[name] for name in SHARES if name in model.trackers]
+        trackers = [model.trackers[name] for name in model.shares]
         variables = [variable for tracker in trackers for variable in tracker.variables]
         if "batch" in (model.config.norm, model.config.head_norm):
             moving = ("moving_mean", "moving_variance")

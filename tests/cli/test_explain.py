@@ -1,13 +1,12 @@
 import json
 import shutil
-import sys
 import types
 
 import numpy as np
 import pytest
 from tiny_runs import data_flags
 
-from keras_maskrcnn import cli, data
+from keras_maskrcnn import cli, data, explaining
 
 
 @pytest.fixture
@@ -21,8 +20,7 @@ def explained(model, monkeypatch):
             as_dict=lambda: found, picture=lambda: np.zeros([9, 9, 3], np.uint8)
         )
 
-    # The module, which the package hides behind the function.
-    monkeypatch.setattr(sys.modules["keras_maskrcnn.explain"], "explain", explain)
+    monkeypatch.setattr(explaining, "explain", explain)
 
 
 def test_explain_goes_on_behind_a_broken_image_and_ends_with_1(broken, run, explained, capsys):

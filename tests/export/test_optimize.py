@@ -14,10 +14,10 @@ from keras_maskrcnn.ops import boxes as box_ops
 
 def networks_outputs(model, canvas):
     """What the networks say, before NMS makes a small difference a large one."""
-    features = model._features(canvas, training=False)
+    features, heads = model.features(canvas), model.roi_heads
     rois = tf.constant([[[4.0, 4, 60, 40], [10, 20, 30, 60]]])
-    logits, deltas, _ = model._box_branch(features, rois, training=False)
-    masks = model._mask_branch(features, rois, training=False)
+    logits, deltas, _ = heads.box_branch(features, rois)
+    masks = heads.mask_branch(features, rois)
     levels = [level for level, _ in (model.rpn_head(x) for x in features.values())]
     return [np.float32(x) for x in (logits, deltas, masks, *levels)]
 

@@ -1,9 +1,7 @@
 """Why an annotated object was not detected: follows its boxes through every stage of the model.
 
-A stage makes boxes (anchors, RPN, box head) or drops some. It has an object if one of its boxes
-overlaps it enough, from the box head on one of its own class. What lost the object is the stage
-behind the last one that has it. Each stage is computed by the model's own methods, with the limits
-of the stages behind it lifted.
+A stage has an object if one of its boxes overlaps it enough, from the box head on one of its own
+class. What lost the object is the stage after the last one that has it.
 """
 
 import collections
@@ -12,114 +10,28 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from keras_maskrcnn import targets, visualize
+from keras_maskrcnn import visualize
 from keras_maskrcnn.data.class_names import compare_names
+from keras_maskrcnn.explaining.stages import Stages
+from keras_maskrcnn.explaining.texts import TEXTS
 from keras_maskrcnn.ops import boxes as box_ops
 
 MIN_IOU = 0.5  # COCO's most lenient threshold: a box this near counts as the object's
 FOUND = "found"
-_RANGE = 80.0  # logits further below than this have a score that float32 rounds to 0, as padding's
+_CAUSES = (
+    "no anchor",
+    "no proposal",
+    "moved away",
+    "low score",
+    "wrong class",
+    "suppressed",
+    "capped",
+)
 COLORS = {  # in the order of the stages
     FOUND: np.array((255, 255, 255), np.uint8),
-    **dict(
-        zip(
-            (
-                "no anchor",
-                "no proposal",
-                "moved away",
-                "low score",
-                "wrong class",
-                "suppressed",
-                "capped",
-            ),
-            visualize.PALETTE[[4, 5, 6, 0, 3, 2, 1]],
-            strict=True,
-        )
-    ),
+    **dict(zip(_CAUSES, visualize.PALETTE[[4, 5, 6, 0, 3, 2, 1]], strict=True)),
     "too small": np.array((128, 128, 128), np.uint8),
 }
-# What happened and what helps, by the config field that is the limit, else by the cause.
-_TEXTS = {
-    "no anchor": (
-        "no anchor fits it: the best has IoU {iou:.2f}, less than rpn_negative_iou={negative}, so "
-        "training takes the anchors here for background",
-        "anchor_sizes and anchor_ratios nearer to {width:.0f} x {height:.0f} pixels, its size in "
-        "the resized image, or a larger image_min_side; both need training",
-    ),
-    "no proposal": (
-        "no box that the RPN makes of the anchors reaches IoU 0.5, the best has {iou:.2f}",
-        "train longer, or on more objects of this kind",
-    ),
-    "given": (
-        "none of the given proposals reaches IoU 0.5, the best has {iou:.2f}",
-        "more or better proposals",
-    ),
-    "test_pre_nms": (
-        "the RPN's box for it scores {score:.3f}, not among the best test_pre_nms={limit}, and NMS "
-        "does not get to see it",
-        "raise test_pre_nms, or train longer",
-    ),
-    "rpn_min_size": (
-        "the RPN's box for it has a side of rpn_min_size={limit} pixels or less",
-        "lower rpn_min_size",
-    ),
-    "rpn_nms_iou": (
-        "a proposal with a higher score overlaps that for it by more than rpn_nms_iou={limit}, and "
-        "NMS keeps the one with the higher score",
-        "raise rpn_nms_iou",
-    ),
-    "test_proposals": (
-        "its proposal is not among the best test_proposals={limit}",
-        "raise test_proposals",
-    ),
-    "moved away": (
-        "a proposal covers it, but the box that the head makes of it for {name} does not: the "
-        "best has IoU {iou:.2f}",
-        "train longer, or on more objects of this kind",
-    ),
-    "score_threshold": (
-        "it scores {score:.3f} as {name}, not above score_threshold={limit}",
-        "lower score_threshold, or train longer",
-    ),
-    "one_class_per_roi": (
-        "it scores {score:.3f} as {name}, but no RoI more as {name} than as background",
-        "train longer, or set one_class_per_roi=False",
-    ),
-    "wrong class": (
-        "it is taken for {other} with score {other_score:.3f}, and scores {score:.3f} as {name}",
-        "more examples of both classes, or a correct annotation",
-    ),
-    "box_min_size": (
-        "its box has a side of box_min_size={limit} pixels or less",
-        "lower box_min_size",
-    ),
-    "nms_iou": (
-        "NMS dropped its box of score {score:.3f}, because {name} {other_score:.3f} at "
-        "{other_box} overlaps it by {other_iou:.2f}, more than nms_iou={limit}",
-        "raise nms_iou",
-    ),
-    "detections_per_image": (
-        "its box of score {score:.3f} is not among the best detections_per_image={limit}",
-        "raise detections_per_image",
-    ),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Stage:
-    """The boxes behind a stage, in pixels of the image.
-
-    name: what they are called in `Explanation.counts`; cause: of an object that it loses; limit:
-    the config field by which it drops boxes, None if it makes them. boxes (n, 4) float32; scores
-    (n,) float32; labels (n,) int32, 0 where boxes have no class.
-    """
-
-    name: str
-    cause: str
-    limit: str | None
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,16 +125,16 @@ def explain(model, dataset, index, *, proposals=None):
         # As in `data.batches`; one empty slot, for the heads need a RoI.
         boxes = tf.boolean_mask(boxes, box_ops.shorter_side(boxes) > 0)
         inputs["proposals"] = tf.pad(boxes, [[0, 1], [0, 0]])[None]
-    inputs = model._canvas(inputs)
-    stages, counts = _stages(model, inputs, example["boxes"])
+    inputs = model.prepare(inputs)
+    ran = Stages(model, inputs, example["boxes"])
     scale = inputs["sizes"][0].numpy() / example["image"].shape[:2]
     names, objects = dataset.class_names, []
     ids = dataset.annotation_ids[dataset.offsets[index] : dataset.offsets[index + 1]]
     for i, annotation_id in enumerate(ids):
         label, box = example["labels"][i], example["boxes"][i].tolist()
         row = {"annotation_id": annotation_id, "class": names[label - 1], "box": box}
-        objects.append({**row, **_follow(stages, example, i, model.config, scale, names)})
-    return Explanation(dataset.file_names[index], image_id, example["image"], counts, objects)
+        objects.append({**row, **_follow(ran.stages, example, i, model.config, scale, names)})
+    return Explanation(dataset.file_names[index], image_id, example["image"], ran.counts, objects)
 
 
 def summary(explanations):
@@ -274,107 +186,6 @@ def _check(model, dataset, index, proposals):
         compare_names(*names, dataset.images)
 
 
-def _stages(model, inputs, gt_boxes):
-    """Runs the model on one image.
-
-    Args:
-        model: MaskRCNN.
-        inputs: dict of one image, as `MaskRCNN._canvas` makes it.
-        gt_boxes: (n, 4) float32 in pixels of the image before it was resized.
-
-    Returns:
-        list of `_Stage`; dict of the numbers of their boxes, with "matching anchors".
-    """
-    config, sizes, originals = model.config, inputs["sizes"], inputs["original_sizes"]
-    features, stages, counts = model._features(inputs, False), [], {}
-
-    def add(name, cause, limit, boxes, scores, labels=None):
-        """Takes boxes (1, n, 4) in the model's frame; those with score 0 are padding."""
-        boxes = box_ops.rescale(boxes + model.far_corner, sizes, originals)[0].numpy()
-        labels = np.zeros(len(boxes), np.int32) if labels is None else labels[0].numpy()
-        filled = scores[0].numpy() > 0
-        scores = scores[0].numpy()[filled]
-        stages.append(_Stage(name, cause, limit, boxes[filled], scores, labels[filled]))
-        counts[name] = len(scores)
-
-    if config.proposals == "precomputed":
-        given = model._given_proposals(inputs)
-        real = tf.cast(box_ops.area(given) > 0, tf.float32)  # the model knows no scores of theirs
-        add("given proposals", "no proposal", None, given, real)
-        rois, real = given[:, : config.test_proposals], real[:, : config.test_proposals]
-        add("proposals", "capped", "test_proposals", rois, real)
-    else:
-        pre_nms, count = config.test_pre_nms, config.test_proposals
-        logits, deltas, anchors, rois, scores = model._propose(
-            features, sizes, False, pre_nms, count
-        )
-
-        def proposals(**limits):
-            limits = {"pre_nms": pre_nms, "count": pre_nms * len(anchors), **limits}
-            return model._proposals(logits, deltas, anchors, sizes, **limits)
-
-        _require_finite(model, (*logits, *deltas))
-        all_anchors, all_logits = tf.concat(anchors, 0), tf.concat(logits, 1)
-        all_scores = tf.sigmoid(tf.maximum(all_logits, -_RANGE))
-        add("anchors", "no anchor", None, all_anchors[None], all_scores)
-        counts["matching anchors"] = _matching(model, all_anchors, gt_boxes, sizes, originals)
-        decoded = box_ops.decode(tf.concat(deltas, 1), all_anchors)
-        decoded = box_ops.clip(decoded, sizes - model.far_corner[2])
-        add("boxes of the RPN", "no proposal", None, decoded, all_scores)
-        ranked = proposals(nms_iou=1.0, min_size=0.0)
-        add("best boxes of the RPN", "capped", "test_pre_nms", *ranked)
-        add("proposals before NMS", "too small", "rpn_min_size", *proposals(nms_iou=1.0))
-        add("proposals after NMS", "suppressed", "rpn_nms_iou", *proposals())
-        add("proposals", "capped", "test_proposals", rois, scores)
-    if config.task == "proposals":
-        return stages, counts
-
-    class_logits, deltas, _ = model._box_branch(features, rois, False)
-    _require_finite(model, (class_logits, deltas))
-    count = deltas.shape[1] * deltas.shape[2]
-
-    def detections(class_logits=class_logits, **limits):
-        return model._detections(class_logits, deltas, rois, sizes, **limits)[:3]
-
-    lifted = {"count": count, "nms_iou": 1.0, "min_size": 0.0}
-    positive = tf.cast(class_logits, tf.float32)
-    positive = tf.maximum(positive, tf.reduce_max(positive, axis=-1, keepdims=True) - _RANGE)
-    every = detections(positive, **lifted, score_threshold=0.0, one_class=False)
-    scored = detections(**lifted, one_class=False)
-    before = detections(count=count, nms_iou=1.0)
-    add("boxes of all classes", "moved away", None, *every)
-    add("boxes above score_threshold", "low score", "score_threshold", *scored)
-    if config.one_class_per_roi:
-        add("of their RoI's class", "low score", "one_class_per_roi", *detections(**lifted))
-    add("boxes before NMS", "too small", "box_min_size", *before)
-    add("boxes after NMS", "suppressed", "nms_iou", *detections(count=count))
-    add("detections", "capped", "detections_per_image", *detections())
-    return stages, counts
-
-
-def _require_finite(model, outputs):
-    if not all(bool(tf.reduce_all(tf.math.is_finite(output))) for output in outputs):
-        broken = [v.path for v in model.weights if not np.isfinite(v.numpy()).all()]
-        raise ValueError(
-            "the model's outputs are not finite, so it detects nothing: its training diverged, try "
-            f"a lower learning rate. Received: non-finite weights={broken[:3]} of {len(broken)}."
-        )
-
-
-def _matching(model, anchors, gt_boxes, sizes, originals):
-    """The number of anchors (N, 4) that training would take for objects."""
-    gt = np.zeros([1, max(1, len(gt_boxes)), 4], np.float32)  # one empty slot if there is none
-    gt[0, : len(gt_boxes)] = gt_boxes
-    config = model.config
-    labels, _ = targets.anchor_labels(
-        anchors,
-        box_ops.rescale(gt, originals, sizes) - model.far_corner,
-        positive_iou=config.rpn_positive_iou,
-        negative_iou=config.rpn_negative_iou,
-    )
-    return int(np.sum(labels == 1))
-
-
 def _follow(stages, example, i, config, scale, class_names):
     """Finds the stage that lost object i; returns its part of the row in `Explanation.objects`."""
     box, label = example["boxes"][i], example["labels"][i]
@@ -417,7 +228,7 @@ def _follow(stages, example, i, config, scale, class_names):
         about["other_box"] = [round(x) for x in rival["best_box"]]
         about["other_iou"], about["other_score"] = rival["iou"], rival["score"]
     given = cause == "no proposal" and config.proposals == "precomputed"
-    why, remedy = _TEXTS["given" if given else limit or cause]
+    why, remedy = TEXTS["given" if given else limit or cause]
     words = {"why": why.format(**about), "remedy": remedy.format(**about)}
     return {"cause": cause, "limit": limit, **row, **words}
 

@@ -9,9 +9,12 @@ import tensorflow as tf
 from PIL import Image
 
 import keras_maskrcnn as mrcnn
-from keras_maskrcnn.explain import COLORS, _stages, summary
+from keras_maskrcnn.explaining import COLORS, summary
+from keras_maskrcnn.explaining.stages import Stages
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.roi_heads import RoIHeads
+from keras_maskrcnn.rpn import RegionProposalNetwork, RpnOutputs
 
 OBJECT = [10.0, 10.0, 30.0, 30.0]
 TALL = [10.0, 10.0, 30.0, 55.0]  # IoU with OBJECT: 400 / 900
@@ -64,21 +67,23 @@ def scripted(tiny_model, tiny_config, monkeypatch):
         logits = tf.range(len(anchors), 0, -1.0)[None]
         rpn_deltas = tf.constant([[[rpn_shift, 0.0, 0.0, 0.0]] * len(anchors)])
 
-        def propose(features, sizes, training, pre_nms, count):
-            groups = [logits], [rpn_deltas], [anchors]
-            return *groups, *tiny_model._proposals(*groups, sizes, pre_nms=pre_nms, count=count)
+        class Rpn(RegionProposalNetwork):
+            def __call__(self, features, training=False):
+                return RpnOutputs([logits], [rpn_deltas], [anchors])
 
-        def box_branch(features, rois, training):
-            anchor = tf.argmax(box_ops.iou(rois[0], anchors), axis=1)
-            class_logits = tf.gather(np.log(scores).astype(np.float32), anchor)[None]
-            deltas = np.zeros((1, rois.shape[1], 3, 4), np.float32)
-            deltas[..., 0] = np.multiply(head_shift, config.box_delta_weights[0])
-            return class_logits, tf.constant(deltas), None
+        class Heads(RoIHeads):
+            def box_branch(self, features, rois, training=False):
+                anchor = tf.argmax(box_ops.iou(rois[0], anchors), axis=1)
+                class_logits = tf.gather(np.log(scores).astype(np.float32), anchor)[None]
+                deltas = np.zeros((1, rois.shape[1], 3, 4), np.float32)
+                deltas[..., 0] = np.multiply(head_shift, config.box_delta_weights[0])
+                return class_logits, tf.constant(deltas), None
 
+        heads = tiny_model.roi_heads
         for name, value in {
             "config": config,
-            "_propose": propose,
-            "_box_branch": box_branch,
+            "rpn": Rpn(config, tiny_model.rpn.head),
+            "roi_heads": Heads(config, heads.box_align, heads.box_head),
         }.items():
             monkeypatch.setattr(tiny_model, name, value)
         return tiny_model
@@ -277,7 +282,8 @@ def test_the_last_stage_is_what_predict_returns(tiny_config, tmp_path, name):
     image, boxes = dataset.load_image(0)[None], np.array([OBJECT, TALL], np.float32)
     given = {"proposals": boxes[None]} if name == "given" else {}
     outputs = model.predict({"images": image, **given} if given else image, verbose=0)
-    stages, _ = _stages(model, model._canvas({"images": tf.constant(image), **given}), boxes)
+    inputs = model.prepare({"images": tf.constant(image), **given})
+    stages = Stages(model, inputs, boxes).stages
     count = int(outputs["num_proposals" if name == "proposals" else "num_detections"][0])
     assert len(stages[-1].boxes) == count > 0
     np.testing.assert_allclose(stages[-1].boxes, outputs["boxes"][0][:count], atol=1e-3)

@@ -1,0 +1,51 @@
+"""Brings plain images into the form of the batches that `data.batches` makes."""
+
+import tensorflow as tf
+
+from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.ops import images as image_ops
+
+
+def as_batch(inputs, *, min_side, max_side, resize_rule, padding_multiple, proposals=False):
+    """Resizes and pads plain images; a batch of `data.batches` is returned as it is.
+
+    Args:
+        inputs: (B, H, W, 3) uint8 or float, RGB in 0..255; or a dict of them as "images", with
+            "proposals" (B, P, 4) float32 in their pixels if the model needs any; or a dict that
+            also has "sizes" and "original_sizes".
+        min_side, max_side, resize_rule, padding_multiple: of `config.resizing()`.
+        proposals: bool. Whether the model needs proposals.
+
+    Returns:
+        dict: images (B, H', W', 3) float32, sizes and original_sizes (B, 2) int32 [height, width],
+        proposals (B, P, 4) float32 in pixels of the resized images, if needed.
+
+    Raises:
+        ValueError: if a tensor is missing, or images have another shape.
+    """
+    if not isinstance(inputs, dict):
+        inputs = {"images": inputs}
+    needed = {"images", "proposals"} if proposals else {"images"}
+    if set(inputs) != needed:  # not plain images
+        needed |= {"sizes", "original_sizes"}
+    missing = needed - set(inputs)
+    if missing:
+        raise ValueError(f"inputs lack {sorted(missing)}. Received: {sorted(inputs)}.")
+    if "sizes" in needed:
+        return inputs
+    images = tf.convert_to_tensor(inputs["images"])
+    if images.shape.rank != 4 or images.shape[-1] != 3:
+        raise ValueError(f"images are (B, H, W, 3). Received: shape={images.shape}.")
+    original = tf.shape(images)[1:3]
+    images = image_ops.resize(images, min_side, max_side, resize_rule)
+    rows = [tf.shape(images)[0], 1]
+    batch = {
+        "sizes": tf.tile(tf.shape(images)[None, 1:3], rows),
+        "original_sizes": tf.tile(original[None], rows),
+        "images": image_ops.pad_to_multiple(images, padding_multiple),
+    }
+    if proposals:
+        batch["proposals"] = box_ops.rescale(
+            inputs["proposals"], batch["original_sizes"], batch["sizes"]
+        )
+    return batch

@@ -1,0 +1,214 @@
+"""Keras' methods with a look at their arguments first: what we foresee is one line, and early."""
+
+import functools
+import inspect
+import reprlib
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from keras_maskrcnn import checks, distribution
+from keras_maskrcnn.keras_private import learning_rate_or_schedule
+from keras_maskrcnn.steps import StepHook, TrainSteps
+from keras_maskrcnn.weights.untrained import advice
+
+
+class CheckedCalls(TrainSteps):
+    """`compile`, `fit`, `evaluate`, `predict` and their kin of keras.Model, with checks."""
+
+    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, **kwargs):
+        """Keras' own, but for losses and metrics, which the model has.
+
+        Raises:
+            ValueError: if others are given.
+        """
+        given = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": kwargs.get("weighted_metrics"),
+        }
+        given = {name: value for name, value in given.items() if value}
+        if given:
+            received = ", ".join(f"{name}={reprlib.repr(x)}" for name, x in given.items())
+            raise ValueError(
+                "MaskRCNN has its own losses and metrics; COCO's numbers are CocoEvaluation's. "
+                f"Received: {received}."
+            )
+        super().compile(optimizer, **kwargs)
+
+    def compile_from_config(self, config):
+        """Compiles the model as it was when it was saved."""
+        config = keras.saving.deserialize_keras_object(config)
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            config.pop(name, None)  # version 0.1 took them, and did nothing with them
+        self.compile(**config)
+        self.optimizer.build(self.trainable_variables)
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args, **kwargs):
+        call = _bind("fit", self, args, kwargs)
+        callbacks = _listed(call.arguments.get("callbacks"))
+        try:
+            self._prepare_fit(call.arguments, callbacks)
+            return self._checked_call("fit", call)
+        except BaseException:
+            _undo_failed_fit(callbacks)
+            raise
+        finally:
+            self.step_hooks = ()
+
+    def _prepare_fit(self, given, callbacks):
+        """Checks the validation data and the callbacks, and adds ours to them."""
+        validation = given.get("validation_data")
+        if isinstance(validation, tf.data.Dataset):
+            self._warn_of_sizes("fit: validation_data", validation)
+            given["validation_data"] = checks.check_data(validation)
+        elif validation is not None:
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(validation)
+            checks.check_data(x, y, **self.target_limits())
+        _check_callbacks(callbacks, self.optimizer)
+        if not isinstance(given.get("callbacks"), keras.callbacks.CallbackList):
+            for callback in callbacks:
+                if hasattr(callback, "look_at_others"):
+                    callback.look_at_others(callbacks)
+            # Last: training.Backup restores weights as the first epoch begins.
+            given["callbacks"] = [_WholeEpochs(), *callbacks, _Advice()]
+        self.step_hooks = tuple(x for x in callbacks if isinstance(x, StepHook))
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args, **kwargs):
+        call = _bind("evaluate", self, args, kwargs)
+        if "_use_cached_eval_dataset" in call.kwargs:  # `fit` has looked
+            return super().evaluate(*args, **kwargs)
+        return self._checked_call("evaluate", call)
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args, **kwargs):
+        call = _bind("predict", self, args, kwargs)
+        x = call.arguments["x"]
+        if isinstance(x, tf.data.Dataset) and x.cardinality() == 0:
+            raise ValueError("predict needs a batch, if of no image. Received: a data set of none.")
+        images = x.get("images") if isinstance(x, dict) else x
+        if getattr(images, "shape", (1,))[:1] == (0,):  # of which Keras' loop makes no batch
+            return self.predict_on_batch(x)
+        return self._checked_call("predict", call)
+
+    @functools.wraps(keras.Model.train_on_batch)
+    def train_on_batch(self, *args, **kwargs):
+        return self._checked_call("train_on_batch", _bind("train_on_batch", self, args, kwargs))
+
+    @functools.wraps(keras.Model.test_on_batch)
+    def test_on_batch(self, *args, **kwargs):
+        return self._checked_call("test_on_batch", _bind("test_on_batch", self, args, kwargs))
+
+    @functools.wraps(keras.Model.predict_on_batch)
+    def predict_on_batch(self, *args, **kwargs):
+        return self._checked_call("predict_on_batch", _bind("predict_on_batch", self, args, kwargs))
+
+    def _checked_call(self, name, call):
+        """Calls Keras' method after a look at its arguments; an error that we foresee is a line."""
+        self._look_at(name, call.arguments)
+        with checks.plain_errors():
+            return getattr(super(), name)(*call.args[1:], **call.kwargs)
+
+    def _look_at(self, name, given):
+        """Checks the arguments of a Keras method, and puts a checked `x` in place of theirs."""
+        for weights in ("class_weight", "sample_weight"):
+            if given.get(weights) is not None:
+                raise ValueError(f"images are not weighted. Received: {weights}.")
+        if given.get("x") is None:
+            return
+        self._warn_of_sizes(name, given["x"])
+        finite = not any(hook.looks_for_nonfinite for hook in self.step_hooks)
+        given["x"] = checks.check_data(
+            given["x"], given.get("y"), finite=finite, **self.target_limits()
+        )
+
+    def _warn_of_sizes(self, name, dataset):
+        line = checks.check_resizing(dataset, self.config.resizing())
+        if line:
+            logging.warning("%s: %s", name, line)
+
+
+class _Advice(keras.callbacks.Callback):
+    """Warns of layers that are frozen at random, before the first step."""
+
+    def on_train_begin(self, logs=None):
+        self.due = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        line = advice(self.model.networks) if self.due else ""
+        self.due = False
+        if line:
+            logging.warning("fit: %s", line)
+
+
+class _WholeEpochs(keras.callbacks.Callback):
+    """Raises ValueError if an epoch on several replicas ends before its data set does.
+
+    When an image cannot be read, one replica gets that error and another the end of the data, which
+    TensorFlow may report alone: Keras would take the epoch for over, and go on.
+    """
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.done = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done = batch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        strategy, steps = self.model.distribute_strategy, self.params["steps"]
+        alone = strategy.num_replicas_in_sync == 1 or distribution.worker(strategy)[1] > 1
+        if alone or self.model.stop_training or not steps or self.done >= steps:
+            return
+        raise ValueError(
+            f"the data ended in epoch {epoch + 1} after {self.done} of {steps} batches. On several "
+            "replicas an error of the data set may look like its end: read it to its end without a "
+            f"strategy, and the error is told. Received: batches={self.done}."
+        )
+
+
+def _check_callbacks(callbacks, optimizer):
+    """Refuses those that Keras would refuse too, but after an epoch, or after days."""
+    monitors = keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau
+    for callback in callbacks:
+        best = isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.save_best_only
+        if not best and not isinstance(callback, monitors):
+            continue
+        known = callback.monitor_op is not None or callback.mode != "auto"
+        if not known and callback.monitor.removeprefix("val_") != "loss":
+            raise ValueError(
+                f'{type(callback).__name__} needs mode="max" or mode="min", for Keras cannot '
+                f"guess it. Received: monitor={callback.monitor!r}, mode='auto'."
+            )
+    setters = keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler
+    found = [type(x).__name__ for x in callbacks if isinstance(x, setters)]
+    rate = learning_rate_or_schedule(optimizer) if found else None
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        raise ValueError(
+            f"{found[0]} sets the learning rate, which follows a schedule: compile with an "
+            "optimizer whose learning_rate is a number. "
+            f"Received: learning_rate={type(rate).__name__}."
+        )
+
+
+def _undo_failed_fit(callbacks):
+    """Undoes what callbacks would have undone at the end of `fit`."""
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.SwapEMAWeights):
+            callback.on_epoch_begin(0)  # the average goes out of the model, if it is in
+        if hasattr(callback, "on_fit_failed"):  # of training.Backup
+            callback.on_fit_failed()
+
+
+def _listed(callbacks):
+    """Returns Keras' argument `callbacks`, of any form, as a list."""
+    callbacks = tf.nest.flatten(getattr(callbacks, "callbacks", callbacks))
+    return [callback for callback in callbacks if callback is not None]
+
+
+def _bind(name, model, args, kwargs):
+    """The arguments of a method of keras.Model by their names, as inspect.BoundArguments."""
+    return inspect.signature(getattr(keras.Model, name)).bind(model, *args, **kwargs)

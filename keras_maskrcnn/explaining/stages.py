@@ -1,0 +1,151 @@
+"""The boxes of an image after every stage of a model, for `explain`.
+
+A stage makes boxes (anchors, RPN, box head) or drops some. Each is computed by the model's own
+parts, with the limits of the stages after it lifted.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from keras_maskrcnn import targets
+from keras_maskrcnn.ops import boxes as box_ops
+
+_RANGE = 80.0  # logits further below than this have a score that float32 rounds to 0, as padding's
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """The boxes after a stage, in pixels of the image.
+
+    Attributes:
+        name: str. What they are called in `Explanation.counts`.
+        cause: str. Of an object that the stage loses.
+        limit: str. The config field by which it drops boxes, None if it makes them.
+        boxes: (n, 4) float32.
+        scores: (n,) float32.
+        labels: (n,) int32, 0 where boxes have no class.
+    """
+
+    name: str
+    cause: str
+    limit: str | None
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+class Stages:
+    """Runs a model on one image, stage by stage.
+
+    Args:
+        model: MaskRCNN.
+        inputs: dict of one image, as `MaskRCNN.prepare` returns it.
+        gt_boxes: (n, 4) float32 in pixels of the image before it was resized.
+
+    Attributes:
+        stages: list of `Stage`, in the order in which the model goes through them.
+        counts: dict of their names to the numbers of their boxes, with "matching anchors": those
+            that training would take for objects.
+
+    Raises:
+        ValueError: if the model's outputs are not finite.
+    """
+
+    def __init__(self, model, inputs, gt_boxes):
+        self.model, self.inputs, self.sizes = model, inputs, inputs["sizes"]
+        self.stages, self.counts = [], {}
+        features = model.features(inputs)
+        rois = self._given(inputs) if model.rpn is None else self._first_stage(features, gt_boxes)
+        if model.roi_heads is not None:
+            self._second_stage(features, rois)
+
+    def _add(self, name, cause, limit, boxes, scores, labels=None):
+        """Takes boxes (1, n, 4) in the frame of the network; those with score 0 are padding."""
+        boxes = self.model.frame.to_exclusive(boxes)
+        boxes = box_ops.rescale(boxes, self.sizes, self.inputs["original_sizes"])[0].numpy()
+        labels = np.zeros(len(boxes), np.int32) if labels is None else labels[0].numpy()
+        filled = scores[0].numpy() > 0
+        scores = scores[0].numpy()[filled]
+        self.stages.append(Stage(name, cause, limit, boxes[filled], scores, labels[filled]))
+        self.counts[name] = len(scores)
+
+    def _given(self, inputs):
+        """The stages of a model without an RPN; returns its RoIs."""
+        given, count = self.model.given_proposals(inputs), self.model.config.test_proposals
+        real = tf.cast(box_ops.area(given) > 0, tf.float32)  # the model knows no scores of theirs
+        self._add("given proposals", "no proposal", None, given, real)
+        self._add("proposals", "capped", "test_proposals", given[:, :count], real[:, :count])
+        return given[:, :count]
+
+    def _first_stage(self, features, gt_boxes):
+        """The stages of the RPN; returns the RoIs."""
+        rpn, sizes, config = self.model.rpn, self.sizes, self.model.config
+        outputs = rpn(features)
+        self._require_finite(*outputs.logits, *outputs.deltas)
+        logits, deltas, anchors = outputs.joined()
+        scores = tf.sigmoid(tf.maximum(logits, -_RANGE))
+        self._add("anchors", "no anchor", None, anchors[None], scores)
+        self.counts["matching anchors"] = self._matching(anchors, gt_boxes)
+        decoded = box_ops.clip(box_ops.decode(deltas, anchors), rpn.frame.borders(sizes))
+        self._add("boxes of the RPN", "no proposal", None, decoded, scores)
+
+        def select(**limits):
+            count = config.test_pre_nms * len(outputs.anchors)
+            return rpn.select(outputs, sizes, count=count, **limits)
+
+        ranked = select(nms_iou=1.0, min_size=0.0)
+        self._add("best boxes of the RPN", "capped", "test_pre_nms", *ranked)
+        self._add("proposals before NMS", "too small", "rpn_min_size", *select(nms_iou=1.0))
+        self._add("proposals after NMS", "suppressed", "rpn_nms_iou", *select())
+        rois, scores = rpn.select(outputs, sizes)
+        self._add("proposals", "capped", "test_proposals", rois, scores)
+        return rois
+
+    def _second_stage(self, features, rois):
+        """The stages of the box head."""
+        heads = self.model.roi_heads
+        class_logits, deltas, _ = heads.box_branch(features, rois)
+        self._require_finite(class_logits, deltas)
+        count = deltas.shape[1] * deltas.shape[2]
+
+        def select(class_logits=class_logits, **limits):
+            return heads.select(class_logits, deltas, rois, self.sizes, **limits)[:3]
+
+        lifted = {"count": count, "nms_iou": 1.0, "min_size": 0.0}
+        positive = tf.cast(class_logits, tf.float32)
+        positive = tf.maximum(positive, tf.reduce_max(positive, axis=-1, keepdims=True) - _RANGE)
+        every = select(positive, **lifted, score_threshold=0.0, one_class=False)
+        scored = select(**lifted, one_class=False)
+        before = select(count=count, nms_iou=1.0)
+        self._add("boxes of all classes", "moved away", None, *every)
+        self._add("boxes above score_threshold", "low score", "score_threshold", *scored)
+        if self.model.config.one_class_per_roi:
+            ours = select(**lifted)
+            self._add("of their RoI's class", "low score", "one_class_per_roi", *ours)
+        self._add("boxes before NMS", "too small", "box_min_size", *before)
+        self._add("boxes after NMS", "suppressed", "nms_iou", *select(count=count))
+        self._add("detections", "capped", "detections_per_image", *select())
+
+    def _require_finite(self, *outputs):
+        if not all(bool(tf.reduce_all(tf.math.is_finite(output))) for output in outputs):
+            broken = [v.path for v in self.model.weights if not np.isfinite(v.numpy()).all()]
+            raise ValueError(
+                "the model's outputs are not finite, so it detects nothing: its training diverged, "
+                "try a lower learning rate. "
+                f"Received: non-finite weights={broken[:3]} of {len(broken)}."
+            )
+
+    def _matching(self, anchors, gt_boxes):
+        """The number of anchors (N, 4) that training would take for objects."""
+        gt = targets.with_a_slot(tf.constant(gt_boxes, tf.float32, [1, len(gt_boxes), 4]))
+        gt = box_ops.rescale(gt, self.inputs["original_sizes"], self.sizes)
+        config = self.model.config
+        labels, _ = targets.anchor_labels(
+            anchors,
+            self.model.frame.from_exclusive(gt),
+            positive_iou=config.rpn_positive_iou,
+            negative_iou=config.rpn_negative_iou,
+        )
+        return int(np.sum(labels == 1))

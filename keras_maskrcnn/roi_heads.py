@@ -1,0 +1,235 @@
+"""The second stage: class, box and mask of each RoI, in parallel (§3 and Figure 4)."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn import decode, distribution, losses, targets
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.levels import strides_of_rois
+from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.ops.frames import Frame
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class RoIHeads:
+    """Box branch, mask branch, detection, and the three losses of the heads.
+
+    It holds no weights itself: those are in `networks`, which the model tracks.
+
+    Args:
+        config: `MaskRCNNConfig`.
+        box_align: layer from (list of maps, RoIs (B, R, 4)) to (B, R, m, m, K), as
+            `layers.roi_align.RoIAlign`.
+        box_head: Keras model from (n, m, m, K) to class logits (n, C + 1), background first, and
+            deltas (n, C, 4).
+        mask_align: as `box_align`, of the mask branch; None without one.
+        mask_head: Keras model from (n, m, m, K) to mask logits (n, M, M, C); None without one.
+        res5: Keras model that both branches run each RoI through (C4, Figure 4 left); None for
+            none.
+    """
+
+    def __init__(self, config, box_align, box_head, mask_align=None, mask_head=None, res5=None):
+        self.config, self.res5 = config, res5
+        self.box_align, self.box_head = box_align, box_head
+        self.mask_align, self.mask_head = mask_align, mask_head
+        self.frame = Frame(inclusive=config.anchor_rule == "matterport")
+
+    @property
+    def loss_names(self):
+        """The names of what `compute_losses` returns."""
+        return ("classifier", "box") if self.mask_head is None else ("classifier", "box", "mask")
+
+    @property
+    def networks(self):
+        """The Keras models of this stage, by the names that files and `freeze` know them by."""
+        every = {"res5": self.res5, "box_head": self.box_head, "mask_head": self.mask_head}
+        return {name: network for name, network in every.items() if network is not None}
+
+    # The two branches
+
+    def box_branch(self, features, rois, training=False):
+        """Scores RoIs and refines their boxes.
+
+        Args:
+            features: dict of maps, (B, H, W, K).
+            rois: (B, R, 4) float32 in the frame of the network.
+            training: bool. Whether batch norm uses the batch's statistics.
+
+        Returns:
+            class_logits: (B, R, C + 1) float, background first.
+            deltas: (B, R, C, 4) float, as `ops.boxes.encode` makes them.
+            pooled: (B, R, m, m, K) float, what the head saw: with C4 the mask head sees the same.
+        """
+        pooled = self._pool(self.box_align, features, rois, training)
+        class_logits, deltas = per_roi(self.box_head, pooled, training)
+        return class_logits, deltas, pooled
+
+    def mask_branch(self, features, rois, training=False):
+        """Draws the masks of RoIs (B, R, 4): logits (B, R, M, M, C), one mask per class."""
+        pooled = self._pool(self.mask_align, features, rois, training)
+        return per_roi(self.mask_head, pooled, training)
+
+    def _pool(self, layer, features, rois, training):
+        pooled = layer([features[level] for level in strides_of_rois(self.config.neck)], rois)
+        return pooled if self.res5 is None else per_roi(self.res5, pooled, training)
+
+    # Inference
+
+    def detect(self, features, rois, sizes, training=False):
+        """Finds the objects of images (§3.1, Inference): masks are drawn in the final boxes.
+
+        Args:
+            features: dict of maps, (B, H, W, K).
+            rois: (B, R, 4) float32 in the frame of the network; without area in padding.
+            sizes: (B, 2) int32. Height and width of each image without its padding.
+            training: bool. Whether batch norm uses the batch's statistics.
+
+        Returns:
+            dict as of `MaskRCNN`, with boxes in the frame of the network.
+        """
+        class_logits, deltas, _ = self.box_branch(features, rois, training)
+        boxes, scores, labels, count = self.select(class_logits, deltas, rois, sizes)
+        found = {"boxes": boxes, "scores": scores, "labels": labels, "num_detections": count}
+        if self.mask_head is not None:
+            logits = self.mask_branch(features, boxes, training)
+            found["masks"] = decode.mask_probabilities(logits, labels, self.config.mask_loss)
+        return found
+
+    def select(self, class_logits, deltas, rois, sizes, **limits):
+        """Chooses the detections of an image.
+
+        Args:
+            class_logits, deltas: what `box_branch` returned.
+            rois: (B, R, 4) float32, of which it did; without area in padding.
+            sizes: (B, 2) int32. Height and width of each image without its padding.
+            **limits: `score_threshold`, `nms_iou`, `count`, `min_size`, `one_class` of
+                `decode.detections`, in place of the config's.
+
+        Returns:
+            boxes, scores, labels, num_detections: as of `decode.detections`, in the frame of the
+            network.
+        """
+        config = self.config
+        limits = {
+            "score_threshold": config.score_threshold,
+            "nms_iou": config.nms_iou,
+            "count": config.detections_per_image,
+            "min_size": config.box_min_size,
+            "one_class": config.one_class_per_roi,
+            **limits,
+        }
+        weights, borders = config.box_delta_weights, self.frame.borders(sizes)
+        return decode.detections(
+            class_logits, deltas, rois, borders, delta_weights=weights, **limits
+        )
+
+    # Training
+
+    def compute_losses(self, features, proposals, sizes, gt, step, training=True):
+        """Compares the heads with the truth, on RoIs drawn from proposals and truth (§3.1).
+
+        Args:
+            features: dict of maps, (B, H, W, K).
+            proposals: (B, P, 4) float32 in the frame of the network; without area in padding.
+            sizes: (B, 2) int32. Height and width of each image without its padding.
+            gt: dict of boxes (B, G, 4) float32 in the frame of the network, labels (B, G) int32,
+                and masks (B, G, M, M) uint8 with a mask head.
+            step: () int32. Decides with the image's place in the batch which RoIs are drawn.
+            training: bool. Whether batch norm uses the batch's statistics.
+
+        Returns:
+            dict of `loss_names` to () float32.
+            labels: (B, S) int32 of the drawn RoIs. Above 0 positive, 0 background, else no RoI.
+        """
+        config = self.config
+        rois, labels, matched = self.sample(proposals, sizes, gt, step)
+        class_logits, deltas, pooled = self.box_branch(features, rois, training)
+        box_targets = box_ops.encode(
+            tf.gather(gt["boxes"], matched, batch_dims=1), rois, config.box_delta_weights
+        )
+        own_class = tf.one_hot(tf.maximum(labels - 1, 0), config.num_classes, dtype=deltas.dtype)
+        deltas = tf.einsum("bscd,bsc->bsd", deltas, own_class)
+        divisor = config.roi_loss_divisor
+        terms = {
+            "classifier": losses.classifier_loss(class_logits, labels, divisor),
+            "box": losses.box_loss(deltas, box_targets, labels, config.box_beta, divisor),
+        }
+        if self.mask_head is not None:
+            terms["mask"] = self._mask_loss(features, pooled, rois, labels, matched, gt, training)
+        return terms, labels
+
+    def sample(self, proposals, sizes, gt, step):
+        """Draws the RoIs of a training step: `targets.sample_rois` within the config's limits."""
+        config = self.config
+        batch, slots = tf.unstack(tf.shape(gt["boxes"])[:2])
+        noise = targets.sampling_noise([batch, tf.shape(proposals)[1] + slots], step, stream=1)
+        rois, labels, matched = targets.sample_rois(
+            proposals,
+            gt["boxes"],
+            gt["labels"],
+            noise,
+            count=config.roi_batch,
+            positive_fraction=config.roi_positive_fraction,
+            positive_iou=config.roi_positive_iou,
+        )
+        return rois, targets.without_filling(labels, sizes), matched
+
+    def _mask_loss(self, features, pooled, rois, labels, matched, gt, training):
+        """L_mask, of the positive RoIs alone."""
+        config = self.config
+        # Positives come first. The empty slots after them would cost what full ones do, and four
+        # convolutions of each are the largest part of a step.
+        count = tf.reduce_max(tf.reduce_sum(tf.cast(labels > 0, tf.int32), axis=1))
+        count = tf.maximum(count, 1)
+        if config.head_norm == "batch":  # whose statistics see empty slots too, the same everywhere
+            count = tf.reduce_max(distribution.concat_over_replicas(count[None]))
+        rois, labels, matched = rois[:, :count], labels[:, :count], matched[:, :count]
+        if self.res5 is None:
+            logits = self.mask_branch(features, rois, training)
+        else:  # Figure 4, left: both branches see the same features of a RoI
+            logits = per_roi(self.mask_head, pooled[:, :count], training)
+        mask_targets = targets.mask_targets(
+            rois, gt["boxes"], gt["masks"], matched, logits.shape[2], soft=config.soft_mask_targets
+        )
+        return losses.mask_loss(logits, mask_targets, labels, config.mask_loss)
+
+    def get_config(self):
+        """Returns what `from_config` needs, as plain values."""
+        parts = {name: getattr(self, name) for name in _PARTS}
+        parts = {
+            name: None if part is None else keras.saving.serialize_keras_object(part)
+            for name, part in parts.items()
+        }
+        return {"config": dataclasses.asdict(self.config), **parts}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`; the weights come later."""
+        parts = {
+            name: None if part is None else keras.saving.deserialize_keras_object(part)
+            for name, part in config.items()
+            if name != "config"
+        }
+        return cls(MaskRCNNConfig.from_fields(config["config"]), **parts)
+
+
+_PARTS = ("box_align", "box_head", "mask_align", "mask_head", "res5")
+
+
+def per_roi(head, pooled, training=False):
+    """Applies a network to RoIs, those of all images as one batch.
+
+    Args:
+        head: Keras model of one or several outputs.
+        pooled: (B, R, m, m, K) float.
+        training: bool. Whether batch norm uses the batch's statistics.
+
+    Returns:
+        (B, R, ...), the output; or a list of them.
+    """
+    images, count = tf.unstack(tf.shape(pooled)[:2])
+    outputs = head(tf.reshape(pooled, [-1, *pooled.shape[2:]]), training=training)
+    split = [tf.reshape(x, [images, count, *x.shape[1:]]) for x in tf.nest.flatten(outputs)]
+    return split if len(split) > 1 else split[0]

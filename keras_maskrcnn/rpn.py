@@ -1,0 +1,173 @@
+"""The first stage: the region proposal network (Faster R-CNN §3.1; FPN §4.1)."""
+
+import dataclasses
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn import decode, losses, targets
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.levels import STRIDES, anchor_sizes
+from keras_maskrcnn.ops import anchors as anchor_ops
+from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.ops.frames import Frame
+
+
+class RpnOutputs(NamedTuple):
+    """What the RPN says of each anchor, level by level.
+
+    Attributes:
+        logits: list of (B, Nl) float32. Objectness.
+        deltas: list of (B, Nl, 4) float32, as `ops.boxes.encode` makes them.
+        anchors: list of (Nl, 4) float32, in the frame of the network.
+    """
+
+    logits: list
+    deltas: list
+    anchors: list
+
+    def joined(self):
+        """Returns those of all levels together: (B, N), (B, N, 4), (N, 4)."""
+        return tf.concat(self.logits, 1), tf.concat(self.deltas, 1), tf.concat(self.anchors, 0)
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class RegionProposalNetwork:
+    """Head, anchors, selection of proposals, and the two losses of the RPN.
+
+    It holds no weights itself: those are in `networks`, which the model tracks.
+
+    Args:
+        config: `MaskRCNNConfig`.
+        head: Keras model from a feature map (B, H, W, K) to objectness logits (B, H, W, A) and
+            deltas (B, H, W, 4 A), of A anchors per cell; `layers.heads.rpn_head` makes one.
+    """
+
+    loss_names = ("rpn_objectness", "rpn_box")
+
+    def __init__(self, config, head):
+        self.config, self.head = config, head
+        self.frame = Frame(inclusive=config.anchor_rule == "matterport")
+
+    @property
+    def networks(self):
+        """The Keras models of this stage, by the names that files and `freeze` know them by."""
+        return {"rpn_head": self.head}
+
+    def __call__(self, features, training=False):
+        """Runs the head on each map.
+
+        Args:
+            features: dict of the maps of `levels.STRIDES`, (B, H, W, K).
+            training: bool. Whether batch norm uses the batch's statistics.
+
+        Returns:
+            RpnOutputs.
+        """
+        logits, deltas = [], []
+        for level in STRIDES[self.config.neck]:
+            level_logits, level_deltas = self.head(features[level], training=training)
+            batch = tf.shape(features[level])[0]
+            logits.append(tf.cast(tf.reshape(level_logits, [batch, -1]), tf.float32))
+            deltas.append(tf.cast(tf.reshape(level_deltas, [batch, -1, 4]), tf.float32))
+        return RpnOutputs(logits, deltas, self.anchors(features))
+
+    def anchors(self, features):
+        """Returns the anchors of each map, a list of (Nl, 4) float32."""
+        config, strides = self.config, STRIDES[self.config.neck]
+        torchvision = config.anchor_rule == "torchvision"
+        anchors = []
+        for (level, stride), sizes in zip(strides.items(), anchor_sizes(config), strict=True):
+            height, width = tf.unstack(tf.shape(features[level])[1:3])
+            if torchvision:  # its strides are of whole pixels, and fit the padded size
+                canvas = tf.shape(features["p2"])[1:3] * strides["p2"]
+                stride = canvas // tf.stack([height, width])
+            of_level = anchor_ops.level_anchors(
+                height, width, stride, sizes, config.anchor_ratios, torchvision
+            )
+            anchors.append(self.frame.from_exclusive(of_level))
+        return anchors
+
+    def select(self, outputs, sizes, **limits):
+        """Chooses the proposals of an image (§3.1, Inference).
+
+        Args:
+            outputs: RpnOutputs.
+            sizes: (B, 2) int32. Height and width of each image without its padding.
+            **limits: `pre_nms`, `count`, `nms_iou`, `min_size` of `decode.proposals`, in place of
+                the config's for inference.
+
+        Returns:
+            boxes: (B, P, 4) float32 in the frame of the network, by falling score; zeros in
+                padding.
+            scores: (B, P) float32 in [0, 1]; 0 in padding.
+        """
+        config, groups = self.config, outputs
+        if config.rpn_joint_nms:  # all levels as one
+            groups = [[part] for part in outputs.joined()]
+        limits = {
+            "pre_nms": config.test_pre_nms,
+            "count": config.test_proposals,
+            "nms_iou": config.rpn_nms_iou,
+            "min_size": config.rpn_min_size,
+            **limits,
+        }
+        return decode.proposals(*groups, self.frame.borders(sizes), **limits)
+
+    def select_for_training(self, outputs, sizes):
+        """Chooses the proposals that the heads are trained on: (B, P, 4) float32, as `select`."""
+        config = self.config
+        boxes, _ = self.select(
+            outputs, sizes, pre_nms=config.train_pre_nms, count=config.train_proposals
+        )
+        # CropAndResize would fail before anybody could say that the losses are not finite.
+        return tf.where(tf.math.is_finite(boxes), boxes, 0.0)
+
+    def compute_losses(self, outputs, sizes, gt, step):
+        """Compares a sample of the anchors with the truth (Faster R-CNN Eq. 1).
+
+        Args:
+            outputs: RpnOutputs.
+            sizes: (B, 2) int32. Height and width of each image without its padding.
+            gt: dict of boxes (B, G, 4) float32 in the frame of the network, without area in
+                padding.
+            step: () int32. Decides with the image's place in the batch which anchors are drawn.
+
+        Returns:
+            dict of `loss_names` to () float32.
+        """
+        config = self.config
+        logits, deltas, anchors = outputs.joined()
+        labels, matched = targets.anchor_labels(
+            anchors,
+            gt["boxes"],
+            positive_iou=config.rpn_positive_iou,
+            negative_iou=config.rpn_negative_iou,
+        )
+        noise = targets.sampling_noise(tf.shape(labels), step, stream=0)
+        max_positives = max(1, int(config.rpn_batch * config.rpn_positive_fraction))
+        chosen, labels = targets.sample(labels, noise, config.rpn_batch, max_positives)
+        labels = targets.without_filling(labels, sizes)
+        matched = tf.gather(matched, chosen, batch_dims=1)
+        box_targets = box_ops.encode(
+            tf.gather(gt["boxes"], matched, batch_dims=1), tf.gather(anchors, chosen)
+        )
+        logits = tf.gather(logits, chosen, batch_dims=1)
+        deltas = tf.gather(deltas, chosen, batch_dims=1)
+        divisor = config.rpn_loss_divisor
+        return {
+            "rpn_objectness": losses.objectness_loss(logits, labels, divisor),
+            "rpn_box": losses.box_loss(deltas, box_targets, labels, config.rpn_box_beta, divisor),
+        }
+
+    def get_config(self):
+        """Returns what `from_config` needs, as plain values."""
+        head = keras.saving.serialize_keras_object(self.head)
+        return {"config": dataclasses.asdict(self.config), "head": head}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`; the weights come later."""
+        head = keras.saving.deserialize_keras_object(config["head"])
+        return cls(MaskRCNNConfig.from_fields(config["config"]), head)
