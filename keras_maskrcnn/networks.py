@@ -35,7 +35,9 @@ def build_neck(config, backbone):
     """
     if config.neck != "fpn":
         return None
-    maps = {name: backbone.output[name].shape[-1] for name in ("c2", "c3", "c4", "c5")}
+    levels = ("c2", "c3", "c4", "c5")
+    _require_maps(config, "backbone", backbone, levels)
+    maps = {name: backbone.output[name].shape[-1] for name in levels}
     return fpn(maps, channels=config.fpn_channels, norm=config.head_norm)
 
 
@@ -85,9 +87,24 @@ def build_roi_heads(config, channels, *, box_head=None, mask_head=None):
 
 
 def channels_of_maps(config, backbone, neck=None):
-    """Returns how many channels the maps have that the RPN and the heads see."""
-    maps = (neck or backbone).output
-    return maps[next(iter(STRIDES[config.neck]))].shape[-1]
+    """Returns how many channels the maps have that the RPN and the heads see.
+
+    Raises:
+        ValueError: if the backbone or the neck lacks one of these maps.
+    """
+    levels = STRIDES[config.neck]
+    _require_maps(config, "backbone" if neck is None else "neck", neck or backbone, levels)
+    return (neck or backbone).output[next(iter(levels))].shape[-1]
+
+
+def _require_maps(config, name, network, needed):
+    maps = network.output if isinstance(network.output, dict) else {}
+    missing = [level for level in needed if level not in maps]
+    if missing:
+        raise ValueError(
+            f"the {name} lacks maps for neck={config.neck!r}: {missing}. Its output must be a dict "
+            f"of maps by name. Received: {sorted(maps) or type(network.output).__name__}."
+        )
 
 
 def _body(config):

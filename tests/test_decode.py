@@ -351,3 +351,14 @@ def test_gradients_reach_the_scores_and_boxes_that_were_kept():
         expected = np.zeros((1, 4, 2, 4))
         expected[0, 2, 1] = [2, 0, 2, 0]
         np.testing.assert_allclose(of_deltas, expected, atol=1e-5)
+
+
+def test_mask_probabilities_are_those_of_the_label():
+    logits = tf.math.log(tf.constant([1.0, 2.0, 5.0])) * tf.ones([1, 3, 1, 1, 3])
+    labels = tf.constant([[1, 2, 0]])
+    sigmoid = decode.mask_probabilities(logits, labels)
+    np.testing.assert_allclose(sigmoid[0, :, 0, 0], [1 / 2, 2 / 3, 0], rtol=1e-6)
+    softmax = decode.mask_probabilities(logits, labels, "softmax")
+    np.testing.assert_allclose(softmax[0, :, 0, 0], [2 / 8, 5 / 8, 0], rtol=1e-6)
+    agnostic = decode.mask_probabilities(logits[..., 1:2], labels)
+    np.testing.assert_allclose(agnostic[0, :, 0, 0], [2 / 3, 2 / 3, 0], rtol=1e-6)

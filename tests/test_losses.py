@@ -150,23 +150,6 @@ def test_class_agnostic_masks_are_trained_for_every_class():
     assert float(loss) == pytest.approx(np.log(2))
 
 
-def test_mask_probabilities_are_those_of_the_label():
-    logits = tf.math.log(tf.constant([1.0, 2.0, 5.0])) * tf.ones([1, 3, 1, 1, 3])
-    labels = tf.constant([[1, 2, 0]])
-    sigmoid = losses.mask_probabilities(logits, labels)
-    np.testing.assert_allclose(sigmoid[0, :, 0, 0], [1 / 2, 2 / 3, 0], rtol=1e-6)
-    softmax = losses.mask_probabilities(logits, labels, "softmax")
-    np.testing.assert_allclose(softmax[0, :, 0, 0], [2 / 8, 5 / 8, 0], rtol=1e-6)
-    agnostic = losses.mask_probabilities(logits[..., 1:2], labels)
-    np.testing.assert_allclose(agnostic[0, :, 0, 0], [2 / 3, 2 / 3, 0], rtol=1e-6)
-
-
-def test_mask_of_class_picks_label_minus_one():
-    logits = tf.range(3.0) * tf.ones([1, 4, 2, 2, 3])
-    picked = losses.mask_of_class(logits, tf.constant([[1, 2, 3, 0]]))
-    np.testing.assert_array_equal(picked[0, :, 0, 0], [0, 1, 2, 0])
-
-
 def test_losses_of_bfloat16_logits_are_float32():
     half = tf.bfloat16
     labels = tf.constant([[1, 0]])

@@ -63,7 +63,7 @@ def _config(options):
 
 def _anchors(config):
     """Returns the anchors of a model with this config, as `doctor.examine` takes them."""
-    from keras_maskrcnn.networks import STRIDES, anchor_sizes
+    from keras_maskrcnn.levels import STRIDES, anchor_sizes
 
     return dict(
         strides=tuple(STRIDES[config.neck].values()),

@@ -66,9 +66,8 @@ def folded_copy(model, dtype=None):
     config = model.config
     folds = ("frozen_batch", "batch")
     without = {name: "" for name in ("norm", "head_norm") if getattr(config, name) in folds}
-    copy = type(model)(
-        dataclasses.replace(config, **without), dtype=dtype or model.dtype_policy, name=model.name
-    )
+    policy = dtype or model.dtype_policy
+    copy = model.rebuilt(dataclasses.replace(config, **without), dtype=policy, name=model.name)
     changed = {
         path: {name: value for name, value in change.items() if name != "trainable"}
         for path, change in model.changed_layers().items()

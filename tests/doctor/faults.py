@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from keras_maskrcnn.data import coco, coco_checks
-from keras_maskrcnn.networks import STRIDES, anchor_sizes
+from keras_maskrcnn.levels import STRIDES, anchor_sizes
 from keras_maskrcnn.presets import preset_config
 
 NUCLEI = pathlib.Path(__file__).resolve().parents[3] / "shared/data/nuclei"

@@ -1,0 +1,139 @@
+"""Parts that are passed in take the place of the config's, in training, files and exports."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_maskrcnn as mrcnn
+from keras_maskrcnn import networks
+from keras_maskrcnn.export.optimize import folded_copy
+from keras_maskrcnn.layers import heads
+from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.roi_heads import RoIHeads
+from keras_maskrcnn.rpn import RegionProposalNetwork
+
+
+def four_convolutions(channels=8):
+    """The smallest backbone: a convolution per map."""
+    x = images = keras.Input((None, None, 3))
+    maps = {}
+    for level, stride in (("c2", 4), ("c3", 2), ("c4", 2), ("c5", 2)):
+        x = keras.layers.Conv2D(channels, 3, stride, padding="same", activation="relu")(x)
+        maps[level] = x
+    return keras.Model(images, maps, name="four_convolutions")
+
+
+def flat_neck(backbone, channels):
+    """A neck without a top-down path: each map by itself."""
+    inputs = {
+        name: keras.Input((None, None, x.shape[-1]), name=name)
+        for name, x in backbone.output.items()
+    }
+    maps = {f"p{i}": keras.layers.Conv2D(channels, 1)(inputs[f"c{i}"]) for i in range(2, 6)}
+    maps["p6"] = keras.layers.MaxPooling2D(1, 2)(maps["p5"])
+    return keras.Model(inputs, maps, name="flat_neck")
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class HalfHeads(RoIHeads):
+    """Heads whose losses count half."""
+
+    def compute_losses(self, *args, **kwargs):
+        terms, labels = super().compute_losses(*args, **kwargs)
+        return {name: value / 2 for name, value in terms.items()}, labels
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class FewerProposals(RegionProposalNetwork):
+    """An RPN that selects three proposals."""
+
+    def select(self, outputs, sizes, **limits):
+        return super().select(outputs, sizes, **{**limits, "count": 3})
+
+
+@pytest.fixture
+def parts(tiny_config):
+    """Everything from outside."""
+    backbone = four_convolutions()
+    channels = tiny_config.fpn_channels
+    heads_ = networks.build_roi_heads(tiny_config, channels)
+    return dict(
+        backbone=backbone,
+        neck=flat_neck(backbone, channels),
+        rpn=FewerProposals(tiny_config, heads.rpn_head(channels, num_anchors=3, width=4)),
+        roi_heads=HalfHeads(
+            tiny_config, heads_.box_align, heads_.box_head, heads_.mask_align, heads_.mask_head
+        ),
+    )
+
+
+def test_parts_from_outside_train_are_saved_copied_and_exported(
+    tiny_config, parts, batch, tmp_path
+):
+    config = dataclasses.replace(tiny_config, score_threshold=0.0)
+    model = MaskRCNN(config, **parts)
+    assert model.backbone is parts["backbone"] and model.fpn is parts["neck"]
+    assert model.rpn is parts["rpn"] and model.rpn_head is parts["rpn"].head
+    model.compile(mrcnn.training.sgd(0.01, warmup_steps=0))
+    before = model.get_weights()
+    model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+    for variable, old, new in zip(model.weights, before, model.get_weights(), strict=True):
+        assert np.any(old != new), variable.path
+    expected = model.predict(batch[0], verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.rpn, FewerProposals) and isinstance(loaded.roi_heads, HalfHeads)
+    assert loaded.backbone.name == "four_convolutions" and loaded.fpn.name == "flat_neck"
+    copies = {
+        "loaded": loaded,
+        "with_config": model.with_config(class_names=("a", "b", "c")),
+        "folded": folded_copy(model),
+    }
+    for name, copy in copies.items():
+        found = copy(batch[0])
+        for key, value in expected.items():
+            np.testing.assert_allclose(found[key], value, atol=1e-5, err_msg=f"{name} {key}")
+    assert copies["with_config"].rpn.config.class_names == ("a", "b", "c")
+
+
+def test_losses_of_a_stage_from_outside_count(tiny_config, parts, batch):
+    batch = tf.nest.map_structure(tf.constant, batch)
+    model = MaskRCNN(tiny_config, **parts)
+    half = model.compute_losses(*batch)
+    ours = model.roi_heads
+    model.roi_heads = RoIHeads(
+        tiny_config, ours.box_align, ours.box_head, ours.mask_align, ours.mask_head
+    )
+    whole = model.compute_losses(*batch)
+    for name in ("classifier", "box", "mask"):
+        assert float(half[name]) == pytest.approx(float(whole[name]) / 2)
+    assert float(half["rpn_box"]) == float(whole["rpn_box"])
+
+
+def test_a_backbone_alone_gets_our_neck_and_stages(tiny_config, batch):
+    model = MaskRCNN(tiny_config, backbone=four_convolutions())
+    assert model.fpn.name == "fpn"
+    found = model(batch[0])
+    assert found["masks"].shape == (2, 10, 28, 28)
+    assert set(MaskRCNN(tiny_config).get_config()) == {"name", "dtype", "config"}
+
+
+@pytest.mark.parametrize(
+    ("neck", "missing"), [("fpn", r"\['c2', 'c3', 'c4'\]"), ("c4", r"\['c4'\]")]
+)
+def test_a_backbone_without_the_maps_of_the_neck_is_refused(tiny_config, neck, missing):
+    whole = four_convolutions()
+    backbone = keras.Model(whole.input, {"c5": whole.output["c5"]})
+    config = dataclasses.replace(tiny_config, neck=neck, mask_pool_size=7)
+    with pytest.raises(ValueError, match=f"the backbone lacks maps for neck='{neck}': {missing}"):
+        MaskRCNN(config, backbone=backbone)
+
+
+def test_a_neck_without_maps_is_refused(tiny_config):
+    backbone = four_convolutions()
+    neck = keras.Model(backbone.input, {"p2": backbone.output["c2"]})
+    with pytest.raises(ValueError, match=r"the neck lacks maps.*\['p3', 'p4', 'p5', 'p6'\]"):
+        MaskRCNN(tiny_config, backbone=backbone, neck=neck)
