@@ -99,3 +99,10 @@ def test_each_iteration_over_one_epoch_draws_anew():
     drawn = order.training_positions(7, 2, groups=np.zeros(7, int), seed=0)
     epochs = [[int(i) for i, _ in drawn.as_numpy_iterator()] for _ in range(4)]
     assert all(len(e) == 6 for e in epochs) and len({tuple(e) for e in epochs}) > 1
+
+
+def test_outside_training_images_come_in_turn_once_or_for_ever():
+    once = list(order.positions_in_turn(3).as_numpy_iterator())
+    assert [int(i) for i, _ in once] == [0, 1, 2] and not np.any([seed for _, seed in once])
+    repeated = order.positions_in_turn(3, repeat=True).take(5)
+    assert [int(i) for i, _ in repeated] == [0, 1, 2, 0, 1]
