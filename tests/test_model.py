@@ -1,9 +1,6 @@
 """The assembled model: its outputs, its losses, its train step, its files."""
 
 import dataclasses
-import os
-import pathlib
-import threading
 import types
 
 import keras
@@ -73,15 +70,6 @@ def test_gradients_flow_from_detections_but_not_through_proposals(model, batch, 
         assert tape.gradient(totals[name], proposed) == [None] * len(proposed)
 
 
-@pytest.mark.slow  # two traces of a training step
-def test_a_second_fit_takes_masks_of_another_side(model, batch):
-    inputs, gt = batch
-    wide = {**gt, "masks": np.repeat(np.repeat(gt["masks"], 2, axis=2), 2, axis=3)}
-    for targets in (gt, wide, gt):
-        history = model.fit(dataset((inputs, targets), 2), verbose=0)
-        assert np.isfinite(history.history["mask"]).all()
-
-
 def test_boxes_are_in_the_original_image_and_sorted_by_score(model, batch):
     found = model.predict(batch[0], verbose=0)
     for i, (height, width) in enumerate(batch[0]["original_sizes"]):
@@ -127,24 +115,6 @@ def test_all_losses_are_finite_and_positive(model, batch):
     assert all(np.isfinite(value) and value > 0 for value in terms.values())
 
 
-def test_the_mask_head_runs_on_as_many_slots_as_an_image_has_positives(model, batch):
-    inputs, gt = tf.nest.map_structure(tf.constant, batch)
-    features = model.features(inputs, training=True)
-    calls = []
-    original = model.mask_head.call
-    model.mask_head.call = lambda x, **kwargs: (calls.append(x.shape[0]), original(x, **kwargs))[1]
-    proposals = tf.zeros([2, 5, 4])  # only the truth is left
-    model.roi_heads.compute_losses(features, proposals, inputs["sizes"], gt, step=0)
-    fullest = int(tf.reduce_max(tf.reduce_sum(tf.cast(gt["labels"] > 0, tf.int32), axis=1)))
-    assert calls == [2 * fullest] and 2 * fullest < 2 * model.config.roi_batch // 4
-
-
-def test_shares_count_every_box_alike_however_many_slots_a_batch_has(model):
-    model.count_share("proposal_recall", [[True]], [[True]])
-    model.count_share("proposal_recall", [[False, False, True]], [[True, True, False]])
-    assert float(model.trackers["proposal_recall"].result()) == pytest.approx(1 / 3)
-
-
 def test_a_batch_without_objects_trains_the_classifiers_only(model, batch):
     inputs, gt = batch
     gt = {name: np.zeros_like(value) for name, value in gt.items()}
@@ -176,55 +146,6 @@ def test_every_trainable_weight_gets_a_gradient(model, batch):
         if gradient is None or not np.any(gradient)
     ]
     assert without == []
-
-
-def test_fit_traces_the_training_step_once(model, batch, monkeypatch):
-    traced = []
-    original = MaskRCNN.compute_losses
-    monkeypatch.setattr(
-        MaskRCNN,
-        "compute_losses",
-        lambda *args, **kwargs: (traced.append(1), original(*args, **kwargs))[1],
-    )
-    inputs, gt = batch
-    wider = {**inputs, "images": np.pad(inputs["images"], [[0, 0], [0, 0], [0, 32], [0, 0]])}
-    flexible = tf.data.Dataset.from_generator(
-        lambda: iter([(inputs, gt), (wider, gt)] * 2),
-        output_signature=tf.nest.map_structure(
-            lambda x: tf.TensorSpec(
-                [None] * 4 if x.ndim == 4 and x.shape[-1] == 3 else x.shape, x.dtype
-            ),
-            (inputs, gt),
-        ),
-    )
-    flexible = flexible.map(
-        lambda x, y: ({**x, "images": tf.ensure_shape(x["images"], [2, None, None, 3])}, y)
-    )
-    model.fit(flexible, epochs=2, verbose=0)
-    assert traced == [1]
-
-
-def test_fit_reports_each_loss_and_validation(model, batch):
-    history = model.fit(dataset(batch, 2), validation_data=dataset(batch, 1), verbose=0).history
-    names = {"loss", *LOSSES, *SHARES}
-    assert set(history) == names | {f"val_{name}" for name in names}
-
-
-@pytest.mark.slow  # cli/test_training_runs.py compares a run and one that was stopped to the bit
-def test_the_same_seed_trains_the_same_weights(tiny_config, batch):
-    weights = []
-    for _ in range(2):
-        keras.utils.set_random_seed(3)
-        model = MaskRCNN(tiny_config)
-        model.compile(optimizer=mrcnn.training.sgd(0.01, warmup_steps=0))
-        model.fit(dataset(batch, 3), verbose=0)
-        weights.append(model.get_weights())
-    for first, second in zip(*weights, strict=True):
-        np.testing.assert_allclose(first, second, atol=1e-6)
-
-
-def test_xla_is_never_chosen(model):
-    assert model.jit_compile is False
 
 
 def test_a_keras_file_gives_the_same_model_back(model, batch, tmp_path):
@@ -402,43 +323,16 @@ def test_a_frozen_network_does_not_train(tiny_config, batch):
         np.testing.assert_array_equal(old, new)
 
 
-def test_a_save_that_fails_leaves_the_file_before(tiny_config, tmp_path, monkeypatch):
-    def fail(self, filepath, overwrite=True):
-        pathlib.Path(filepath).write_text("half")
-        raise OSError("the disk is full")
-
-    path = tmp_path / "best.keras"
-    path.write_text("before")
-    monkeypatch.setattr(keras.Model, "save", fail)
-    with pytest.raises(OSError, match="the disk is full"):
-        MaskRCNN(tiny_config).save(path)
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_threads_that_save_to_one_path_leave_a_whole_file(tiny_config, tmp_path):
-    model, errors, barrier = MaskRCNN(tiny_config), [], threading.Barrier(2)
-
-    def work(save, name):
-        try:
-            barrier.wait(timeout=60)
-            save(tmp_path / name)
-        except BaseException as error:
-            errors.append(error)
-
-    for save, name in ((model.save, "a.keras"), (model.save_weights, "a.weights.h5")):
-        threads = [threading.Thread(target=work, args=[save, name]) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert errors == []
-    assert sorted(os.listdir(tmp_path)) == ["a.keras", "a.weights.h5"]
-    keras.models.load_model(tmp_path / "a.keras")
-    model.load_weights(tmp_path / "a.weights.h5")
-
-
 def test_a_model_of_masks_refuses_targets_without_masks(tiny_config):
     model = types.SimpleNamespace(config=tiny_config)
     with pytest.raises(ValueError, match=r"masks=False is for .* Received: targets=\['boxes'\]"):
         MaskRCNN.compute_losses(model, {}, {"boxes": np.zeros([1, 1, 4])})
+
+
+def test_channels_first_is_refused(tiny_config):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match="must be 'channels_last'.* Received: 'channels_first"):
+            MaskRCNN(tiny_config)
+    finally:
+        keras.config.set_image_data_format("channels_last")

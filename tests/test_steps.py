@@ -1,0 +1,144 @@
+"""Keras' steps of the model: traced once, with each loss and share."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_maskrcnn as mrcnn
+from keras_maskrcnn.model import LOSSES, SHARES, MaskRCNN
+from keras_maskrcnn.steps import StepHook
+
+
+@pytest.fixture
+def model(tiny_config):
+    model = MaskRCNN(tiny_config)
+    model.compile(optimizer=mrcnn.training.sgd(0.01, warmup_steps=0))
+    return model
+
+
+def dataset(batch, steps):
+    return tf.data.Dataset.from_tensors(batch).repeat(steps)
+
+
+def test_shares_count_every_box_alike_however_many_slots_a_batch_has(model):
+    model.count_share("proposal_recall", [[True]], [[True]])
+    model.count_share("proposal_recall", [[False, False, True]], [[True, True, False]])
+    assert float(model.trackers["proposal_recall"].result()) == pytest.approx(1 / 3)
+
+
+def test_fit_traces_the_training_step_once(model, batch, monkeypatch):
+    traced = []
+    original = MaskRCNN.compute_losses
+    monkeypatch.setattr(
+        MaskRCNN,
+        "compute_losses",
+        lambda *args, **kwargs: (traced.append(1), original(*args, **kwargs))[1],
+    )
+    inputs, gt = batch
+    wider = {**inputs, "images": np.pad(inputs["images"], [[0, 0], [0, 0], [0, 32], [0, 0]])}
+    flexible = tf.data.Dataset.from_generator(
+        lambda: iter([(inputs, gt), (wider, gt)] * 2),
+        output_signature=tf.nest.map_structure(
+            lambda x: tf.TensorSpec(
+                [None] * 4 if x.ndim == 4 and x.shape[-1] == 3 else x.shape, x.dtype
+            ),
+            (inputs, gt),
+        ),
+    )
+    flexible = flexible.map(
+        lambda x, y: ({**x, "images": tf.ensure_shape(x["images"], [2, None, None, 3])}, y)
+    )
+    model.fit(flexible, epochs=2, verbose=0)
+    assert traced == [1]
+
+
+def test_fit_reports_each_loss_and_validation(model, batch):
+    history = model.fit(dataset(batch, 2), validation_data=dataset(batch, 1), verbose=0).history
+    names = {"loss", *LOSSES, *SHARES}
+    assert set(history) == names | {f"val_{name}" for name in names}
+
+
+@pytest.mark.slow  # cli/test_training_runs.py compares a run and one that was stopped to the bit
+def test_the_same_seed_trains_the_same_weights(tiny_config, batch):
+    weights = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        model = MaskRCNN(tiny_config)
+        model.compile(optimizer=mrcnn.training.sgd(0.01, warmup_steps=0))
+        model.fit(dataset(batch, 3), verbose=0)
+        weights.append(model.get_weights())
+    for first, second in zip(*weights, strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_xla_is_never_chosen(model):
+    assert model.jit_compile is False
+
+
+@pytest.mark.slow  # two traces of a training step
+def test_a_second_fit_takes_masks_of_another_side(model, batch):
+    inputs, gt = batch
+    wide = {**gt, "masks": np.repeat(np.repeat(gt["masks"], 2, axis=2), 2, axis=3)}
+    for targets in (gt, wide, gt):
+        history = model.fit(dataset((inputs, targets), 2), verbose=0)
+        assert np.isfinite(history.history["mask"]).all()
+
+
+class Recorder(StepHook, keras.callbacks.Callback):
+    """Notes, while the step is traced, in which order hooks run and what they get."""
+
+    def __init__(self, name, seen):
+        super().__init__()
+        self.name, self.seen = name, seen
+
+    def around_step(self, step, inputs, gt):
+        self.seen.append((self.name, sorted(gt)))
+        terms, counts = step(inputs, gt)
+        self.seen.append((self.name, sorted(terms)))
+        return terms, counts
+
+
+class NeverApplies(StepHook, keras.callbacks.Callback):
+    """Leaves out every step."""
+
+    def around_step(self, step, inputs, gt):
+        return step(inputs, gt, lambda terms, gradients: tf.constant(False))
+
+
+@pytest.fixture
+def quick(model, monkeypatch):
+    """A model with one loss, of one bias, which is traced in no time."""
+
+    def losses(self, inputs, gt, training=True):
+        return {"mask": tf.reduce_sum(self.mask_head.trainable_weights[-1]) + 1.0}
+
+    monkeypatch.setattr(MaskRCNN, "compute_losses", losses)
+    return model
+
+
+def test_hooks_are_around_the_step_the_first_of_the_list_outermost(quick, batch):
+    seen = []
+    callbacks = [Recorder("a", seen), keras.callbacks.Callback(), Recorder("b", seen)]
+    quick.fit(dataset(batch, 2), callbacks=callbacks, verbose=0)
+    gt, terms = ["boxes", "labels", "masks"], ["mask"]
+    assert seen == [("a", gt), ("b", gt), ("b", terms), ("a", terms)]  # one trace
+    quick.fit(dataset(batch, 1), verbose=0)
+    assert len(seen) == 4  # they belong to one fit
+
+
+def test_a_step_that_does_not_count_changes_no_weight_and_no_mean(quick, batch):
+    before = quick.get_weights()
+    history = quick.fit(dataset(batch, 2), callbacks=[NeverApplies()], verbose=0).history
+    assert history["mask"] == history["loss"] == [0.0]
+    assert all(np.array_equal(a, b) for a, b in zip(before, quick.get_weights(), strict=True))
+    history = quick.fit(dataset(batch, 1), verbose=0).history
+    assert history["mask"] == history["loss"] == [1.0]
+    assert not np.array_equal(before[-1], quick.get_weights()[-1])
+
+
+def test_a_hook_that_sees_every_step_refuses_several_in_one_execution(quick, batch):
+    quick.compile(mrcnn.training.sgd(0.01, warmup_steps=0), steps_per_execution=2)
+    line = "a Sentinel looks at every step. Received: steps_per_execution=2."
+    with pytest.raises(ValueError, match=line):
+        quick.fit(dataset(batch, 2), callbacks=[mrcnn.training.Sentinel()], verbose=0)
