@@ -47,6 +47,26 @@ RANKS = {
 WITHOUT_CONFIG = ("ops", "layers", "data", "decode", "targets", "losses")
 # Methods that the standard library documents although their names begin with an underscore.
 PUBLIC_UNDERSCORES = ("_asdict", "_fields", "_make", "_replace")
+# Modules that have no test file of their name, and the one that tests them.
+TESTED_BY = {
+    "__main__.py": "test_quiet.py",
+    "_version.py": "test_packaging.py",
+    "calls.py": "test_checks.py",
+    "cli/import_weights.py": "weights/test_load.py",
+    "data/doctor.py": "test_aliases.py",
+    "explaining/stages.py": "explaining/test_explanation.py",
+    "explaining/texts.py": "explaining/test_explanation.py",
+    "export/litert.py": "export/test_runtimes.py",
+    "export/onnx.py": "export/test_runtimes.py",
+    "export/portable.py": "export/test_runtimes.py",
+    "export/signatures.py": "export/test_saved_model.py",
+    "roi_heads.py": "test_model.py",
+    "rpn.py": "test_model.py",
+    "saving.py": "test_model.py",
+    "steps.py": "test_model.py",
+    "weights/names.py": "weights/test_load.py",
+    "weights/untrained.py": "test_checks.py",
+}
 UNITS = {path.with_suffix("").name for path in PACKAGE.iterdir()}
 
 
@@ -177,3 +197,14 @@ def test_nothing_is_given_to_tensorflow_that_it_keeps_for_ever():
         if name != "ops/python.py":
             for refused in ("tf.numpy_function(", "tf.py_function(", "Dataset.counter("):
                 assert refused not in text, f"{name} has {refused}"
+
+
+def test_each_module_has_the_test_file_that_mirrors_it():
+    tests, without = pathlib.Path(__file__).parent, set()
+    for path in PACKAGE.rglob("*.py"):
+        module = path.relative_to(PACKAGE)
+        if path.stem == "__init__" or (tests / module.parent / f"test_{path.stem}.py").exists():
+            continue
+        without.add(module.as_posix())
+    assert without == set(TESTED_BY), "a module needs tests/.../test_MODULE.py"
+    assert all((tests / file).exists() for file in TESTED_BY.values())

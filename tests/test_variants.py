@@ -95,7 +95,7 @@ def check(config, batch, folder):
 
 
 # The grid has most of these too, test_parity.py detectron2's C4, test_model.py Faster R-CNN,
-# test_conv.py the gradients of DC5 and ResNeXt, cli/test_proposal_runs.py given proposals.
+# test_conv.py the gradients of DC5 and ResNeXt, cli/test_propose.py given proposals.
 SLOW = (
     *("FPN", "C4 as detectron2", "C5", "RoIPool", "RoIWarp", "RoIAlign with max", "MLP"),
     *("softmax", "class-agnostic", "Faster R-CNN", "DC5", "ResNeXt", "Fast R-CNN with masks"),
