@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import reprlib
 
 import keras
 import tensorflow as tf
@@ -71,11 +72,11 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         frame: `ops.frames.Frame`, where boxes of the two end.
 
     Raises:
-        ValueError: if Keras' image_data_format is "channels_first", or a part lacks maps that the
-            config's neck needs; from `call`, if the inputs are
-            neither of the above; from `fit`, `evaluate`, `predict` and those `..._on_batch`, also
-            if the values of inputs or targets are others than these (DataError: if `data.batches`
-            could not read an image).
+        ValueError: if Keras' image_data_format is "channels_first", a backbone or neck lacks maps
+            that the config's neck needs, or a stage has another config; from `call`, if the inputs
+            are neither of the above; from `fit`, `evaluate`, `predict` and those `..._on_batch`,
+            also if the values of inputs or targets are others than these (DataError: if
+            `data.batches` could not read an image).
     """
 
     def __init__(self, config, backbone=None, neck=None, rpn=None, roi_heads=None, **kwargs):
@@ -88,6 +89,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         super().__init__(**{"autocast": False, **kwargs})  # pixels and boxes come in as they are
         self.config = config
         self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
+        _check_stages(config, rpn, roi_heads)
         given = {"backbone": backbone, "neck": neck, "rpn": rpn, "roi_heads": roi_heads}
         self._passed_in = tuple(name for name, part in given.items() if part is not None)
         with _dtype_policy(self.dtype_policy):
@@ -120,52 +122,6 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         for name in self.network_names:
             setattr(self, name, parts.get(name))
 
-    @classmethod
-    def from_preset(cls, preset, weights=None, dtype=None, **overrides):
-        """Builds a model from a preset of `PRESETS`, with config fields replaced.
-
-        Args:
-            preset: str, for instance "mask_rcnn_resnet50_fpn".
-            weights: for presets of torchvision's, detectron2's or Matterport's conventions, "coco",
-                which downloads what they published, or the path of a checkpoint of theirs. With
-                another `num_classes` than the preset's the predictors are left out. For backbones
-                of resnet50 and resnet101 also "imagenet", keras.applications' own; the config then
-                has `weights.KERAS_CONVENTIONS`.
-            dtype: dtype policy, for instance "mixed_bfloat16"; None for Keras' global one.
-            **overrides: fields of `MaskRCNNConfig`, for instance `num_classes=3`.
-
-        Raises:
-            ValueError: if there is no such preset or field, a value is out of its range, or the
-                weights (CheckpointError) cannot be had or do not fit.
-        """
-        if weights == "imagenet":
-            overrides = {**KERAS_CONVENTIONS, **overrides}
-        config = preset_config(preset, **overrides)
-        make = functools.partial(cls, dtype=dtype)
-        return make(config) if weights is None else load_for_preset(make, preset, config, weights)
-
-    def with_config(self, **overrides):
-        """Returns a copy with the same weights and other numbers.
-
-        Args:
-            **overrides: fields of `MaskRCNNConfig` that no weight's shape depends on, for instance
-                `detections_per_image=500`.
-        """
-        copy = self.rebuilt(dataclasses.replace(self.config, **overrides))
-        apply_changes(copy, self.changed_layers())
-        copy.set_weights(self.get_weights())
-        return copy
-
-    def rebuilt(self, config, **kwargs):
-        """Builds a model of another config with the same parts passed in, and new weights.
-
-        Args:
-            config: `MaskRCNNConfig`.
-            **kwargs: of keras.Model; by default this model's dtype policy.
-        """
-        parts = _revive(self._stored_parts(), config)
-        return type(self)(config, **{"dtype": self.dtype_policy, **parts, **kwargs})
-
     @property
     def networks(self):
         """The networks that the model has, by name."""
@@ -176,32 +132,6 @@ class MaskRCNN(WholeFiles, CheckedCalls):
     def strides(self):
         """Returns a dict of the maps that the RPN sees to their strides in pixels."""
         return STRIDES[self.config.neck]
-
-    def copy_networks(self, other):
-        """Takes over the weights of the networks that another model has too.
-
-        Sharing networks is how a detector and an RPN that were trained apart become one (Faster
-        R-CNN §3.2, 4-step alternating training).
-
-        Args:
-            other: MaskRCNN.
-
-        Returns:
-            tuple of the networks' names.
-
-        Raises:
-            ValueError: if a network of the same name is another one; nothing is changed then.
-        """
-        shared = [name for name in self.networks if name in other.networks]
-        for name in shared:
-            ours, theirs = (m.networks[name].weights for m in (self, other))
-            if [(v.path, v.shape) for v in ours] != [(v.path, v.shape) for v in theirs]:
-                raise ValueError(
-                    f"the {name} of the two models differ, in their configs, quantization or LoRA."
-                )
-        for name in shared:
-            self.networks[name].set_weights(other.networks[name].get_weights())
-        return tuple(shared)
 
     # Forward
 
@@ -305,10 +235,84 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             self.count_share("foreground_share", labels > 0, labels >= 0)
         return terms
 
-    def target_limits(self):
-        return {"num_classes": self.config.num_classes, "masks": self.config.task == "masks"}
+    # Other models of the same kind
+
+    @classmethod
+    def from_preset(cls, preset, weights=None, dtype=None, **overrides):
+        """Builds a model from a preset of `PRESETS`, with config fields replaced.
+
+        Args:
+            preset: str, for instance "mask_rcnn_resnet50_fpn".
+            weights: for presets of torchvision's, detectron2's or Matterport's conventions, "coco",
+                which downloads what they published, or the path of a checkpoint of theirs. With
+                another `num_classes` than the preset's the predictors are left out. For backbones
+                of resnet50 and resnet101 also "imagenet", keras.applications' own; the config then
+                has `weights.KERAS_CONVENTIONS`.
+            dtype: dtype policy, for instance "mixed_bfloat16"; None for Keras' global one.
+            **overrides: fields of `MaskRCNNConfig`, for instance `num_classes=3`.
+
+        Raises:
+            ValueError: if there is no such preset or field, a value is out of its range, or the
+                weights (CheckpointError) cannot be had or do not fit.
+        """
+        if weights == "imagenet":
+            overrides = {**KERAS_CONVENTIONS, **overrides}
+        config = preset_config(preset, **overrides)
+        make = functools.partial(cls, dtype=dtype)
+        return make(config) if weights is None else load_for_preset(make, preset, config, weights)
+
+    def with_config(self, **overrides):
+        """Returns a copy with the same weights and other numbers.
+
+        Args:
+            **overrides: fields of `MaskRCNNConfig` that no weight's shape depends on, for instance
+                `detections_per_image=500`.
+        """
+        copy = self.rebuilt(dataclasses.replace(self.config, **overrides))
+        apply_changes(copy, self.changed_layers())
+        copy.set_weights(self.get_weights())
+        return copy
+
+    def rebuilt(self, config, **kwargs):
+        """Builds a model of another config with the same parts passed in, and new weights.
+
+        Args:
+            config: `MaskRCNNConfig`.
+            **kwargs: of keras.Model; by default this model's dtype policy.
+        """
+        parts = _revive(self._stored_parts(), config)
+        return type(self)(config, **{"dtype": self.dtype_policy, **parts, **kwargs})
+
+    def copy_networks(self, other):
+        """Takes over the weights of the networks that another model has too.
+
+        Sharing networks is how a detector and an RPN that were trained apart become one (Faster
+        R-CNN §3.2, 4-step alternating training).
+
+        Args:
+            other: MaskRCNN.
+
+        Returns:
+            tuple of the networks' names.
+
+        Raises:
+            ValueError: if a network of the same name is another one; nothing is changed then.
+        """
+        shared = [name for name in self.networks if name in other.networks]
+        for name in shared:
+            ours, theirs = (m.networks[name].weights for m in (self, other))
+            if [(v.path, v.shape) for v in ours] != [(v.path, v.shape) for v in theirs]:
+                raise ValueError(
+                    f"the {name} of the two models differ, in their configs, quantization or LoRA."
+                )
+        for name in shared:
+            self.networks[name].set_weights(other.networks[name].get_weights())
+        return tuple(shared)
 
     # Keras
+
+    def target_limits(self):
+        return {"num_classes": self.config.num_classes, "masks": self.config.task == "masks"}
 
     def compute_output_shape(self, input_shape):
         """Returns the shapes of what `call` returns, by name.
@@ -370,6 +374,32 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         model = cls(**config, **_revive(parts, config["config"]))
         apply_changes(model, changed)
         return model
+
+
+def _check_stages(config, rpn, roi_heads):
+    """Refuses stages from outside that the config knows nothing of."""
+    for name, stage, task in (
+        ("rpn", rpn, config.proposals != "precomputed"),
+        ("roi_heads", roi_heads, config.task != "proposals"),
+    ):
+        if stage is not None and not task:
+            raise ValueError(
+                f"a model without {name} cannot be given any. "
+                f"Received: task={config.task!r}, proposals={config.proposals!r}."
+            )
+        if stage is not None and stage.config != config:
+            fields = dataclasses.asdict(config)
+            theirs = dataclasses.asdict(stage.config)
+            different = {k: v for k, v in theirs.items() if v != fields[k]}
+            raise ValueError(
+                f"{name} must have the model's config. "
+                f"Received: one with {reprlib.repr(different)}."
+            )
+    if roi_heads is not None and (config.task == "masks") != ("mask" in roi_heads.loss_names):
+        raise ValueError(
+            "roi_heads have a mask head if, and only if, task is 'masks'. "
+            f"Received: task={config.task!r}, losses={roi_heads.loss_names}."
+        )
 
 
 def _revive(stored, config):

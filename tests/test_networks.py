@@ -54,26 +54,28 @@ class FewerProposals(RegionProposalNetwork):
         return super().select(outputs, sizes, **{**limits, "count": 3})
 
 
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    return dataclasses.replace(tiny_config, score_threshold=0.0)
+
+
 @pytest.fixture
-def parts(tiny_config):
+def parts(config):
     """Everything from outside."""
     backbone = four_convolutions()
-    channels = tiny_config.fpn_channels
-    heads_ = networks.build_roi_heads(tiny_config, channels)
+    channels = config.fpn_channels
+    heads_ = networks.build_roi_heads(config, channels)
     return dict(
         backbone=backbone,
         neck=flat_neck(backbone, channels),
-        rpn=FewerProposals(tiny_config, heads.rpn_head(channels, num_anchors=3, width=4)),
+        rpn=FewerProposals(config, heads.rpn_head(channels, num_anchors=3, width=4)),
         roi_heads=HalfHeads(
-            tiny_config, heads_.box_align, heads_.box_head, heads_.mask_align, heads_.mask_head
+            config, heads_.box_align, heads_.box_head, heads_.mask_align, heads_.mask_head
         ),
     )
 
 
-def test_parts_from_outside_train_are_saved_copied_and_exported(
-    tiny_config, parts, batch, tmp_path
-):
-    config = dataclasses.replace(tiny_config, score_threshold=0.0)
+def test_parts_from_outside_train_are_saved_copied_and_exported(config, parts, batch, tmp_path):
     model = MaskRCNN(config, **parts)
     assert model.backbone is parts["backbone"] and model.fpn is parts["neck"]
     assert model.rpn is parts["rpn"] and model.rpn_head is parts["rpn"].head
@@ -99,13 +101,13 @@ def test_parts_from_outside_train_are_saved_copied_and_exported(
     assert copies["with_config"].rpn.config.class_names == ("a", "b", "c")
 
 
-def test_losses_of_a_stage_from_outside_count(tiny_config, parts, batch):
+def test_losses_of_a_stage_from_outside_count(config, parts, batch):
     batch = tf.nest.map_structure(tf.constant, batch)
-    model = MaskRCNN(tiny_config, **parts)
+    model = MaskRCNN(config, **parts)
     half = model.compute_losses(*batch)
     ours = model.roi_heads
     model.roi_heads = RoIHeads(
-        tiny_config, ours.box_align, ours.box_head, ours.mask_align, ours.mask_head
+        config, ours.box_align, ours.box_head, ours.mask_align, ours.mask_head
     )
     whole = model.compute_losses(*batch)
     for name in ("classifier", "box", "mask"):
@@ -137,3 +139,22 @@ def test_a_neck_without_maps_is_refused(tiny_config):
     neck = keras.Model(backbone.input, {"p2": backbone.output["c2"]})
     with pytest.raises(ValueError, match=r"the neck lacks maps.*\['p3', 'p4', 'p5', 'p6'\]"):
         MaskRCNN(tiny_config, backbone=backbone, neck=neck)
+
+
+def test_stages_that_contradict_the_config_are_refused(config):
+    def stages(**fields):
+        of = dataclasses.replace(config, **fields)
+        return networks.build_rpn(of, 16), networks.build_roi_heads(of, 16)
+
+    rpn, heads = stages()
+    other, _ = stages(rpn_nms_iou=0.5)
+    _, boxes = stages(task="boxes")
+    boxes.config = config
+    for fields, given, error in (
+        ({}, {"rpn": other}, "rpn must have the model's config. Received: .*{'rpn_nms_iou': 0.5}"),
+        ({}, {"roi_heads": boxes}, "if, and only if, task is 'masks'. Received: task='masks'"),
+        ({"proposals": "precomputed"}, {"rpn": rpn}, "a model without rpn cannot be given any"),
+        ({"task": "proposals"}, {"roi_heads": heads}, "without roi_heads .* task='proposals'"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            MaskRCNN(dataclasses.replace(config, **fields), **given)
