@@ -51,7 +51,6 @@ PUBLIC_UNDERSCORES = ("_asdict", "_fields", "_make", "_replace")
 TESTED_BY = {
     "__main__.py": "test_quiet.py",
     "_version.py": "test_packaging.py",
-    "calls.py": "test_checks.py",
     "cli/import_weights.py": "weights/test_load.py",
     "data/doctor.py": "test_aliases.py",
     "explaining/stages.py": "explaining/test_explanation.py",
@@ -60,10 +59,6 @@ TESTED_BY = {
     "export/onnx.py": "export/test_runtimes.py",
     "export/portable.py": "export/test_runtimes.py",
     "export/signatures.py": "export/test_saved_model.py",
-    "roi_heads.py": "test_model.py",
-    "rpn.py": "test_model.py",
-    "saving.py": "test_model.py",
-    "steps.py": "test_model.py",
     "weights/names.py": "weights/test_load.py",
     "weights/untrained.py": "test_checks.py",
 }
