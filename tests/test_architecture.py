@@ -203,3 +203,22 @@ def test_each_module_has_the_test_file_that_mirrors_it():
         without.add(module.as_posix())
     assert without == set(TESTED_BY), "a module needs tests/.../test_MODULE.py"
     assert all((tests / file).exists() for file in TESTED_BY.values())
+
+
+def names_that_hide_modules(package):
+    """Yields names in a package's `__init__.py` that are a module there and something else here."""
+    modules = {path.stem for path in package.iterdir()}
+    for node in ast.walk(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in modules:
+            yield node.name
+        elif isinstance(node, ast.ImportFrom) and not node.module.endswith(package.name):
+            yield from modules & {alias.asname or alias.name for alias in node.names}
+
+
+def test_no_function_hides_the_module_of_its_name(tmp_path):
+    """Else `import keras_maskrcnn.x as x` is a function."""
+    (tmp_path / "draw.py").touch()
+    (tmp_path / "__init__.py").write_text("from a.draw import draw")
+    assert list(names_that_hide_modules(tmp_path)) == ["draw"]
+    for path in PACKAGE.rglob("__init__.py"):
+        assert not list(names_that_hide_modules(path.parent)), path
