@@ -2,9 +2,11 @@
 
 import importlib
 import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
-def moved(module, places):
+def moved(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
     """Makes the `__getattr__` of a module from which names have moved.
 
     In the old module:

@@ -1,12 +1,23 @@
 """Brings plain images into the form of the batches that `data.batches` makes."""
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.typing import Tensors
 
 
-def as_batch(inputs, *, min_side, max_side, resize_rule, padding_multiple, proposals=False):
+def as_batch(
+    inputs: tf.Tensor | Mapping[str, tf.Tensor],
+    *,
+    min_side: int,
+    max_side: int,
+    resize_rule: str,
+    padding_multiple: int,
+    proposals: bool = False,
+) -> Tensors:
     """Resizes and pads plain images; a batch of `data.batches` is returned as it is.
 
     Args:

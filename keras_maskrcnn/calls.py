@@ -3,8 +3,10 @@
 import functools
 import inspect
 import reprlib
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -17,7 +19,14 @@ from keras_maskrcnn.weights.untrained import advice
 class CheckedCalls(TrainSteps):
     """`compile`, `fit`, `evaluate`, `predict` and their kin of keras.Model, with checks."""
 
-    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, **kwargs):
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Keras' own, but for losses and metrics, which the model has.
 
         Raises:
@@ -38,7 +47,7 @@ class CheckedCalls(TrainSteps):
             )
         super().compile(optimizer, **kwargs)
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles the model as it was when it was saved."""
         config = keras.saving.deserialize_keras_object(config)
         for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
@@ -47,7 +56,7 @@ class CheckedCalls(TrainSteps):
         self.optimizer.build(self.trainable_variables)
 
     @functools.wraps(keras.Model.fit)
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         call = _bind("fit", self, args, kwargs)
         callbacks = _listed(call.arguments.get("callbacks"))
         try:
@@ -78,14 +87,14 @@ class CheckedCalls(TrainSteps):
         self.step_hooks = tuple(x for x in callbacks if isinstance(x, StepHook))
 
     @functools.wraps(keras.Model.evaluate)
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, *args: Any, **kwargs: Any) -> list[float] | dict[str, float]:
         call = _bind("evaluate", self, args, kwargs)
         if "_use_cached_eval_dataset" in call.kwargs:  # `fit` has looked
             return super().evaluate(*args, **kwargs)
         return self._checked_call("evaluate", call)
 
     @functools.wraps(keras.Model.predict)
-    def predict(self, *args, **kwargs):
+    def predict(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
         call = _bind("predict", self, args, kwargs)
         x = call.arguments["x"]
         if isinstance(x, tf.data.Dataset) and x.cardinality() == 0:
@@ -96,15 +105,15 @@ class CheckedCalls(TrainSteps):
         return self._checked_call("predict", call)
 
     @functools.wraps(keras.Model.train_on_batch)
-    def train_on_batch(self, *args, **kwargs):
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> list[float] | dict[str, float]:
         return self._checked_call("train_on_batch", _bind("train_on_batch", self, args, kwargs))
 
     @functools.wraps(keras.Model.test_on_batch)
-    def test_on_batch(self, *args, **kwargs):
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> list[float] | dict[str, float]:
         return self._checked_call("test_on_batch", _bind("test_on_batch", self, args, kwargs))
 
     @functools.wraps(keras.Model.predict_on_batch)
-    def predict_on_batch(self, *args, **kwargs):
+    def predict_on_batch(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
         return self._checked_call("predict_on_batch", _bind("predict_on_batch", self, args, kwargs))
 
     def _checked_call(self, name, call):

@@ -7,12 +7,15 @@ What is odd but possible passes: a dark image, an image without objects, a mask 
 import contextlib
 import re
 import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.origin import data_error, made_with
+from keras_maskrcnn.typing import Tensors
 
 _FIRST, _EVERY = 8, 16  # images of an array, and of their rows and columns, that are looked at
 _BEYOND = 256  # what contrast and brightness may add to 0..255, where nothing clips
@@ -20,7 +23,7 @@ _LINE = re.compile(r"assertion failed: \[(.*Received: .*\.)\]")
 
 
 @contextlib.contextmanager
-def plain_errors():
+def plain_errors() -> Iterator[None]:
     """Turns TensorFlow's error about a check here, or about a `DataError`, into that line alone.
 
     Raises:
@@ -41,7 +44,7 @@ def plain_errors():
 # Arrays and data sets, before a model gets them
 
 
-def check_data(x, y=None, *, finite=True, **targets):
+def check_data(x: Any, y: Any = None, *, finite: bool = True, **targets: Any) -> Any:
     """Looks at what `fit`, `evaluate` or `predict` got, before anything is traced.
 
     Args:
@@ -91,7 +94,7 @@ def check_data(x, y=None, *, finite=True, **targets):
     return x
 
 
-def check_resizing(dataset, resizing):
+def check_resizing(dataset: Any, resizing: Mapping[str, Any]) -> str:
     """Tells how batches of `data.batches` differ from those that a model predicts from.
 
     Args:
@@ -155,7 +158,7 @@ def _check_dataset(dataset, finite):
 # In a graph, too
 
 
-def check_images(images, finite=True):
+def check_images(images: tf.Tensor, finite: bool = True) -> tf.Tensor:
     """Checks images.
 
     Args:
@@ -203,7 +206,7 @@ def check_images(images, finite=True):
     return ensure(images, [some, *((ok | passes, text, received) for ok, text in checks)])
 
 
-def check_prediction(inputs):
+def check_prediction(inputs: tf.Tensor | Tensors) -> tf.Tensor | Tensors:
     """Checks what `predict` gets, as `check_images` and `check_inputs` do.
 
     Args:
@@ -233,7 +236,7 @@ def _tensors(data):
     return tf.nest.map_structure(lambda x: tf.constant(x) if isinstance(x, np.ndarray) else x, data)
 
 
-def check_form(images):
+def check_form(images: Any) -> None:
     """Raises ValueError if a tensor, or what its shape and dtype are, cannot be RGB images."""
     shape, dtype = images.shape, images.dtype
     if not (dtype.is_integer or dtype.is_floating):
@@ -251,7 +254,7 @@ def check_form(images):
         raise ValueError(f"images are (B, H, W, 3), RGB{hint}. Received: shape={shape}.")
 
 
-def check_inputs(inputs, finite=True):
+def check_inputs(inputs: Tensors, finite: bool = True) -> Tensors:
     """Checks what a batch has beside its images, as `check_targets` does.
 
     Args:
@@ -284,7 +287,9 @@ def check_inputs(inputs, finite=True):
     return {**inputs, "images": ensure(inputs["images"], checks)}
 
 
-def check_targets(inputs, gt, *, num_classes, masks, finite=False):
+def check_targets(
+    inputs: Tensors, gt: Tensors, *, num_classes: int, masks: bool, finite: bool = False
+) -> Tensors:
     """Checks what a batch says is in its images.
 
     Args:
@@ -391,7 +396,7 @@ def _check_target_form(inputs, gt, masks):
         raise ValueError("masks must be uint8 in 0..255. Received: dtype=bool.")
 
 
-def ensure(value, checks):
+def ensure(value: Any, checks: Sequence[tuple[tf.Tensor, str, Any]]) -> Any:
     """Returns a value after checks, which cost next to nothing where they hold.
 
     Args:

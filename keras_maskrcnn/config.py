@@ -9,7 +9,9 @@ import ast
 import dataclasses
 import difflib
 import inspect
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any, Self
 
 from keras_maskrcnn import config_rules
 from keras_maskrcnn.aliases import moved
@@ -321,14 +323,14 @@ class MaskRCNNConfig:
     """Whose way of resizing a mask into its box. "detectron2": the box is exact. "torchvision": it
     is rounded to whole pixels."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in list(vars(self).items()):
             if isinstance(value, list):  # JSON has no tuples
                 object.__setattr__(self, name, tuple(value))
         config_rules.check(self)
 
     @classmethod
-    def from_fields(cls, fields):
+    def from_fields(cls, fields: dict[str, Any]) -> Self:
         """Makes a config of what a file says.
 
         Args:
@@ -351,11 +353,11 @@ class MaskRCNNConfig:
                 )
         return cls(**fields)
 
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         """Returns a tuple of `num_classes` class names, `class 1`, ... where none were given."""
         return self.class_names or tuple(f"class {i + 1}" for i in range(self.num_classes))
 
-    def resizing(self):
+    def resizing(self) -> dict[str, Any]:
         """Returns how the model resizes images, as `data.batches` takes it: keyword arguments.
 
         `data.batches(dataset, 2, training=True, **config.resizing())` makes the batches that the
@@ -368,12 +370,12 @@ class MaskRCNNConfig:
             "padding_multiple": self.padding_multiple,
         }
 
-    def ids(self):
+    def ids(self) -> tuple[int, ...]:
         """Returns a tuple of `num_classes` category ids, 1, 2, ... where none were given."""
         return self.category_ids or tuple(range(1, self.num_classes + 1))
 
 
-def field_docs():
+def field_docs() -> dict[str, str]:
     """Returns a dict of each field's name to the docstring below it, in one line.
 
     Python does not keep these docstrings: they are read from the source file. Without the file,
@@ -392,7 +394,7 @@ def field_docs():
     }
 
 
-def suggestion(name, known):
+def suggestion(name: str, known: Collection[str]) -> str:
     """Returns the end of an error about an unknown name: a similar one that is known, or all."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}."

@@ -28,7 +28,7 @@ class Rule(NamedTuple):
     choices: tuple = ()  # all values there are, if they can be listed
 
 
-def check(config):
+def check(config: Any) -> None:
     """Raises ValueError for the first field that breaks a rule.
 
     Args:
@@ -50,12 +50,12 @@ def _require(condition, name, value, expected):
         raise ValueError(f"{name} must be {expected}. Received: {name}={shown(value)}.")
 
 
-def shown(value):
+def shown(value: object) -> str:
     """Returns the `repr` of a value, cut short: one of a file may be as long as it likes."""
     return _REPR.repr(value)
 
 
-def choices(name):
+def choices(name: str) -> tuple[Any, ...]:
     """Returns a tuple of all values that a field can have; () if they cannot be listed."""
     return next((rule.choices for rule in RULES[name] if rule.choices), ())
 

@@ -1,5 +1,7 @@
 """Raw outputs -> proposals -> detections with masks. Used in training and at inference."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from keras_maskrcnn.ops import boxes as box_ops
@@ -20,7 +22,17 @@ def _logits(ranks):
     return tf.math.log(ranks) * 4
 
 
-def proposals(logits, deltas, anchors, sizes, *, pre_nms, count, nms_iou=0.7, min_size=0.0):
+def proposals(
+    logits: Sequence[tf.Tensor],
+    deltas: Sequence[tf.Tensor],
+    anchors: Sequence[tf.Tensor],
+    sizes: tf.Tensor,
+    *,
+    pre_nms: int,
+    count: int,
+    nms_iou: float = 0.7,
+    min_size: float = 0.0,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """The RPN's best boxes: top-k and NMS level by level, then the best of all (FPN §4.1).
 
     Args:
@@ -63,18 +75,18 @@ def proposals(logits, deltas, anchors, sizes, *, pre_nms, count, nms_iou=0.7, mi
 
 
 def detections(
-    class_logits,
-    deltas,
-    rois,
-    sizes,
+    class_logits: tf.Tensor,
+    deltas: tf.Tensor,
+    rois: tf.Tensor,
+    sizes: tf.Tensor,
     *,
-    delta_weights,
-    score_threshold,
-    nms_iou,
-    count,
-    min_size=0.0,
-    one_class=False,
-):
+    delta_weights: Sequence[float],
+    score_threshold: float,
+    nms_iou: float,
+    count: int,
+    min_size: float = 0.0,
+    one_class: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Final boxes: decode for each class, NMS within classes, the best of all (§3.1, Inference).
 
     Args:
@@ -108,7 +120,7 @@ def detections(
     return boxes, scores, tf.where(filled, tf.cast(classes, tf.int32) + 1, 0), num_detections
 
 
-def mask_probabilities(logits, labels, kind="sigmoid"):
+def mask_probabilities(logits: tf.Tensor, labels: tf.Tensor, kind: str = "sigmoid") -> tf.Tensor:
     """What each RoI's mask of its class says of each pixel (§3.1, Inference).
 
     Args:

@@ -6,16 +6,22 @@ beyond what is returned.
 
 import os
 import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 from PIL import Image
 
 from keras_maskrcnn.data.images import from_pillow, log_remarks, read_with_remarks
 from keras_maskrcnn.ops import masks as mask_ops
 from keras_maskrcnn.ops import rle
+from keras_maskrcnn.typing import Path
 
 
-def predict_image(model, image, *, score_threshold=0.0):
+def predict_image(
+    model: keras.Model, image: np.ndarray | Image.Image | Path, *, score_threshold: float = 0.0
+) -> dict[str, Any]:
     """Runs the model on one image and pastes its masks (§3.1, Inference).
 
     Args:
@@ -78,7 +84,15 @@ def predict_image(model, image, *, score_threshold=0.0):
     return found
 
 
-def coco_results(outputs, index, image_id, height, width, category_ids=(), mask_paste="detectron2"):
+def coco_results(
+    outputs: Mapping[str, np.ndarray],
+    index: int,
+    image_id: int | str,
+    height: int,
+    width: int,
+    category_ids: Sequence[int] = (),
+    mask_paste: str = "detectron2",
+) -> list[dict[str, Any]]:
     """Writes the detections of one image as COCO results.
 
     Args:
@@ -113,7 +127,9 @@ def coco_results(outputs, index, image_id, height, width, category_ids=(), mask_
     return results
 
 
-def coco_box(box, score, label, category_ids=()):
+def coco_box(
+    box: np.ndarray, score: float, label: int, category_ids: Sequence[int] = ()
+) -> dict[str, Any]:
     """Writes one box as COCO does.
 
     Args:

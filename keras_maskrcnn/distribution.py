@@ -7,16 +7,20 @@ same however many replicas share it. With one replica all of this costs nothing.
 import contextlib
 import functools
 import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_maskrcnn.keras_private import without_summing
 from keras_maskrcnn.ops.python import gradients_of_graph
+from keras_maskrcnn.typing import Tensors
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
-def make_strategy(name, devices=None):
+def make_strategy(name: str, devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
     """Makes the strategy in whose scope a model is built and compiled.
 
     Args:
@@ -53,12 +57,12 @@ def make_strategy(name, devices=None):
     return tf.distribute.get_strategy()
 
 
-def is_chief():
+def is_chief() -> bool:
     """Whether this process writes files: the first worker of TF_CONFIG, or the only process."""
     return _place_in_cluster()[0] == 0
 
 
-def worker(strategy):
+def worker(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     """Returns (index, count): which of a strategy's worker processes this is, of how many."""
     several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     return _place_in_cluster() if several else (0, 1)
@@ -81,13 +85,13 @@ def _shared():
     return context if context is not None and context.num_replicas_in_sync > 1 else None
 
 
-def mean_over_replicas(value):
+def mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
     """Averages a tensor, without gradient, over the replicas that run this step."""
     context = _shared()
     return value if context is None else _all_reduce(context, "MEAN", value)
 
 
-def moments(x, axes):
+def moments(x: tf.Tensor, axes: list[int]) -> tuple[tf.Tensor, tf.Tensor]:
     """Computes mean and variance of the values in all replicas.
 
     Shares may differ in size. The parts' variances are put together with the squared distances of
@@ -111,7 +115,7 @@ def moments(x, axes):
     return whole, sum_up(share * (variance + tf.square(mean - whole)))
 
 
-def part_of_batch(strategy, replica):
+def part_of_batch(strategy: tf.distribute.Strategy, replica: int) -> int:
     """Which part of a batch a replica gets.
 
     `fit` deals a batch out over the workers, and then over the replicas of each: of two workers
@@ -128,7 +132,7 @@ def part_of_batch(strategy, replica):
     return replica % here * (replicas // here) + replica // here
 
 
-def first_image(count):
+def first_image(count: tf.Tensor) -> tf.Tensor | int:
     """Returns the place in the whole batch of the first of the `count` () int32 images here."""
     context = _shared()
     if context is None:
@@ -140,7 +144,7 @@ def first_image(count):
     return tf.reduce_sum(tf.boolean_mask(counts, before))
 
 
-def not_empty(inputs, gt, training):
+def not_empty(inputs: Tensors, gt: Tensors, training: bool) -> tuple[Tensors, Tensors]:
     """Makes sure that this replica has an image, for TensorFlow's convolutions fail on none.
 
     At inference, and in evaluation, where the last batch may be short, a replica without one gets
@@ -171,7 +175,7 @@ def not_empty(inputs, gt, training):
     return tf.nest.map_structure(fill, (inputs, gt))
 
 
-def sum_gradients(gradients):
+def sum_gradients(gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
     """Sums gradients over replicas before the optimizer sees them.
 
     Keras' optimizers sum them last: clipping would go by the norm of each replica's own, and
@@ -188,7 +192,7 @@ def sum_gradients(gradients):
 
 
 @contextlib.contextmanager
-def summed_before(optimizer):
+def summed_before(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     """A Keras optimizer that is called inside leaves the summing to `sum_gradients`.
 
     With one replica too: what Keras would call there, TensorFlow keeps for ever with its graph.
@@ -202,7 +206,7 @@ def _all_reduce(context, operation, values):
     return gradients_of_graph(reduced)
 
 
-def concat_over_replicas(value):
+def concat_over_replicas(value: tf.Tensor) -> tf.Tensor:
     """Puts (n, ...) tensors of the replicas that run this step together, along the first axis."""
     context = _shared()
     if context is None:
@@ -210,7 +214,9 @@ def concat_over_replicas(value):
     return gradients_of_graph(context.all_gather(value, axis=0))
 
 
-def choose(condition, then, otherwise, *args):
+def choose(
+    condition: tf.Tensor, then: Callable[..., Any], otherwise: Callable[..., Any], *args: Any
+) -> None:
     """Runs one of two functions that change variables, in a step.
 
     A replica's own `tf.cond` must not hold what merges replicas, as optimizers do; so one for all
@@ -232,7 +238,7 @@ def choose(condition, then, otherwise, *args):
     tf.distribute.get_replica_context().merge_call(decide, args=(condition, *args))
 
 
-def gather(strategy, items):
+def gather(strategy: tf.distribute.Strategy, items: list[Any]) -> list[Any]:
     """Puts the lists of all workers together; each must call it.
 
     Args:

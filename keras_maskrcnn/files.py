@@ -6,6 +6,10 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from typing import Any
+
+from keras_maskrcnn.typing import Path
 
 # What the names of unfinished files and folders begin with, in the folder of what they become. A
 # process that is killed leaves them behind, and they may be deleted.
@@ -13,7 +17,7 @@ UNFINISHED = "unfinished-"
 _KEPT = 50  # characters of the name that follow; 255 bytes are the limit of most file systems
 
 
-def unfinished(path):
+def unfinished(path: Path) -> str:
     """Returns a name for what becomes `path` when it is whole, which nobody else has.
 
     It lies in the same folder, and ends as `path` does.
@@ -23,7 +27,7 @@ def unfinished(path):
 
 
 @contextlib.contextmanager
-def replacing(path, sync=True):
+def replacing(path: Path, sync: bool = True) -> Iterator[str]:
     """Yields the path of a new file, which takes the place of `path` once it is on the disk.
 
     It lies in the same folder, ends as `path` does, and has the permissions that `open` would
@@ -81,7 +85,7 @@ def _writable_mode(path):
         os.close(descriptor)
 
 
-def write_json(path, content, indent=None):
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Writes a JSON file as a whole.
 
     Args:
@@ -93,7 +97,7 @@ def write_json(path, content, indent=None):
         json.dump(content, file, indent=indent)
 
 
-def checksum(path):
+def checksum(path: Path | None) -> str | None:
     """Returns a file's SHA-256, hexadecimal; None if `path` is None or empty."""
     if not path:
         return None

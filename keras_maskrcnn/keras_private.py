@@ -4,16 +4,20 @@ tests/test_keras_private.py says which is missing when one is renamed.
 """
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
+import keras
+import tensorflow as tf
 from tensorflow.python.framework import ops
 
 
-def innermost(optimizer):
+def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Returns the optimizer inside of a LossScaleOptimizer, or the optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def batches_seen(optimizer):
+def batches_seen(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
     """Returns the variable that counts an optimizer's batches, () int.
 
     The public `iterations` counts changes of the weights: it stands still while gradients are
@@ -22,7 +26,7 @@ def batches_seen(optimizer):
     return innermost(optimizer)._iterations
 
 
-def learning_rate_or_schedule(optimizer):
+def learning_rate_or_schedule(optimizer: keras.optimizers.Optimizer) -> Any:
     """Returns what an optimizer's rate was set to: a variable, or a LearningRateSchedule.
 
     The public `learning_rate` is a number in both cases.
@@ -30,7 +34,7 @@ def learning_rate_or_schedule(optimizer):
     return getattr(innermost(optimizer), "_learning_rate", None)
 
 
-def layers_inside(layer):
+def layers_inside(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """Returns the list of a layer's own layers, in the order of a model's graph.
 
     The public `layers` is an attribute of models alone.
@@ -38,13 +42,13 @@ def layers_inside(layer):
     return layer._layers
 
 
-def variable_index(optimizer, variable):
+def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:
     """Returns the place of a variable among those that an optimizer was built with."""
     return optimizer._get_variable_index(variable)
 
 
 @contextlib.contextmanager
-def without_summing(optimizer):
+def without_summing(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     """Keeps an optimizer's `apply` from summing gradients over replicas, inside of the block.
 
     `apply` has no argument for it. The optimizer is as before when the block ends, also by an
@@ -58,7 +62,7 @@ def without_summing(optimizer):
         vars(inner).pop("_all_reduce_sum_gradients", None)
 
 
-def inputs_of_dataset(dataset):
+def inputs_of_dataset(dataset: tf.data.Dataset) -> list[tf.data.Dataset]:
     """Returns the data sets that a tf.data.Dataset is made from.
 
     The public graph has the same data sets, without the attributes that Python gave them.
@@ -66,7 +70,7 @@ def inputs_of_dataset(dataset):
     return dataset._inputs()
 
 
-def registered_gradients():
+def registered_gradients() -> dict[str, Any]:
     """Returns TensorFlow's dict of the gradients that were registered in this process.
 
     It is changed in place. Without it all works as before, and TensorFlow's registry grows.

@@ -10,7 +10,7 @@ from keras_maskrcnn.distribution import mean_over_replicas
 from keras_maskrcnn.ops import masks as mask_ops
 
 
-def smooth_l1(differences, beta):
+def smooth_l1(differences: tf.Tensor, beta: float) -> tf.Tensor:
     """Quadratic below `beta`, linear above (Fast R-CNN Eq. 3 with beta = 1); L1 where beta is 0."""
     size = tf.abs(differences)
     if beta == 0:
@@ -29,7 +29,7 @@ def _mean_where(losses, counted):
     return tf.math.divide_no_nan(tf.reduce_sum(losses), count)
 
 
-def objectness_loss(logits, labels, divisor="slots"):
+def objectness_loss(logits: tf.Tensor, labels: tf.Tensor, divisor: str = "slots") -> tf.Tensor:
     """Binary cross-entropy of the sampled anchors (Faster R-CNN Eq. 1, first term).
 
     Args:
@@ -45,7 +45,9 @@ def objectness_loss(logits, labels, divisor="slots"):
     return _mean(tf.where(labels >= 0, losses, 0.0), labels, divisor)
 
 
-def box_loss(deltas, targets, labels, beta, divisor="slots"):
+def box_loss(
+    deltas: tf.Tensor, targets: tf.Tensor, labels: tf.Tensor, beta: float, divisor: str = "slots"
+) -> tf.Tensor:
     """Smooth L1 of the positives' deltas (L_box; Faster R-CNN Eq. 1, second term).
 
     Args:
@@ -62,7 +64,7 @@ def box_loss(deltas, targets, labels, beta, divisor="slots"):
     return _mean(tf.where(labels > 0, losses, 0.0), labels, divisor)
 
 
-def classifier_loss(logits, labels, divisor="slots"):
+def classifier_loss(logits: tf.Tensor, labels: tf.Tensor, divisor: str = "slots") -> tf.Tensor:
     """Softmax cross-entropy of the RoIs' classes (L_cls).
 
     Args:
@@ -79,7 +81,9 @@ def classifier_loss(logits, labels, divisor="slots"):
     return _mean(tf.where(labels >= 0, losses, 0.0), labels, divisor)
 
 
-def mask_loss(logits, targets, labels, kind="sigmoid"):
+def mask_loss(
+    logits: tf.Tensor, targets: tf.Tensor, labels: tf.Tensor, kind: str = "sigmoid"
+) -> tf.Tensor:
     """Average cross-entropy of the masks' pixels (L_mask).
 
     Args:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import reprlib
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -18,7 +19,10 @@ from keras_maskrcnn.networks import NETWORKS
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.frames import Frame
 from keras_maskrcnn.presets import preset_config
+from keras_maskrcnn.roi_heads import RoIHeads
+from keras_maskrcnn.rpn import RegionProposalNetwork
 from keras_maskrcnn.saving import WholeFiles
+from keras_maskrcnn.typing import Path, Tensors
 from keras_maskrcnn.weights import KERAS_CONVENTIONS, load_for_preset
 
 LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
@@ -79,7 +83,15 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             `data.batches` could not read an image).
     """
 
-    def __init__(self, config, backbone=None, neck=None, rpn=None, roi_heads=None, **kwargs):
+    def __init__(
+        self,
+        config: MaskRCNNConfig,
+        backbone: keras.Model | None = None,
+        neck: keras.Model | None = None,
+        rpn: RegionProposalNetwork | None = None,
+        roi_heads: RoIHeads | None = None,
+        **kwargs: Any,
+    ) -> None:
         if keras.config.image_data_format() != "channels_last":
             raise ValueError(
                 "Keras' image_data_format must be 'channels_last', see "
@@ -123,19 +135,19 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             setattr(self, name, parts.get(name))
 
     @property
-    def networks(self):
+    def networks(self) -> dict[str, keras.Model]:
         """The networks that the model has, by name."""
         every = {name: getattr(self, name) for name in self.network_names}
         return {name: network for name, network in every.items() if network is not None}
 
     @property
-    def strides(self):
+    def strides(self) -> dict[str, int]:
         """Returns a dict of the maps that the RPN sees to their strides in pixels."""
         return STRIDES[self.config.neck]
 
     # Forward
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tf.Tensor | Tensors, training: bool = False) -> Tensors:
         """Detects: see the class. With `training=True` only batch norm behaves differently.
 
         Gradients flow back from scores, boxes and masks of what was found, but not through the
@@ -166,12 +178,12 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         boxes = self.frame.to_exclusive(found["boxes"], filled=found["scores"] > 0)
         return {**found, "boxes": box_ops.rescale(boxes, sizes, inputs["original_sizes"])}
 
-    def prepare(self, inputs):
+    def prepare(self, inputs: tf.Tensor | Tensors) -> Tensors:
         """Brings plain images into the form of `data.batches`; see `batch.as_batch`."""
         precomputed = self.config.proposals == "precomputed"
         return as_batch(inputs, proposals=precomputed, **self.config.resizing())
 
-    def features(self, inputs, training=False):
+    def features(self, inputs: Tensors, training: bool = False) -> Tensors:
         """Computes the maps that the RPN and the heads see.
 
         Args:
@@ -192,14 +204,14 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         features = self.backbone(images, training=training)
         return features if self.fpn is None else self.fpn(features, training=training)
 
-    def given_proposals(self, inputs):
+    def given_proposals(self, inputs: Tensors) -> tf.Tensor:
         """Returns the proposals of a batch, (B, P, 4), P > 0, in the frame of the network."""
         proposals = targets.with_a_slot(inputs["proposals"])
         return self.frame.from_exclusive(proposals, filled=box_ops.area(proposals) > 0)
 
     # Losses
 
-    def compute_losses(self, inputs, gt, training=True):
+    def compute_losses(self, inputs: Tensors, gt: Tensors, training: bool = True) -> Tensors:
         """Runs the networks once and compares with the truth.
 
         Args:
@@ -238,7 +250,13 @@ class MaskRCNN(WholeFiles, CheckedCalls):
     # Other models of the same kind
 
     @classmethod
-    def from_preset(cls, preset, weights=None, dtype=None, **overrides):
+    def from_preset(
+        cls,
+        preset: str,
+        weights: Path | None = None,
+        dtype: str | keras.DTypePolicy | None = None,
+        **overrides: Any,
+    ) -> Self:
         """Builds a model from a preset of `PRESETS`, with config fields replaced.
 
         Args:
@@ -261,7 +279,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         make = functools.partial(cls, dtype=dtype)
         return make(config) if weights is None else load_for_preset(make, preset, config, weights)
 
-    def with_config(self, **overrides):
+    def with_config(self, **overrides: Any) -> Self:
         """Returns a copy with the same weights and other numbers.
 
         Args:
@@ -273,7 +291,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         copy.set_weights(self.get_weights())
         return copy
 
-    def rebuilt(self, config, **kwargs):
+    def rebuilt(self, config: MaskRCNNConfig, **kwargs: Any) -> Self:
         """Builds a model of another config with the same parts passed in, and new weights.
 
         Args:
@@ -283,7 +301,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         parts = _revive(self._stored_parts(), config)
         return type(self)(config, **{"dtype": self.dtype_policy, **parts, **kwargs})
 
-    def copy_networks(self, other):
+    def copy_networks(self, other: "MaskRCNN") -> tuple[str, ...]:
         """Takes over the weights of the networks that another model has too.
 
         Sharing networks is how a detector and an RPN that were trained apart become one (Faster
@@ -311,10 +329,10 @@ class MaskRCNN(WholeFiles, CheckedCalls):
 
     # Keras
 
-    def target_limits(self):
+    def target_limits(self) -> dict[str, Any]:
         return {"num_classes": self.config.num_classes, "masks": self.config.task == "masks"}
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> dict[str, tuple[int | None, ...]]:
         """Returns the shapes of what `call` returns, by name.
 
         Args:
@@ -332,7 +350,9 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             shapes["masks"] = (*slots, side, side)
         return {**shapes, "boxes": (*slots, 4)}
 
-    def compute_output_spec(self, inputs, training=False):
+    def compute_output_spec(
+        self, inputs: Any, training: bool = False
+    ) -> dict[str, keras.KerasTensor]:
         """Returns those shapes with dtypes, which Keras would take for floats."""
         shapes = self.compute_output_shape(tf.nest.map_structure(lambda x: x.shape, inputs))
         whole = ("labels", "num_detections", "num_proposals")
@@ -341,11 +361,11 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             for name, shape in shapes.items()
         }
 
-    def changed_layers(self):
+    def changed_layers(self) -> dict[str, dict[str, Any]]:
         """What was changed of layers since they were made, see `layers.changes.changes`."""
         return changes(self, self._layers_as_built)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs, as plain values: the config, passed parts, changes."""
         config = {
             "name": self.name,
@@ -364,7 +384,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """The inverse of `get_config`; ValueError if a field is unknown or out of its range."""
         if "config" not in config:
             raise ValueError(f"a MaskRCNN needs a config. Received: {sorted(config)}.")

@@ -3,6 +3,9 @@
 Every function makes one part of a model; `MaskRCNN` takes another one in its place.
 """
 
+import keras
+
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.layers import heads
 from keras_maskrcnn.layers.fpn import fpn
 from keras_maskrcnn.layers.resnet import res5, resnet
@@ -15,7 +18,7 @@ from keras_maskrcnn.rpn import RegionProposalNetwork
 NETWORKS = ("backbone", "res5", "fpn", "rpn_head", "box_head", "mask_head")
 
 
-def build_backbone(config):
+def build_backbone(config: MaskRCNNConfig) -> keras.Model:
     """Builds the backbone: images -> {"c2": (B, H / 4, W / 4, K), .. "c5"}, "c4" the last of C4."""
     return resnet(
         config.backbone,
@@ -26,7 +29,7 @@ def build_backbone(config):
     )
 
 
-def build_neck(config, backbone):
+def build_neck(config: MaskRCNNConfig, backbone: keras.Model) -> keras.Model | None:
     """Builds what follows the backbone: FPN, {"c2".."c5"} -> {"p2".."p6"}; None without one.
 
     Args:
@@ -41,7 +44,7 @@ def build_neck(config, backbone):
     return fpn(maps, channels=config.fpn_channels, norm=config.head_norm)
 
 
-def build_rpn(config, channels):
+def build_rpn(config: MaskRCNNConfig, channels: int) -> RegionProposalNetwork | None:
     """Builds the first stage for maps of so many channels; None where proposals are given."""
     if config.proposals == "precomputed":
         return None
@@ -54,7 +57,13 @@ def build_rpn(config, channels):
     return RegionProposalNetwork(config, head)
 
 
-def build_roi_heads(config, channels, *, box_head=None, mask_head=None):
+def build_roi_heads(
+    config: MaskRCNNConfig,
+    channels: int,
+    *,
+    box_head: keras.Model | None = None,
+    mask_head: keras.Model | None = None,
+) -> RoIHeads | None:
     """Builds the second stage for maps of so many channels; None for an RPN alone.
 
     Args:
@@ -86,7 +95,9 @@ def build_roi_heads(config, channels, *, box_head=None, mask_head=None):
     return RoIHeads(config, **parts)
 
 
-def channels_of_maps(config, backbone, neck=None):
+def channels_of_maps(
+    config: MaskRCNNConfig, backbone: keras.Model, neck: keras.Model | None = None
+) -> int:
     """Returns how many channels the maps have that the RPN and the heads see.
 
     Raises:

@@ -4,6 +4,8 @@ A preset holds only what differs from the defaults of `MaskRCNNConfig`. `mask_rc
 below is Mask R-CNN; `faster_rcnn_` is the same without masks.
 """
 
+from typing import Any
+
 from keras_maskrcnn.config import MaskRCNNConfig, suggestion
 from keras_maskrcnn.config_rules import BACKBONES
 
@@ -155,7 +157,7 @@ PRESETS = {
 }
 
 
-def preset_config(name, **overrides):
+def preset_config(name: str, **overrides: Any) -> MaskRCNNConfig:
     """Returns the `MaskRCNNConfig` of a preset, with fields replaced by `overrides`.
 
     Args:

@@ -6,15 +6,16 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator, Sequence
 
 
-def is_asked(argv):
+def is_asked(argv: Sequence[str]) -> bool:
     """Whether flags, a list of str, ask for --quiet."""
     return any(re.fullmatch("--?quiet(=(true|t|1))?", flag, re.IGNORECASE) for flag in argv)
 
 
 @contextlib.contextmanager
-def while_importing():
+def while_importing() -> Iterator[None]:
     """Drops what is written to stderr inside, if this process is the command with --quiet.
 
     TensorFlow's C++ writes there before anybody could tell it not to. Errors are exceptions.
@@ -37,7 +38,7 @@ def while_importing():
         os.close(nothing)
 
 
-def silence():
+def silence() -> None:
     """Drops the warnings and logs of this process, ours and those of the libraries."""
     from absl import logging as absl_logging
 

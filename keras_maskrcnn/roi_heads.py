@@ -1,6 +1,7 @@
 """The second stage: class, box and mask of each RoI, in parallel (§3 and Figure 4)."""
 
 import dataclasses
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -10,6 +11,7 @@ from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.levels import strides_of_rois
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.frames import Frame
+from keras_maskrcnn.typing import Tensors
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -30,26 +32,36 @@ class RoIHeads:
             none.
     """
 
-    def __init__(self, config, box_align, box_head, mask_align=None, mask_head=None, res5=None):
+    def __init__(
+        self,
+        config: MaskRCNNConfig,
+        box_align: keras.layers.Layer,
+        box_head: keras.Model,
+        mask_align: keras.layers.Layer | None = None,
+        mask_head: keras.Model | None = None,
+        res5: keras.Model | None = None,
+    ) -> None:
         self.config, self.res5 = config, res5
         self.box_align, self.box_head = box_align, box_head
         self.mask_align, self.mask_head = mask_align, mask_head
         self.frame = Frame(inclusive=config.anchor_rule == "matterport")
 
     @property
-    def loss_names(self):
+    def loss_names(self) -> tuple[str, ...]:
         """The names of what `compute_losses` returns."""
         return ("classifier", "box") if self.mask_head is None else ("classifier", "box", "mask")
 
     @property
-    def networks(self):
+    def networks(self) -> dict[str, keras.Model]:
         """The Keras models of this stage, by the names that files and `freeze` know them by."""
         every = {"res5": self.res5, "box_head": self.box_head, "mask_head": self.mask_head}
         return {name: network for name, network in every.items() if network is not None}
 
     # The two branches
 
-    def box_branch(self, features, rois, training=False):
+    def box_branch(
+        self, features: Tensors, rois: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Scores RoIs and refines their boxes.
 
         Args:
@@ -66,7 +78,7 @@ class RoIHeads:
         class_logits, deltas = per_roi(self.box_head, pooled, training)
         return class_logits, deltas, pooled
 
-    def mask_branch(self, features, rois, training=False):
+    def mask_branch(self, features: Tensors, rois: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Draws the masks of RoIs (B, R, 4): logits (B, R, M, M, C), one mask per class."""
         pooled = self._pool(self.mask_align, features, rois, training)
         return per_roi(self.mask_head, pooled, training)
@@ -77,7 +89,9 @@ class RoIHeads:
 
     # Inference
 
-    def detect(self, features, rois, sizes, training=False):
+    def detect(
+        self, features: Tensors, rois: tf.Tensor, sizes: tf.Tensor, training: bool = False
+    ) -> Tensors:
         """Finds the objects of images (§3.1, Inference): masks are drawn in the final boxes.
 
         Args:
@@ -97,7 +111,14 @@ class RoIHeads:
             found["masks"] = decode.mask_probabilities(logits, labels, self.config.mask_loss)
         return found
 
-    def select(self, class_logits, deltas, rois, sizes, **limits):
+    def select(
+        self,
+        class_logits: tf.Tensor,
+        deltas: tf.Tensor,
+        rois: tf.Tensor,
+        sizes: tf.Tensor,
+        **limits: Any,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Chooses the detections of an image.
 
         Args:
@@ -127,7 +148,15 @@ class RoIHeads:
 
     # Training
 
-    def compute_losses(self, features, proposals, sizes, gt, step, training=True):
+    def compute_losses(
+        self,
+        features: Tensors,
+        proposals: tf.Tensor,
+        sizes: tf.Tensor,
+        gt: Tensors,
+        step: tf.Tensor,
+        training: bool = True,
+    ) -> tuple[Tensors, tf.Tensor]:
         """Compares the heads with the truth, on RoIs drawn from proposals and truth (§3.1).
 
         Args:
@@ -160,7 +189,9 @@ class RoIHeads:
             terms["mask"] = self._mask_loss(features, pooled, rois, labels, matched, gt, training)
         return terms, labels
 
-    def sample(self, proposals, sizes, gt, step):
+    def sample(
+        self, proposals: tf.Tensor, sizes: tf.Tensor, gt: Tensors, step: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Draws the RoIs of a training step: `targets.sample_rois` within the config's limits."""
         config = self.config
         batch, slots = tf.unstack(tf.shape(gt["boxes"])[:2])
@@ -195,7 +226,7 @@ class RoIHeads:
         )
         return losses.mask_loss(logits, mask_targets, labels, config.mask_loss)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs, as plain values."""
         parts = {name: getattr(self, name) for name in _PARTS}
         parts = {
@@ -205,7 +236,7 @@ class RoIHeads:
         return {"config": dataclasses.asdict(self.config), **parts}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """The inverse of `get_config`; the weights come later."""
         parts = {
             name: None if part is None else keras.saving.deserialize_keras_object(part)
@@ -218,7 +249,9 @@ class RoIHeads:
 _PARTS = ("box_align", "box_head", "mask_align", "mask_head", "res5")
 
 
-def per_roi(head, pooled, training=False):
+def per_roi(
+    head: keras.Model, pooled: tf.Tensor, training: bool = False
+) -> tf.Tensor | list[tf.Tensor]:
     """Applies a network to RoIs, those of all images as one batch.
 
     Args:

@@ -1,7 +1,7 @@
 """The first stage: the region proposal network (Faster R-CNN §3.1; FPN §4.1)."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 import tensorflow as tf
@@ -12,6 +12,7 @@ from keras_maskrcnn.levels import STRIDES, anchor_sizes
 from keras_maskrcnn.ops import anchors as anchor_ops
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.frames import Frame
+from keras_maskrcnn.typing import Tensors
 
 
 class RpnOutputs(NamedTuple):
@@ -27,7 +28,7 @@ class RpnOutputs(NamedTuple):
     deltas: list
     anchors: list
 
-    def joined(self):
+    def joined(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns those of all levels together: (B, N), (B, N, 4), (N, 4)."""
         return tf.concat(self.logits, 1), tf.concat(self.deltas, 1), tf.concat(self.anchors, 0)
 
@@ -46,16 +47,16 @@ class RegionProposalNetwork:
 
     loss_names = ("rpn_objectness", "rpn_box")
 
-    def __init__(self, config, head):
+    def __init__(self, config: MaskRCNNConfig, head: keras.Model) -> None:
         self.config, self.head = config, head
         self.frame = Frame(inclusive=config.anchor_rule == "matterport")
 
     @property
-    def networks(self):
+    def networks(self) -> dict[str, keras.Model]:
         """The Keras models of this stage, by the names that files and `freeze` know them by."""
         return {"rpn_head": self.head}
 
-    def __call__(self, features, training=False):
+    def __call__(self, features: Tensors, training: bool = False) -> RpnOutputs:
         """Runs the head on each map.
 
         Args:
@@ -73,7 +74,7 @@ class RegionProposalNetwork:
             deltas.append(tf.cast(tf.reshape(level_deltas, [batch, -1, 4]), tf.float32))
         return RpnOutputs(logits, deltas, self.anchors(features))
 
-    def anchors(self, features):
+    def anchors(self, features: Tensors) -> list[tf.Tensor]:
         """Returns the anchors of each map, a list of (Nl, 4) float32."""
         config, strides = self.config, STRIDES[self.config.neck]
         torchvision = config.anchor_rule == "torchvision"
@@ -89,7 +90,9 @@ class RegionProposalNetwork:
             anchors.append(self.frame.from_exclusive(of_level))
         return anchors
 
-    def select(self, outputs, sizes, **limits):
+    def select(
+        self, outputs: RpnOutputs, sizes: tf.Tensor, **limits: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Chooses the proposals of an image (§3.1, Inference).
 
         Args:
@@ -115,7 +118,7 @@ class RegionProposalNetwork:
         }
         return decode.proposals(*groups, self.frame.borders(sizes), **limits)
 
-    def select_for_training(self, outputs, sizes):
+    def select_for_training(self, outputs: RpnOutputs, sizes: tf.Tensor) -> tf.Tensor:
         """Chooses the proposals that the heads are trained on: (B, P, 4) float32, as `select`."""
         config = self.config
         boxes, _ = self.select(
@@ -124,7 +127,9 @@ class RegionProposalNetwork:
         # CropAndResize would fail before anybody could say that the losses are not finite.
         return tf.where(tf.math.is_finite(boxes), boxes, 0.0)
 
-    def compute_losses(self, outputs, sizes, gt, step):
+    def compute_losses(
+        self, outputs: RpnOutputs, sizes: tf.Tensor, gt: Tensors, step: tf.Tensor
+    ) -> Tensors:
         """Compares a sample of the anchors with the truth (Faster R-CNN Eq. 1).
 
         Args:
@@ -161,13 +166,13 @@ class RegionProposalNetwork:
             "rpn_box": losses.box_loss(deltas, box_targets, labels, config.rpn_box_beta, divisor),
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs, as plain values."""
         head = keras.saving.serialize_keras_object(self.head)
         return {"config": dataclasses.asdict(self.config), "head": head}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """The inverse of `get_config`; the weights come later."""
         head = keras.saving.deserialize_keras_object(config["head"])
         return cls(MaskRCNNConfig.from_fields(config["config"]), head)

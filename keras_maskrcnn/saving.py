@@ -2,10 +2,12 @@
 
 import inspect
 import os
+from typing import Any
 
 import keras
 
 from keras_maskrcnn import export, files
+from keras_maskrcnn.typing import Path
 
 EXPORTERS = {
     "tf_saved_model": export.export_saved_model,
@@ -17,21 +19,21 @@ EXPORTERS = {
 class WholeFiles(keras.Model):
     """`save`, `save_weights` and `export` of keras.Model."""
 
-    def save(self, filepath, overwrite=True, **kwargs):
+    def save(self, filepath: Path, overwrite: bool = True, **kwargs: Any) -> None:
         """Keras' own; but a .keras file that is replaced stays until the new one is complete."""
         if kwargs or not (overwrite and _is_local(filepath, ".keras")):
             return super().save(filepath, overwrite=overwrite, **kwargs)
         with files.replacing(filepath) as new:
             super().save(new)
 
-    def save_weights(self, filepath, overwrite=True, **kwargs):
+    def save_weights(self, filepath: Path, overwrite: bool = True, **kwargs: Any) -> None:
         """Keras' own; but a .weights.h5 file stays until the new one is complete."""
         if kwargs or not (overwrite and _is_local(filepath, ".weights.h5")):
             return super().save_weights(filepath, overwrite=overwrite, **kwargs)
         with files.replacing(filepath) as new:
             super().save_weights(new)
 
-    def export(self, filepath, format="tf_saved_model", **kwargs):
+    def export(self, filepath: Path, format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Writes the model for other programs.
 
         Args:

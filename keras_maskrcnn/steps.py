@@ -1,12 +1,18 @@
 """Keras' steps: what `fit`, `evaluate` and `predict` do with one batch, and what callbacks add."""
 
 import functools
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_maskrcnn import checks, distribution
 from keras_maskrcnn.keras_private import batches_seen, innermost
+from keras_maskrcnn.typing import Tensors
+
+# A step: (inputs, gt, apply=None) -> terms, counts; see `StepHook.around_step`.
+Step = Callable[..., tuple[Tensors, tf.Tensor | bool]]
 
 
 class StepHook:
@@ -23,7 +29,9 @@ class StepHook:
 
     sees_every_step = looks_for_nonfinite = False
 
-    def around_step(self, step, inputs, gt):
+    def around_step(
+        self, step: Step, inputs: Tensors, gt: Tensors
+    ) -> tuple[Tensors, tf.Tensor | bool]:
         """Runs a step.
 
         Args:
@@ -45,7 +53,7 @@ class TrainSteps(keras.Model):
         trackers: dict of names to keras.metrics.Mean: "loss", `loss_names` and `shares`.
     """
 
-    def make_trackers(self, loss_names, shares):
+    def make_trackers(self, loss_names: Iterable[str], shares: Iterable[str]) -> None:
         """Makes the running means of the losses, and of shares: which of the boxes are ..."""
         self.loss_names, self.shares = tuple(loss_names), tuple(shares)
         names = ("loss", *self.loss_names, *self.shares)
@@ -53,17 +61,17 @@ class TrainSteps(keras.Model):
         self.step_hooks = self._traced_hooks = ()
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         """The running means of the losses, and of the shares."""
         return list(self.trackers.values())
 
-    def target_limits(self):
+    def target_limits(self) -> dict[str, Any]:
         """Returns what `checks.check_targets` has to know, a dict of its arguments."""
         raise NotImplementedError
 
     # The steps
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> Tensors:
         """One step of SGD on a batch (inputs, targets) of `data.batches`."""
         hooks = self._traced_hooks
         # Else the hook names the images.
@@ -84,7 +92,7 @@ class TrainSteps(keras.Model):
         gradients = distribution.sum_gradients(gradients)
         return terms, (apply or self.apply)(terms, gradients)
 
-    def apply(self, terms, gradients):
+    def apply(self, terms: Tensors, gradients: list[tf.Tensor | None]) -> tf.Tensor | bool:
         """Changes the weights.
 
         Args:
@@ -101,16 +109,16 @@ class TrainSteps(keras.Model):
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return True
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Tensors:
         """The losses of a batch (inputs, targets), without training."""
         return self._track(self.compute_losses(*self._checked(data, finite=True), training=False))
 
-    def predict_step(self, data):
+    def predict_step(self, data: Any) -> Tensors:
         """The detections of a batch; targets, if any, are ignored."""
         inputs = keras.utils.unpack_x_y_sample_weight(data)[0]
         return self(self.prepare(checks.check_prediction(inputs)), training=False)
 
-    def batches_seen(self):
+    def batches_seen(self) -> tf.Tensor | int:
         """Returns how many batches the model was trained on, () int32; 0 before `compile`."""
         optimizer = getattr(self, "optimizer", None)
         return tf.cast(batches_seen(optimizer), tf.int32) if optimizer else 0
@@ -129,7 +137,7 @@ class TrainSteps(keras.Model):
 
     # Means
 
-    def count_share(self, name, values, counted):
+    def count_share(self, name: str, values: tf.Tensor, counted: tf.Tensor) -> None:
         """Adds to a share.
 
         Args:
@@ -154,7 +162,7 @@ class TrainSteps(keras.Model):
 
     # Tracing
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Callable[..., Any]:
         """Keras' own, with `step_hooks` in the step, and the optimizer's momenta made before.
 
         The first step would make the momenta otherwise, and TensorFlow trace it twice.

@@ -1,13 +1,16 @@
 """What each output should predict: anchor labels, sampled RoIs, mask targets. Training only."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from keras_maskrcnn import distribution
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.typing import Tensors
 
 
-def with_a_slot(values):
+def with_a_slot(values: tf.Tensor) -> tf.Tensor:
     """Adds an empty slot, of zeros, to annotations (B, G, ...) if they have none at all.
 
     What is matched with nothing then has a box to read, without area and of label 0.
@@ -16,7 +19,7 @@ def with_a_slot(values):
     return tf.pad(values, [[0, 0], [0, missing], *[[0, 0]] * (len(values.shape) - 2)])
 
 
-def without_empty_slots(gt):
+def without_empty_slots(gt: Tensors) -> Tensors:
     """Cuts off the slots that no image of the batch fills, at least one remains.
 
     A data set's fullest image may have ten times the instances of most: matching anchors with
@@ -34,7 +37,7 @@ def without_empty_slots(gt):
     return {name: with_a_slot(value)[:, :count] for name, value in gt.items()}
 
 
-def without_filling(labels, sizes):
+def without_filling(labels: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
     """Gives -2, which no loss counts, to the slots of images that `distribution.not_empty` made.
 
     Args:
@@ -47,7 +50,9 @@ def without_filling(labels, sizes):
     return tf.where(sizes[:, :1] > 0, labels, -2)
 
 
-def sampling_noise(shape, step, stream):
+def sampling_noise(
+    shape: tf.Tensor | Sequence[tf.Tensor], step: tf.Tensor | int, stream: int
+) -> tf.Tensor:
     """Draws the numbers that decide which anchors or RoIs of an image have a loss.
 
     They depend on the step and the image's place in the batch of all replicas alone: a resumed run
@@ -70,7 +75,9 @@ def sampling_noise(shape, step, stream):
     )
 
 
-def anchor_labels(anchors, gt_boxes, *, positive_iou=0.7, negative_iou=0.3):
+def anchor_labels(
+    anchors: tf.Tensor, gt_boxes: tf.Tensor, *, positive_iou: float = 0.7, negative_iou: float = 0.3
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Labels anchors as object or background (Faster R-CNN §3.1.2).
 
     Positive are anchors at or above `positive_iou` with a box, and for each box the anchors that
@@ -95,7 +102,9 @@ def anchor_labels(anchors, gt_boxes, *, positive_iou=0.7, negative_iou=0.3):
     return labels, tf.argmax(iou, axis=2, output_type=tf.int32)
 
 
-def sample(labels, noise, count, max_positives):
+def sample(
+    labels: tf.Tensor, noise: tf.Tensor, count: int, max_positives: int
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws a fixed number of slots with at most `max_positives` positives, those first.
 
     Args:
@@ -123,8 +132,15 @@ def sample(labels, noise, count, max_positives):
 
 
 def sample_rois(
-    proposals, gt_boxes, gt_labels, noise, *, count, positive_fraction=0.25, positive_iou=0.5
-):
+    proposals: tf.Tensor,
+    gt_boxes: tf.Tensor,
+    gt_labels: tf.Tensor,
+    noise: tf.Tensor,
+    *,
+    count: int,
+    positive_fraction: float = 0.25,
+    positive_iou: float = 0.5,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Draws the RoIs that the heads are trained on (§3.1, Training), positives first.
 
     Ground-truth boxes are added to the proposals, so that there are positives from the first step
@@ -160,7 +176,7 @@ def sample_rois(
     return tf.gather(boxes, indices, batch_dims=1), labels, matched
 
 
-def recalled(proposals, gt_boxes, iou=0.5):
+def recalled(proposals: tf.Tensor, gt_boxes: tf.Tensor, iou: float = 0.5) -> tf.Tensor:
     """Tells which boxes have a proposal that overlaps them: a head can learn and find these.
 
     Args:
@@ -174,7 +190,15 @@ def recalled(proposals, gt_boxes, iou=0.5):
     return tf.reduce_max(box_ops.iou(proposals, gt_boxes), axis=1) >= iou
 
 
-def mask_targets(rois, gt_boxes, gt_masks, matched, size, samples=2, soft=False):
+def mask_targets(
+    rois: tf.Tensor,
+    gt_boxes: tf.Tensor,
+    gt_masks: tf.Tensor,
+    matched: tf.Tensor,
+    size: int,
+    samples: int = 2,
+    soft: bool = False,
+) -> tf.Tensor:
     """The part of the matched mask that lies in each RoI (§3: the intersection of both).
 
     Args:

@@ -6,13 +6,18 @@ for the common kinds of color blindness. Next to color, every instance has an ou
 
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_maskrcnn import files
 from keras_maskrcnn.data.images import read_image
+from keras_maskrcnn.typing import Path
 
+# A path, a PIL image, or (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of 0..255.
+Picture = Path | Image.Image | np.ndarray
 PALETTE = np.array(
     [
         (230, 159, 0),  # orange
@@ -29,17 +34,17 @@ _LEGIBLE_SIDE = 512  # pixels; smaller pictures are enlarged, or the labels woul
 
 
 def draw(
-    image,
-    detections,
-    class_names=None,
+    image: Picture,
+    detections: Mapping[str, Any],
+    class_names: Sequence[str] | None = None,
     *,
-    score_threshold=0.5,
-    alpha=0.45,
-    color_by="class",
-    colors=None,
-    scale="auto",
-    max_labels=30,
-):
+    score_threshold: float = 0.5,
+    alpha: float = 0.45,
+    color_by: Literal["class", "instance"] = "class",
+    colors: np.ndarray | None = None,
+    scale: int | Literal["auto"] = "auto",
+    max_labels: int = 30,
+) -> np.ndarray:
     """Draws detections, or ground truth, into a copy of the image.
 
     Args:
@@ -111,7 +116,9 @@ def draw(
     return np.asarray(canvas)
 
 
-def grid(pictures, columns, titles=None):
+def grid(
+    pictures: Sequence[Picture], columns: int, titles: Sequence[str] | None = None
+) -> np.ndarray:
     """Composes pictures into one, row by row, on white.
 
     Args:
@@ -151,7 +158,7 @@ def grid(pictures, columns, titles=None):
     return np.asarray(canvas)
 
 
-def legend(picture, entries):
+def legend(picture: np.ndarray, entries: Mapping[str, np.ndarray]) -> np.ndarray:
     """Writes what colors mean on white below a picture, in as many lines as they need.
 
     Args:
@@ -183,7 +190,7 @@ def legend(picture, entries):
     return np.asarray(canvas)
 
 
-def save_png(path, image):
+def save_png(path: Path, image: Picture) -> None:
     """Writes a picture, of any kind that `draw` takes, as PNG; makes the folder if it is missing.
 
     Raises:

@@ -11,8 +11,9 @@ RANKS = {
     "aliases": 0,
     "config_rules": 0,
     "files": 0,
+    "typing": -1,
     "keras_private": -1,
-    "levels": 0,
+    "levels": 2,
     "ops": 0,
     "quiet": 0,
     "batch": 1,
@@ -121,7 +122,7 @@ def test_leaves_do_not_know_the_config(unit):
 
 
 def test_data_imports_nothing_that_knows_of_models():
-    below = {"aliases", "data", "files", "keras_private", "ops"}
+    below = {"aliases", "data", "files", "keras_private", "ops", "typing"}
     assert {b for a, b in imports() if a == "data"} <= below
 
 

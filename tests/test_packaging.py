@@ -70,6 +70,12 @@ def test_module_has_a_docstring(path):
     assert ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))
 
 
+def test_the_wheel_says_that_the_package_has_types(metadata):
+    """PEP 561: type checkers look for the file. The slow test below finds it in a wheel."""
+    assert metadata["options.package_data"]["keras_maskrcnn"].split() == ["py.typed"]
+    assert (ROOT / "keras_maskrcnn" / "py.typed").exists()
+
+
 def test_python_in_the_readme_compiles(readme):
     blocks = list(re.finditer(r"^( *)```python\n(.*?)^\1```", readme, re.DOTALL | re.MULTILINE))
     assert len(blocks) == readme.count("```python")
@@ -110,7 +116,8 @@ def test_wheel_works_in_an_environment_of_its_own(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         files = [name for name in archive.namelist() if ".dist-info/" not in name]
         assert any(name.endswith("LICENSE") for name in archive.namelist())
-    assert sorted(files) == sorted(path.as_posix() for path in MODULES)
+    expected = [*(path.as_posix() for path in MODULES), "keras_maskrcnn/py.typed"]
+    assert sorted(files) == sorted(expected)
 
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     bin_dir = tmp_path / "venv" / "bin"

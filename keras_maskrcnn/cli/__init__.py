@@ -11,6 +11,8 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Sequence
+from typing import NoReturn
 
 from absl import flags
 
@@ -44,7 +46,7 @@ COMMANDS = {  # name: what it does, what defines its flags
 _LONGEST_LINE = 2000  # characters of an error
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and exits with its status."""
     argv = sys.argv[1:] if argv is None else argv
     if quiet.is_asked(argv):
@@ -52,7 +54,7 @@ def main(argv=None):
     sys.exit(run(argv))
 
 
-def run(argv):
+def run(argv: Sequence[str]) -> int:
     """Runs a command.
 
     Args:

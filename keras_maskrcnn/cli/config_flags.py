@@ -1,7 +1,12 @@
 """Flags that stand for fields of the config: one per field, with the field's docstring as help."""
 
 import dataclasses
+from collections.abc import Collection
+from typing import Any, Literal
 
+from absl import flags
+
+from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.config import MaskRCNNConfig, field_docs
 from keras_maskrcnn.config_rules import choices
 from keras_maskrcnn.presets import PRESETS, preset_config
@@ -19,7 +24,12 @@ PRESETS_TEXT = f"{_MASK} or faster_rcnn_ with one of: " + ", ".join(
 _PRESET = "mask_rcnn_resnet50_fpn"  # whose values --help names
 
 
-def define_config(define, leave_out=(), only=None, of="preset"):
+def define_config(
+    define: Definer,
+    leave_out: Collection[str] = (),
+    only: Collection[str] | None = None,
+    of: Literal["preset", "model"] = "preset",
+) -> None:
     """Makes a flag of each config field; fields that are not given keep their values.
 
     Args:
@@ -51,7 +61,7 @@ def _as_flag(value):
     return f"{value:g}" if isinstance(value, float) else str(value) or '""'
 
 
-def config_overrides(options, leave_out=()):
+def config_overrides(options: flags.FlagValues, leave_out: Collection[str] = ()) -> dict[str, Any]:
     """The config fields that were given as flags; `leave_out` names flags that are no fields."""
     overrides = {}
     for field in dataclasses.fields(MaskRCNNConfig):
@@ -72,7 +82,7 @@ def config_overrides(options, leave_out=()):
     return overrides
 
 
-def set_image_size(overrides, side):
+def set_image_size(overrides: dict[str, Any], side: int | None) -> None:
     """Sets the shorter side that images get, and by it the limit of the longer one."""
     if side is not None:
         overrides["image_min_side"] = side

@@ -2,13 +2,15 @@
 
 import inspect
 
+from absl import flags
+
 from keras_maskrcnn.cli import outputs, paths, usage
 from keras_maskrcnn.cli.definer import Definer
 
 _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_threshold", "split")
 
 
-def convert(options):
+def convert(options: flags.FlagValues) -> None:
     """Writes a COCO json from annotations of another tool, or from what is kept of a COCO json."""
     from keras_maskrcnn.data import formats, require_instances
 
@@ -40,7 +42,7 @@ def convert(options):
             print(f"Skipped {len(dataset.skipped)} images: {', '.join(sorted(dataset.skipped))}.")
 
 
-def convert_flags(values):
+def convert_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `convert`."""
     from keras_maskrcnn.data.formats import READERS
 

@@ -1,8 +1,11 @@
 """How a command defines its flags: absl's, with ranges, and with flags that must be given."""
 
 import math
+from collections.abc import Iterable, Sequence
 
 from absl import flags
+
+Limit = int | float  # `float` is a method of Definer
 
 
 class Number(flags.ArgumentParser):
@@ -13,12 +16,14 @@ class Number(flags.ArgumentParser):
         low, high: numbers. The range, with both ends.
     """
 
-    def __init__(self, kind, low=-math.inf, high=math.inf):
+    def __init__(
+        self, kind: type[int] | type[float], low: float = -math.inf, high: float = math.inf
+    ) -> None:
         super().__init__()
         self.kind, self.low, self.high = kind, low, high
         self.syntactic_help = f"{'a whole number' if kind is int else 'a number'}{self._range()}"
 
-    def parse(self, argument):
+    def parse(self, argument: str | int | float) -> int | float:
         """Returns the number; ValueError if it is none, or out of range."""
         try:
             value = self.kind(argument)
@@ -29,7 +34,7 @@ class Number(flags.ArgumentParser):
             raise ValueError(f"{self.syntactic_help} is expected")
         return value
 
-    def flag_type(self):
+    def flag_type(self) -> str:
         return self.kind.__name__
 
     def _range(self):
@@ -47,7 +52,7 @@ class Definer:
         values: absl's FlagValues.
     """
 
-    def __init__(self, values):
+    def __init__(self, values: flags.FlagValues) -> None:
         self._values = values
         self.boolean("quiet", False, "write nothing but errors: no bars, warnings or logs")
 
@@ -60,31 +65,54 @@ class Definer:
         flag = flags.Flag(parser, flags.ArgumentSerializer(), name, default, text)
         return self._add(flag, required)
 
-    def string(self, name, default, text, required=False):
+    def string(
+        self, name: str, default: str | None, text: str, required: bool = False
+    ) -> flags.Flag:
         """A text."""
         return self._parsed(flags.ArgumentParser(), name, default, text, required)
 
-    def integer(self, name, default, text, low=-math.inf, high=math.inf):
+    def integer(
+        self,
+        name: str,
+        default: int | None,
+        text: str,
+        low: Limit = -math.inf,
+        high: Limit = math.inf,
+    ) -> flags.Flag:
         """A whole number in a range."""
         return self._parsed(Number(int, low, high), name, default, text)
 
-    def float(self, name, default, text, low=-math.inf, high=math.inf):
+    def float(
+        self,
+        name: str,
+        default: Limit | None,
+        text: str,
+        low: Limit = -math.inf,
+        high: Limit = math.inf,
+    ) -> flags.Flag:
         """A finite number in a range."""
         return self._parsed(Number(float, low, high), name, default, text)
 
-    def list(self, name, default, text):
+    def list(self, name: str, default: Sequence[str] | None, text: str) -> flags.Flag:
         """Texts with commas between."""
         return self._parsed(flags.ListParser(), name, default, text)
 
-    def enum(self, name, default, choices, text, required=False):
+    def enum(
+        self,
+        name: str,
+        default: str | None,
+        choices: Iterable[str],
+        text: str,
+        required: bool = False,
+    ) -> flags.Flag:
         """One of some texts."""
         return self._add(flags.EnumFlag(name, default, text, list(choices)), required)
 
-    def boolean(self, name, default, text):
+    def boolean(self, name: str, default: bool | None, text: str) -> flags.Flag:
         """--name or --noname."""
         return self._add(flags.BooleanFlag(name, default, text))
 
-    def crowds(self):
+    def crowds(self) -> flags.Flag:
         """--crowds, of every command that reads annotations."""
         return self.enum(
             "crowds",
@@ -93,7 +121,7 @@ class Definer:
             "what annotations with iscrowd=1 are: no objects to learn, or objects as all others",
         )
 
-    def on_error(self, others):
+    def on_error(self, others: str) -> flags.Flag:
         """--on_error of a command that goes on without images that are unreadable.
 
         Args:

@@ -1,11 +1,13 @@
 """The command `evaluate`."""
 
+from absl import flags
+
 from keras_maskrcnn.cli import inputs, outputs, paths
 from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
 from keras_maskrcnn.cli.definer import Definer
 
 
-def evaluate(options):
+def evaluate(options: flags.FlagValues) -> None:
     """Scores a model with pycocotools and writes the 12 box and 12 mask numbers as JSON."""
     from keras_maskrcnn.evaluation import evaluate as coco_evaluate
 
@@ -30,7 +32,7 @@ def evaluate(options):
     outputs.report_unreadable(dataset.skipped, outputs.count_images(dataset), options)
 
 
-def evaluate_flags(values):
+def evaluate_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `evaluate`."""
     define = Definer(values)
     define.string("model", None, "a .keras file", required=True)

@@ -2,13 +2,15 @@
 
 import os
 
+from absl import flags
+
 from keras_maskrcnn.cli import inputs, outputs, paths, pictures
 from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
 from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.data import DataError
 
 
-def explain(options):
+def explain(options: flags.FlagValues) -> None:
     """Tells which stage of the model lost each object that it did not find, and draws it."""
     from keras_maskrcnn import visualize
     from keras_maskrcnn.explaining import explain as explain_image
@@ -71,7 +73,7 @@ def _print_lost(counts):
         print(f"  {count:6} {cause}")
 
 
-def explain_flags(values):
+def explain_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `explain`."""
     define = Definer(values)
     define.string("model", None, "a .keras file", required=True)

@@ -2,6 +2,8 @@
 
 import os
 
+from absl import flags
+
 from keras_maskrcnn.cli import inputs, outputs, paths, usage
 from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
 from keras_maskrcnn.cli.definer import Definer
@@ -14,7 +16,7 @@ _FORMAT_FLAGS = {
 }
 
 
-def export(options):
+def export(options: flags.FlagValues) -> None:
     """Writes a model's next version as a SavedModel, OUTPUT/1, OUTPUT/2, ...; or another format."""
     names = sorted({*sum(_FORMAT_FLAGS.values(), ())})
     given = usage.given_for_format(options, names, _FORMAT_FLAGS[options.format])
@@ -41,7 +43,7 @@ def _height_and_width(name, text):
     return tuple(int(side) for side in sides)
 
 
-def export_flags(values):
+def export_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `export`."""
     define = Definer(values)
     define.string("model", None, "a .keras file", required=True)

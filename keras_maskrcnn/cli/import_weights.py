@@ -1,5 +1,7 @@
 """The command `import-weights`."""
 
+from absl import flags
+
 from keras_maskrcnn.cli import outputs, paths
 from keras_maskrcnn.cli.config_flags import (
     DATA_FIELDS,
@@ -12,7 +14,7 @@ from keras_maskrcnn.config_rules import PEERS
 from keras_maskrcnn.presets import preset_config
 
 
-def import_weights(options):
+def import_weights(options: flags.FlagValues) -> None:
     """Writes a .keras file from the checkpoint of another framework, and says what became of it."""
     from keras_maskrcnn import weights
     from keras_maskrcnn.model import MaskRCNN
@@ -37,7 +39,7 @@ def import_weights(options):
         print(f"Wrote {options.output}.")
 
 
-def import_flags(values):
+def import_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `import-weights`."""
     define = Definer(values)
     sources = [*PEERS, "matterport", "keras_applications"]

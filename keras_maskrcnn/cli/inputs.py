@@ -2,14 +2,19 @@
 
 import os
 import zipfile
+from typing import Any
 
 import numpy as np
-from absl import logging
+from absl import flags, logging
 
 from keras_maskrcnn.cli import paths
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.proposals import ProposalFile
+from keras_maskrcnn.model import MaskRCNN
 
 
-def load_model(path, flag="model"):
+def load_model(path: str, flag: str = "model") -> MaskRCNN:
     """Loads a MaskRCNN from a .keras file; any other is a ValueError."""
     import keras
 
@@ -36,12 +41,12 @@ def load_model(path, flag="model"):
     return model
 
 
-def with_overrides(model, overrides):
+def with_overrides(model: MaskRCNN, overrides: dict[str, Any]) -> MaskRCNN:
     """The model, with other values of config fields if there are any."""
     return model.with_config(**overrides) if overrides else model
 
 
-def read_dataset(options, config):
+def read_dataset(options: flags.FlagValues, config: MaskRCNNConfig) -> CocoDataset:
     """Reads the --annotations for a model with this config: its classes, with masks or without.
 
     Images that cannot be read are left out, and named in `skipped`, for `report_unreadable`.
@@ -59,14 +64,14 @@ def read_dataset(options, config):
     )
 
 
-def read_proposals(path):
+def read_proposals(path: str | None) -> ProposalFile | None:
     """Opens proposals; None if there is no path."""
     from keras_maskrcnn import data
 
     return data.read_proposals(path) if path else None
 
 
-def list_images(path, left_out):
+def list_images(path: str, left_out: str) -> list[str]:
     """Lists the images of a folder, with those in the folders below it.
 
     Args:

@@ -2,16 +2,21 @@
 
 import os
 import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
+from absl import flags
+
+from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.files import write_json
 
 
-def verbosity(options):
+def verbosity(options: flags.FlagValues) -> int:
     """Keras' verbosity: a bar on a terminal, a line an epoch elsewhere, nothing if quiet."""
     return 0 if options.quiet else 1 if sys.stdout.isatty() else 2
 
 
-def progress(items, options):
+def progress(items: Sequence[Any], options: flags.FlagValues) -> Iterator[Any]:
     """Yields the items, with a progress bar."""
     import keras
 
@@ -21,18 +26,23 @@ def progress(items, options):
         bar.update(i + 1)
 
 
-def make_folder_of(path):
+def make_folder_of(path: str) -> None:
     """Makes the folder of a file that is to be written."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
 
 
-def write_output(path, content, indent=None):
+def write_output(path: str, content: Any, indent: int | None = None) -> None:
     """Writes a JSON file, and makes its folder."""
     make_folder_of(path)
     write_json(path, content, indent)
 
 
-def write_metrics(path, metrics, options, unreadable=()):
+def write_metrics(
+    path: str,
+    metrics: Mapping[str, float],
+    options: flags.FlagValues,
+    unreadable: Collection[str] = (),
+) -> None:
     """Writes metrics as JSON, with the images that they lack, and prints them; if they cannot be
     written, they are printed in any case.
     """
@@ -47,12 +57,12 @@ def write_metrics(path, metrics, options, unreadable=()):
                 print(f"{name:<24} {value:.4f}")
 
 
-def count_images(dataset):
+def count_images(dataset: CocoDataset) -> int:
     """The images of a data set, with those that were left out as they cannot be read."""
     return len({*dataset.file_names, *dataset.skipped})
 
 
-def report_unreadable(names, count, options):
+def report_unreadable(names: Collection[str], count: int, options: flags.FlagValues) -> None:
     """Names the images, of `count`, that could not be read; a DataError without --on_error=skip."""
     from keras_maskrcnn.data import DataError
 

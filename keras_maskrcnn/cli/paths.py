@@ -2,9 +2,12 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
+
+from absl import flags
 
 
-def require_file(name, path):
+def require_file(name: str, path: str | None) -> None:
     """Raises FileNotFoundError if a flag names no file."""
     inside = os.path.join(path, "model.keras")  # what `train` leaves in its --output
     if os.path.isfile(inside):
@@ -13,13 +16,13 @@ def require_file(name, path):
         raise FileNotFoundError(f"no such file. Received: {name}={path!r}.")
 
 
-def require_suffix(name, path):
+def require_suffix(name: str, path: str) -> None:
     """Raises ValueError if a flag names no .keras file."""
     if not path.endswith(".keras"):
         raise ValueError(f"a model file ends in .keras. Received: {name}={path!r}.")
 
 
-def refuse_existing(path, overwrite, flag="output"):
+def refuse_existing(path: str, overwrite: bool, flag: str = "output") -> None:
     """Raises OSError if a file is there already or could not be written: before work, not after."""
     if os.path.isdir(path):
         raise IsADirectoryError(f"a file is wanted, not a folder. Received: {flag}={path!r}.")
@@ -28,7 +31,7 @@ def refuse_existing(path, overwrite, flag="output"):
     require_writable(os.path.dirname(os.path.abspath(path)), flag, path)
 
 
-def require_writable(folder, flag="output", received=None):
+def require_writable(folder: str, flag: str = "output", received: str | None = None) -> None:
     """Raises OSError if nothing could be written into a folder, which need not exist yet."""
     existing = os.path.abspath(folder)
     while not os.path.lexists(existing):
@@ -55,7 +58,12 @@ _INPUTS = (
 )
 
 
-def refuse_inputs(options, *written, flag="output", images=None):
+def refuse_inputs(
+    options: flags.FlagValues,
+    *written: str,
+    flag: str = "output",
+    images: Sequence[str] | None = None,
+) -> None:
     """Raises ValueError if a file to write is one that is read, under whatever name.
 
     Args:

@@ -3,14 +3,15 @@
 import collections
 import contextlib
 import os
+from collections.abc import Iterator, Sequence
 
-from absl import logging
+from absl import flags, logging
 
 from keras_maskrcnn.cli import paths
 from keras_maskrcnn.data import DataError
 
 
-def refuse_filled(options, images):
+def refuse_filled(options: flags.FlagValues, images: str) -> None:
     """Raises OSError if pictures in the --output folder might replace files.
 
     Args:
@@ -29,7 +30,7 @@ def refuse_filled(options, images):
     paths.require_writable(options.output)
 
 
-def picture_names(names):
+def picture_names(names: Sequence[str]) -> list[str]:
     """Returns a picture's name per image: a.png for a.jpg, a.jpg.png if there is an a.png too."""
     stems = [os.path.splitext(name)[0] for name in names]
     counts = collections.Counter(stems)
@@ -40,7 +41,9 @@ def picture_names(names):
 
 
 @contextlib.contextmanager
-def left_out_if_unreadable(name, unreadable, options, alone):
+def left_out_if_unreadable(
+    name: str, unreadable: list[str], options: flags.FlagValues, alone: bool
+) -> Iterator[None]:
     """Goes on after an image that cannot be read: logs it, and appends its name to a list.
 
     Args:

@@ -3,12 +3,14 @@
 import collections
 import os
 
+from absl import flags
+
 from keras_maskrcnn.cli import inputs, outputs, paths, pictures
 from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
 from keras_maskrcnn.cli.definer import Definer
 
 
-def predict(options):
+def predict(options: flags.FlagValues) -> None:
     """Draws detections on every image, and writes them as COCO results with file names."""
     from keras_maskrcnn import visualize
     from keras_maskrcnn.data.images import log_remarks, read_with_remarks
@@ -64,7 +66,7 @@ def _coco_results(name, found, ids):
     return results
 
 
-def predict_flags(values):
+def predict_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `predict`."""
     define = Definer(values)
     define.string("model", None, "a .keras file", required=True)

@@ -2,12 +2,14 @@
 
 import os
 
+from absl import flags
+
 from keras_maskrcnn.cli import inputs, outputs, paths
 from keras_maskrcnn.cli.config_flags import PROPOSAL_FIELDS, config_overrides, define_config
 from keras_maskrcnn.cli.definer import Definer
 
 
-def propose(options):
+def propose(options: flags.FlagValues) -> None:
     """Writes the proposals of an RPN into a folder, and average_recall.json with their recall."""
     from keras_maskrcnn import evaluation
 
@@ -31,7 +33,7 @@ def propose(options):
     outputs.report_unreadable(dataset.skipped, outputs.count_images(dataset), options)
 
 
-def propose_flags(values):
+def propose_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `propose`."""
     define = Definer(values)
     define.string("model", None, "a .keras file with task=proposals", required=True)

@@ -3,7 +3,7 @@
 import functools
 import os
 
-from absl import logging
+from absl import flags, logging
 
 from keras_maskrcnn.cli.config_flags import (
     DATA_FIELDS,
@@ -16,9 +16,12 @@ from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.cli.inputs import load_model, read_proposals
 from keras_maskrcnn.cli.outputs import verbosity
 from keras_maskrcnn.cli.paths import refuse_inputs, require_file, require_writable
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.distribution import STRATEGIES
 from keras_maskrcnn.files import checksum
+from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.presets import preset_config
+from keras_maskrcnn.training.backup import Backup
 
 DOWNLOADS = ("coco", "imagenet")  # of --weights, as of MaskRCNN.from_preset
 OWN = (".keras", ".weights.h5")
@@ -35,7 +38,7 @@ _OF_THE_RUN = (
 AUGMENTATIONS = ("vertical_flip", "rotate90", "crop", "color", "large_scale_jitter", "copy_paste")
 
 
-def train(options):
+def train(options: flags.FlagValues) -> None:
     """Trains a model on a COCO-format folder; writes model.keras, history.json, logs, backups."""
     import keras
 
@@ -220,7 +223,7 @@ def _recipe(options, steps_per_epoch):
     return training.Recipe(steps or 12 * steps_per_epoch, options.batch_size, **fields)
 
 
-def new_model(config, options, goes_on):
+def new_model(config: MaskRCNNConfig, options: flags.FlagValues, goes_on: bool) -> MaskRCNN:
     """The model, with the weights that it starts from."""
     from keras_maskrcnn import weights
     from keras_maskrcnn.model import MaskRCNN
@@ -265,7 +268,7 @@ def _goes_on(output, resume, writes):
     return backups
 
 
-def refuse_other_length(backup, steps, output):
+def refuse_other_length(backup: Backup, steps: int, output: str) -> None:
     """Raises ValueError if a run would go on with another number of steps, and names the way."""
     stored = (backup.stored_run or {}).get("steps", steps)
     if stored != steps:
@@ -289,7 +292,7 @@ def _identity(options):
     }
 
 
-def train_flags(values):
+def train_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `train`."""
     define = Definer(values)
     _define_inputs(define)

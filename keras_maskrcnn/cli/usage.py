@@ -4,6 +4,8 @@ import difflib
 import re
 import reprlib
 import textwrap
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -71,7 +73,7 @@ class UsageError(Exception):
     """A command line that is no right use of a command, in one line."""
 
 
-def parse(values, argv):
+def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
     """Parses the flags of a command.
 
     Args:
@@ -95,12 +97,14 @@ def parse(values, argv):
         raise UsageError(f"{', '.join(missing)} must be given; --help tells what they are.")
 
 
-def is_required(flag):
+def is_required(flag: flags.Flag) -> bool:
     """Whether `Definer` defined a flag as one that must be given."""
     return getattr(flag, "must_be_given", False)
 
 
-def given_for_format(options, names, taken):
+def given_for_format(
+    options: flags.FlagValues, names: Iterable[str], taken: Container[str]
+) -> dict[str, Any]:
     """Returns a dict of the flags that were given, of those that not every --format has.
 
     Args:
@@ -143,7 +147,7 @@ def _plain(message):
     return f"--{name}: {reason}. Received: {name}={reprlib.repr(value)}."
 
 
-def help_text(name, command, values):
+def help_text(name: str, command: Callable[..., Any], values: flags.FlagValues) -> str:
     """Returns what `COMMAND --help` prints: flags that must be given, others, and the config's."""
     titles = (
         "Flags that must be given:",

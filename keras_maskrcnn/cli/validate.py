@@ -2,6 +2,8 @@
 
 import os
 
+from absl import flags
+
 from keras_maskrcnn.cli import outputs, paths
 from keras_maskrcnn.cli.config_flags import config_overrides, define_config, set_image_size
 from keras_maskrcnn.cli.definer import Definer
@@ -11,7 +13,7 @@ from keras_maskrcnn.presets import preset_config
 _REPAIRS_SHOWN = 20
 
 
-def validate(options):
+def validate(options: flags.FlagValues) -> None:
     """Reports what is wrong with a data set; status 1 if training would fail. Can repair a copy."""
     from keras_maskrcnn import doctor
 
@@ -100,7 +102,7 @@ def _write_repaired(path, found, options):
     return repairs
 
 
-def validate_flags(values):
+def validate_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `validate`."""
     define = Definer(values)
     define.string("images", None, "folder of the images", required=True)

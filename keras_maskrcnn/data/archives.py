@@ -9,15 +9,17 @@ import zipfile
 
 import numpy as np
 
+from keras_maskrcnn.typing import Path
+
 ROOM, RATIO = 2**30, 20  # bytes, and bytes for each byte of the file, that a file may unpack to
 
 
-def room(path):
+def room(path: Path) -> int:
     """Returns how many bytes a file may unpack to: 1 GiB, or 20 times its size if that is more."""
     return max(ROOM, RATIO * os.path.getsize(path))
 
 
-def check_zip(path):
+def check_zip(path: Path) -> None:
     """Compares the sizes that a zip archive declares with its own; reads its directory only.
 
     Raises:
@@ -39,7 +41,7 @@ def check_zip(path):
         raise ValueError(f"it would unpack to {total} bytes, from {os.path.getsize(path)}")
 
 
-def load_npz(path):
+def load_npz(path: Path) -> np.lib.npyio.NpzFile:
     """Opens an .npz file, as `np.load` does, of numbers only and within `room`.
 
     Raises:

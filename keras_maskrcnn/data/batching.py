@@ -14,6 +14,9 @@ M and P are static, and B too in training; H, W and G are those that the batch n
 few values, unless `canvases` and `max_instances` fix them.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -21,9 +24,10 @@ from keras_maskrcnn.data import augment
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.ops.python import numpy_function
+from keras_maskrcnn.typing import Dataset, Size, Tensors
 
 
-def entry(example, *, place, targets):
+def entry(example: Tensors, *, place: tf.Tensor | None, targets: bool) -> Any:
     """Names what a batch has of one image.
 
     Args:
@@ -48,7 +52,13 @@ def entry(example, *, place, targets):
     return inputs, {name: example[name] for name in augment.instances(example)}
 
 
-def shapes(dataset, training, targets, max_instances, max_proposals):
+def shapes(
+    dataset: Dataset,
+    training: bool,
+    targets: bool,
+    max_instances: int | None,
+    max_proposals: int | None,
+) -> Any:
     """Returns the shape of each part of an `entry`, None where the batch decides.
 
     Args:
@@ -68,12 +78,18 @@ def shapes(dataset, training, targets, max_instances, max_proposals):
     return inputs, {name: [max_instances, *rest] for name, rest in slots.items()}
 
 
-def has_masks(dataset):
+def has_masks(dataset: Dataset) -> bool:
     """Whether a data set has masks; one that does not say has."""
     return getattr(dataset, "has_masks", True)
 
 
-def pad(canvases, padding_multiple, fill_slots, inputs, targets=None):
+def pad(
+    canvases: np.ndarray,
+    padding_multiple: int,
+    fill_slots: bool,
+    inputs: Tensors,
+    targets: Tensors | None = None,
+) -> Any:
     """Pads the images of a batch to a canvas or to a multiple, and its annotations to few counts.
 
     Args:
@@ -96,7 +112,7 @@ def pad(canvases, padding_multiple, fill_slots, inputs, targets=None):
     return inputs, pad_slots(targets) if fill_slots else targets
 
 
-def pad_slots(targets):
+def pad_slots(targets: Tensors) -> Tensors:
     """Pads all targets to 8, 16, 32, ... slots, the first that is enough."""
     count = tf.shape(targets["labels"])[1]
     choices = tf.constant([8 << k for k in range(20)])
@@ -109,12 +125,14 @@ def pad_slots(targets):
     return {name: fill(values) for name, values in targets.items()}
 
 
-def ascending(canvases):
+def ascending(canvases: Iterable[Size]) -> np.ndarray:
     """Returns (K, 2) int, canvases (height, width) from the smallest area to the largest."""
     return np.array(sorted(canvases, key=np.prod), int).reshape(-1, 2)
 
 
-def canvas_of_each(dataset, canvases, min_side, max_side, resize_rule):
+def canvas_of_each(
+    dataset: Dataset, canvases: np.ndarray, min_side: int, max_side: int, resize_rule: str
+) -> np.ndarray:
     """(I,) int. Which of the canvases each image needs when it is not augmented.
 
     Raises:

@@ -4,16 +4,19 @@ import os
 import re
 import reprlib
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 from absl import logging
 
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.text import read_lines, read_text
+from keras_maskrcnn.typing import ClassNames
 
 _NO_NAME = re.compile(r"class \d+", re.IGNORECASE)
 
 
-def compare_names(names, known, where):
+def compare_names(names: Mapping[Any, str], known: Mapping[Any, str], where: str) -> None:
     """Compares the names of classes with those of a training, by category id.
 
     Names are compared as in `plain_name`. Where one side has no name of its own ("class 1", the id,
@@ -50,7 +53,7 @@ def compare_names(names, known, where):
         )
 
 
-def plain_name(name) -> str:
+def plain_name(name: object) -> str:
     """Returns the name of a class without what tools write in their own ways.
 
     These are capitals, spaces, "_" and "-" in place of a space, and Unicode's forms of an accent.
@@ -59,7 +62,7 @@ def plain_name(name) -> str:
     return " ".join(re.sub("[-_]", " ", name).split())
 
 
-def read_class_names(class_names, first_id=1):
+def read_class_names(class_names: ClassNames | None, first_id: int = 1) -> dict[int, str] | None:
     """Brings the names of classes into one form.
 
     Args:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -30,6 +31,7 @@ from keras_maskrcnn.data.images import read_sized, size_errors
 from keras_maskrcnn.data.polygons import Masks
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
+from keras_maskrcnn.typing import Crowds, OnError, Path
 
 # Kinds of errors whose lines show lists of numbers.
 _SHOWS_NUMBERS = ("broken bbox", "broken polygon", "polygon outside the image", "broken json")
@@ -79,7 +81,7 @@ class CocoDataset:
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
     has_masks: bool = True
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of images."""
         return len(self.image_ids)
 
@@ -135,11 +137,11 @@ class CocoDataset:
         images = [image for image in content["images"] if image["id"] in image_ids]
         return {**content, "images": images, "annotations": annotations}
 
-    def load_image(self, index) -> np.ndarray:
+    def load_image(self, index: int) -> np.ndarray:
         """Reads one image as (H, W, 3) uint8 RGB."""
         return read_sized(os.path.join(self.images, self.file_names[index]), self.sizes[index])
 
-    def load(self, index) -> dict[str, np.ndarray]:
+    def load(self, index: int) -> dict[str, np.ndarray]:
         """Reads one image with its n instances.
 
         Returns:
@@ -151,7 +153,7 @@ class CocoDataset:
         """
         return {"image": self.load_image(index), **self.load_targets(index)}
 
-    def load_targets(self, index) -> dict[str, np.ndarray]:
+    def load_targets(self, index: int) -> dict[str, np.ndarray]:
         """Makes the boxes, labels and masks of `load`, without reading the image."""
         first, last = self.offsets[index], self.offsets[index + 1]
         targets = {"boxes": self.boxes[first:last], "labels": self.labels[first:last]}
@@ -164,7 +166,7 @@ class CocoDataset:
         return {**targets, "masks": masks}
 
 
-def coco_json(images, annotations, **options) -> CocoDataset:
+def coco_json(images: Path, annotations: Path, **options: Any) -> CocoDataset:
     """Reads a COCO json: polygons, run lengths (compressed or not), any ids.
 
     What contradicts itself is an error. What is merely of no use for training (crowds, boxes
@@ -196,19 +198,19 @@ def coco_json(images, annotations, **options) -> CocoDataset:
 
 
 def coco_dict(
-    images,
-    content,
+    images: Path,
+    content: dict[str, Any],
     *,
-    source="annotations",
-    dropped=None,
-    category_ids=None,
-    class_names=None,
-    masks=True,
-    crowds="drop",
-    mask_size=112,
-    keep_empty=True,
-    check_images=True,
-    on_error="raise",
+    source: str = "annotations",
+    dropped: Mapping[str, Sequence[Any]] | None = None,
+    category_ids: Sequence[int] | None = None,
+    class_names: Sequence[str] | None = None,
+    masks: bool | None = True,
+    crowds: Crowds = "drop",
+    mask_size: int = 112,
+    keep_empty: bool = True,
+    check_images: bool = True,
+    on_error: OnError = "raise",
 ) -> CocoDataset:
     """Reads the content of a COCO json, as `coco_json` does.
 
@@ -338,7 +340,7 @@ def _with_instances(images, num_instances, image_ids, drops, source):
     return kept
 
 
-def with_crowds(content, crowds):
+def with_crowds(content: dict[str, Any], crowds: str) -> dict[str, Any]:
     """Returns the content of a COCO json as `coco_dict` reads it with this value of `crowds`."""
     if crowds not in ("drop", "objects"):
         raise ValueError(f"crowds must be 'drop' or 'objects'. Received: crowds={crowds!r}.")
@@ -353,7 +355,7 @@ def with_crowds(content, crowds):
     }
 
 
-def require_instances(dataset, source=None):
+def require_instances(dataset: Any, source: str | None = None) -> None:
     """Raises a DataError if a data set has no instance at all, and says what became of them.
 
     Args:
@@ -366,7 +368,7 @@ def require_instances(dataset, source=None):
     raise no_instances(source, getattr(dataset, "dropped", {}), getattr(dataset, "has_masks", True))
 
 
-def source_of(dataset) -> str:
+def source_of(dataset: Any) -> str:
     """Returns what messages call a data set, or what is like one: its json, or else its images."""
     source = getattr(dataset, "annotations", None)
     return source if isinstance(source, str) else getattr(dataset, "images", "the data set")

@@ -7,6 +7,8 @@ error has a kind, by which the doctor counts; what is merely of no use for train
 import array
 import os
 import reprlib
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -16,7 +18,10 @@ from keras_maskrcnn.data.images import MAX_PIXELS
 from keras_maskrcnn.data.polygons import draw
 from keras_maskrcnn.data.text import local_path
 from keras_maskrcnn.ops import rle
+from keras_maskrcnn.typing import Path, Size
 
+# Index of the image, box, label, run lengths of the mask.
+Instance = tuple[int, tuple[float, float, float, float], int, bytes | None]
 MIN_BOX_SIDE = 1e-3  # pixels; below, a box has no area to learn from
 
 CROWD = "annotation with iscrowd=1"
@@ -28,7 +33,7 @@ NO_INSTANCE = "image without instances (keep_empty=False)"
 UNREADABLE = "annotation of an image that cannot be read (on_error='skip')"
 
 
-def list_errors(content, source):
+def list_errors(content: Any, source: str) -> Iterator[DataError]:
     """Yields a DataError for each list that a COCO json needs and `content` lacks."""
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
@@ -42,7 +47,7 @@ def list_errors(content, source):
             yield DataError(f"{source}: there are no images. Received: images=[].", "broken json")
 
 
-def read_category(category, names, path):
+def read_category(category: Mapping[str, Any], names: dict[int, str], path: str) -> None:
     """Adds one category to `names`, a dict of id to name."""
     identity = category.get("id")
     if not _is_integer(identity) or identity in names:
@@ -53,7 +58,9 @@ def read_category(category, names, path):
     names[identity] = str(category.get("name", identity))
 
 
-def order_categories(names, category_ids, path):
+def order_categories(
+    names: Mapping[int, str], category_ids: Sequence[int] | None, path: str
+) -> tuple[int, ...]:
     """Returns the ids in the order of the labels: `category_ids`, or ascending if that is None."""
     ids = tuple(sorted(names) if category_ids is None else category_ids)
     if not ids or len(set(ids)) < len(ids):
@@ -62,7 +69,9 @@ def order_categories(names, category_ids, path):
     return ids
 
 
-def check_identity(entry, seen, path, kind):
+def check_identity(
+    entry: Mapping[str, Any], seen: Container[Any], path: str, kind: str
+) -> int | str:
     """Returns the id of an image or annotation, which must not be one of those in `seen`."""
     identity = entry.get("id")
     if not _is_integer(identity) and not isinstance(identity, str):
@@ -77,7 +86,7 @@ def check_identity(entry, seen, path, kind):
     return identity
 
 
-def with_local_path(image, folder):
+def with_local_path(image: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Returns an image of a json, its file_name with the separators of this system."""
     name = image.get("file_name")
     if not isinstance(name, str) or "\\" not in name:
@@ -85,7 +94,7 @@ def with_local_path(image, folder):
     return {**image, "file_name": local_path(name, folder)}
 
 
-def image_errors(image, where):
+def image_errors(image: Mapping[str, Any], where: str) -> Iterator[DataError]:
     """Yields a DataError for each field of an image that cannot be used, its id excepted."""
     name, size = image.get("file_name"), (image.get("height"), image.get("width"))
     if not isinstance(name, str) or not name or "\0" in name:
@@ -111,7 +120,13 @@ def image_errors(image, where):
         )
 
 
-def reference_errors(annotation, where, image_of, label_of, masks=True):
+def reference_errors(
+    annotation: Mapping[str, Any],
+    where: str,
+    image_of: Mapping[Any, int],
+    label_of: Mapping[Any, int],
+    masks: bool = True,
+) -> Iterator[DataError]:
     """Yields a DataError for each field of an annotation that is missing or names the unknown.
 
     Args:
@@ -137,7 +152,14 @@ def reference_errors(annotation, where, image_of, label_of, masks=True):
         yield DataError(line, "broken iscrowd")
 
 
-def read_annotation(annotation, where, image_of, sizes, label_of, masks=True):
+def read_annotation(
+    annotation: Mapping[str, Any],
+    where: str,
+    image_of: Mapping[Any, int],
+    sizes: Sequence[Size],
+    label_of: Mapping[Any, int],
+    masks: bool = True,
+) -> tuple[Instance | None, list[str]]:
     """Reads one annotation, its id excepted.
 
     Args:
@@ -172,13 +194,13 @@ def read_annotation(annotation, where, image_of, sizes, label_of, masks=True):
     return (image, box, label, counts), reasons
 
 
-def raise_first(errors):
+def raise_first(errors: Iterable[Exception]) -> None:
     """Raises the first of some errors, if there is one."""
     for error in errors:
         raise error
 
 
-def read_box(bbox, height, width, where):
+def read_box(bbox: Any, height: int, width: int, where: str) -> tuple[float, float, float, float]:
     """Turns COCO's [x, y, width, height] into [x1, y1, x2, y2] inside the image."""
     numbers = _numbers(bbox)
     if numbers is None or len(numbers) != 4:
@@ -194,7 +216,9 @@ def read_box(bbox, height, width, where):
     return x1, y1, x2, y2
 
 
-def read_segmentation(segmentation, height, width, where):
+def read_segmentation(
+    segmentation: Any, height: int, width: int, where: str
+) -> tuple[bytes | None, int]:
     """Returns compressed run lengths, or None if empty, and how many polygons were too short."""
 
     def error(expected, kind):
@@ -235,18 +259,18 @@ def read_segmentation(segmentation, height, width, where):
     return counts, 0
 
 
-def has_area(annotation):
+def has_area(annotation: Mapping[str, Any]) -> bool:
     """Whether the area of an annotation is a number that an object can have."""
     area = annotation.get("area")
     return isinstance(area, int | float) and 0 <= area < np.inf
 
 
-def long_polygons(polygons):
+def long_polygons(polygons: Iterable[Any]) -> list[Any]:
     """Returns the polygons [x1, y1, x2, y2, ...] that have at least 3 points."""
     return [polygon for polygon in polygons if len(polygon) >= 6]
 
 
-def no_instances(source, dropped, has_masks):
+def no_instances(source: str, dropped: Mapping[str, int], has_masks: bool) -> DataError:
     """Makes the DataError for a data set in which no instance is left; see `require_instances`."""
     hints = []
     if CROWD in dropped:

@@ -6,6 +6,8 @@ Ordinary annotations are read many at once; only the others are checked one by o
 import contextlib
 import gc
 import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +25,13 @@ from keras_maskrcnn.data.coco_checks import (
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.polygons import compact, surely_touch
 from keras_maskrcnn.data.text import read_json
+from keras_maskrcnn.typing import Path, Size
 
 AT_ONCE = 16_384  # annotations that are checked together
 _READ = ("id", "image_id", "category_id", "bbox", "segmentation", "iscrowd")
 
 
-def read_compact(path):
+def read_compact(path: Path) -> Any:
     """Reads what `coco_dict` needs of a COCO json: with arrays of numbers, a tenth of the memory.
 
     Raises:
@@ -53,7 +56,7 @@ def _shrink(entry):
 
 
 @contextlib.contextmanager
-def without_collections():
+def without_collections() -> Iterator[None]:
     """Millions of new objects make Python look for garbage again and again, where there is none."""
     enabled = gc.isenabled()
     gc.disable()
@@ -64,7 +67,12 @@ def without_collections():
             gc.enable()
 
 
-def read_categories(content, path, category_ids, class_names):
+def read_categories(
+    content: dict[str, Any],
+    path: str,
+    category_ids: Sequence[int] | None,
+    class_names: Sequence[str] | None,
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Returns the names and the ids of the classes, in the order of the labels."""
     names = {}
     for category in content["categories"]:
@@ -82,7 +90,9 @@ def read_categories(content, path, category_ids, class_names):
     return tuple(known.get(i, names.get(i, str(i))) for i in ids), ids
 
 
-def read_images(content, folder, path):
+def read_images(
+    content: dict[str, Any], folder: Path, path: str
+) -> tuple[tuple[int | str, ...], list[str], list[Size]]:
     """Returns ids, file names and (height, width) of all images, in the json's order."""
     ids, file_names, sizes = {}, [], []
     for image in content["images"]:
@@ -95,7 +105,15 @@ def read_images(content, folder, path):
     return tuple(ids), file_names, sizes
 
 
-def read_annotations(content, path, image_ids, sizes, category_ids, drop, masks):
+def read_annotations(
+    content: dict[str, Any],
+    path: str,
+    image_ids: Sequence[int | str],
+    sizes: Sequence[Size],
+    category_ids: Sequence[int],
+    drop: Callable[[str, int | str], None],
+    masks: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Any]]:
     """Reads all annotations: those that are as most are at once, the others one by one.
 
     Args:
@@ -137,7 +155,13 @@ def read_annotations(content, path, image_ids, sizes, category_ids, drop, masks)
     return images, boxes, labels, outlines
 
 
-def read_regular(annotations, image_of, sizes, label_of, masks):
+def read_regular(
+    annotations: Sequence[dict[str, Any]],
+    image_of: Mapping[Any, int],
+    sizes: np.ndarray,
+    label_of: Mapping[Any, int],
+    masks: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[Any]]:
     """Reads those annotations that surely are instances, and nothing of which is left out.
 
     Returns:

@@ -4,12 +4,13 @@ import numpy as np
 
 from keras_maskrcnn.data import archives, pickles
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.typing import Path
 
 # detectron2 stores the mode of its boxes as a number, or as a member of this enumeration.
 _BOX_MODE = {("detectron2.structures.boxes", "BoxMode"): int}
 
 
-def read_detectron2(path):
+def read_detectron2(path: Path) -> dict[int | str, tuple[np.ndarray, np.ndarray]]:
     """Reads {"ids", "boxes", "objectness_logits", "bbox_mode"}, or Detectron's names of them.
 
     Args:

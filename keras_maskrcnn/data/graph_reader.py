@@ -1,6 +1,7 @@
 """Reads examples inside the graph of tf.data, and decides what becomes of those it cannot read."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -8,10 +9,14 @@ from absl import logging
 
 from keras_maskrcnn.data.batching import has_masks
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.ops.python import numpy_function
+from keras_maskrcnn.typing import Dataset, Tensors
 
 
-def reader(dataset, targets, proposals, cache, on_error):
+def reader(
+    dataset: Dataset, targets: bool, proposals: Proposals | None, cache: bool, on_error: str
+) -> Callable[[tf.Tensor], Tensors]:
     """Makes the function that reads an example inside the graph.
 
     Args:

@@ -10,12 +10,14 @@ import io
 import itertools
 import os
 import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from absl import logging
 from PIL import Image, TiffImagePlugin
 
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.typing import Path, Size
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -46,7 +48,7 @@ _TURN_BACK = {
 }
 
 
-def read_image(path, content=None) -> np.ndarray:
+def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
     """Reads an image file of any `FORMATS` and color mode as 8-bit RGB, stored pixels as they are.
 
     16 bits are cut to the high byte, transparency is dropped and not blended, the EXIF orientation
@@ -65,7 +67,7 @@ def read_image(path, content=None) -> np.ndarray:
     return read_with_remarks(path, content)[0]
 
 
-def from_pillow(image) -> np.ndarray:
+def from_pillow(image: Image.Image) -> np.ndarray:
     """Returns a PIL image as 8-bit RGB, converted as `read_image` does; it stays as it is.
 
     Args:
@@ -84,7 +86,9 @@ def from_pillow(image) -> np.ndarray:
         raise DataError(line, "unreadable image") from error
 
 
-def read_with_remarks(path, content=None, *, sides_tell=False):
+def read_with_remarks(
+    path: Path, content: bytes | None = None, *, sides_tell: bool = False
+) -> tuple[np.ndarray, list[str]]:
     """Reads an image file as `read_image` does, and says what may be a mistake.
 
     Args:
@@ -109,7 +113,7 @@ def read_with_remarks(path, content=None, *, sides_tell=False):
     return pixels, remarks
 
 
-def log_remarks(names_of):
+def log_remarks(names_of: Mapping[str, Sequence[str]]) -> None:
     """Logs one warning for each kind of remark.
 
     Args:
@@ -119,7 +123,7 @@ def log_remarks(names_of):
         logging.warning("%s", remark_line(remark, names))
 
 
-def remark_line(remark, names):
+def remark_line(remark: str, names: Sequence[str]) -> str:
     """Says in one line which images a remark is about, as "2 images have ..."."""
     count = f"{len(names)} image{'s' if len(names) > 1 else ''}"
     some = ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
@@ -254,7 +258,7 @@ def _tiff_kind(path, content=None):
     return ", ".join(f"{name}={reprlib.repr(value)}" for name, value in found.items())
 
 
-def read_size(path, content=None) -> tuple[int, int]:
+def read_size(path: Path, content: bytes | None = None) -> tuple[int, int]:
     """Reads (height, width) from the header of an image file, given as in `read_image`.
 
     Raises:
@@ -264,7 +268,7 @@ def read_size(path, content=None) -> tuple[int, int]:
         return _stored_size(image)
 
 
-def read_header(path, *, sides_tell=False):
+def read_header(path: Path, *, sides_tell: bool = False) -> tuple[Size, list[str]]:
     """Reads (height, width) of an image file, and the remarks that its header is enough for.
 
     Args:
@@ -277,7 +281,7 @@ def read_header(path, *, sides_tell=False):
         return _stored_size(image), [TURNED] if _may_be_turned(image, sides_tell) else []
 
 
-def read_index(path, size) -> np.ndarray:
+def read_index(path: Path, size: Size) -> np.ndarray:
     """Reads a PNG or TIFF whose pixels are numbers of instances or classes.
 
     Gray levels of up to 32 bits and palette indices are taken as they are, colors as
@@ -316,7 +320,7 @@ def read_index(path, size) -> np.ndarray:
         return pixels if pixels.ndim == 2 else pixels[..., 0]
 
 
-def decode_mask(png) -> np.ndarray:
+def decode_mask(png: bytes) -> np.ndarray:
     """Decodes the PNG of one mask, bytes that a file of another format holds.
 
     Returns:
@@ -334,7 +338,7 @@ def decode_mask(png) -> np.ndarray:
         raise ValueError(str(error)) from error
 
 
-def require_mask_size(path, actual, size):
+def require_mask_size(path: Path, actual: Size, size: Size) -> None:
     """Raises DataError for a mask that has not the (height, width) of its image."""
     if tuple(actual) != tuple(size):
         raise DataError(
@@ -343,7 +347,7 @@ def require_mask_size(path, actual, size):
         )
 
 
-def read_sized(path, size) -> np.ndarray:
+def read_sized(path: Path, size: Size) -> np.ndarray:
     """Reads an image file as `read_image` does, and requires the (height, width) of the json.
 
     Raises:
@@ -354,13 +358,13 @@ def read_sized(path, size) -> np.ndarray:
     return image
 
 
-def require_size(path, actual, expected):
+def require_size(path: Path, actual: Size, expected: Size) -> None:
     """Raises DataError for an image that has not the (height, width) of the json."""
     if tuple(actual) != tuple(expected):
         raise size_error(path, actual, expected)
 
 
-def size_error(path, actual, expected):
+def size_error(path: Path, actual: Size, expected: Size) -> DataError:
     """Makes the error for an image that has not the (height, width) of the json."""
     with _open_image(path) as image:
         orientation = _orientation(image)
@@ -377,7 +381,9 @@ def size_error(path, actual, expected):
     )
 
 
-def size_errors(folder, file_names, sizes):
+def size_errors(
+    folder: Path, file_names: Sequence[str], sizes: Sequence[Size]
+) -> Iterator[tuple[int, DataError]]:
     """Compares the size in every image's header with the json's, and logs remarks.
 
     Args:

@@ -1,12 +1,14 @@
 """Reads LVIS json: COCO's format without file names, for images that lie in COCO's folders."""
 
 import os
+from typing import Any
 
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict
 from keras_maskrcnn.data.text import read_json
+from keras_maskrcnn.typing import Path
 
 
-def lvis_json(images, annotations, **options) -> CocoDataset:
+def lvis_json(images: Path, annotations: Path, **options: Any) -> CocoDataset:
     """Reads an LVIS json.
 
     Everything else is as in `coco_json`. LVIS annotates for each image only some of the
@@ -27,7 +29,7 @@ def lvis_json(images, annotations, **options) -> CocoDataset:
     return coco_dict(images, content, source=annotations, **options)
 
 
-def with_file_names(content):
+def with_file_names(content: Any) -> Any:
     """Gives images that have a `coco_url` and no `file_name` its last two parts for one.
 
     Returns:

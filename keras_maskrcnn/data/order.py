@@ -14,7 +14,7 @@ from keras_maskrcnn.ops.python import numpy_function
 ASPECT_RATIOS = 2.0 ** (np.arange(-3, 4) / 3)
 
 
-def aspect_groups(sizes):
+def aspect_groups(sizes: np.ndarray) -> np.ndarray:
     """Returns (I,) int64: images of one group differ in width / height by less than 1.26.
 
     Args:
@@ -24,7 +24,9 @@ def aspect_groups(sizes):
     return np.digitize(widths / heights, ASPECT_RATIOS)
 
 
-def epoch_order(count, batch_size, *, groups, rng):
+def epoch_order(
+    count: int, batch_size: int, *, groups: np.ndarray, rng: np.random.Generator | None
+) -> np.ndarray:
     """Draws an order of training images in which each batch has one group, as far as possible.
 
     What is left of each group is joined to mixed batches; fewer than B images are left out, other
@@ -56,7 +58,14 @@ def epoch_order(count, batch_size, *, groups, rng):
 
 
 def training_positions(
-    count, batch_size, *, groups, seed, shuffle=True, repeat=False, first_step=0
+    count: int,
+    batch_size: int,
+    *,
+    groups: np.ndarray,
+    seed: int,
+    shuffle: bool = True,
+    repeat: bool = False,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Yields which images to load, batch after batch.
 
@@ -96,7 +105,7 @@ def training_positions(
     return epochs.flat_map(images).skip(first_batch * batch_size)
 
 
-def positions_in_turn(count, *, repeat=False) -> tf.data.Dataset:
+def positions_in_turn(count: int, *, repeat: bool = False) -> tf.data.Dataset:
     """Yields every image in the order of the data set, as `training_positions` does.
 
     Args:

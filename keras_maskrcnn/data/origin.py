@@ -1,6 +1,8 @@
 """Finds what is ours in what TensorFlow hands on: how batches were made, which error ended them."""
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +25,12 @@ _KEEPING = (
 )
 
 
-def note(dataset, resizing, canvases, augmentations):
+def note(
+    dataset: tf.data.Dataset,
+    resizing: Mapping[str, Any],
+    canvases: np.ndarray,
+    augmentations: Sequence[Any],
+) -> None:
     """Notes on a tf.data.Dataset what `made_with` says of it."""
     sides = np.ravel(resizing["min_side"]).tolist()
     dataset.made_with = {
@@ -34,7 +41,7 @@ def note(dataset, resizing, canvases, augmentations):
     }
 
 
-def made_with(dataset):
+def made_with(dataset: Any) -> tuple[dict[str, Any] | None, bool]:
     """Finds what `batches` was called with, also through `take`, `map` and the like.
 
     Args:
@@ -57,7 +64,7 @@ def made_with(dataset):
     return None, False
 
 
-def data_error(exception) -> str | None:
+def data_error(exception: BaseException) -> str | None:
     """Finds our one-line message in what TensorFlow makes of a `DataError` in the pipeline.
 
     Returns:

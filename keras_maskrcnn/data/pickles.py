@@ -8,6 +8,8 @@ a tuple that holds itself 2**60 times over.
 
 import pickle
 import pickletools
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,13 +21,13 @@ class Refused(ValueError):
 class Array:
     """What NumPy's pickles call `_reconstruct` for, and then give a state."""
 
-    def __init__(self, *_):
+    def __init__(self, *_: Any) -> None:
         self.state = None
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.state = state
 
-    def array(self):
+    def array(self) -> np.ndarray:
         """Returns the np.ndarray, of numbers or bools; its memory cannot be written."""
         _, shape, dtype, fortran, data = self.state
         if isinstance(data, str):  # Python 2's bytes
@@ -59,11 +61,11 @@ class _DType:
 class Scalar:
     """A NumPy number."""
 
-    def __init__(self, dtype, data=b""):
+    def __init__(self, dtype: Any, data: bytes | str = b"") -> None:
         self._array = Array()
         self._array.state = 1, (), dtype, False, data
 
-    def item(self):
+    def item(self) -> int | float | bool:
         """Returns the number as Python's."""
         return self._array.array().item()
 
@@ -99,11 +101,13 @@ class Unpickler(pickle.Unpickler):
         allowed: dict of (module, name) to what takes its place: what else the pickle may call.
     """
 
-    def __init__(self, file, allowed):
+    def __init__(
+        self, file: BinaryIO, allowed: Mapping[tuple[str, str], Callable[..., Any]]
+    ) -> None:
         super().__init__(file, encoding="latin1")
         self._file, self._allowed, self._own = file, {**NUMPY, **allowed}, {}
 
-    def load(self):
+    def load(self) -> Any:
         """Returns what the pickle builds; the file is then at its end.
 
         Raises:
@@ -116,7 +120,7 @@ class Unpickler(pickle.Unpickler):
         self._file.seek(start)
         return super().load()
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
         if (module, name) not in self._allowed:
             raise Refused(
                 f"its pickle wants to call {module}.{name}, which a file of numbers has no need of."

@@ -1,6 +1,7 @@
 """From a data set to its batches: checks, order, preparation, padding."""
 
 import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,8 @@ from keras_maskrcnn.data import batching, graph_reader, order, origin
 from keras_maskrcnn.data.coco import require_instances
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.preparing import Preparation
-from keras_maskrcnn.data.proposals import check_images
+from keras_maskrcnn.data.proposals import Proposals, check_images
+from keras_maskrcnn.typing import Augmentation, Dataset, OnError, Size, Tensors
 
 __getattr__ = moved(
     __name__,
@@ -23,29 +25,29 @@ __getattr__ = moved(
 
 
 def batches(
-    dataset,
-    batch_size,
+    dataset: Dataset,
+    batch_size: int,
     *,
-    training,
-    min_side=None,
-    max_side=None,
-    resize_rule=None,
-    padding_multiple=None,
-    max_instances=None,
-    flip=None,
-    augment=(),
-    copy_paste=None,
-    targets=True,
-    seed=0,
-    repeat=False,
-    shuffle=None,
-    first_step=0,
-    group_shapes=None,
-    canvases=(),
-    proposals=None,
-    max_proposals=None,
-    cache=False,
-    on_error="raise",
+    training: bool,
+    min_side: int | Sequence[int] | None = None,
+    max_side: int | None = None,
+    resize_rule: str | None = None,
+    padding_multiple: int | None = None,
+    max_instances: int | None = None,
+    flip: bool | None = None,
+    augment: Sequence[Augmentation] = (),
+    copy_paste: Callable[[Tensors, Tensors, tf.Tensor], Tensors] | None = None,
+    targets: bool = True,
+    seed: int = 0,
+    repeat: bool = False,
+    shuffle: bool | None = None,
+    first_step: int = 0,
+    group_shapes: bool | None = None,
+    canvases: Sequence[Size] = (),
+    proposals: Proposals | None = None,
+    max_proposals: int | None = None,
+    cache: bool = False,
+    on_error: OnError = "raise",
 ) -> tf.data.Dataset:
     """Batches a data set for `fit`, `evaluate` or `predict`; `data.batching` says what a batch is.
 
@@ -191,7 +193,7 @@ def _check_counts(batch_size, sides, max_side, max_instances, max_proposals):
     )
 
 
-def check_positive(**counts):
+def check_positive(**counts: int) -> None:
     """Raises ValueError for the first of some numbers, by name, that is not at least 1."""
     for name, count in counts.items():
         if not count >= 1:  # nor NaN

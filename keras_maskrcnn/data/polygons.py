@@ -7,6 +7,8 @@ coordinates stay in arrays, and `surely_touch` answers for nearly all by looking
 
 import array
 import collections.abc
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -16,7 +18,7 @@ _FINE = 5
 _SURE = 3.0  # pixels; more than what all of that can take from a run
 
 
-def compact(values):
+def compact(values: Any) -> array.array | None:
     """Returns a list of numbers as array("d"), None if it is something else."""
     if type(values) is array.array:
         return values
@@ -36,23 +38,23 @@ class Masks(collections.abc.Sequence):
         sizes: (N, 2) int. Height and width of each instance's image.
     """
 
-    def __init__(self, outlines, sizes):
+    def __init__(self, outlines: Sequence[Any], sizes: np.ndarray) -> None:
         self._outlines, self._sizes = outlines, sizes
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._outlines)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         outline = self._outlines[index]
         return outline if isinstance(outline, bytes) else draw(outline, *self._sizes[index])
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
 
 
-def draw(polygons, height, width):
+def draw(polygons: Iterable[Iterable[float]], height: int, width: int) -> bytes:
     """Returns the compressed run lengths of the union of polygons, bytes.
 
     Args:
@@ -64,7 +66,9 @@ def draw(polygons, height, width):
     return mask_api.merge(drawn)["counts"]
 
 
-def surely_touch(outlines, boxes, sizes):
+def surely_touch(
+    outlines: Sequence[Sequence[array.array]], boxes: np.ndarray, sizes: np.ndarray
+) -> np.ndarray:
     """Tells of which instances it is sure that their box holds a pixel of their mask.
 
     It looks at one column of pixels, the middle one of the box. pycocotools fills a column from its

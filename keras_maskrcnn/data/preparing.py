@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -39,7 +40,7 @@ class Preparation:
     copy_paste: Callable | None
     flip: bool
 
-    def prepare(self, index, seed):
+    def prepare(self, index: tf.Tensor, seed: tf.Tensor) -> Any:
         """Prepares one image.
 
         Args:

@@ -8,6 +8,8 @@ import json
 import os
 import re
 import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from keras_maskrcnn import files
 from keras_maskrcnn.data import archives
 from keras_maskrcnn.data.detectron2_proposals import read_detectron2
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.typing import Path
 
 FORMAT, VERSION = "keras_maskrcnn.proposals", 1
 INDEX = "index.json"
@@ -41,7 +44,14 @@ class ProposalWriter:
         ValueError: if ids or proposals are not as described.
     """
 
-    def __init__(self, path, image_ids, *, overwrite=False, images_per_shard=32):
+    def __init__(
+        self,
+        path: Path,
+        image_ids: Sequence[int | str],
+        *,
+        overwrite: bool = False,
+        images_per_shard: int = 32,
+    ) -> None:
         ids = np.array(image_ids)
         self._path, self._ids = os.fspath(path), ids.tolist()
         # NumPy makes strings of a mixture, objects of what is too large.
@@ -71,7 +81,7 @@ class ProposalWriter:
         for name in old:  # the index comes first, so that shards are never missing from one
             os.remove(os.path.join(self._path, name))
 
-    def add(self, image_id, boxes, scores):
+    def add(self, image_id: int | str, boxes: np.ndarray, scores: np.ndarray) -> None:
         """Adds the next image.
 
         Args:
@@ -100,10 +110,10 @@ class ProposalWriter:
             np.savez_compressed(new, **arrays)
         self._pending = []
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, error, *_):
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
         if error:
             return
         if self._done < len(self._ids):
@@ -125,24 +135,29 @@ class ProposalWriter:
 class ProposalFile:
     """The proposals of many images, by the images' ids. Made by `read_proposals`."""
 
-    def __init__(self, path, places, load):
+    def __init__(
+        self,
+        path: Path,
+        places: Mapping[int | str, Any],
+        load: Callable[[Any], tuple[np.ndarray, np.ndarray]],
+    ) -> None:
         self.path = path
         self._places = places  # image id -> what `load` takes to return boxes and scores
         self._load = load
 
     @property
-    def image_ids(self):
+    def image_ids(self) -> tuple[int | str, ...]:
         """Tuple of the images' ids, int or str."""
         return tuple(self._places)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of images."""
         return len(self._places)
 
-    def __contains__(self, image_id):
+    def __contains__(self, image_id: object) -> bool:
         return image_id in self._places
 
-    def get(self, image_id):
+    def get(self, image_id: int | str) -> tuple[np.ndarray, np.ndarray]:
         """Reads the n proposals of one image, by falling score.
 
         Returns:
@@ -159,7 +174,10 @@ class ProposalFile:
         return boxes[order], scores[order]
 
 
-def read_proposals(path) -> ProposalFile:
+Proposals = ProposalFile | Mapping[int | str, tuple[np.ndarray, np.ndarray]]
+
+
+def read_proposals(path: Path) -> ProposalFile:
     """Opens a folder of proposals, or a pickle of detectron2's or Detectron's.
 
     Of a folder only the index is read, and a shard when an image of it is asked for; the last few
@@ -175,7 +193,7 @@ def read_proposals(path) -> ProposalFile:
     return ProposalFile(path, read_detectron2(path), lambda found: found)
 
 
-def check_images(proposals, image_ids):
+def check_images(proposals: Proposals, image_ids: Iterable[int | str]) -> None:
     """Asks whether every image has proposals, which may be none.
 
     Args:

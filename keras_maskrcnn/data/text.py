@@ -2,15 +2,18 @@
 
 import json
 import os
+from collections.abc import Callable
+from typing import Any
 
 from absl import logging
 
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.typing import Path
 
 MAX_TEXT = 16_000_000  # bytes of a text file; real ones have thousands
 
 
-def decode(data, path) -> str:
+def decode(data: bytes, path: Path) -> str:
     """Decodes a text file: UTF-8, UTF-16 and UTF-32, and for want of these Windows-1252.
 
     Byte order marks are taken away; Western European bytes are taken for Windows-1252, or Latin-1
@@ -42,7 +45,7 @@ def decode(data, path) -> str:
         return data.decode("latin-1")
 
 
-def read_json(path, object_hook=None):
+def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """Reads a json file of any content.
 
     Args:
@@ -61,7 +64,7 @@ def read_json(path, object_hook=None):
         ) from error
 
 
-def read_text(path):
+def read_text(path: Path) -> str:
     """Reads a text file of at most `MAX_TEXT` bytes, in any encoding that `decode` knows."""
     try:
         with open(path, "rb") as file:
@@ -74,13 +77,13 @@ def read_text(path):
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_lines(path):
+def read_lines(path: Path) -> list[str]:
     """Reads the lines of a text file, stripped, without those that are empty or begin with #."""
     lines = (line.strip() for line in read_text(path).split("\n"))
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def local_path(name, folder) -> str:
+def local_path(name: str, folder: Path) -> str:
     r"""Returns a path below `folder` with the separators of this system.
 
     Windows writes `a\b.jpg`; only where a file has that very name, the backslash is no separator.

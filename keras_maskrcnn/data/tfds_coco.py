@@ -190,7 +190,13 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
         return plans
 
 
-def write_shard(name, *, folder, features, file_format):
+def write_shard(
+    name: str,
+    *,
+    folder: str,
+    features: tfds.features.FeaturesDict,
+    file_format: tfds.core.FileFormat,
+) -> None:
     """Writes one shard as planned, unless it is there already.
 
     Args:

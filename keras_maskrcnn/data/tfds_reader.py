@@ -8,14 +8,18 @@ import dataclasses
 import json
 import os
 import struct
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import decode_mask, read_image, read_size
+from keras_maskrcnn.typing import Crowds, Path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,7 +34,7 @@ class TfdsDataset(CocoDataset):
 
     places: list[tuple[str, int, int]] = dataclasses.field(default_factory=list, repr=False)
 
-    def load_image(self, index) -> np.ndarray:
+    def load_image(self, index: int) -> np.ndarray:
         """Reads one image as (H, W, 3) uint8 RGB."""
         path, offset, length = self.places[index]
         with tf.io.gfile.GFile(path, "rb") as file:
@@ -41,16 +45,16 @@ class TfdsDataset(CocoDataset):
 
 
 def tfds_dataset(
-    builder,
-    split,
+    builder: tfds.core.DatasetBuilder | Path,
+    split: str,
     *,
-    data_dir=None,
-    category_ids=None,
-    class_names=None,
-    masks=True,
-    crowds="drop",
-    mask_size=112,
-    keep_empty=True,
+    data_dir: Path | None = None,
+    category_ids: Sequence[int] | None = None,
+    class_names: Sequence[str] | None = None,
+    masks: bool | None = True,
+    crowds: Crowds = "drop",
+    mask_size: int = 112,
+    keep_empty: bool = True,
 ) -> TfdsDataset:
     """Opens a split of `coco_instances`, or of TFDS's `lvis`, that is built already.
 
@@ -254,7 +258,7 @@ def _read_lvis(record, size):
     ]
 
 
-def read_identity(text):
+def read_identity(text: str | bytes) -> Any:
     """Reads the id of an image or an annotation, which is JSON; `coco_dict` checks its type."""
     try:
         return json.loads(text)
@@ -268,7 +272,7 @@ def _coco_box(corners):
     return [x1, y1, x2 - x1, y2 - y1]
 
 
-def encode_png(png):
+def encode_png(png: bytes) -> dict[str, Any]:
     """Turns a mask in an image file into compressed run lengths."""
     try:
         mask = decode_mask(png)

@@ -1,5 +1,7 @@
 """How well the anchors of a model fit the objects of a data set."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from keras_maskrcnn.ops import anchors as anchor_ops
@@ -7,18 +9,18 @@ from keras_maskrcnn.ops import images as image_ops
 
 
 def anchor_overlaps(
-    boxes,
-    sizes,
+    boxes: np.ndarray,
+    sizes: np.ndarray,
     *,
-    min_side,
-    max_side,
-    resize_rule,
-    padding_multiple,
-    strides,
-    anchor_sizes,
-    anchor_ratios,
-    anchor_rule,
-):
+    min_side: int,
+    max_side: int,
+    resize_rule: str,
+    padding_multiple: int,
+    strides: Iterable[int],
+    anchor_sizes: Iterable[Sequence[float]],
+    anchor_ratios: Sequence[float],
+    anchor_rule: str,
+) -> tuple[np.ndarray, np.ndarray]:
     """Resizes boxes with their images, and finds the best anchor of each.
 
     Of one anchor shape, the anchor with the nearest center overlaps most, separately in x and y. So

@@ -9,18 +9,20 @@ import collections
 import json
 import math
 import os
+from typing import Any
 
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco_checks
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import read_size
+from keras_maskrcnn.doctor.findings import Examination
 
 _SIDES = ("x", "y", "width", "height")
 _CROWD = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 
 
-def to_coco_form(found):
+def to_coco_form(found: Examination) -> tuple[dict[str, Any], list[str]]:
     """Brings the content of an `Examination` into COCO's form.
 
     Returns:

@@ -2,11 +2,14 @@
 
 import dataclasses
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_maskrcnn.doctor import lenient_reading, likely_mistakes, statistics
 from keras_maskrcnn.doctor.findings import ERROR, SEVERITIES, Examination
+from keras_maskrcnn.typing import Crowds, Path
 
 # Errors of an image's entry; all others are of its file.
 _OF_ENTRIES = {
@@ -19,15 +22,15 @@ _OF_ENTRIES = {
 
 
 def examine(
-    images,
-    annotations,
+    images: Path,
+    annotations: Path,
     *,
-    max_instances=None,
-    anchors=None,
-    progress=iter,
-    masks=True,
-    crowds="drop",
-):
+    max_instances: int | None = None,
+    anchors: Mapping[str, Any] | None = None,
+    progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
+    masks: bool = True,
+    crowds: Crowds = "drop",
+) -> tuple[Examination, dict[str, Any]]:
     """Examines a COCO json and decodes all of its images.
 
     Memory grows with the json and not with the pixels: an image is let go once it is decoded.
@@ -76,7 +79,7 @@ def examine(
     return dataclasses.replace(found, problems=problems), report
 
 
-def reexamine(found, content):
+def reexamine(found: Examination, content: dict[str, Any]) -> Examination:
     """Examines another content about the same images, whose files are not decoded again.
 
     Args:

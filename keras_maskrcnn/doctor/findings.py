@@ -1,8 +1,11 @@
 """What the doctor finds: problems, and all that it read."""
 
 import dataclasses
+from typing import Self
 
 import numpy as np
+
+from keras_maskrcnn.data.errors import DataError
 
 ERROR, DROPPED, WARNING = SEVERITIES = ("error", "dropped", "warning")
 
@@ -24,11 +27,11 @@ class Problem:
     image: int | None = None
     annotation: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "line", printable(self.line))
 
     @classmethod
-    def of(cls, error, image=None, annotation=None):
+    def of(cls, error: DataError, image: int | None = None, annotation: int | None = None) -> Self:
         """Makes the problem that a `DataError` is."""
         return cls(error.kind, ERROR, str(error), image, annotation)
 
@@ -78,7 +81,7 @@ class Examination:
         return {problem.image for problem in errors}
 
 
-def printable(text, length=400):
+def printable(text: str, length: int = 400) -> str:
     """Returns one line of at most `length` characters, without what controls a terminal."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: length + 1])
     return text if len(text) <= length else text[: length - 3] + "..."

@@ -9,6 +9,8 @@ import collections
 import concurrent.futures
 import contextlib
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,8 @@ from keras_maskrcnn.data.coco import with_crowds
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import read_with_remarks, remark_line, require_size
 from keras_maskrcnn.data.text import read_json
-from keras_maskrcnn.doctor.findings import DROPPED, ERROR, WARNING, Problem
+from keras_maskrcnn.doctor.findings import DROPPED, ERROR, WARNING, Examination, Problem
+from keras_maskrcnn.typing import Size
 
 LISTS = ("images", "annotations", "categories")
 DROPPED_KINDS = {
@@ -30,7 +33,7 @@ DROPPED_KINDS = {
 DROPPED_REASONS = {kind: reason for reason, kind in DROPPED_KINDS.items()}
 
 
-def read_content(path, crowds):
+def read_content(path: str, crowds: str) -> tuple[dict[str, Any], list[str], list[Problem]]:
     """Reads the json.
 
     Args:
@@ -58,7 +61,9 @@ def read_content(path, crowds):
     return with_crowds(content, crowds), cut, problems
 
 
-def read_categories(categories, source, *, needed=True):
+def read_categories(
+    categories: Sequence[dict[str, Any]], source: str, *, needed: bool = True
+) -> tuple[dict[int, str], list[Problem]]:
     """Reads the categories.
 
     Args:
@@ -90,7 +95,9 @@ def read_categories(categories, source, *, needed=True):
     return names, problems
 
 
-def read_images(images, source, folder):
+def read_images(
+    images: Sequence[dict[str, Any]], source: str, folder: str
+) -> tuple[list[Any], list[Size | None], dict[Any, int], list[Problem]]:
     """Reads the entries of images; `decode_images` reads their files.
 
     Args:
@@ -125,7 +132,9 @@ def read_images(images, source, folder):
     return file_names, sizes, image_of, problems
 
 
-def decode_images(found, progress):
+def decode_images(
+    found: Examination, progress: Callable[[Sequence[Any]], Iterable[Any]]
+) -> list[Problem]:
     """Reads every image whose file name can be used, and returns the problems.
 
     Args:
@@ -157,7 +166,14 @@ def decode_images(found, progress):
     return problems
 
 
-def read_annotations(content, source, image_of, sizes, label_of, masks):
+def read_annotations(
+    content: dict[str, Any],
+    source: str,
+    image_of: Mapping[Any, int],
+    sizes: Sequence[Size | None],
+    label_of: Mapping[Any, int],
+    masks: bool,
+) -> tuple[dict[str, Any], list[Problem]]:
     """Reads every annotation as `coco_json` does.
 
     Args:
@@ -203,7 +219,7 @@ def read_annotations(content, source, image_of, sizes, label_of, masks):
     }, problems
 
 
-def image_of_annotation(annotation, image_of):
+def image_of_annotation(annotation: Mapping[str, Any], image_of: Mapping[Any, int]) -> int | None:
     """Returns the index of an annotation's image, None if there is no such image."""
     identity = annotation.get("image_id")
     return None if isinstance(identity, list | dict) else image_of.get(identity)
@@ -234,7 +250,7 @@ def _read_annotation(annotation, where, image_of, sizes, label_of, masks):
     return None, [], errors
 
 
-def no_instances(found, problems):
+def no_instances(found: Examination, problems: Sequence[Problem]) -> list[Problem]:
     """Returns an error if there is nothing to train on, and if not because of other errors."""
     if len(found.entries) or any(problem.severity == ERROR for problem in problems):
         return []

@@ -3,10 +3,13 @@
 Each function returns the warnings of one kind.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.doctor.findings import WARNING, Problem
+from keras_maskrcnn.doctor.findings import WARNING, Examination, Problem
 from keras_maskrcnn.doctor.mask_agreement import disagree, is_area, mask_extents, xywh
 
 ROUNDING = 1.0  # pixels that a box may stick out of its image: tools round, or count from 1
@@ -18,7 +21,7 @@ RARE_CLASS = 10  # instances; with less, a class is hardly learned or scored
 GOOD_ANCHOR_RECALL = 0.5
 
 
-def boxes_outside(found):
+def boxes_outside(found: Examination) -> list[Problem]:
     """Warns of boxes that stick out of their image."""
     annotations, problems = found.content["annotations"], []
     boxes = np.array([annotations[i]["bbox"] for i in found.entries], float).reshape(-1, 4)
@@ -31,7 +34,7 @@ def boxes_outside(found):
     return problems
 
 
-def boxes_unlike_masks(found):
+def boxes_unlike_masks(found: Examination) -> list[Problem]:
     """Warns of boxes that are not the extent of their mask."""
     problems = []
     for first, masks in _masks_by_image(found):
@@ -44,7 +47,7 @@ def boxes_unlike_masks(found):
     return problems
 
 
-def areas_unlike_masks(found):
+def areas_unlike_masks(found: Examination) -> list[Problem]:
     """Warns of areas that are not their mask's."""
     problems = []
     for first, masks in _masks_by_image(found):
@@ -57,7 +60,7 @@ def areas_unlike_masks(found):
     return problems
 
 
-def repeated_instances(found):
+def repeated_instances(found: Examination) -> list[Problem]:
     """Warns of instances that are there twice."""
     problems = []
     for first, masks in _masks_by_image(found):
@@ -69,7 +72,7 @@ def repeated_instances(found):
     return problems
 
 
-def images_without_instances(found, counts):
+def images_without_instances(found: Examination, counts: np.ndarray) -> list[Problem]:
     """Warns of images that nothing is learned from; `counts` are the instances of each."""
     problems = []
     for i in np.flatnonzero(counts == 0).tolist():
@@ -79,7 +82,7 @@ def images_without_instances(found, counts):
     return problems
 
 
-def images_over_slots(found, counts, slots):
+def images_over_slots(found: Examination, counts: np.ndarray, slots: int | None) -> list[Problem]:
     """Warns of images with more instances than a batch has slots; no limit if that is None."""
     problems = []
     for i in np.flatnonzero(counts > (slots or np.inf)).tolist():
@@ -89,7 +92,7 @@ def images_over_slots(found, counts, slots):
     return problems
 
 
-def rare_classes(found, classes):
+def rare_classes(found: Examination, classes: Sequence[Mapping[str, Any]]) -> list[Problem]:
     """Warns of classes with few instances; `classes` is the report's table."""
     problems = []
     for row in classes:
@@ -100,7 +103,7 @@ def rare_classes(found, classes):
     return problems
 
 
-def unfit_anchors(found, sizes):
+def unfit_anchors(found: Examination, sizes: Mapping[str, Any] | None) -> list[Problem]:
     """Warns if few instances have a good anchor; `sizes` is the report's table, or None."""
     if sizes is None or sizes["all"]["recall_0.5"] >= GOOD_ANCHOR_RECALL:
         return []

@@ -1,5 +1,7 @@
 """Whether a box and an area are those of their mask."""
 
+from typing import Any
+
 import numpy as np
 from pycocotools import mask as mask_api
 
@@ -10,14 +12,14 @@ BOX_MASK_IOU, BOX_MASK_PIXELS = 0.7, 2.0
 AREA_FACTOR, AREA_PIXELS = 2.0, 16.0
 
 
-def mask_extents(masks):
+def mask_extents(masks: Any) -> np.ndarray:
     """Returns the smallest boxes around n masks: (n, 4) float64 [x1, y1, x2, y2]; 0 if empty."""
     extents = np.reshape(mask_api.toBbox(masks), [-1, 4])
     extents[:, 2:] += extents[:, :2]
     return extents
 
 
-def disagree(boxes, extents):
+def disagree(boxes: np.ndarray, extents: np.ndarray) -> np.ndarray:
     """Whether boxes (n, 4) are not the extents of their masks: (n,) bool."""
     corner, end = np.maximum(boxes[:, :2], extents[:, :2]), np.minimum(boxes[:, 2:], extents[:, 2:])
     inside = np.maximum(end - corner, 0).prod(axis=1)
@@ -27,13 +29,13 @@ def disagree(boxes, extents):
     return off & (inside < BOX_MASK_IOU * (areas - inside))
 
 
-def is_area(value, covered):
+def is_area(value: Any, covered: float) -> bool:
     """Whether a value, of any type, can be the area of `covered` pixels."""
     low, high = covered / AREA_FACTOR - AREA_PIXELS, covered * AREA_FACTOR + AREA_PIXELS
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and max(low, 0) <= value <= high
 
 
-def xywh(box):
+def xywh(box: np.ndarray) -> list[float]:
     """[x1, y1, x2, y2] as COCO's list."""
     return [float(v) for v in (*box[:2], *(box[2:] - box[:2]))]

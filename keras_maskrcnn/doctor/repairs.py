@@ -1,6 +1,7 @@
 """Makes a copy of a COCO json in which problems are repaired, where they can be."""
 
 import collections
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -9,14 +10,14 @@ from keras_maskrcnn.data import coco_checks
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.doctor.coco_form import to_coco_form
 from keras_maskrcnn.doctor.examination import reexamine
-from keras_maskrcnn.doctor.findings import WARNING, printable
+from keras_maskrcnn.doctor.findings import WARNING, Examination, printable
 from keras_maskrcnn.doctor.lenient_reading import DROPPED_REASONS, image_of_annotation
 from keras_maskrcnn.doctor.likely_mistakes import ROUNDING
 from keras_maskrcnn.doctor.mask_agreement import disagree, is_area, mask_extents, xywh
 from keras_maskrcnn.ops import rle
 
 
-def repair(found):
+def repair(found: Examination) -> tuple[dict[str, Any], list[str]]:
     """Makes a repaired copy of the json, which reads without errors; reading it drops crowds only.
 
     What is in another form than COCO's, and can mean one thing only, is changed first: `coco_form`.

@@ -10,6 +10,7 @@ import html
 import io
 import itertools
 import os
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,7 +20,7 @@ from keras_maskrcnn import visualize
 from keras_maskrcnn.data import coco_checks
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import REMARKS, read_sized, remark_line
-from keras_maskrcnn.doctor.findings import printable
+from keras_maskrcnn.doctor.findings import Examination, printable
 
 PICTURES = 12
 PICTURE_SIDE = 320  # pixels, the longer side
@@ -27,7 +28,7 @@ ROWS = 30  # of a table in the text; the page has all
 LISTED = 200  # lines on the page; report.json has all
 
 
-def text(report) -> str:
+def text(report: dict[str, Any]) -> str:
     """Returns the summary of a report of `examine`, some ten to fifty lines."""
     parts = [_sentence(report)]
     for title, header, rows in _tables(report):
@@ -45,7 +46,7 @@ def text(report) -> str:
     return "\n\n".join(parts)
 
 
-def page(report, found) -> str:
+def page(report: dict[str, Any], found: Examination) -> str:
     """Returns a self-contained page of HTML: the tables, pictures of the worst, and the lines.
 
     Args:

@@ -1,16 +1,18 @@
 """Numbers of the whole set, which the report has as tables."""
 
 import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_maskrcnn.doctor.anchor_fit import anchor_overlaps
-from keras_maskrcnn.doctor.findings import SEVERITIES
+from keras_maskrcnn.doctor.findings import SEVERITIES, Examination, Problem
 
 SIZE_BINS = (0, 8, 16, 32, 64, 128, 256, 512)  # pixels, the lower ends
 
 
-def summarize_counts(counts, slots):
+def summarize_counts(counts: np.ndarray, slots: int | None) -> dict[str, Any] | None:
     """Summarizes the instances per image, against the slots of a batch.
 
     Args:
@@ -35,7 +37,7 @@ def summarize_counts(counts, slots):
     }
 
 
-def count_classes(found):
+def count_classes(found: Examination) -> list[dict[str, Any]]:
     """Counts the instances and images of each class."""
     instances = np.bincount(found.labels, minlength=len(found.class_names) + 1)
     pairs = np.unique(np.stack([found.labels, found.image_index]), axis=1)
@@ -51,7 +53,7 @@ def count_classes(found):
     ]
 
 
-def measure_sizes(found, anchors):
+def measure_sizes(found: Examination, anchors: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Measures anchor recall by object size after resizing; None without anchors or instances."""
     if anchors is None or not len(found.entries):
         return None
@@ -76,7 +78,7 @@ def measure_sizes(found, anchors):
     return {"bins": rows, "all": row(0, None, np.ones(len(bins), bool))}
 
 
-def count_problems(problems, content):
+def count_problems(problems: Sequence[Problem], content: dict[str, Any]) -> dict[str, Any]:
     """Lists problems with ids in place of indices, and counts them by severity and kind."""
     listed, kinds = [], {}
     for problem in problems:

@@ -1,13 +1,18 @@
 """Evaluation at the end of epochs."""
 
+from collections.abc import Sequence
+
 import keras
 from absl import logging
 
+from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.pipeline import check_positive
+from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.evaluation.coco_metrics import check_max_detections
 from keras_maskrcnn.evaluation.dataset_checks import check_dataset
 from keras_maskrcnn.evaluation.evaluating import evaluate
 from keras_maskrcnn.model import LOSSES
+from keras_maskrcnn.typing import OnError
 
 
 class CocoEvaluation(keras.callbacks.Callback):
@@ -33,15 +38,15 @@ class CocoEvaluation(keras.callbacks.Callback):
 
     def __init__(
         self,
-        dataset,
-        batch_size=1,
-        max_detections=100,
-        every=1,
-        prefix="val_",
-        verbose=0,
-        proposals=None,
-        on_error="raise",
-    ):
+        dataset: CocoDataset,
+        batch_size: int = 1,
+        max_detections: int = 100,
+        every: int = 1,
+        prefix: str = "val_",
+        verbose: int = 0,
+        proposals: Proposals | None = None,
+        on_error: OnError = "raise",
+    ) -> None:
         super().__init__()
         check_positive(every=every, batch_size=batch_size)
         check_max_detections(max_detections)
@@ -54,11 +59,11 @@ class CocoEvaluation(keras.callbacks.Callback):
         self.proposals = proposals
         self.on_error = on_error
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Finds out before the first epoch whether the data set is for the model."""
         check_dataset(self.model, self.dataset)
 
-    def look_at_others(self, callbacks):
+    def look_at_others(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Warns of callbacks of the same `fit` that decide by a loss.
 
         Args:
@@ -77,7 +82,7 @@ class CocoEvaluation(keras.callbacks.Callback):
                     self.prefix,
                 )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Writes the numbers into `logs`, which Keras hands on to the next callback."""
         if logs is None or (epoch + 1) % self.every:
             return

@@ -3,25 +3,28 @@
 import collections
 import contextlib
 import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 from keras_maskrcnn.data.class_names import compare_names
 from keras_maskrcnn.evaluation.coco_objects import load_annotations, load_results
+from keras_maskrcnn.typing import Path
 
 
 def evaluate_results(
-    results,
-    annotations,
+    results: Sequence[Mapping[str, Any]],
+    annotations: Path | dict[str, Any],
     *,
-    max_detections=100,
-    iou_types=("bbox", "segm"),
-    image_ids=None,
-    category_ids=None,
-    class_names=None,
-    per_class=False,
-):
+    max_detections: int = 100,
+    iou_types: Sequence[str] = ("bbox", "segm"),
+    image_ids: Sequence[Any] | None = None,
+    category_ids: Sequence[int] | None = None,
+    class_names: Sequence[str] | None = None,
+    per_class: bool = False,
+) -> dict[str, float]:
     """Compares COCO results with an annotation file.
 
     Args:
@@ -109,7 +112,7 @@ def _summarize(coco_eval, names):
     return metrics
 
 
-def check_max_detections(max_detections):
+def check_max_detections(max_detections: int) -> None:
     """Raises a ValueError if a limit of detections per image is 10 or less."""
     if not max_detections > 10:  # AR1 and AR10 are among the twelve
         raise ValueError(

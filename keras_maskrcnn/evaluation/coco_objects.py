@@ -1,6 +1,8 @@
 """pycocotools' COCO objects of annotations, results and proposals."""
 
 import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -10,9 +12,10 @@ from keras_maskrcnn.data.coco_checks import has_area, long_polygons, read_segmen
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.detections import coco_box
+from keras_maskrcnn.typing import Path
 
 
-def load_annotations(annotations, iou_type):
+def load_annotations(annotations: Path | dict[str, Any], iou_type: str) -> COCO:
     """Makes the COCO object of an annotation file, or of its content.
 
     What pycocotools stumbles over is mended:
@@ -76,7 +79,7 @@ def _mask_area(outline, size):
     return float(coco_mask.area({"size": size, "counts": counts}))
 
 
-def load_results(truth, results, iou_type):
+def load_results(truth: COCO, results: Sequence[Mapping[str, Any]], iou_type: str) -> COCO:
     """Makes the COCO object of results, with the fields that one IoU type needs.
 
     For masks the boxes are left out: COCO would take the area of the box for that of the mask, and
@@ -90,7 +93,9 @@ def load_results(truth, results, iou_type):
     return truth.loadRes([{name: result[name] for name in names} for result in results])
 
 
-def load_proposals(boxes, scores, image_id, category_id):
+def load_proposals(
+    boxes: np.ndarray, scores: np.ndarray, image_id: int | str, category_id: int
+) -> COCO:
     """Makes the COCO object of one image's proposals; `COCO.loadRes` would copy every image.
 
     Args:
@@ -107,7 +112,7 @@ def load_proposals(boxes, scores, image_id, category_id):
     return coco_object(annotations)
 
 
-def coco_object(annotations):
+def coco_object(annotations: list[dict[str, Any]]) -> COCO:
     """Makes a COCO object of detections that have all its fields."""
     loaded = COCO()
     loaded.dataset = {"annotations": annotations}

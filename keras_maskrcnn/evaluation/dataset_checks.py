@@ -5,10 +5,11 @@ import reprlib
 import numpy as np
 
 from keras_maskrcnn.data.class_names import compare_names
-from keras_maskrcnn.data.coco import require_instances, source_of
+from keras_maskrcnn.data.coco import CocoDataset, require_instances, source_of
+from keras_maskrcnn.model import MaskRCNN
 
 
-def check_dataset(model, dataset):
+def check_dataset(model: MaskRCNN, dataset: CocoDataset) -> None:
     """Raises if a data set is not for a model.
 
     Args:

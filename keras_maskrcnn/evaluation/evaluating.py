@@ -2,25 +2,29 @@
 
 from absl import logging
 
+from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.pipeline import check_positive
+from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.evaluation.coco_metrics import check_max_detections, evaluate_results
 from keras_maskrcnn.evaluation.dataset_checks import check_dataset
 from keras_maskrcnn.evaluation.predicting import predict_dataset, readable_images
 from keras_maskrcnn.evaluation.proposing import proposals_of_images
 from keras_maskrcnn.evaluation.recall import recall_of_images
+from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.typing import OnError
 
 
 def evaluate(
-    model,
-    dataset,
+    model: MaskRCNN,
+    dataset: CocoDataset,
     *,
-    batch_size=1,
-    max_detections=100,
-    per_class=False,
-    proposals=None,
-    verbose=1,
-    on_error="raise",
-):
+    batch_size: int = 1,
+    max_detections: int = 100,
+    per_class: bool = False,
+    proposals: Proposals | None = None,
+    verbose: int = 1,
+    on_error: OnError = "raise",
+) -> dict[str, float]:
     """Runs the model over a data set and returns COCO's metrics.
 
     Under a strategy the images are divided among the replicas. Several workers must all call it,

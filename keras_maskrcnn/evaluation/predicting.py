@@ -1,6 +1,8 @@
 """Runs a model over a data set, image by image."""
 
 import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,11 +10,23 @@ import tensorflow as tf
 from absl import logging
 
 from keras_maskrcnn import checks, data, distribution
+from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.detections import coco_results
+from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.typing import OnError
 
 
-def predict_dataset(model, dataset, *, batch_size=1, proposals=None, verbose=1, on_error="raise"):
+def predict_dataset(
+    model: MaskRCNN,
+    dataset: CocoDataset,
+    *,
+    batch_size: int = 1,
+    proposals: Proposals | None = None,
+    verbose: int = 1,
+    on_error: OnError = "raise",
+) -> list[dict[str, Any]]:
     """Runs the model over a data set and returns COCO results.
 
     Only run lengths are kept, so memory is bounded by a batch. The model's cached
@@ -41,7 +55,14 @@ def predict_dataset(model, dataset, *, batch_size=1, proposals=None, verbose=1, 
     return [result for _, results in found for result in results]
 
 
-def predict_images(model, dataset, batch_size, proposals, verbose, on_error):
+def predict_images(
+    model: MaskRCNN,
+    dataset: CocoDataset,
+    batch_size: int,
+    proposals: Proposals | None,
+    verbose: int,
+    on_error: OnError,
+) -> Iterator[tuple[int, dict[str, np.ndarray], int]]:
     """Runs the model over a data set, batch by batch in its order.
 
     Args:
@@ -92,7 +113,7 @@ def predict_images(model, dataset, batch_size, proposals, verbose, on_error):
         )
 
 
-def readable_images(dataset):
+def readable_images(dataset: CocoDataset) -> Sequence[int]:
     """Returns the indices of the images that no run left out."""
     skipped = getattr(dataset, "skipped", {})
     if not skipped:

@@ -1,13 +1,28 @@
 """Runs an RPN over a data set and keeps its proposals."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from keras_maskrcnn import data, distribution
+from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.proposals import ProposalFile
 from keras_maskrcnn.evaluation.dataset_checks import check_dataset
 from keras_maskrcnn.evaluation.predicting import predict_images
+from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.typing import OnError, Path
 
 
-def propose(model, dataset, path, *, batch_size=1, overwrite=False, verbose=1, on_error="raise"):
+def propose(
+    model: MaskRCNN,
+    dataset: CocoDataset,
+    path: Path,
+    *,
+    batch_size: int = 1,
+    overwrite: bool = False,
+    verbose: int = 1,
+    on_error: OnError = "raise",
+) -> ProposalFile:
     """Runs an RPN over a data set and writes its proposals into a folder (docs/proposals.md).
 
     Args:
@@ -45,7 +60,9 @@ def propose(model, dataset, path, *, batch_size=1, overwrite=False, verbose=1, o
     return data.read_proposals(path)
 
 
-def proposals_of_images(model, dataset, batch_size, verbose, on_error):
+def proposals_of_images(
+    model: MaskRCNN, dataset: CocoDataset, batch_size: int, verbose: int, on_error: OnError
+) -> Iterator[tuple[int | str, np.ndarray, np.ndarray]]:
     """Runs an RPN over a data set; yields the id, boxes (n, 4) and scores (n,) of each image."""
     for index, outputs, row in predict_images(model, dataset, batch_size, None, verbose, on_error):
         count = outputs["num_proposals"][row]

@@ -2,17 +2,26 @@
 
 import contextlib
 import io
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 from keras_maskrcnn import data
+from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.evaluation.coco_objects import load_annotations, load_proposals
 from keras_maskrcnn.evaluation.predicting import readable_images
 
 
-def average_recall(proposals, dataset, *, limits=(100, 1000), verbose=1):
+def average_recall(
+    proposals: Proposals,
+    dataset: CocoDataset,
+    *,
+    limits: Sequence[int] = (100, 1000),
+    verbose: int = 1,
+) -> dict[str, float]:
     """Compares proposals with the annotated boxes, whatever their class (FPN §5.1).
 
     pycocotools matches image by image, so memory is bounded by the proposals of one.
@@ -43,7 +52,11 @@ def average_recall(proposals, dataset, *, limits=(100, 1000), verbose=1):
     return recall_of_images(images(), dataset, limits)
 
 
-def recall_of_images(images, dataset, limits=(100, 1000)):
+def recall_of_images(
+    images: Iterable[tuple[int | str, np.ndarray, np.ndarray]],
+    dataset: CocoDataset,
+    limits: Sequence[int] = (100, 1000),
+) -> dict[str, float]:
     """Computes `average_recall` of proposals that come image by image.
 
     Args:

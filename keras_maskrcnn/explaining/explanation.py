@@ -6,14 +6,19 @@ class. What lost the object is the stage after the last one that has it.
 
 import collections
 import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn import visualize
 from keras_maskrcnn.data.class_names import compare_names
+from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.explaining.stages import Stages
 from keras_maskrcnn.explaining.texts import TEXTS
+from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import boxes as box_ops
 
 MIN_IOU = 0.5  # COCO's most lenient threshold: a box this near counts as the object's
@@ -55,12 +60,12 @@ class Explanation:
     counts: dict
     objects: list
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """Returns all but the image, as `json.dumps` takes it."""
         names = ("file_name", "image_id", "counts", "objects")
         return {name: getattr(self, name) for name in names}
 
-    def __str__(self):
+    def __str__(self) -> str:
         found = sum(row["cause"] == FOUND for row in self.objects)
         lines = [f"{self.file_name}: {found} of {len(self.objects)} objects found."]
         lines.append("  " + ", ".join(f"{count} {name}" for name, count in self.counts.items()))
@@ -71,7 +76,7 @@ class Explanation:
                 lines.append(f"    What helps: {row['remedy']}.")
         return "\n".join(lines)
 
-    def picture(self):
+    def picture(self) -> np.ndarray:
         """Draws the truth beside the best box that each object had, colors telling the cause.
 
         Returns:
@@ -95,7 +100,9 @@ class Explanation:
         return visualize.draw(self.image, labelled, texts, colors=colors)
 
 
-def explain(model, dataset, index, *, proposals=None):
+def explain(
+    model: MaskRCNN, dataset: CocoDataset, index: int, *, proposals: Proposals | None = None
+) -> Explanation:
     """Tells which stage of the model lost each annotated object of an image that it did not find.
 
     An object is found if a detection of its class has an IoU of at least 0.5 with its box; unlike
@@ -137,7 +144,7 @@ def explain(model, dataset, index, *, proposals=None):
     return Explanation(dataset.file_names[index], image_id, example["image"], ran.counts, objects)
 
 
-def summary(explanations):
+def summary(explanations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Counts what became of the objects of many images.
 
     Args:

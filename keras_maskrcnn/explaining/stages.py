@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn import targets
+from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.typing import Tensors
 
 _RANGE = 80.0  # logits further below than this have a score that float32 rounds to 0, as padding's
 
@@ -53,7 +55,7 @@ class Stages:
         ValueError: if the model's outputs are not finite.
     """
 
-    def __init__(self, model, inputs, gt_boxes):
+    def __init__(self, model: MaskRCNN, inputs: Tensors, gt_boxes: np.ndarray) -> None:
         self.model, self.inputs, self.sizes = model, inputs, inputs["sizes"]
         self.stages, self.counts = [], {}
         features = model.features(inputs)

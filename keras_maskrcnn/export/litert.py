@@ -1,11 +1,21 @@
 """Writes a model for LiteRT (TensorFlow Lite), through Keras' exporter."""
 
+import keras
 import tensorflow as tf
 
 from keras_maskrcnn.export.portable import export_portable
+from keras_maskrcnn.typing import Path
 
 
-def export_litert(model, filepath, *, image_size, batch_size=1, precision="float32", verbose=True):
+def export_litert(
+    model: keras.Model,
+    filepath: Path,
+    *,
+    image_size: tuple[int, int],
+    batch_size: int = 1,
+    precision: str = "float32",
+    verbose: bool = True,
+) -> None:
     """Exports a model as a .tflite file of built-in operations, for images of one size.
 
     Inputs and outputs are those of `export.portable.PortableModel`, by name.

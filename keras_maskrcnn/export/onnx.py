@@ -1,9 +1,20 @@
 """Writes a model for ONNX Runtime, through Keras' exporter and tf2onnx."""
 
+import keras
+
 from keras_maskrcnn.export.portable import export_portable
+from keras_maskrcnn.typing import Path
 
 
-def export_onnx(model, filepath, *, image_size, batch_size=1, opset_version=18, verbose=True):
+def export_onnx(
+    model: keras.Model,
+    filepath: Path,
+    *,
+    image_size: tuple[int, int],
+    batch_size: int = 1,
+    opset_version: int = 18,
+    verbose: bool = True,
+) -> None:
     """Exports a model as an ONNX file, for images of one size.
 
     Inputs and outputs are those of `export.portable.PortableModel`, by name. It needs tf2onnx, in

@@ -1,17 +1,21 @@
 """Makes the forward pass that a SavedModel holds: norms folded, weights in a smaller type."""
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from keras_maskrcnn.layers.changes import apply_changes
 from keras_maskrcnn.layers.conv import ConvNorm
+from keras_maskrcnn.typing import Tensors
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 
 
-def inference_function(model, precision=None):
+def inference_function(
+    model: keras.Model, precision: str | None = None
+) -> Callable[[Tensors], Tensors]:
     """Makes the function that computes what `model(inputs, training=False)` does, for an export.
 
     Only its own variables are part of a graph that it is traced into; those of `model` are not.
@@ -47,7 +51,7 @@ def inference_function(model, precision=None):
     return forward
 
 
-def folded_copy(model, dtype=None):
+def folded_copy(model: keras.Model, dtype: str | None = None) -> keras.Model:
     """Copies a model for inference, with batch norm folded into the convolutions before it.
 
     A layer with `ConvNorm.folded` does that on each call, and would in each request.
@@ -88,7 +92,7 @@ def folded_copy(model, dtype=None):
     return copy
 
 
-def quantize(kernel):
+def quantize(kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Rounds a kernel to 8 bits, with a scale for each channel of its last axis.
 
     Args:

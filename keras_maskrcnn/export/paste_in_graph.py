@@ -3,9 +3,12 @@
 import tensorflow as tf
 
 from keras_maskrcnn.export import rle_in_graph
+from keras_maskrcnn.typing import Tensors
 
 
-def paste_region(mask, box, size, rule="detectron2"):
+def paste_region(
+    mask: tf.Tensor, box: tf.Tensor, size: tf.Tensor, rule: str = "detectron2"
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Does what `ops.masks.paste` does, with the same numbers, and cuts at 0.5 (§3.1).
 
     Args:
@@ -59,7 +62,7 @@ def _on_whole_pixels(mask, box):
     return tf.pad(mask, [[1, 1], [1, 1]]), tf.cast(box, tf.float32)
 
 
-def paste_binary(outputs, sizes, rule):
+def paste_binary(outputs: Tensors, sizes: tf.Tensor, rule: str) -> tf.Tensor:
     """Pastes every mask of a batch into an image of its own.
 
     Args:
@@ -80,7 +83,7 @@ def paste_binary(outputs, sizes, rule):
     return _for_each(place, outputs, sizes, rule, tf.TensorSpec([None, None], tf.uint8))
 
 
-def paste_rle(outputs, sizes, rule):
+def paste_rle(outputs: Tensors, sizes: tf.Tensor, rule: str) -> tf.Tensor:
     """Pastes and encodes every mask of a batch.
 
     Args:

@@ -1,6 +1,7 @@
 """The model for images of one size, from operations that other runtimes have."""
 
 import os
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -8,6 +9,7 @@ import tensorflow as tf
 from keras_maskrcnn import files
 from keras_maskrcnn.export.optimize import folded_copy
 from keras_maskrcnn.ops.portable import portable
+from keras_maskrcnn.typing import Path, Tensors
 
 
 class PortableModel(keras.Model):
@@ -23,7 +25,7 @@ class PortableModel(keras.Model):
         ValueError: if the model takes proposals, or has an operation without a portable form.
     """
 
-    def __init__(self, model, **kwargs):
+    def __init__(self, model: keras.Model, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         config = model.config
         if config.proposals == "precomputed":
@@ -39,13 +41,22 @@ class PortableModel(keras.Model):
         self.model = folded_copy(model, "float32")
         self.built = True
 
-    def call(self, images, sizes, training=False):
+    def call(self, images: tf.Tensor, sizes: tf.Tensor, training: bool = False) -> Tensors:
         inputs = {"images": images, "sizes": sizes, "original_sizes": sizes}
         with portable():
             return self.model(inputs, training=training)
 
 
-def export_portable(model, filepath, format, *, image_size, batch_size, verbose, **kwargs):
+def export_portable(
+    model: keras.Model,
+    filepath: Path,
+    format: str,
+    *,
+    image_size: tuple[int, int],
+    batch_size: int,
+    verbose: bool,
+    **kwargs: Any,
+) -> None:
     """Writes a `PortableModel` through Keras' exporter.
 
     Args:

@@ -9,13 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.typing import Tensors
 
 _PNG_HEADER = np.frombuffer(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", ">i4").astype(np.int32)
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 MASK_BYTES = 2**31 - 1  # what one message of gRPC can hold
 
 
-def check_images(images, max_pixels):
+def check_images(images: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """Returns the images (B, H, W, 3) of a request, or ends in an error."""
     shape = tf.shape(images, tf.int64)
     empty = "images must hold at least one pixel. Received: shape={}."
@@ -32,7 +33,7 @@ def check_images(images, max_pixels):
     )
 
 
-def check_proposals(proposals, batch):
+def check_proposals(proposals: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
     """Returns the proposals (B, P, 4) of a request with B images, or ends in an error."""
     given = tf.shape(proposals)[0]
     text = "proposals must be for {} images. Received: proposals for {}."
@@ -47,7 +48,7 @@ def check_proposals(proposals, batch):
     )
 
 
-def check_masks(sizes, count):
+def check_masks(sizes: tf.Tensor, count: int) -> tf.Tensor:
     """Returns sizes (B, 2) of images, or ends in an error if full-size masks take too much."""
     batch, slots = tf.shape(sizes, tf.int64)[0], tf.constant(count, tf.int64)
     size = tf.reduce_max(tf.cast(sizes, tf.int64), axis=0)
@@ -59,7 +60,14 @@ def check_masks(sizes, count):
     return _checked(sizes, [(batch * slots * tf.reduce_prod(size) <= MASK_BYTES, text)])
 
 
-def decode_images(image_bytes, min_side, max_side, rule, padding_multiple, max_pixels):
+def decode_images(
+    image_bytes: tf.Tensor,
+    min_side: int,
+    max_side: int,
+    rule: str,
+    padding_multiple: int,
+    max_pixels: int,
+) -> Tensors:
     """Decodes, resizes and pads the encoded images of a request, or ends in an error.
 
     Args:

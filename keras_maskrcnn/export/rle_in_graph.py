@@ -5,7 +5,7 @@ import tensorflow as tf
 DIGITS = 7  # of 5 bits: differences of runs below 2**32 need 33 bits and a sign
 
 
-def encode_region(region, origin, size):
+def encode_region(region: tf.Tensor, origin: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Encodes a mask that is given inside a window only, as `pycocotools.mask.encode` does.
 
     Args:

@@ -5,6 +5,8 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Sequence
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -15,20 +17,21 @@ from keras_maskrcnn.data.images import MAX_PIXELS
 from keras_maskrcnn.export import warmup
 from keras_maskrcnn.export.optimize import inference_function
 from keras_maskrcnn.export.signatures import trace_signatures
+from keras_maskrcnn.typing import Path
 
 MASKS = ("soft", "binary", "rle")
 
 
 def export_saved_model(
-    model,
-    filepath,
+    model: keras.Model,
+    filepath: Path,
     *,
-    masks="soft",
-    precision=None,
-    max_pixels=MAX_PIXELS,
-    warmup_sizes=None,
-    verbose=True,
-):
+    masks: Literal["soft", "binary", "rle"] = "soft",
+    precision: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    warmup_sizes: Sequence[tuple[int, int]] | None = None,
+    verbose: bool = True,
+) -> None:
     """Exports a model for TensorFlow Serving; docs/serving.md is its contract with clients.
 
     Signatures: `serving_default` takes `images`, uint8 (B, H, W, 3); `serve_image_bytes` takes

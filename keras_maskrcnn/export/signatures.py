@@ -1,12 +1,23 @@
 """The functions that a SavedModel serves, traced."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.export import paste_in_graph, requests
 from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.typing import Tensors
 
 
-def trace_signatures(forward, config, masks, max_pixels, description):
+def trace_signatures(
+    forward: Callable[[Tensors], Tensors],
+    config: MaskRCNNConfig,
+    masks: str,
+    max_pixels: int,
+    description: str,
+) -> dict[str, Callable[..., Any]]:
     """Traces what is served of a model.
 
     Args:

@@ -1,14 +1,18 @@
 """Requests that TensorFlow Serving runs before a model takes the first of a client."""
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_maskrcnn.typing import Path
+
 FILE = "tf_serving_warmup_requests"  # in assets.extra; the name is TensorFlow Serving's
 
 
-def write_warmup(folder, sizes, proposals=0):
+def write_warmup(folder: Path, sizes: Sequence[tuple[int, int]], proposals: int = 0) -> None:
     """Writes a request of one gray image to each signature for every size.
 
     Args:
@@ -30,7 +34,7 @@ def write_warmup(folder, sizes, proposals=0):
             file.write(predict_log("serve_image_bytes", {"image_bytes": image_bytes, **more}))
 
 
-def predict_log(signature, inputs):
+def predict_log(signature: str, inputs: Mapping[str, Any]) -> bytes:
     """Encodes a `tensorflow.serving.PredictionLog` of one request.
 
     TensorFlow does not ship these messages. The numbers are those of prediction_log.proto,

@@ -1,11 +1,12 @@
 """All levels of a pyramid in one map, and boxes in its cells."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
 
-def cells_per_pixel(strides):
+def cells_per_pixel(strides: Sequence[float]) -> tf.Tensor:
     """Returns (L,) float32: 1 / strides, to multiply boxes by.
 
     TensorFlow turns a division by a constant 4 into a product with 0.24999999 in some graphs.
@@ -25,12 +26,12 @@ class Atlas(NamedTuple):
     origins: tf.Tensor  # (L, 2) int32. Row and column of each level's cell (0, 0)
     sizes: tf.Tensor  # (L, 2) int32. Rows and columns of each level
 
-    def map(self):
+    def map(self) -> tf.Tensor:
         """Returns the map, (B, Ha, Wa, K)."""
         return tf.gather(self.cells, self.index, axis=1)
 
 
-def pyramid_atlas(features):
+def pyramid_atlas(features: Sequence[tf.Tensor]) -> Atlas:
     """Lays out levels: the first on the left, the others below one another beside it.
 
     Args:
@@ -76,7 +77,15 @@ class PlacedBoxes(NamedTuple):
     highest: tf.Tensor  # (N, 2) float32
 
 
-def place_boxes(boxes, levels, atlas, strides, bins, aligned, corners):
+def place_boxes(
+    boxes: tf.Tensor,
+    levels: tf.Tensor,
+    atlas: Atlas,
+    strides: Sequence[float],
+    bins: int,
+    aligned: bool,
+    corners: bool,
+) -> PlacedBoxes:
     """Puts boxes in image pixels on an atlas.
 
     Args:

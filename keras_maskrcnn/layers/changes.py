@@ -1,6 +1,8 @@
 """What is changed of a model's layers after it was built, so that it comes back from a file."""
 
 import reprlib
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
@@ -10,7 +12,7 @@ from keras_maskrcnn.keras_private import layers_inside
 _QUANTIZED = ("int8", "int4", "float8")
 
 
-def state_of_layers(model):
+def state_of_layers(model: keras.Model) -> dict[str, dict[str, Any]]:
     """Looks at what Keras lets one change of a layer: trainable, precision, quantization, LoRA.
 
     Args:
@@ -22,7 +24,7 @@ def state_of_layers(model):
     return {path: _state(layer) for path, layer in _by_path(model).items()}
 
 
-def changes(model, built):
+def changes(model: keras.Model, built: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Returns what of `state_of_layers` is not as it was, `built`: of each path what differs.
 
     Raises:
@@ -45,7 +47,7 @@ def changes(model, built):
     return found
 
 
-def apply_changes(model, changed):
+def apply_changes(model: keras.Model, changed: Mapping[str, dict[str, Any]]) -> None:
     """Changes a model that was just built as `changes` found it; weights come later.
 
     Args:

@@ -1,5 +1,7 @@
 """Convolution, normalization and ReLU as one layer, so that fixed batch norm costs nothing."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -20,7 +22,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     Call: (B, H, W, K) float -> the same, channels being normalized.
     """
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         if not (training and self.trainable):
             return super().call(inputs, training=training)
         x = tf.cast(inputs, tf.float32)
@@ -31,7 +33,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         return tf.cast(outputs, self.compute_dtype)
 
 
-def add_bias(outputs, bias):
+def add_bias(outputs: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """Adds a (K,) bias to (..., K) outputs.
 
     TensorFlow fuses this operation, and no other, with the product before it and ReLU after it.
@@ -64,17 +66,17 @@ class ConvNorm(keras.layers.Layer):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        norm="",
-        relu=False,
-        kernel_initializer=None,
-        epsilon=1e-5,
-        groups=1,
-        dilation=1,
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        norm: str = "",
+        relu: bool = False,
+        kernel_initializer: str | keras.initializers.Initializer | None = None,
+        epsilon: float = 1e-5,
+        groups: int = 1,
+        dilation: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
         self.norm_name, self.relu, self.epsilon = norm, relu, epsilon
@@ -94,7 +96,7 @@ class ConvNorm(keras.layers.Layer):
             raise ValueError(f"norm is frozen_batch, batch, group or ''. Received: norm={norm!r}.")
 
     @keras.layers.Layer.trainable.setter
-    def trainable(self, value):
+    def trainable(self, value: bool) -> None:
         """Thaws or freezes the layer; a frozen batch norm stays frozen either way."""
         keras.layers.Layer.trainable.fset(self, value)
         self._freeze_norm()
@@ -103,7 +105,7 @@ class ConvNorm(keras.layers.Layer):
         if self.norm is not None:
             self.norm.trainable = self.trainable and self.norm_name != "frozen_batch"
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         side = self.kernel_size
         shape = (side, side, input_shape[-1] // self.groups, self.filters)
         self.kernel = self.add_weight(
@@ -115,7 +117,7 @@ class ConvNorm(keras.layers.Layer):
             self.norm.build((*input_shape[:-1], self.filters))
             self._freeze_norm()
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         frozen = self.norm_name == "frozen_batch" or not self.trainable
         if self.norm is None:
             outputs = add_bias(self._convolve(inputs, self.kernel), self.bias)
@@ -126,7 +128,7 @@ class ConvNorm(keras.layers.Layer):
             outputs = self.norm(self._convolve(inputs, self.kernel), training=training)
         return tf.nn.relu(outputs) if self.relu else outputs
 
-    def folded(self):
+    def folded(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Multiplies batch norm's fixed affine map into the convolution before it.
 
         Returns:
@@ -146,11 +148,11 @@ class ConvNorm(keras.layers.Layer):
             inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
         return convolve(inputs, kernel, self.strides, padding, self.groups, self.dilation)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         sides = (None if side is None else -(-side // self.strides) for side in input_shape[1:3])
         return (input_shape[0], *sides, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

@@ -1,11 +1,13 @@
 """Feature Pyramid Network (Lin et al., 2017)."""
 
+from collections.abc import Mapping
+
 import keras
 
 from keras_maskrcnn.layers.conv import XAVIER, ConvNorm
 
 
-def fpn(channels_in, *, channels=256, norm=""):
+def fpn(channels_in: Mapping[str, int], *, channels: int = 256, norm: str = "") -> keras.Model:
     """Builds the top-down pathway with lateral connections (FPN §3).
 
     Args:

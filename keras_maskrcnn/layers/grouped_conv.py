@@ -7,7 +7,14 @@ import tensorflow as tf
 from keras_maskrcnn.ops.portable import is_portable
 
 
-def convolve(inputs, kernel, strides=1, padding="SAME", groups=1, dilation=1):
+def convolve(
+    inputs: tf.Tensor,
+    kernel: tf.Tensor,
+    strides: int = 1,
+    padding: str = "SAME",
+    groups: int = 1,
+    dilation: int = 1,
+) -> tf.Tensor:
     """Convolves as `tf.nn.conv2d`, where need be by operations that have every gradient.
 
     Args:
@@ -37,7 +44,7 @@ def convolve(inputs, kernel, strides=1, padding="SAME", groups=1, dilation=1):
 
 
 @functools.cache
-def has_every_gradient():
+def has_every_gradient() -> bool:
     """Returns whether TensorFlow can train grouped and dilated convolutions here.
 
     It can on GPUs and with oneDNN, which is off by default on CPUs without AVX-512 or AVX VNNI.
@@ -55,7 +62,7 @@ def has_every_gradient():
     return True
 
 
-def dilated(inputs, kernel, dilation):
+def dilated(inputs: tf.Tensor, kernel: tf.Tensor, dilation: int) -> tf.Tensor:
     """Convolves every `dilation`-th cell with every `dilation`-th one, as "SAME" does.
 
     Args:
@@ -74,7 +81,7 @@ def dilated(inputs, kernel, dilation):
     return tf.batch_to_space(apart, [dilation] * 2, tf.stack([[0, 0], rest], axis=1))
 
 
-def merge_groups(kernel, groups, channels=16):
+def merge_groups(kernel: tf.Tensor, groups: int, channels: int = 16) -> tf.Tensor:
     """Merges groups of a convolution, with zeros between them, into blocks of some channels.
 
     A block is as fast as one group: a single group's matrix product is too small to keep the CPU

@@ -17,7 +17,7 @@ def _dense(init, stddev=None):
     return XAVIER.clone() if stddev is None else _normal(stddev)
 
 
-def rpn_head(channels, *, num_anchors, convs=1, width=0):
+def rpn_head(channels: int, *, num_anchors: int, convs: int = 1, width: int = 0) -> keras.Model:
     """Builds the RPN head, shared by all levels.
 
     Args:
@@ -42,8 +42,16 @@ def rpn_head(channels, *, num_anchors, convs=1, width=0):
 
 
 def box_head(
-    channels, *, pool_size, units, num_classes, convs=0, layers=2, norm="", init="detectron2"
-):
+    channels: int,
+    *,
+    pool_size: int,
+    units: int,
+    num_classes: int,
+    convs: int = 0,
+    layers: int = 2,
+    norm: str = "",
+    init: str = "detectron2",
+) -> keras.Model:
     """Builds the box head: fully connected layers, two with FPN (FPN §4.2; Figure 4, right).
 
     Args:
@@ -81,7 +89,16 @@ def box_head(
     return keras.Model(rois, [logits, deltas], name="box_head")
 
 
-def mask_head(channels, *, pool_size, convs, width, num_masks, norm="", init="detectron2"):
+def mask_head(
+    channels: int,
+    *,
+    pool_size: int,
+    convs: int,
+    width: int,
+    num_masks: int,
+    norm: str = "",
+    init: str = "detectron2",
+) -> keras.Model:
     """Builds the fully convolutional mask head (Figure 4): convolutions, x2, 1x1.
 
     Args:
@@ -108,7 +125,15 @@ def mask_head(channels, *, pool_size, convs, width, num_masks, norm="", init="de
     return keras.Model(rois, upsample_and_predict(x, width, predict), name="mask_head")
 
 
-def mask_mlp(channels, *, pool_size, layers, units, num_masks, init="detectron2"):
+def mask_mlp(
+    channels: int,
+    *,
+    pool_size: int,
+    layers: int,
+    units: int,
+    num_masks: int,
+    init: str = "detectron2",
+) -> keras.Model:
     """Builds the mask head of fully connected layers that Table 2e compares with.
 
     Args:

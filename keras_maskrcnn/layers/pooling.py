@@ -9,7 +9,9 @@ from keras_maskrcnn.layers.atlas import PlacedBoxes
 from keras_maskrcnn.layers.pooling_matrix import axis_reads
 
 
-def crop_and_average(atlas_map, placed, bins, ratio, bounded, parts=4):
+def crop_and_average(
+    atlas_map: tf.Tensor, placed: PlacedBoxes, bins: int, ratio: int, bounded: bool, parts: int = 4
+) -> tf.Tensor:
     """Averages ratio x ratio points per bin, which CropAndResize reads.
 
     A part of the boxes at a time: the points of all would need four times the memory.
@@ -48,7 +50,9 @@ def _crop(atlas_map, placed, grid, step, bounded):
     return points
 
 
-def gather_and_average(atlas_map, placed, bins, ratio):
+def gather_and_average(
+    atlas_map: tf.Tensor, placed: PlacedBoxes, bins: int, ratio: int
+) -> tf.Tensor:
     """Averages points that gathers read, one pair of cells after the other to save memory.
 
     Args:

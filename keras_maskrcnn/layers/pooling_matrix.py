@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_maskrcnn.layers.atlas import Atlas, PlacedBoxes
+
 
 class PoolingMatrix(NamedTuple):
     """Average pooling is linear in the cells: bins = matrix @ cells. It is sparse."""
@@ -11,16 +13,16 @@ class PoolingMatrix(NamedTuple):
     indices: tf.Tensor  # (Z, 2) int64. Bin of N * m * m, cell of all images' `Atlas.cells`
     values: tf.Tensor  # (Z,) float32, not 0
 
-    def pool(self, cells, num_bins):
+    def pool(self, cells: tf.Tensor, num_bins: int | tf.Tensor) -> tf.Tensor:
         """Averages cells: (B * N, K) -> (num_bins, K) float32."""
         return _multiply(self.indices, self.values, num_bins, cells)
 
-    def gradient(self, upstream, num_cells):
+    def gradient(self, upstream: tf.Tensor, num_cells: int | tf.Tensor) -> tf.Tensor:
         """Gives each cell its part of the gradients of bins: (N * m * m, K) -> (num_cells, K)."""
         return _multiply(tf.reverse(self.indices, [1]), self.values, num_cells, upstream)
 
 
-def pooling_matrix(atlas, placed, bins, ratio):
+def pooling_matrix(atlas: Atlas, placed: PlacedBoxes, bins: int, ratio: int) -> PoolingMatrix:
     """Makes the matrix of bins, which are separable: a window of rows times one of columns.
 
     Args:
@@ -47,7 +49,9 @@ def pooling_matrix(atlas, placed, bins, ratio):
     return PoolingMatrix(tf.stack([bin_read, cells], axis=1), tf.gather(weights, read))
 
 
-def axis_reads(placed, axis, bins, ratio):
+def axis_reads(
+    placed: PlacedBoxes, axis: int, bins: int, ratio: int
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds which cells the points of a bin read along one axis, and with what weight.
 
     Args:

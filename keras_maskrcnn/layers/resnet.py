@@ -36,17 +36,17 @@ KINDS = {
 
 
 def resnet(
-    name,
+    name: str,
     *,
-    norm="frozen_batch",
-    frozen_stages=2,
-    width=64,
-    stride_in_1x1=False,
-    pool_same=False,
-    epsilon=1e-5,
-    last_stage=5,
-    dilated=False,
-):
+    norm: str = "frozen_batch",
+    frozen_stages: int = 2,
+    width: int = 64,
+    stride_in_1x1: bool = False,
+    pool_same: bool = False,
+    epsilon: float = 1e-5,
+    last_stage: int = 5,
+    dilated: bool = False,
+) -> keras.Model:
     """Builds a ResNet or ResNeXt without its classifier.
 
     Args:
@@ -91,16 +91,16 @@ def resnet(
 
 
 def res5(
-    name,
+    name: str,
     *,
-    size,
-    stride,
-    norm="frozen_batch",
-    frozen_stages=2,
-    width=64,
-    stride_in_1x1=False,
-    epsilon=1e-5,
-):
+    size: int,
+    stride: int,
+    norm: str = "frozen_batch",
+    frozen_stages: int = 2,
+    width: int = 64,
+    stride_in_1x1: bool = False,
+    epsilon: float = 1e-5,
+) -> keras.Model:
     """Builds the last stage alone, for the head of C4 (Figure 4, left).
 
     Args:

@@ -1,5 +1,8 @@
 """RoIAlign (§3) on one feature map or on a pyramid, whose levels lie in one map (the atlas)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -11,7 +14,7 @@ from keras_maskrcnn.ops.portable import is_portable
 from keras_maskrcnn.ops.python import gradients_of_graph
 
 
-def check_sampling(sampling_ratio, pooling):
+def check_sampling(sampling_ratio: int, pooling: str) -> None:
     """Raises a ValueError for points that cannot be pooled; arguments as those of `roi_align`."""
     if sampling_ratio < 0:
         raise ValueError(
@@ -27,18 +30,18 @@ def check_sampling(sampling_ratio, pooling):
 
 
 def roi_align(
-    features,
-    boxes,
-    levels,
+    features: Sequence[tf.Tensor],
+    boxes: tf.Tensor,
+    levels: tf.Tensor,
     *,
-    output_size,
-    strides,
-    sampling_ratio=2,
-    aligned=True,
-    pooling="average",
-    bounded=False,
-    corners=False,
-):
+    output_size: int,
+    strides: Sequence[float],
+    sampling_ratio: int = 2,
+    aligned: bool = True,
+    pooling: str = "average",
+    bounded: bool = False,
+    corners: bool = False,
+) -> tf.Tensor:
     """Pools each box to a fixed grid without rounding its corners (RoIAlign, §3).
 
     Only `features` get a gradient, and not by CropAndResizeGradImage: on CPUs its threads add to
@@ -145,20 +148,20 @@ class RoIAlign(RoILayer):
 
     def __init__(
         self,
-        output_size,
-        strides,
-        sampling_ratio=2,
-        canonical_size=224.0,
-        aligned=True,
-        level_rule="detectron2",
-        pooling="average",
-        **kwargs,
-    ):
+        output_size: int,
+        strides: Sequence[float],
+        sampling_ratio: int = 2,
+        canonical_size: float = 224.0,
+        aligned: bool = True,
+        level_rule: str = "detectron2",
+        pooling: str = "average",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(output_size, strides, canonical_size, level_rule, **kwargs)
         check_sampling(sampling_ratio, pooling)
         self.sampling_ratio, self.aligned, self.pooling = sampling_ratio, aligned, pooling
 
-    def pool(self, features, boxes, levels):
+    def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
         return roi_align(
             features,
             boxes,
@@ -170,7 +173,7 @@ class RoIAlign(RoILayer):
             pooling=self.pooling,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "sampling_ratio": self.sampling_ratio,

@@ -1,6 +1,8 @@
 """What the RoI layers share: the pyramid level that each box is pooled from (FPN Eq. 1)."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -8,7 +10,9 @@ import tensorflow as tf
 from keras_maskrcnn.ops import boxes as box_ops
 
 
-def roi_levels(boxes, num_levels, canonical_size=224.0, rule="detectron2"):
+def roi_levels(
+    boxes: tf.Tensor, num_levels: int, canonical_size: float = 224.0, rule: str = "detectron2"
+) -> tf.Tensor:
     """The pyramid level that each RoI is pooled from (FPN Eq. 1, k0 = 4).
 
     Args:
@@ -46,8 +50,13 @@ class RoILayer(keras.layers.Layer):
     """
 
     def __init__(
-        self, output_size, strides, canonical_size=224.0, level_rule="detectron2", **kwargs
-    ):
+        self,
+        output_size: int,
+        strides: Sequence[float],
+        canonical_size: float = 224.0,
+        level_rule: str = "detectron2",
+        **kwargs: Any,
+    ) -> None:
         # Autocasting would round the boxes to bfloat16, by up to 4 pixels at 1000.
         super().__init__(**{"autocast": False, **kwargs})
         if output_size < 1:
@@ -57,7 +66,7 @@ class RoILayer(keras.layers.Layer):
         self.supports_jit = False  # XLA lacks CropAndResize and shapes that depend on the boxes
         self.built = True  # no weights
 
-    def call(self, features, boxes):
+    def call(self, features: Sequence[tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
         canonical_size = self.canonical_size
         if self.level_rule == "matterport":  # which measures as `roi_align` does with corners
             canvas = tf.cast(tf.shape(features[0])[1:3] * self.strides[0], tf.float32)
@@ -65,10 +74,12 @@ class RoILayer(keras.layers.Layer):
         levels = roi_levels(boxes, len(self.strides), canonical_size, self.level_rule)
         return self.pool([tf.cast(f, self.compute_dtype) for f in features], boxes, levels)
 
-    def compute_output_shape(self, features_shape, boxes_shape):
+    def compute_output_shape(
+        self, features_shape: Sequence[tuple[int | None, ...]], boxes_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return (*boxes_shape[:2], self.output_size, self.output_size, features_shape[0][-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "output_size": self.output_size,

@@ -1,6 +1,9 @@
 """What RoIAlign is compared with. In §3 (Table 2c, 2d): RoIPool, which rounds a box and its bins to
 whole cells of the map, and RoIWarp, which rounds the box alone. In Matterport's: a plain crop."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -10,7 +13,7 @@ from keras_maskrcnn.layers.roi_layer import RoILayer
 from keras_maskrcnn.ops.python import gradients_of_graph
 
 
-def quantize(boxes, levels, strides):
+def quantize(boxes: tf.Tensor, levels: tf.Tensor, strides: Sequence[float]) -> tf.Tensor:
     """Rounds boxes to whole cells of their maps, as RoIPool does (Fast R-CNN §2.1 and its code).
 
     Args:
@@ -123,7 +126,14 @@ def _ranked(maps):
     return tf.bitcast(tf.stack([to_last, bits], axis=-1), tf.int64)  # little-endian
 
 
-def roi_pool(features, boxes, levels, *, output_size, strides):
+def roi_pool(
+    features: Sequence[tf.Tensor],
+    boxes: tf.Tensor,
+    levels: tf.Tensor,
+    *,
+    output_size: int,
+    strides: Sequence[float],
+) -> tf.Tensor:
     """Takes the maximum of each bin of a box; box and bins are of whole cells (RoIPool).
 
     Fast R-CNN §2.1; torchvision's and Caffe's rounding. Only `features` get a gradient: that of a
@@ -170,7 +180,16 @@ def roi_pool(features, boxes, levels, *, output_size, strides):
     return tf.cast(pooled, dtype)
 
 
-def roi_warp(features, boxes, levels, *, output_size, strides, sampling_ratio=2, pooling="average"):
+def roi_warp(
+    features: Sequence[tf.Tensor],
+    boxes: tf.Tensor,
+    levels: tf.Tensor,
+    *,
+    output_size: int,
+    strides: Sequence[float],
+    sampling_ratio: int = 2,
+    pooling: str = "average",
+) -> tf.Tensor:
     """Samples boxes bilinearly, as `roi_align`, once they are rounded as by `roi_pool` (RoIWarp).
 
     The crop of Dai et al. (2016) as §3 describes it. Points of a box that are more than a cell
@@ -195,7 +214,7 @@ def roi_warp(features, boxes, levels, *, output_size, strides, sampling_ratio=2,
 class RoIPool(RoILayer):
     """`roi_pool` with the level of each box by its size; see `RoILayer`."""
 
-    def pool(self, features, boxes, levels):
+    def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
         return roi_pool(features, boxes, levels, output_size=self.output_size, strides=self.strides)
 
 
@@ -206,7 +225,7 @@ class RoICrop(RoILayer):
     `output_size` is at least 2; see `RoILayer`, and `corners` in `roi_align`.
     """
 
-    def pool(self, features, boxes, levels):
+    def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
         return roi_align(
             features,
             boxes,
@@ -232,19 +251,19 @@ class RoIWarp(RoILayer):
 
     def __init__(
         self,
-        output_size,
-        strides,
-        sampling_ratio=2,
-        canonical_size=224.0,
-        level_rule="detectron2",
-        pooling="average",
-        **kwargs,
-    ):
+        output_size: int,
+        strides: Sequence[float],
+        sampling_ratio: int = 2,
+        canonical_size: float = 224.0,
+        level_rule: str = "detectron2",
+        pooling: str = "average",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(output_size, strides, canonical_size, level_rule, **kwargs)
         check_sampling(sampling_ratio, pooling)
         self.sampling_ratio, self.pooling = sampling_ratio, pooling
 
-    def pool(self, features, boxes, levels):
+    def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
         return roi_warp(
             features,
             boxes,
@@ -255,7 +274,7 @@ class RoIWarp(RoILayer):
             pooling=self.pooling,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "sampling_ratio": self.sampling_ratio,

@@ -1,12 +1,19 @@
 """Upsampling by 2 at the end of the mask head (Figure 4)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from keras_maskrcnn.layers.conv import add_bias
 
 
-def upsample_and_predict(features, width, predict):
+def upsample_and_predict(
+    features: keras.KerasTensor,
+    width: int,
+    predict: Callable[[keras.KerasTensor], keras.KerasTensor],
+) -> keras.KerasTensor:
     """Doubles the resolution by a 2x2 deconvolution with ReLU, then predicts for each cell.
 
     Cells get their place after the prediction: that moves its channels, and not `width`.
@@ -38,30 +45,35 @@ class Deconv(keras.layers.Layer):
     Call: (B, H, W, K) float -> (B, H, 4 W, filters).
     """
 
-    def __init__(self, filters, kernel_initializer="he_normal", **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_initializer: str | keras.initializers.Initializer = "he_normal",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         shape = (2, 2, self.filters, input_shape[-1])  # as Conv2DTranspose has it
         self.kernel = self.add_weight(
             name="kernel", shape=shape, initializer=self.kernel_initializer
         )
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         _, height, width, depth = inputs.shape
         kernel = tf.reshape(self.kernel, [4 * self.filters, depth])
         outputs = tf.matmul(tf.reshape(inputs, [-1, depth]), kernel, transpose_b=True)
         outputs = tf.nn.relu(add_bias(outputs, tf.tile(self.bias, [4])))
         return tf.reshape(outputs, [-1, height, 4 * width, self.filters])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         batch, height, width, _ = input_shape
         return (batch, height, 4 * width, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -69,7 +81,7 @@ class Deconv(keras.layers.Layer):
         }
 
 
-def interleave(cells):
+def interleave(cells: keras.KerasTensor) -> keras.KerasTensor:
     """Puts the 2 x 2 cells that `Deconv` made of each one where they belong.
 
     Args:

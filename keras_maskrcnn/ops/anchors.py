@@ -1,10 +1,14 @@
 """Anchors (Faster R-CNN §3.1.1; FPN §4.1: one scale a level)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 
-def cell_anchors(sizes, ratios, rounded=False):
+def cell_anchors(
+    sizes: Sequence[float], ratios: Sequence[float], rounded: bool = False
+) -> np.ndarray:
     """Anchors around the origin.
 
     Args:
@@ -21,7 +25,14 @@ def cell_anchors(sizes, ratios, rounded=False):
     return (np.round(corners) if rounded else corners).astype(np.float32)
 
 
-def level_anchors(height, width, stride, sizes, ratios, rounded=False):
+def level_anchors(
+    height: int | tf.Tensor,
+    width: int | tf.Tensor,
+    stride: int | tf.Tensor,
+    sizes: Sequence[float],
+    ratios: Sequence[float],
+    rounded: bool = False,
+) -> tf.Tensor:
     """Anchors of one feature map, centred on `stride` times the cell's index.
 
     Args:

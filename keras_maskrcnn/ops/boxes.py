@@ -1,6 +1,7 @@
 """Boxes [x1, y1, x2, y2] in pixels, x2 and y2 exclusive, and their deltas. Always float32."""
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -8,18 +9,18 @@ import tensorflow as tf
 MAX_LOG_SCALE = math.log(1000 / 16)
 
 
-def area(boxes):
+def area(boxes: tf.Tensor) -> tf.Tensor:
     """Returns the areas of (..., 4) boxes as (...); 0 where a side is negative."""
     sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
     return sides[..., 0] * sides[..., 1]
 
 
-def shorter_side(boxes):
+def shorter_side(boxes: tf.Tensor) -> tf.Tensor:
     """Returns the shorter sides of (..., 4) boxes as (...); negative where corners are swapped."""
     return tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=-1)
 
 
-def iou(boxes_a, boxes_b):
+def iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     """Intersection over union of every pair.
 
     Args:
@@ -39,7 +40,7 @@ def iou(boxes_a, boxes_b):
     return tf.math.divide_no_nan(intersection, union)
 
 
-def clip(boxes, sizes):
+def clip(boxes: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
     """Moves corners outside of an image onto its border.
 
     Args:
@@ -54,7 +55,9 @@ def clip(boxes, sizes):
     return tf.clip_by_value(boxes, 0.0, limits)
 
 
-def encode(boxes, anchors, weights=(1.0, 1.0, 1.0, 1.0)):
+def encode(
+    boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
+) -> tf.Tensor:
     """Deltas that lead from anchors to boxes (R-CNN, appendix C; Faster R-CNN Eq. 2).
 
     Args:
@@ -76,7 +79,9 @@ def encode(boxes, anchors, weights=(1.0, 1.0, 1.0, 1.0)):
     )
 
 
-def decode(deltas, anchors, weights=(1.0, 1.0, 1.0, 1.0)):
+def decode(
+    deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
+) -> tf.Tensor:
     """The inverse of `encode`; dw and dh are cut above at log(1000 / 16).
 
     Args:
@@ -94,7 +99,7 @@ def decode(deltas, anchors, weights=(1.0, 1.0, 1.0, 1.0)):
     return tf.concat([centers - half, centers + half], axis=-1)
 
 
-def rescale(boxes, sizes, new_sizes):
+def rescale(boxes: tf.Tensor, sizes: tf.Tensor, new_sizes: tf.Tensor) -> tf.Tensor:
     """Moves boxes from images of one size into the same images of another size.
 
     Args:

@@ -15,10 +15,10 @@ class Frame:
         inclusive: bool. Whether x2 and y2 of its boxes are their last pixel.
     """
 
-    def __init__(self, inclusive=False):
+    def __init__(self, inclusive: bool = False) -> None:
         self.inclusive = inclusive
 
-    def from_exclusive(self, boxes, filled=None):
+    def from_exclusive(self, boxes: tf.Tensor, filled: tf.Tensor | None = None) -> tf.Tensor:
         """Turns boxes of this package into those of the network.
 
         Args:
@@ -30,11 +30,11 @@ class Frame:
         """
         return tf.subtract(boxes, self._corner(filled)) if self.inclusive else boxes
 
-    def to_exclusive(self, boxes, filled=None):
+    def to_exclusive(self, boxes: tf.Tensor, filled: tf.Tensor | None = None) -> tf.Tensor:
         """Turns boxes of the network into those of this package: the inverse."""
         return tf.add(boxes, self._corner(filled)) if self.inclusive else boxes
 
-    def borders(self, sizes):
+    def borders(self, sizes: tf.Tensor) -> tf.Tensor:
         """Returns the largest x2 and y2 in images of `sizes` (B, 2) int32."""
         return sizes - 1 if self.inclusive else sizes
 

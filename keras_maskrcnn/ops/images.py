@@ -1,9 +1,16 @@
 """Resizes and pads images, the same way in the input pipeline and in the exported model."""
 
+import numpy as np
 import tensorflow as tf
 
 
-def resized_size(height, width, min_side, max_side, rule="detectron2"):
+def resized_size(
+    height: int | np.ndarray | tf.Tensor,
+    width: int | np.ndarray | tf.Tensor,
+    min_side: int | tf.Tensor,
+    max_side: int,
+    rule: str = "detectron2",
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Scales a size so that its shorter side is `min_side`, or its longer side `max_side` if less.
 
     One scale; each side is rounded half up by detectron2, down by torchvision; never to zero.
@@ -28,7 +35,9 @@ def resized_size(height, width, min_side, max_side, rule="detectron2"):
     return tf.maximum(new_height, 1), tf.maximum(new_width, 1)
 
 
-def resize(image, min_side, max_side, rule="detectron2"):
+def resize(
+    image: tf.Tensor, min_side: int | tf.Tensor, max_side: int, rule: str = "detectron2"
+) -> tf.Tensor:
     """Resizes an image as `resized_size` says.
 
     detectron2's rule is Pillow's bilinear resize of 8-bit images, which antialiases where the
@@ -102,7 +111,7 @@ def _resample(image, axis, size):
     return tf.transpose(tf.reshape(lines, tf.concat([[size], rest], axis=0)), back)
 
 
-def pad_to_multiple(images, multiple):
+def pad_to_multiple(images: tf.Tensor, multiple: int) -> tf.Tensor:
     """Pads images with zeros, right and bottom, until both sides are multiples of `multiple`.
 
     Args:

@@ -13,7 +13,9 @@ def _tent(positions, size):
     return np.maximum(0.0, 1.0 - distance).astype(np.float32)
 
 
-def paste(mask, box, height, width, rule="detectron2"):
+def paste(
+    mask: np.ndarray, box: np.ndarray, height: int, width: int, rule: str = "detectron2"
+) -> tuple[np.ndarray, tuple[int, int]]:
     """Resizes a mask to its box and places it in the image (§3.1, Inference).
 
     Every pixel takes the bilinear value at its centre, zero outside the mask's grid. detectron2
@@ -59,7 +61,14 @@ def _on_whole_pixels(mask, box):
     return np.pad(mask, 1), np.concatenate([first, np.maximum(last + 1, first + 1)])
 
 
-def paste_binary(mask, box, height, width, threshold=0.5, rule="detectron2"):
+def paste_binary(
+    mask: np.ndarray,
+    box: np.ndarray,
+    height: int,
+    width: int,
+    threshold: float = 0.5,
+    rule: str = "detectron2",
+) -> np.ndarray:
     """Pastes one mask and cuts it at `threshold` (§3.1: 0.5).
 
     Returns:
@@ -71,7 +80,7 @@ def paste_binary(mask, box, height, width, threshold=0.5, rule="detectron2"):
     return pasted
 
 
-def crop(mask, box, size):
+def crop(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
     """Samples an image-sized mask on a regular grid inside a box, the inverse of `paste`.
 
     Where the grid is coarser than the pixels, the pixels under a cell are averaged, so that thin
@@ -95,7 +104,14 @@ def crop(mask, box, size):
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
-def sample(masks, boxes, owners, windows, height, width):
+def sample(
+    masks: tf.Tensor,
+    boxes: tf.Tensor,
+    owners: tf.Tensor,
+    windows: tf.Tensor,
+    height: int,
+    width: int,
+) -> tf.Tensor:
     """Reads masks at the centers of a grid of cells that is laid over a window.
 
     Bilinear between the centers of the mask's cells, zero beyond its box, as `paste`.
@@ -124,7 +140,7 @@ def sample(masks, boxes, owners, windows, height, width):
     return tf.image.crop_and_resize(padded, corners, owners, tf.stack([height, width]))[..., 0]
 
 
-def of_class(logits, labels):
+def of_class(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Picks each RoI's mask of its class: (B, F, m, m, C), (B, F) in 1..C -> (B, F, m, m).
 
     Slots without a class (label below 1) get the first class's; of one channel all get that.

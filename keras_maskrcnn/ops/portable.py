@@ -3,6 +3,8 @@
 import collections
 import contextlib
 import contextvars
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,7 +17,7 @@ _Kept = collections.namedtuple(
 
 
 @contextlib.contextmanager
-def portable():
+def portable() -> Iterator[None]:
     """What is traced inside has no operation without a converter to ONNX or LiteRT.
 
     These are CombinedNonMaxSuppression, CropAndResize and sparse products. It is slower, and gives
@@ -28,12 +30,19 @@ def portable():
         _PORTABLE.reset(token)
 
 
-def is_portable():
+def is_portable() -> bool:
     """Returns whether we are inside of `portable`."""
     return _PORTABLE.get()
 
 
-def combined_non_max_suppression(boxes, scores, per_class, count, iou, score_threshold):
+def combined_non_max_suppression(
+    boxes: tf.Tensor,
+    scores: tf.Tensor,
+    per_class: int,
+    count: int,
+    iou: float,
+    score_threshold: float,
+) -> Any:
     """`tf.image.combined_non_max_suppression` without clipping.
 
     Args:

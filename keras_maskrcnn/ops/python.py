@@ -7,18 +7,22 @@ the graph keeps them, that of the outermost function, and TensorFlow a weak refe
 
 import functools
 import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from keras_maskrcnn.keras_private import registered_gradients
 
 
-def numpy_function(function, inputs, dtypes, stateful=True):
+def numpy_function(
+    function: Callable[..., Any], inputs: Sequence[tf.Tensor], dtypes: Any, stateful: bool = True
+) -> Any:
     """`tf.numpy_function` whose function goes with the graph; arguments and result as there."""
     return tf.numpy_function(_kept_by_graph(function), inputs, dtypes, stateful=stateful)
 
 
-def gradients_of_graph(outputs):
+def gradients_of_graph(outputs: Any) -> Any:
     """Lets the gradients that `tf.custom_gradient` registered go with the graph.
 
     Args:

@@ -1,14 +1,19 @@
 """COCO's compressed run lengths, read and written without a whole image in between."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.typing import Size
 
 
-def encode_region(region, origin, height, width):
+def encode_region(
+    region: np.ndarray, origin: tuple[int, int], height: int, width: int
+) -> dict[str, Any]:
     """Encodes a mask that is given inside a window only, as COCO's run lengths.
 
     Equals `pycocotools.mask.encode` of the whole image, but the cost is that of the window: on
@@ -34,7 +39,7 @@ def encode_region(region, origin, height, width):
     return _encode_edges(edges, height, width)
 
 
-def encode_values(index):
+def encode_values(index: np.ndarray) -> dict[int, dict[str, Any]]:
     """Encodes every value of an index mask, at the cost of their pixels and not of a mask each.
 
     Args:
@@ -66,7 +71,7 @@ def _encode_edges(edges, height, width):
     return {"size": [int(height), int(width)], "counts": encoded["counts"].decode("ascii")}
 
 
-def run_lengths(counts):
+def run_lengths(counts: bytes | str) -> np.ndarray | None:
     """Decodes COCO's compressed counts: (R,) int64 of lengths, of zeros first, or None if broken.
 
     A number is a row of 5-bit digits, the least significant first, with 32 added to all but the
@@ -86,7 +91,7 @@ def run_lengths(counts):
     return runs
 
 
-def touches(counts, box, height, width):
+def touches(counts: bytes, box: Sequence[float], height: int, width: int) -> bool:
     """Whether a mask has a pixel that the box touches."""
     x1, y1, x2, y2 = *map(math.floor, box[:2]), *map(math.ceil, box[2:])
     mask = {"size": [height, width], "counts": counts}
@@ -99,7 +104,7 @@ def touches(counts, box, height, width):
     return mask_api.area(mask_api.merge([mask, rectangle], intersect=True)) > 0
 
 
-def crop(counts, box, size, mask_size):
+def crop(counts: bytes, box: np.ndarray, size: Size, mask_size: int) -> np.ndarray:
     """Samples a compressed mask inside its box, decoding only the columns that matter.
 
     The same as decoding the whole mask for `mask_ops.crop`, but the time grows with the instance

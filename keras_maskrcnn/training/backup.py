@@ -1,6 +1,8 @@
 """Backups of a training run: one that goes on from a backup ends as if it had never stopped."""
 
 import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +19,7 @@ from keras_maskrcnn.training.backup_files import (
 from keras_maskrcnn.training.identity import check_same_run, describe_run
 from keras_maskrcnn.training.lock import lock_folder
 from keras_maskrcnn.training.stop_signals import StopSignals
+from keras_maskrcnn.typing import Path
 
 _ASK_EVERY = 10  # steps between two questions for the signals of other workers
 # What EarlyStopping, ReduceLROnPlateau and ModelCheckpoint know of the epochs before, and Sentinel
@@ -32,7 +35,7 @@ _CALLBACK_STATE = (
 )
 
 
-def has_state(callback):
+def has_state(callback: keras.callbacks.Callback) -> bool:
     """Whether a callback has a best value or counters, which a backup with it in `keep` holds."""
     return any(name in vars(callback) for name in _CALLBACK_STATE)
 
@@ -80,7 +83,16 @@ class Backup(keras.callbacks.Callback):
         OSError: from `fit`, if its last backup cannot be written.
     """
 
-    def __init__(self, folder, every=200, *, resume=False, keep=(), run=None, write=True):
+    def __init__(
+        self,
+        folder: Path,
+        every: int = 200,
+        *,
+        resume: bool = False,
+        keep: Sequence[keras.callbacks.Callback] = (),
+        run: Mapping[str, Any] | None = None,
+        write: bool = True,
+    ) -> None:
         super().__init__()
         if every < 1:
             raise ValueError(f"every must be positive. Received: every={every}.")
@@ -106,7 +118,7 @@ class Backup(keras.callbacks.Callback):
             self.stored_run = state["run"]
         self._passing = self._signals = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Compares the run with that of the backup, and takes over the signals."""
         if not self.params["steps"]:
             raise ValueError("backups need the length of an epoch. Received: steps_per_epoch=None.")
@@ -117,7 +129,7 @@ class Backup(keras.callbacks.Callback):
             self._lock = lock_folder(self.folder)
         self._signals = StopSignals(self.model, self.release)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Restores the backup; or saves, for all callbacks have ended the epoch before."""
         if self._stored is not None:
             if epoch != self.epoch:
@@ -130,7 +142,7 @@ class Backup(keras.callbacks.Callback):
             self.epoch, self._batch = epoch, 0
             self._save_or_stop()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Counts, and saves if it is time or if the program is to end."""
         if self._passing is not None:
             if batch + 1 >= self._batch:
@@ -146,11 +158,11 @@ class Backup(keras.callbacks.Callback):
         if due or alone or self.step // _ASK_EVERY > before // _ASK_EVERY:
             self._save_or_stop(due)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Ends a restored epoch that has no batch left."""
         self._train_again()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Saves the end of the run, and gives the signals back."""
         if self._stored is not None:  # there was no epoch left
             self._restore()
@@ -162,7 +174,7 @@ class Backup(keras.callbacks.Callback):
         if number is not None:
             self._stop(number)
 
-    def release(self):
+    def release(self) -> None:
         """Gives back the signals, the folder and the model's training step.
 
         `fit` does so at its end. After a `fit` that failed MaskRCNN does; for another model call it

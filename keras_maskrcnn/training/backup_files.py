@@ -6,17 +6,20 @@ The name says the step, as in step_00000200.npz. Nothing in a file is executed.
 import glob
 import json
 import os
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from keras_maskrcnn import files
 from keras_maskrcnn.data import DataError, archives
+from keras_maskrcnn.typing import Path
 
 FORMAT = 1
 
 
-def write_backup(folder, state, values):
+def write_backup(folder: Path, state: dict[str, Any], values: Sequence[np.ndarray]) -> str:
     """Writes a backup, whole or not at all, and makes its folder.
 
     Args:
@@ -38,7 +41,7 @@ def write_backup(folder, state, values):
     return path
 
 
-def read_backup(folder):
+def read_backup(folder: Path) -> tuple[str, dict[str, Any], list[np.ndarray]] | None:
     """Reads the newest backup of a folder that is not damaged; the damaged ones are logged.
 
     Args:
@@ -73,7 +76,7 @@ def read_backup(folder):
     return None
 
 
-def remove_backups(folder, but):
+def remove_backups(folder: Path, but: Collection[str | None]) -> None:
     """Removes all backups of a folder but some, and the unfinished files that kills left behind.
 
     Args:
@@ -87,12 +90,12 @@ def remove_backups(folder, but):
         os.remove(path)
 
 
-def backup_path(folder, step):
+def backup_path(folder: Path, step: int) -> str:
     """Returns the path of the backup of a step."""
     return os.path.join(folder, f"step_{step:08}.npz")
 
 
-def backup_paths(folder):
+def backup_paths(folder: Path) -> list[str]:
     """Returns the paths of a folder's backups, the newest last."""
     return _paths(folder, "step_*.npz")
 

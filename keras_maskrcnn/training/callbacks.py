@@ -8,9 +8,10 @@ from keras_maskrcnn import files
 from keras_maskrcnn.data import DataError
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.keras_private import batches_seen
+from keras_maskrcnn.typing import Path
 
 
-def steps_taken(optimizer):
+def steps_taken(optimizer: keras.optimizers.Optimizer) -> int:
     """Returns how many batches an optimizer has seen, int."""
     return int(batches_seen(optimizer).numpy())
 
@@ -25,13 +26,13 @@ class StopAfter(keras.callbacks.Callback):
         ValueError: if it is not positive.
     """
 
-    def __init__(self, steps):
+    def __init__(self, steps: int) -> None:
         super().__init__()
         if not steps >= 1:
             raise ValueError(f"steps must be positive. Received: steps={steps!r}.")
         self.steps = steps
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Asks Keras to stop once the optimizer has made that many steps."""
         # Reading it waits for the step, which the logs that Keras passes have done too.
         if steps_taken(self.model.optimizer) >= self.steps:
@@ -53,18 +54,18 @@ class HistoryFile(keras.callbacks.Callback):
         DataError: if the file has no epochs that can be read.
     """
 
-    def __init__(self, path, resume=False, write=True):
+    def __init__(self, path: Path, resume: bool = False, write: bool = True) -> None:
         super().__init__()
         self.path, self.write, self.epochs = path, write, []
         if resume and os.path.exists(path):
             self.epochs = _read(path)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Makes the folder: an epoch would be lost at its end otherwise."""
         if self.write:
             os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Adds an epoch, after those before it: a run that goes on may repeat some."""
         values = {name: float(value) for name, value in (logs or {}).items()}
         step = steps_taken(self.model.optimizer)

@@ -1,9 +1,12 @@
 """Networks, or stages of them, that keep their weights in training."""
 
+from collections.abc import Iterable
+
+from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.networks import NETWORKS
 
 
-def freeze(model, names):
+def freeze(model: MaskRCNN, names: Iterable[str]) -> None:
     """Makes networks, or stages of them, keep their weights; before `compile`.
 
     Args:

@@ -1,9 +1,18 @@
 """What must be the same in a run that goes on from a backup."""
 
 import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
 
 
-def describe_run(model, steps_per_epoch, keep, further):
+def describe_run(
+    model: keras.Model,
+    steps_per_epoch: int,
+    keep: Iterable[keras.callbacks.Callback],
+    further: Mapping[str, Any],
+) -> dict[str, Any]:
     """Describes a run: its model, its optimizer, and what its caller adds.
 
     Args:
@@ -32,7 +41,7 @@ def describe_run(model, steps_per_epoch, keep, further):
     return json.loads(json.dumps(run))
 
 
-def check_same_run(path, stored, run):
+def check_same_run(path: str, stored: Mapping[str, Any], run: Mapping[str, Any]) -> None:
     """Raises ValueError, which names the first field that differs, if two runs are not the same.
 
     Args:

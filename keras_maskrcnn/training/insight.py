@@ -7,10 +7,12 @@ import keras
 import tensorflow as tf
 
 from keras_maskrcnn import distribution, visualize
+from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.detections import predict_image
 from keras_maskrcnn.ops.python import numpy_function
-from keras_maskrcnn.steps import StepHook
+from keras_maskrcnn.steps import Step, StepHook
 from keras_maskrcnn.training.callbacks import steps_taken
+from keras_maskrcnn.typing import Path, Tensors
 
 # What the line of an epoch has beside the losses; of validation all that ends like this.
 _SHOWN = (
@@ -34,20 +36,20 @@ class Throughput(StepHook, keras.callbacks.Callback):
     the model.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Waits for the first step, which is not counted."""
         self._traced = False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Begins to count."""
         self._images = self._seconds = self._waited = 0
         self._end = time.perf_counter()
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Begins to wait."""
         self._begin, self._arrival, self._rows = time.perf_counter(), None, 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Adds up, if there was a step: a run that goes on passes over batches."""
         before, self._end = self._end, time.perf_counter()
         if self._arrival is None:
@@ -58,7 +60,7 @@ class Throughput(StepHook, keras.callbacks.Callback):
             self._waited += self._arrival - self._begin
         self._traced = True
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Writes into `logs`, which Keras hands on to the next callback."""
         if logs is None:
             return
@@ -68,7 +70,9 @@ class Throughput(StepHook, keras.callbacks.Callback):
             logs["images_per_second"] = self._images * workers / self._seconds
             logs["waiting"] = self._waited / self._seconds
 
-    def around_step(self, step, inputs, gt):
+    def around_step(
+        self, step: Step, inputs: Tensors, gt: Tensors
+    ) -> tuple[Tensors, tf.Tensor | bool]:
         """Notes when the batch is there.
 
         Keras' loop takes a batch and trains on it in one call, so callbacks cannot see this.
@@ -99,7 +103,15 @@ class Pictures(keras.callbacks.Callback):
             by itself.
     """
 
-    def __init__(self, folder, dataset, count=4, every=1, score_threshold=0.5, write=True):
+    def __init__(
+        self,
+        folder: Path,
+        dataset: CocoDataset,
+        count: int = 4,
+        every: int = 1,
+        score_threshold: float = 0.5,
+        write: bool = True,
+    ) -> None:
         super().__init__()
         for name, value in (("count", count), ("every", every)):
             if value < 1:
@@ -108,7 +120,7 @@ class Pictures(keras.callbacks.Callback):
         self.indices = range(min(count, len(dataset)))
         self.score_threshold, self.write = score_threshold, write
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Writes the graph of the forward pass."""
         if not self.write:
             return
@@ -119,7 +131,7 @@ class Pictures(keras.callbacks.Callback):
         with self._writer.as_default():
             tf.summary.graph(forward.graph)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Draws."""
         if (epoch + 1) % self.every:
             return
@@ -137,7 +149,7 @@ class Pictures(keras.callbacks.Callback):
             with self._writer.as_default(step=epoch):
                 tf.summary.image("predictions", drawn[None])
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Closes the file."""
         if self.write:
             self._writer.close()
@@ -150,7 +162,7 @@ class EpochLine(keras.callbacks.Callback):
     all. docs/training.md shows a line.
     """
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Prints."""
         logs, step = logs or {}, steps_taken(self.model.optimizer)
         terms = ", ".join(f"{name} {logs[name]:.4f}" for name in self.model.loss_names)

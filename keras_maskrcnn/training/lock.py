@@ -9,6 +9,8 @@ import weakref
 
 from absl import logging
 
+from keras_maskrcnn.typing import Path
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -33,13 +35,13 @@ class FolderLock:
         BlockingIOError: if another process has the folder.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, "lock")
         self.release = weakref.finalize(self, _free, _acquire(path, folder), path, os.getpid())
 
 
-def lock_folder(folder):
+def lock_folder(folder: Path) -> FolderLock:
     """Returns the `FolderLock` of a folder, the same one to all of this process who ask."""
     with _GUARD:
         path = os.path.realpath(folder)

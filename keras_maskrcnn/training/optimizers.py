@@ -2,6 +2,8 @@
 
 import math
 import numbers
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,7 +11,9 @@ import tensorflow as tf
 from keras_maskrcnn.keras_private import variable_index
 
 
-def check_number(name, value, low=0, high=math.inf, kind=numbers.Real):
+def check_number(
+    name: str, value: Any, low: float = 0, high: float = math.inf, kind: type = numbers.Real
+) -> None:
     """Raises ValueError if an argument is not a finite number of a kind, in a range.
 
     Args:
@@ -40,7 +44,13 @@ class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
         ValueError: if a number is negative or not finite.
     """
 
-    def __init__(self, learning_rate, warmup_steps=0, milestones=(), decay=0.1):
+    def __init__(
+        self,
+        learning_rate: float,
+        warmup_steps: int = 0,
+        milestones: Sequence[int] = (),
+        decay: float = 0.1,
+    ) -> None:
         super().__init__()
         check_number("learning_rate", learning_rate)
         check_number("warmup_steps", warmup_steps)
@@ -48,7 +58,7 @@ class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.milestones, self.decay = tuple(milestones), decay
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
         """Returns the rate, () float32, at a step that counts from 0."""
         step = tf.cast(step, tf.float32)
         rate = self.learning_rate * tf.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
@@ -56,7 +66,7 @@ class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
             rate = tf.where(step >= milestone, rate * self.decay, rate)
         return rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         names = ("learning_rate", "warmup_steps", "milestones", "decay")
         return {name: getattr(self, name) for name in names}
@@ -79,39 +89,46 @@ class SGD(keras.optimizers.SGD):
     """
 
     def __init__(
-        self, learning_rate=0.02, momentum=0.9, l2=1e-4, undecayed=("gamma", "beta"), **kwargs
-    ):
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.02,
+        momentum: float = 0.9,
+        l2: float = 1e-4,
+        undecayed: Sequence[str] = ("gamma", "beta"),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate, momentum, **kwargs)
         self.l2, self.undecayed = l2, tuple(undecayed)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         """Creates the momenta, and notes which variables decay."""
         super().build(variables)
         self._decays = tuple(v.name not in self.undecayed for v in variables)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
         """Applies one gradient, already clipped and summed over replicas, to one variable."""
         if self.l2 and self._decays[variable_index(self, variable)]:
             gradient = gradient + tf.cast(self.l2 * variable, gradient.dtype)
         super().update_step(gradient, variable, learning_rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "l2": self.l2, "undecayed": self.undecayed}
 
 
 def sgd(
-    learning_rate=0.02,
+    learning_rate: float = 0.02,
     *,
-    warmup_steps=500,
-    milestones=(120_000, 160_000),
-    decay=0.1,
-    momentum=0.9,
-    weight_decay=1e-4,
-    undecayed=("gamma", "beta"),
-    clip_norm=None,
-    **options,
-):
+    warmup_steps: int = 500,
+    milestones: Sequence[int] = (120_000, 160_000),
+    decay: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-4,
+    undecayed: Sequence[str] = ("gamma", "beta"),
+    clip_norm: float | None = None,
+    **options: Any,
+) -> SGD:
     """The optimizer of §3.1, for `model.compile`.
 
     Args:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import numbers
+from typing import Any, Self
 
 import keras
 
@@ -68,7 +69,7 @@ class Recipe:
     """Momentum of a running average of the weights, in [0, 1). None: no average. `Run` and the
     command evaluate and save the average; in a `fit` of your own, SwapEMAWeights of Keras does."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise ValueError(
                 f"algorithm must be one of {', '.join(ALGORITHMS)}. "
@@ -94,7 +95,7 @@ class Recipe:
             )
 
     @classmethod
-    def named(cls, name, batch_size, steps=None, **fields):
+    def named(cls, name: str, batch_size: int, steps: int | None = None, **fields: Any) -> Self:
         """Builds a recipe of `RECIPES`.
 
         Args:
@@ -116,7 +117,7 @@ class Recipe:
         steps = max(1, images // batch_size) if steps is None else steps
         return cls(steps, batch_size, **{**preset, **fields})
 
-    def schedule(self):
+    def schedule(self) -> dict[str, Any]:
         """Returns the arguments of `WarmupSteps`: rates and steps instead of shares."""
         rate = self.learning_rate
         if rate is None:
@@ -128,7 +129,7 @@ class Recipe:
             "milestones": [int(self.steps * share) for share in self.milestones],
         }
 
-    def optimizer(self):
+    def optimizer(self) -> keras.optimizers.Optimizer:
         """Returns the optimizer for `model.compile`."""
         options = {}
         if self.accumulate_steps > 1:
@@ -149,7 +150,7 @@ class Recipe:
             **options,
         )
 
-    def __str__(self):
+    def __str__(self) -> str:
         shown = {"steps": self.steps, "batch_size": self.batch_size, **self.schedule()}
         shown |= {name: getattr(self, name) for name in ("algorithm", "weight_decay", "clip_norm")}
         for name, default in (("accumulate_steps", 1), ("ema_momentum", None)):

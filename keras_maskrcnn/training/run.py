@@ -2,17 +2,24 @@
 
 import hashlib
 import os
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from typing import Any, Literal
 
 import keras
 from absl import logging
 
 from keras_maskrcnn import data, distribution
+from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.evaluation import CocoEvaluation
+from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.training.backup import Backup, has_state
 from keras_maskrcnn.training.backup_files import backup_paths
 from keras_maskrcnn.training.callbacks import HistoryFile, StopAfter
 from keras_maskrcnn.training.insight import EpochLine, Pictures, Throughput
+from keras_maskrcnn.training.recipe import Recipe
 from keras_maskrcnn.training.sentinel import Sentinel
+from keras_maskrcnn.typing import Dataset, OnError, Path
 
 # The number that decides which epoch's weights best.keras has.
 _MONITORED = {"masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000"}
@@ -70,25 +77,25 @@ class Run:
 
     def __init__(
         self,
-        model,
-        recipe,
-        train,
-        folder,
+        model: MaskRCNN,
+        recipe: Recipe,
+        train: Dataset,
+        folder: Path,
         *,
-        val=None,
-        resume=False,
-        seed=0,
-        callbacks=(),
-        eval_every=1,
-        max_detections=100,
-        save_every=200,
-        on_nonfinite="stop",
-        on_error="raise",
-        val_proposals=None,
-        identity=(),
-        verbose=1,
-        **batching,
-    ):
+        val: CocoDataset | None = None,
+        resume: bool = False,
+        seed: int = 0,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        eval_every: int = 1,
+        max_detections: int = 100,
+        save_every: int = 200,
+        on_nonfinite: Literal["stop", "skip"] = "stop",
+        on_error: OnError = "raise",
+        val_proposals: Proposals | None = None,
+        identity: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+        verbose: int = 1,
+        **batching: Any,
+    ) -> None:
         strategy = model.distribute_strategy
         replicas = strategy.num_replicas_in_sync
         self.steps_per_epoch = steps_per_epoch(train, recipe.batch_size, replicas)
@@ -113,7 +120,7 @@ class Run:
         identity = {**_names(train, val), **dict(identity)}
         self.backup = self._make_backup(save_every, resumes, identity)
 
-    def fit(self):
+    def fit(self) -> list[dict[str, Any]]:
         """Trains to the end of the run, and saves the model.
 
         Returns:
@@ -222,7 +229,7 @@ class Run:
         return os.path.join(self.folder, name)
 
 
-def steps_per_epoch(dataset, batch_size, replicas=1):
+def steps_per_epoch(dataset: Sized, batch_size: int, replicas: int = 1) -> int:
     """Counts the steps of an epoch: the whole batches of a data set.
 
     Args:
@@ -246,7 +253,7 @@ def steps_per_epoch(dataset, batch_size, replicas=1):
     return len(dataset) // batch_size
 
 
-def earlier_files(folder):
+def earlier_files(folder: Path) -> list[str]:
     """Lists what an earlier run has left in a folder: model.keras, best.keras, backup, or less."""
     names = ("model.keras", "best.keras")
     found = [name for name in names if os.path.lexists(os.path.join(folder, name))]

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+from typing import Literal
 
 import keras
 import numpy as np
@@ -11,7 +12,8 @@ from absl import logging
 from keras_maskrcnn import distribution
 from keras_maskrcnn.data import DataError
 from keras_maskrcnn.ops.python import numpy_function
-from keras_maskrcnn.steps import StepHook
+from keras_maskrcnn.steps import Step, StepHook
+from keras_maskrcnn.typing import Dataset, Tensors
 
 POLICIES = ("stop", "skip")
 INPUTS = ("pixels", "boxes", "proposals")  # of an image
@@ -51,7 +53,12 @@ class Sentinel(StepHook, keras.callbacks.Callback):
 
     sees_every_step = looks_for_nonfinite = True
 
-    def __init__(self, on_nonfinite="stop", dataset=None, patience=10):
+    def __init__(
+        self,
+        on_nonfinite: Literal["stop", "skip"] = "stop",
+        dataset: Dataset | None = None,
+        patience: int = 10,
+    ) -> None:
         super().__init__()
         if on_nonfinite not in POLICIES:
             raise ValueError(
@@ -64,15 +71,15 @@ class Sentinel(StepHook, keras.callbacks.Callback):
         self._steps = self._skipped = self._in_a_row = 0  # of this `fit`
         self._found = []  # what the step at hand wrote about itself
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Begins to count the steps of `fit`."""
         self._found, self._steps, self._skipped, self._in_a_row = [], 0, 0, 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Begins to count those of an epoch."""
         self._epoch, self.skipped_steps, self.skipped_images = epoch, 0, []
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Raises or reports what the step found."""
         self._steps += 1
         if not self._found:
@@ -100,7 +107,7 @@ class Sentinel(StepHook, keras.callbacks.Callback):
             self.skipped_steps += 1
             self.skipped_images += images
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Reports what was skipped."""
         if self.on_nonfinite == "skip" and logs is not None:
             logs["skipped_steps"] = self.skipped_steps
@@ -110,7 +117,7 @@ class Sentinel(StepHook, keras.callbacks.Callback):
             steps = self.skipped_steps
             logging.warning("epoch %d: skipped %d steps, of %s.", epoch + 1, steps, images)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Says so if most steps were skipped."""
         if self._skipped and self._skipped == self._steps:
             raise ValueError(f"none of {self._steps} steps was finite: nothing was trained.")
@@ -123,7 +130,9 @@ class Sentinel(StepHook, keras.callbacks.Callback):
 
     # Inside the training step
 
-    def around_step(self, step, inputs, gt):
+    def around_step(
+        self, step: Step, inputs: Tensors, gt: Tensors
+    ) -> tuple[Tensors, tf.Tensor | bool]:
         """Runs a step whose weights change only if all is finite, and notes why not.
 
         Boxes and proposals that are not finite are zeros in the forward pass, which would fail on

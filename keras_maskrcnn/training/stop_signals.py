@@ -3,6 +3,9 @@
 import inspect
 import signal
 import threading
+from collections.abc import Callable
+
+import keras
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -21,7 +24,7 @@ class StopSignals:
         received: int, the number of the signal; None before.
     """
 
-    def __init__(self, model, on_failed):
+    def __init__(self, model: keras.Model, on_failed: Callable[[], None]) -> None:
         self.received = None
         self._model, self._on_failed, self._handlers = model, on_failed, {}
         if threading.current_thread() is threading.main_thread():
@@ -29,7 +32,7 @@ class StopSignals:
                 _release_failed(signal.getsignal(number))
             self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
 
-    def release(self):
+    def release(self) -> None:
         """Gives the signals back to those who had them before."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: not set by Python

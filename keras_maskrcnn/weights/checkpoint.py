@@ -14,13 +14,14 @@ from collections import OrderedDict
 import numpy as np
 
 from keras_maskrcnn.data import archives, pickles
+from keras_maskrcnn.typing import Path
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read; the message names the file and what was expected."""
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     """Reads the arrays of a checkpoint.
 
     Args:
@@ -58,7 +59,7 @@ def read_checkpoint(path):
     return arrays
 
 
-def require_finite(path, name, array):
+def require_finite(path: Path, name: str, array: np.ndarray) -> None:
     """Raises CheckpointError if an array of a file has NaN or infinite numbers."""
     bad = np.size(array) - np.count_nonzero(np.isfinite(array))
     if bad:

@@ -6,6 +6,7 @@ a softmax over two logits and scaled deltas, the order y before x, outputs for b
 """
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -44,7 +45,9 @@ _VARIABLES = {  # Keras 2, and Keras 1, whose "std" is a variance
 }
 
 
-def our_weights(arrays, source, epsilon):
+def our_weights(
+    arrays: Mapping[str, np.ndarray], source: str, epsilon: float
+) -> dict[str, np.ndarray]:
     """Gives arrays the names and the layout of our variables.
 
     Args:

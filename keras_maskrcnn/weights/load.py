@@ -2,10 +2,14 @@
 
 import dataclasses
 import re
+from collections.abc import Callable
 
+import keras
 import numpy as np
 
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.presets import preset_config
+from keras_maskrcnn.typing import Path
 from keras_maskrcnn.weights import from_keras, names
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint, require_finite
 from keras_maskrcnn.weights.public import coco_classes, download, download_imagenet
@@ -43,7 +47,7 @@ class Report:
     skipped: dict
     missing: tuple
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"matched {len(self.matched)} arrays"]
         by_reason = {}
         for key, reason in self.skipped.items():
@@ -55,7 +59,9 @@ class Report:
         return "\n".join(lines)
 
 
-def load_torchvision(model, path, *, skip_predictors=False, verbose=True):
+def load_torchvision(
+    model: keras.Model, path: Path, *, skip_predictors: bool = False, verbose: bool = True
+) -> Report:
     """Loads a torchvision detector, or a torchvision or timm ResNet as the backbone.
 
     The model needs torchvision's conventions to give torchvision's detections: the presets whose
@@ -77,7 +83,9 @@ def load_torchvision(model, path, *, skip_predictors=False, verbose=True):
     return _load(model, path, "torchvision", skip_predictors, verbose)
 
 
-def load_detectron2(model, path, *, skip_predictors=False, verbose=True):
+def load_detectron2(
+    model: keras.Model, path: Path, *, skip_predictors: bool = False, verbose: bool = True
+) -> Report:
     """Loads a detectron2 detector, or one of its ImageNet ResNets (also Caffe2's) as the backbone.
 
     The model needs detectron2's conventions to give its detections: the presets whose names end
@@ -89,7 +97,9 @@ def load_detectron2(model, path, *, skip_predictors=False, verbose=True):
     return _load(model, path, "detectron2", skip_predictors, verbose)
 
 
-def load_matterport(model, path, *, skip_predictors=False, verbose=True):
+def load_matterport(
+    model: keras.Model, path: Path, *, skip_predictors: bool = False, verbose: bool = True
+) -> Report:
     """Loads a detector of Matterport's Mask_RCNN (Keras 2), or its ResNet alone as the backbone.
 
     The model needs Matterport's conventions to give its detections: the presets whose names end in
@@ -101,7 +111,9 @@ def load_matterport(model, path, *, skip_predictors=False, verbose=True):
     return _load(model, path, "matterport", skip_predictors, verbose)
 
 
-def load_keras_applications(model, path, *, skip_predictors=False, verbose=True):
+def load_keras_applications(
+    model: keras.Model, path: Path, *, skip_predictors: bool = False, verbose: bool = True
+) -> Report:
     """Loads a ResNet of keras.applications (ImageNet, with or without top) as the backbone.
 
     The file is a .h5 of Keras 1 or 2, or a .weights.h5 of Keras 3. These networks stride in the 1x1
@@ -127,12 +139,18 @@ def load_keras_applications(model, path, *, skip_predictors=False, verbose=True)
     return _load(model, path, "keras_applications", skip_predictors, verbose)
 
 
-def peer_of(preset):
+def peer_of(preset: str) -> str | None:
     """Returns whose checkpoints a preset, by its name, takes: a key of `LOADERS`; None for none."""
     return next((peer for peer in LOADERS if f"_{peer}" in preset), None)
 
 
-def load_for_preset(make, preset, config, weights, verbose=True):
+def load_for_preset(
+    make: Callable[[MaskRCNNConfig], keras.Model],
+    preset: str,
+    config: MaskRCNNConfig,
+    weights: Path,
+    verbose: bool = True,
+) -> keras.Model:
     """Builds a model and loads weights into it, see `MaskRCNN.from_preset`.
 
     Args:

@@ -5,6 +5,7 @@ peer's norm behind it ("" where there can be none).
 """
 
 import re
+from collections.abc import Container, Mapping
 
 import numpy as np
 
@@ -77,7 +78,7 @@ IGNORED = {
 }
 
 
-def peer_names(source, layer, keys):
+def peer_names(source: str, layer: str, keys: Container[str]) -> tuple[str, ...]:
     """Returns the names of one of our layers in a peer's checkpoint.
 
     Args:
@@ -113,7 +114,7 @@ def _fill(name, groups):
     return re.sub(r"\{(\d)(?:-(\d))?\}", value, name)
 
 
-def rename_backbone(arrays, source):
+def rename_backbone(arrays: Mapping[str, np.ndarray], source: str) -> dict[str, np.ndarray] | None:
     """Gives the keys of a classifier's checkpoint the names they have inside a detector.
 
     Args:

@@ -1,7 +1,9 @@
 """Starts a model from one that was trained before, with the same classes or with others."""
 
 import warnings
+from collections.abc import Mapping
 
+import keras
 import numpy as np
 from absl import logging
 
@@ -23,7 +25,9 @@ _MEANING = (
 )
 
 
-def start_from(model, source, name):
+def start_from(
+    model: keras.Model, source: keras.Model | Mapping[str, np.ndarray], name: str
+) -> list[str]:
     """Takes over the weights of a trained model; predictors that do not fit keep their own.
 
     The predictors are the last layers: class logits, box deltas and mask logits, whose shapes

@@ -1,6 +1,7 @@
 """Where the peers publish their weights for COCO, and Keras its own for ImageNet."""
 
 import os
+from typing import Any
 
 import keras
 
@@ -77,7 +78,7 @@ IMAGENET = {
 }
 
 
-def download(preset):
+def download(preset: str) -> str:
     """Returns the path of the COCO weights of a preset, downloaded once into Keras' cache.
 
     Raises:
@@ -103,7 +104,7 @@ def download(preset):
     return path
 
 
-def download_imagenet(backbone):
+def download_imagenet(backbone: str) -> str:
     """Returns the path of a backbone's ImageNet weights, where keras.applications keeps them.
 
     Raises:
@@ -130,7 +131,7 @@ def _get_file(url, instead, **arguments):
         ) from error
 
 
-def coco_classes(num_classes):
+def coco_classes(num_classes: int) -> dict[str, Any]:
     """The names and category ids of the peers' labels.
 
     Args:

@@ -1,12 +1,15 @@
 """Finds what will never be trained, and was never loaded."""
 
+from collections.abc import Mapping
+
+import keras
 import numpy as np
 
 # What a norm, or the bias in place of one, begins with; none that was trained has these values.
 _FIRST = {"gamma": 1.0, "beta": 0.0, "moving_mean": 0.0, "moving_variance": 1.0, "bias": 0.0}
 
 
-def frozen_at_random(networks):
+def frozen_at_random(networks: Mapping[str, keras.Model]) -> tuple[list[str], list[str]]:
     """Finds stages that are frozen as they were drawn, and fixed batch norms that do nothing.
 
     Args:
@@ -32,7 +35,7 @@ def frozen_at_random(networks):
     return [[key for key, random in found.items() if random] for found in (stages, norms)]
 
 
-def advice(networks):
+def advice(networks: Mapping[str, keras.Model]) -> str:
     """Says in one line what `frozen_at_random` finds and what to do; empty if that is nothing."""
     stages, norms = frozen_at_random(networks)
     found = [f"{', '.join(stages)} are frozen as they were drawn at random"] if stages else []

@@ -3,11 +3,19 @@
 import tensorflow as tf
 
 from keras_maskrcnn.data.augment.draws import check, uniform
+from keras_maskrcnn.typing import Tensors
 
 LUMA = (0.299, 0.587, 0.114)  # of grey in ITU-R BT.601, as torchvision and Pillow
 
 
-def color_jitter(example, seed, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0):
+def color_jitter(
+    example: Tensors,
+    seed: tf.Tensor,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    hue: float = 0.0,
+) -> Tensors:
     """Changes the colors of the image as torchvision's ColorJitter, but always in this order.
 
     Args:

@@ -1,9 +1,14 @@
 """Random numbers, and augmentations that are applied in turn or now and then."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
+from keras_maskrcnn.typing import Augmentation, Tensors
 
-def apply(example, seed, augmentations):
+
+def apply(example: Tensors, seed: tf.Tensor, augmentations: Sequence[Augmentation]) -> Tensors:
     """Applies augmentations one after the other, each with a seed of its own.
 
     Args:
@@ -16,7 +21,7 @@ def apply(example, seed, augmentations):
     return example
 
 
-def maybe(probability, augmentation):
+def maybe(probability: float, augmentation: Augmentation) -> Augmentation:
     """Makes an augmentation that applies another one with a probability in [0, 1]."""
 
     def augment(example, seed):
@@ -28,18 +33,20 @@ def maybe(probability, augmentation):
     return augment
 
 
-def random_side(seed, sides):
+def random_side(seed: tf.Tensor, sides: Sequence[int]) -> tf.Tensor:
     """Draws a shorter side for multi-scale training: one of `sides`, () int32."""
     sides = tf.constant(sides, tf.int32)
     return sides[tf.cast(uniform(seed) * len(sides), tf.int32)]
 
 
-def uniform(seed, shape=(), low=0.0, high=1.0):
+def uniform(
+    seed: tf.Tensor, shape: Sequence[int] = (), low: float = 0.0, high: float = 1.0
+) -> tf.Tensor:
     """Draws float32 numbers of a shape from [low, high)."""
     return tf.random.stateless_uniform(shape, seed, low, high)
 
 
-def check(valid, expected, **received):
+def check(valid: bool, expected: str, **received: Any) -> None:
     """Raises ValueError, by what is expected, if numbers given by name are not valid."""
     if not valid:
         values = ", ".join(f"{name}={value}" for name, value in received.items())

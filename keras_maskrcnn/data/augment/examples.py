@@ -3,31 +3,32 @@
 import tensorflow as tf
 
 from keras_maskrcnn.data.augment.draws import uniform
+from keras_maskrcnn.typing import Tensors
 
 BOXES = {"boxes", "proposals"}  # what is moved with the image
 INSTANCES = ("boxes", "labels", "masks")
 MIN_VISIBLE = 0.1
 
 
-def instances(example):
+def instances(example: Tensors) -> list[str]:
     """The entries of an example that have a row for each instance."""
     return [name for name in INSTANCES if name in example]
 
 
-def at_most(example, limit, seed):
+def at_most(example: Tensors, limit: int, seed: tf.Tensor) -> Tensors:
     """Takes `limit` random instances, in their order, if there are more."""
     order = tf.argsort(uniform(seed, tf.shape(example["labels"])))
     kept = tf.sort(order[:limit])
     return {**example, **{name: tf.gather(example[name], kept) for name in instances(example)}}
 
 
-def keep(example, chosen):
+def keep(example: Tensors, chosen: tf.Tensor) -> Tensors:
     """Leaves out the instances where `chosen` (n,) is False."""
     kept = {name: tf.boolean_mask(example[name], chosen) for name in instances(example)}
     return {**example, **kept}
 
 
-def join(*examples):
+def join(*examples: Tensors) -> Tensors:
     """The instances of several examples, one after the other."""
     names = instances(examples[0])
     return {name: tf.concat([e[name] for e in examples], axis=0) for name in names}

@@ -1,5 +1,7 @@
 """What moves an example: flips, turns, cuts and scales of image, boxes and masks together."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from keras_maskrcnn.data.augment.draws import check, uniform
@@ -7,24 +9,33 @@ from keras_maskrcnn.data.augment.examples import BOXES, MIN_VISIBLE, join, keep
 from keras_maskrcnn.data.augment.tightening import extents, mass, recrop
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.typing import Tensors
 
 FILL = 128  # detectron2's FixedSizeCrop; near the mean color of photographs
 
 
-def random_flip(example, seed, horizontal=0.5, vertical=0.0):
+def random_flip(
+    example: Tensors, seed: tf.Tensor, horizontal: float = 0.5, vertical: float = 0.0
+) -> Tensors:
     """Mirrors an example left to right, and top to bottom, with these probabilities."""
     draw = uniform(seed, [2])
     example = tf.cond(draw[0] < horizontal, lambda: flip_horizontal(example), lambda: example)
     return tf.cond(draw[1] < vertical, lambda: flip_vertical(example), lambda: example)
 
 
-def random_rotate90(example, seed):
+def random_rotate90(example: Tensors, seed: tf.Tensor) -> Tensors:
     """Turns an example by 0, 90, 180 or 270 degrees, all equally likely."""
     turns = tf.cast(4 * uniform(seed), tf.int32)
     return tf.switch_case(turns, [lambda k=k: rotate90(example, k) for k in range(4)])
 
 
-def random_crop(example, seed, low=0.5, high=1.0, min_visible=MIN_VISIBLE):
+def random_crop(
+    example: Tensors,
+    seed: tf.Tensor,
+    low: float = 0.5,
+    high: float = 1.0,
+    min_visible: float = MIN_VISIBLE,
+) -> Tensors:
     """Cuts out a random window that holds the center of a random instance's box.
 
     As detectron2's crop with instances. Without instances any window will do.
@@ -53,7 +64,15 @@ def random_crop(example, seed, low=0.5, high=1.0, min_visible=MIN_VISIBLE):
     return crop(example, tf.cast(tf.concat([corner, corner + sides], 0), tf.int32), min_visible)
 
 
-def large_scale_jitter(example, seed, size, low=0.1, high=2.0, min_visible=MIN_VISIBLE, fill=FILL):
+def large_scale_jitter(
+    example: Tensors,
+    seed: tf.Tensor,
+    size: int,
+    low: float = 0.1,
+    high: float = 2.0,
+    min_visible: float = MIN_VISIBLE,
+    fill: int = FILL,
+) -> Tensors:
     """Scales an example at random and brings it to size x size (Simple Copy-Paste, §3).
 
     Args:
@@ -70,7 +89,7 @@ def large_scale_jitter(example, seed, size, low=0.1, high=2.0, min_visible=MIN_V
     return scale_to_canvas(example, size, scale, uniform(place, [2]), min_visible, fill)
 
 
-def flip_horizontal(example):
+def flip_horizontal(example: Tensors) -> Tensors:
     """Mirrors an example left to right; twice is the identity."""
     width = tf.cast(tf.shape(example["image"])[1], tf.float32)
     flipped = {**example, "image": example["image"][:, ::-1]}
@@ -82,7 +101,7 @@ def flip_horizontal(example):
     return flipped
 
 
-def flip_vertical(example):
+def flip_vertical(example: Tensors) -> Tensors:
     """Mirrors an example top to bottom; twice is the identity."""
     height = tf.cast(tf.shape(example["image"])[0], tf.float32)
     flipped = {**example, "image": example["image"][::-1]}
@@ -94,14 +113,14 @@ def flip_vertical(example):
     return flipped
 
 
-def rotate90(example, turns=1):
+def rotate90(example: Tensors, turns: int = 1) -> Tensors:
     """Turns an example counterclockwise by `turns` quarters, an int; four are the identity."""
     for _ in range(turns % 4):
         example = flip_vertical(_transpose(example))
     return example
 
 
-def crop(example, window, min_visible=MIN_VISIBLE):
+def crop(example: Tensors, window: tf.Tensor, min_visible: float = MIN_VISIBLE) -> Tensors:
     """Cuts an example to a window of its image.
 
     Proposals are clipped too, and may lose their area. Painted in full, masks that are cut have an
@@ -146,8 +165,13 @@ def crop(example, window, min_visible=MIN_VISIBLE):
 
 
 def scale_to_canvas(
-    example, size, scale=1.0, offset=(0.0, 0.0), min_visible=MIN_VISIBLE, fill=FILL
-):
+    example: Tensors,
+    size: int,
+    scale: float | tf.Tensor = 1.0,
+    offset: Sequence[float] | tf.Tensor = (0.0, 0.0),
+    min_visible: float = MIN_VISIBLE,
+    fill: int = FILL,
+) -> Tensors:
     """Scales an example to fit scale * size, then cuts it or pads it to size x size.
 
     Args:
@@ -171,7 +195,7 @@ def scale_to_canvas(
     return pad(crop(scaled, window, min_visible), size, size, fill)
 
 
-def pad(example, height, width, fill):
+def pad(example: Tensors, height: int, width: int, fill: int) -> Tensors:
     """Pads the image right and below."""
     shape = tf.shape(example["image"])
     missing = [[0, height - shape[0]], [0, width - shape[1]], [0, 0]]

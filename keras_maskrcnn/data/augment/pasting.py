@@ -8,9 +8,16 @@ from keras_maskrcnn.data.augment.geometry import crop, pad
 from keras_maskrcnn.data.augment.tightening import fine_extents, mass, recrop
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.typing import Tensors
 
 
-def copy_paste(example, other, seed, share=0.5, min_visible=MIN_VISIBLE):
+def copy_paste(
+    example: Tensors,
+    other: Tensors,
+    seed: tf.Tensor,
+    share: float = 0.5,
+    min_visible: float = MIN_VISIBLE,
+) -> Tensors:
     """Pastes random instances of another example (Simple Copy-Paste, Ghiasi et al., 2021).
 
     The paper jitters both with `large_scale_jitter` and flips them before. Its blurred edges are
@@ -26,7 +33,7 @@ def copy_paste(example, other, seed, share=0.5, min_visible=MIN_VISIBLE):
     return paste(example, keep(other, chosen), min_visible)
 
 
-def paste(example, other, min_visible=MIN_VISIBLE):
+def paste(example: Tensors, other: Tensors, min_visible: float = MIN_VISIBLE) -> Tensors:
     """Puts all instances of another example on top of this one, upper left corner on corner.
 
     What they cover is lost to the instances below; proposals stay as they are.

@@ -4,16 +4,17 @@ import tensorflow as tf
 
 from keras_maskrcnn.data.augment.examples import keep
 from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.typing import Tensors
 
 
-def tighten(example):
+def tighten(example: Tensors) -> Tensors:
     """Moves every box to the extent of its mask; instances of empty masks are dropped."""
     boxes = fine_extents(example["masks"], example["boxes"])
     masks = recrop(example["masks"], example["boxes"], boxes)
     return keep({**example, "boxes": boxes, "masks": masks}, mass(example["masks"]) > 0)
 
 
-def extents(masks, boxes):
+def extents(masks: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     """Boxes around the cells with at least half the coverage of the fullest one.
 
     Half of the fullest, and not of 255: a line thinner than a cell has an extent too.
@@ -35,19 +36,19 @@ def extents(masks, boxes):
     return tf.concat([low, high], axis=1)
 
 
-def fine_extents(masks, boxes):
+def fine_extents(masks: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     """`extents`, and again in the finer cells that the masks are then sampled in."""
     rough = extents(masks, boxes)
     return extents(recrop(masks, boxes, rough), rough)
 
 
-def recrop(masks, boxes, new_boxes):
+def recrop(masks: tf.Tensor, boxes: tf.Tensor, new_boxes: tf.Tensor) -> tf.Tensor:
     """Samples masks in other boxes: (n, M, M) uint8."""
     side, count = masks.shape[1], tf.shape(masks)[0]
     sampled = mask_ops.sample(masks, boxes, tf.range(count), new_boxes, side, side)
     return tf.cast(tf.round(sampled), tf.uint8)
 
 
-def mass(masks):
+def mass(masks: tf.Tensor) -> tf.Tensor:
     """The sum of each mask's cells, (n,) float32."""
     return tf.reduce_sum(tf.cast(masks, tf.float32), axis=[1, 2])

@@ -3,6 +3,8 @@
 import os
 import re
 import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -23,6 +25,7 @@ from keras_maskrcnn.data.coco_checks import (
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import log_remarks, read_header, require_size
 from keras_maskrcnn.data.text import local_path
+from keras_maskrcnn.typing import ClassNames, Path, Size
 
 BOX_ONLY = "box without a mask (masks=False reads boxes)"
 UNREADABLE = "image that cannot be read (on_error='skip')"
@@ -41,7 +44,13 @@ class Content:
         on_error: as in `coco_dict`.
     """
 
-    def __init__(self, images, class_names=None, first_id=1, on_error="raise"):
+    def __init__(
+        self,
+        images: Path,
+        class_names: ClassNames | None = None,
+        first_id: int = 1,
+        on_error: str = "raise",
+    ) -> None:
         self.images, self.on_error = os.fspath(images), on_error
         self.names = read_class_names(class_names, first_id)
         self._sizes = {}  # file name -> (height, width)
@@ -50,7 +59,7 @@ class Content:
         self._dropped = {}  # reason -> places
         self._remarks = {}  # remark -> file names
 
-    def the_class(self):
+    def the_class(self) -> int:
         """Returns the id of the one class of a format, or of a file, that has no classes."""
         if len(self.names) != 1:
             raise ValueError(
@@ -59,7 +68,9 @@ class Content:
             )
         return next(iter(self.names))
 
-    def add_image(self, file_name, where, size=None, *, has_mask=False):
+    def add_image(
+        self, file_name: str, where: str, size: Size | None = None, *, has_mask: bool = False
+    ) -> Size | None:
         """Adds an image.
 
         Args:
@@ -90,7 +101,7 @@ class Content:
         self._annotations[file_name] = []
         return actual
 
-    def local(self, file_name):
+    def local(self, file_name: str) -> str:
         """Returns a path inside the folder of images with the separators of this system.
 
         Of a path of another machine the last part counts, if the folder has such an image.
@@ -101,7 +112,7 @@ class Content:
             return base
         return name
 
-    def skip(self, file_name, error):
+    def skip(self, file_name: str, error: DataError) -> None:
         """Leaves out an image that cannot be read, or raises the error; returns None."""
         if self.on_error == "raise":
             raise error
@@ -109,7 +120,7 @@ class Content:
         self.drop(UNREADABLE, file_name)
         logging.warning("skipped, image %d of such: %s", len(self._skipped), error)
 
-    def add(self, file_name, category, segmentation, where):
+    def add(self, file_name: str, category: int | str, segmentation: Any, where: str) -> None:
         """Adds an instance, or drops it if nothing of it lies inside the image.
 
         Args:
@@ -143,7 +154,9 @@ class Content:
         }
         self._annotations[file_name].append((annotation, where))
 
-    def add_box(self, file_name, category, box, where):
+    def add_box(
+        self, file_name: str, category: int | str, box: Sequence[float], where: str
+    ) -> None:
         """Adds an instance that has a box and no mask; `dataset` drops it if masks are asked for.
 
         Args:
@@ -165,7 +178,7 @@ class Content:
         }
         self._annotations[file_name].append((annotation, where))
 
-    def check_class(self, category, where):
+    def check_class(self, category: int | str, where: str) -> None:
         """Refuses a class that is not among `class_names`, if those were given."""
         if self.names is None or category in self.names or category in self.names.values():
             return
@@ -175,11 +188,11 @@ class Content:
             f" Received: class={category!r}."
         )
 
-    def drop(self, reason, where):
+    def drop(self, reason: str, where: str) -> None:
         """Counts what is left out."""
         self._dropped.setdefault(reason, []).append(where)
 
-    def dataset(self, annotations, options) -> CocoDataset:
+    def dataset(self, annotations: Path, options: Mapping[str, Any]) -> CocoDataset:
         """Makes the data set; `annotations` is its source, `options` are those of `coco_dict`."""
         source, names = os.fspath(annotations), self.names
         masks = options.get("masks", True)
@@ -232,7 +245,7 @@ class Content:
             self._annotations[file_name] = [pair for pair in found if "segmentation" in pair[0]]
 
 
-def list_files(folder, suffixes):
+def list_files(folder: Path, suffixes: str | tuple[str, ...]) -> list[str]:
     """Lists the files in a folder and in those below, as sorted paths relative to it.
 
     Args:
@@ -250,6 +263,6 @@ def list_files(folder, suffixes):
     return sorted(paths)
 
 
-def files_by_stem(folder, suffixes):
+def files_by_stem(folder: Path, suffixes: str | tuple[str, ...]) -> dict[str, str]:
     """Lists files as `list_files`: a dict of each path without its suffix to the path."""
     return {os.path.splitext(name)[0]: name for name in list_files(folder, suffixes)}

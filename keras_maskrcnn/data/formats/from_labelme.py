@@ -5,6 +5,7 @@ import collections
 import math
 import os
 import reprlib
+from typing import Any
 
 from pycocotools import mask as mask_api
 
@@ -16,6 +17,7 @@ from keras_maskrcnn.data.formats.shapes import ellipse, rectangle
 from keras_maskrcnn.data.images import SUFFIXES, decode_mask
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
+from keras_maskrcnn.typing import ClassNames, Path
 
 NO_AREA = "shape without an area: point, points, line or linestrip"
 FEW_SHAPE_POINTS = "shape with fewer points than its kind needs"
@@ -34,7 +36,9 @@ _POINTS = {
 _KINDS_WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
-def labelme(images, annotations, *, class_names=None, **options) -> CocoDataset:
+def labelme(
+    images: Path, annotations: Path, *, class_names: ClassNames | None = None, **options: Any
+) -> CocoDataset:
     """Reads the json files that labelme writes, one for each image.
 
     Polygons, rectangles (turned ones too), circles and masks become instances; those with the same

@@ -3,6 +3,7 @@
 import collections
 import os
 import reprlib
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from keras_maskrcnn.data.images import (
     require_mask_size,
 )
 from keras_maskrcnn.ops import rle
+from keras_maskrcnn.typing import ClassNames, Path
 
 NO_MASK = "image without a mask file"
 NO_IMAGE = "mask file without an image"
@@ -23,13 +25,13 @@ NO_NUMBER = "value below label_divisor: a class without the number of an instanc
 
 
 def mask_images(
-    images,
-    annotations,
+    images: Path,
+    annotations: Path,
     *,
-    label_divisor=None,
-    mask_threshold=None,
-    class_names=None,
-    **options,
+    label_divisor: int | None = None,
+    mask_threshold: int | None = None,
+    class_names: ClassNames | None = None,
+    **options: Any,
 ) -> CocoDataset:
     """Reads PNG masks. For the image `a/b.jpg` they are, in the folder of annotations, one of
 

@@ -2,18 +2,25 @@
 
 import os
 import reprlib
+from typing import Any
 
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.formats.content import Content
 from keras_maskrcnn.data.formats.shapes import ellipse, numbers, rectangle
 from keras_maskrcnn.data.text import read_json
+from keras_maskrcnn.typing import ClassNames, Path
 
 NO_AREA = "region without an area: point, line or polyline"
 
 
 def via_json(
-    images, annotations, *, class_attribute=None, class_names=None, **options
+    images: Path,
+    annotations: Path,
+    *,
+    class_attribute: str | None = None,
+    class_names: ClassNames | None = None,
+    **options: Any,
 ) -> CocoDataset:
     """Reads a json of the VGG Image Annotator (VIA), version 1 or 2: annotations or a project.
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,6 +13,7 @@ from keras_maskrcnn.data.formats.content import Content, files_by_stem
 from keras_maskrcnn.data.images import SUFFIXES, read_index
 from keras_maskrcnn.data.text import read_lines, read_text
 from keras_maskrcnn.ops import rle
+from keras_maskrcnn.typing import ClassNames, Path
 
 VOID = 255  # borders between objects, and what is hard to tell
 
@@ -40,7 +42,14 @@ CLASS_NAMES = (
 )
 
 
-def voc(images, annotations, *, split=None, class_names=CLASS_NAMES, **options) -> CocoDataset:
+def voc(
+    images: Path,
+    annotations: Path,
+    *,
+    split: str | None = None,
+    class_names: ClassNames | None = CLASS_NAMES,
+    **options: Any,
+) -> CocoDataset:
     """Reads a folder in the layout of Pascal VOC.
 
     `SegmentationObject/NAME.png` holds the numbers of the objects; 255 is void. The class of an

@@ -2,6 +2,7 @@
 
 import os
 import reprlib
+from typing import Any
 
 import numpy as np
 
@@ -10,13 +11,16 @@ from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.formats.content import Content, files_by_stem, list_files
 from keras_maskrcnn.data.images import SUFFIXES
 from keras_maskrcnn.data.text import read_text
+from keras_maskrcnn.typing import ClassNames, Path
 
 NO_IMAGE = "label file without an image"
 
 NAMES_FILE = "classes.txt"
 
 
-def yolo_seg(images, annotations, *, class_names=None, **options) -> CocoDataset:
+def yolo_seg(
+    images: Path, annotations: Path, *, class_names: ClassNames | None = None, **options: Any
+) -> CocoDataset:
     """Reads YOLO's labels for segmentation: rows of `class x1 y1 x2 y2 x3 y3 ...`.
 
     For the image `a/b.jpg` they are in `a/b.txt` of the folder of annotations; an image without

@@ -2,6 +2,8 @@
 
 import math
 import reprlib
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from keras_maskrcnn.data.errors import DataError
 
@@ -9,12 +11,14 @@ from keras_maskrcnn.data.errors import DataError
 _CORNERS = 100
 
 
-def rectangle(x1, y1, x2, y2):
+def rectangle(x1: float, y1: float, x2: float, y2: float) -> list[float]:
     """Returns the polygon of a box."""
     return [x1, y1, x2, y1, x2, y2, x1, y2]
 
 
-def ellipse(x, y, radius_x, radius_y, angle=0.0):
+def ellipse(
+    x: float, y: float, radius_x: float, radius_y: float, angle: float = 0.0
+) -> list[float]:
     """Returns the polygon of an ellipse, turned by `angle` in radians from x towards y."""
     polygon = []
     for i in range(_CORNERS):
@@ -25,7 +29,7 @@ def ellipse(x, y, radius_x, radius_y, angle=0.0):
     return polygon
 
 
-def numbers(entry, keys, where):
+def numbers(entry: Mapping[str, Any], keys: Iterable[str], where: str) -> list[float]:
     """Returns the values of `keys` in a dict, which must be numbers of a reasonable size."""
     for key in keys:
         value = entry.get(key)

@@ -1,0 +1,53 @@
+"""Types that recur in signatures."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+Path = str | os.PathLike[str]
+Size = tuple[int, int]  # height, width
+Tensors = dict[str, tf.Tensor]  # by name: a batch's inputs or targets, feature maps, losses
+Augmentation = Callable[[Tensors, tf.Tensor], Tensors]  # (example, seed) -> example
+ClassNames = Sequence[str] | Mapping[int, str] | Path  # see data.class_names.read_class_names
+OnError = Literal["raise", "skip"]  # what becomes of an image that cannot be read
+Crowds = Literal["drop", "objects"]  # what annotations with iscrowd=1 are
+
+
+class Dataset(Protocol):
+    """What `data.batches` needs of a data set; `CocoDataset` is one.
+
+    It may also have `has_masks`, which is true without, and `skipped`; with proposals it has
+    `image_ids`.
+    """
+
+    @property
+    def file_names(self) -> Sequence[str]:
+        """One per image; error messages say it."""
+
+    @property
+    def sizes(self) -> Sequence[Size]:
+        """One per image, (height, width)."""
+
+    @property
+    def mask_size(self) -> int:
+        """Side M of the masks that `load` returns."""
+
+    @property
+    def max_instances(self) -> int:
+        """Most instances in one image, at least 1."""
+
+    @property
+    def num_instances(self) -> np.ndarray:
+        """(I,) int. Instances in each image."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def load(self, index: int) -> dict[str, np.ndarray]:
+        """Reads one image and its instances."""
+
+    def load_image(self, index: int) -> np.ndarray:
+        """Reads one image as (H, W, 3) uint8 RGB."""
