@@ -79,8 +79,8 @@ def read_class_names(class_names: ClassNames | None, first_id: int = 1) -> dict[
     where = "class_names"
     if isinstance(class_names, str | os.PathLike):
         where = os.fspath(class_names)
-        yaml = where.lower().endswith((".yaml", ".yml"))
-        class_names = _yaml_names(read_text(where), where) if yaml else read_lines(where)
+        is_yaml = where.lower().endswith((".yaml", ".yml"))
+        class_names = _yaml_names(read_text(where), where) if is_yaml else read_lines(where)
     if not isinstance(class_names, dict):
         class_names = dict(enumerate(class_names, start=first_id))
     names = list(class_names.values())
@@ -96,42 +96,40 @@ def read_class_names(class_names: ClassNames | None, first_id: int = 1) -> dict[
     return class_names
 
 
-# A number or a dash, if any, and a name: in quotes, or of plain characters.
-_YAML_NAME = re.compile(
-    r"""\s*(?:(\d+)\s*:\s+|-\s+)?(?:'([^'\\]+)'|"([^"\\]+)"|(\w[^'"\\\[\]{},:#]*?))\s*(?:\s#.*)?"""
-)
-
-
 def _yaml_names(text, path):
-    """Reads `names` of a YAML file: a list or a map of numbers, in one line or in many.
+    """Reads `names` of a YAML file: a list of names, or a map of numbers to names.
 
-    YOLO needs no more of YAML than that, and what is beyond it is refused, not guessed.
+    A name is what the file says, even where YAML takes it for another type: no, 1.0, null.
     """
+    import yaml
 
-    def error(received):
-        return DataError(
-            f"{path}: names must be a list, or a map of numbers to names. Received: {received!r}."
+    try:
+        # Nodes and not values: no tag is followed, and a number that is there twice is seen.
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as YAML. Received: {reason}.") from error
+    fields = root.value if isinstance(root, yaml.MappingNode) else []
+    node = next((value for key, value in fields if key.value == "names"), None)
+    keys, names = None, None
+    if isinstance(node, yaml.SequenceNode):
+        names = node.value
+    elif isinstance(node, yaml.MappingNode):
+        keys, names = [key.value for key, _ in node.value], [name for _, name in node.value]
+    if names is None or not _are_texts(names) or not (keys is None or _are_numbers(keys)):
+        received = text if node is None else text[node.start_mark.index : node.end_mark.index]
+        raise DataError(
+            f"{path}: names must be a list, or a map of numbers to names."
+            f" Received: {received[:40]!r}."
         )
+    names = [name.value for name in names]
+    return names if keys is None else dict(zip(map(int, keys), names, strict=True))
 
-    found = re.search(r"^names[ \t]*:(.*\n(?:(?:[ \t\-\]}#].*)?\n)*)", text + "\n", re.MULTILINE)
-    if not found:
-        raise error(text[:40])
-    body = found[1].strip()
-    flow = re.fullmatch(r"[\[{]([^\[\]{}]*)[\]}]\s*(?:#.*)?", body)
-    lines = flow[1].split(",") if flow else found[1].splitlines()
-    if not flow and lines[0].strip() and not lines[0].strip().startswith("#"):
-        raise error(body[:40])
-    entries = []
-    for line in lines:
-        if not line.strip() or line.strip().startswith("#"):
-            continue
-        match = _YAML_NAME.fullmatch(line)
-        if not match:
-            raise error(line.strip()[:40])
-        entries.append((match[1], match[2] or match[3] or match[4]))
-    numbers = [number for number, _ in entries if number is not None]
-    if not numbers:
-        return [name for _, name in entries]
-    if len(set(numbers)) < len(entries):
-        raise error(body[:40])
-    return {int(number): name for number, name in entries}
+
+def _are_texts(nodes):
+    return all(node.tag == "tag:yaml.org,2002:str" for node in nodes)
+
+
+def _are_numbers(keys):
+    decimal = all(isinstance(key, str) and key.isdecimal() for key in keys)
+    return decimal and len(set(map(int, keys))) == len(keys)

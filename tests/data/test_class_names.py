@@ -27,11 +27,17 @@ def test_names_in_a_text_file_are_its_lines(tmp_path):
         ("nc: 2\n\nnames:\n  0: cat  # small\n  1: 'the dog'\ntrain: x", ["cat", "the dog"]),
         ("names:\n- cat\n# and\n\n- dog\nnc: 2", ["cat", "dog"]),
         ("names:   # two\n  - cat\n  - dog", ["cat", "dog"]),
+        ("names: ['a, b', \"c\\td\", it's]", ["a, b", "c\td", "it's"]),
+        ("names: [yes, no, on, 1, 1.0, null, ~, 2020-01-01]", "yes no on 1 1.0 null ~ 2020-01-01"),
+        ("x: &all [cat, dog]\ny: !!python/object:os.system {}\nnames: *all", ["cat", "dog"]),
+        ("download: |\n  names: x\nnames:\n  1: dog\n  0: cat", {1: "dog", 0: "cat"}),
     ],
 )
 def test_names_of_a_yaml_file(tmp_path, text, names):
     (tmp_path / "data.yaml").write_text(text)
-    assert read_class_names(tmp_path / "data.yaml", first_id=0) == dict(enumerate(names))
+    names = names.split() if isinstance(names, str) else names
+    names = names if isinstance(names, dict) else dict(enumerate(names))
+    assert list(read_class_names(tmp_path / "data.yaml", first_id=0).items()) == list(names.items())
 
 
 @pytest.mark.parametrize(
@@ -41,20 +47,46 @@ def test_names_of_a_yaml_file(tmp_path, text, names):
         "names: 3",
         "names: cat",
         "names: [cat, [dog]]",
-        "names: ['a, b']",
-        "names: *others",
         "names:\n  0: !!python/object cat",
         "names:\n  0: {cat: dog}",
         "names:\n  0: cat\n  0: dog",
-        "names:\n  0: cat\n  - dog",
         "names:\n  animals:\n    0: cat",
         "names: |\n  cat",
+        "names:\n  0: cat\n  00: dog",
+        "names:\n  -1: cat",
+        "- names: [cat]",
+        "names: [!!python/object:os.system cat]",
+        "names: !!str\n  [cat]: dog",
     ],
 )
 def test_yaml_beyond_that_is_refused_and_not_guessed(tmp_path, text):
     (tmp_path / "data.yaml").write_text(text)
     with pytest.raises(DataError, match="data.yaml: names must be a list, or a map of numbers"):
         read_class_names(tmp_path / "data.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "names: *others",
+        "names: [cat",
+        "names:\n  0: cat\n  - dog",
+        "names: [a]\n---\nnames: [b]",
+        "names: [a\x00]",
+        "names: " + "[" * 5_000,
+    ],
+)
+def test_a_file_that_is_no_yaml_is_one_line(tmp_path, text):
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match=r"data.yaml: cannot be read as YAML. Received: .*\.$") as e:
+        read_class_names(tmp_path / "data.yaml")
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_yaml_is_read_in_the_encodings_of_other_text(tmp_path, encoding):
+    (tmp_path / "data.yaml").write_bytes("names:\r\n- zwölf\r\n- elf".encode(encoding))
+    assert read_class_names(tmp_path / "data.yaml") == {1: "zwölf", 2: "elf"}
 
 
 @pytest.mark.parametrize("names", [[], ["a", "a"], [""], [1], {"x": "a"}])
