@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import masks as mask_ops
-from keras_maskrcnn.ops.portable import combined_non_max_suppression
+from keras_maskrcnn.ops.nms import combined_non_max_suppression
 from keras_maskrcnn.ops.python import gradients_of_graph
 
 # CombinedNonMaxSuppression confuses scores at or below 0 with its own padding, and sigmoid ties at

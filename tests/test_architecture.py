@@ -8,7 +8,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "keras_maskrcnn"
 # Modules import from lower ranks, and packages from within themselves.
 RANKS = {
     "_version": 0,
-    "aliases": 0,
+    "aliases": -1,
     "config_rules": 0,
     "files": 0,
     "typing": -1,

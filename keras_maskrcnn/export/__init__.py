@@ -10,6 +10,7 @@ __getattr__ = moved(
     __name__,
     {
         "masks": "keras_maskrcnn.export.paste_in_graph",
+        "portable": "keras_maskrcnn.export.portable_model",
         "rle": "keras_maskrcnn.export.rle_in_graph",
     },
 )

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn.export.portable import export_portable
+from keras_maskrcnn.export.portable_model import export_portable
 from keras_maskrcnn.typing import Path
 
 
@@ -18,14 +18,14 @@ def export_litert(
 ) -> None:
     """Exports a model as a .tflite file of built-in operations, for images of one size.
 
-    Inputs and outputs are those of `export.portable.PortableModel`, by name.
+    Inputs and outputs are those of `export.portable_model.PortableModel`, by name.
 
     Args:
         model: a `MaskRCNN`.
         filepath: str. The file to write; it ends with ".tflite".
         image_size: (height, width), multiples of config.padding_multiple, to which a client
             resizes and pads.
-        batch_size: int. Images a request.
+        batch_size: int. Images per request.
         precision: "float32", or "int8": kernels are stored in 8 bits ("dynamic range" of LiteRT,
             which also rounds what they are multiplied with): a quarter of the size, other
             detections.

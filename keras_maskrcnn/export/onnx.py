@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_maskrcnn.export.portable import export_portable
+from keras_maskrcnn.export.portable_model import export_portable
 from keras_maskrcnn.typing import Path
 
 
@@ -17,15 +17,15 @@ def export_onnx(
 ) -> None:
     """Exports a model as an ONNX file, for images of one size.
 
-    Inputs and outputs are those of `export.portable.PortableModel`, by name. It needs tf2onnx, in
-    the extra `onnx`; the file does not.
+    Inputs and outputs are those of `export.portable_model.PortableModel`, by name. It needs
+    tf2onnx, in the extra `onnx`; the file does not.
 
     Args:
         model: a `MaskRCNN`.
         filepath: str. The file to write.
         image_size: (height, width), multiples of config.padding_multiple, to which a client
             resizes and pads.
-        batch_size: int. Images a request.
+        batch_size: int. Images per request.
         opset_version: int. Version of ONNX' operations.
         verbose: bool. Whether to print where it went.
 

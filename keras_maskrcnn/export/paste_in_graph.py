@@ -77,8 +77,8 @@ def paste_binary(outputs: Tensors, sizes: tf.Tensor, rule: str) -> tf.Tensor:
     canvas = tf.reduce_max(tf.cast(sizes, tf.int64), axis=0)
 
     def place(region, origin, _):
-        behind = canvas - origin - tf.shape(region, tf.int64)
-        return tf.pad(tf.cast(region, tf.uint8), tf.stack([origin, behind], axis=1))
+        beyond = canvas - origin - tf.shape(region, tf.int64)
+        return tf.pad(tf.cast(region, tf.uint8), tf.stack([origin, beyond], axis=1))
 
     return _for_each(place, outputs, sizes, rule, tf.TensorSpec([None, None], tf.uint8))
 

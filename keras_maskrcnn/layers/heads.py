@@ -22,7 +22,7 @@ def rpn_head(channels: int, *, num_anchors: int, convs: int = 1, width: int = 0)
 
     Args:
         channels: int. Channels of the feature maps.
-        num_anchors: int A. Anchors a cell.
+        num_anchors: int A. Anchors per cell.
         convs: int. 3x3 convolutions: 1 in the paper, 2 in torchvision's v2.
         width: int. Their channels; 0 for `channels`.
 
@@ -56,7 +56,7 @@ def box_head(
 
     Args:
         channels: int. Channels of a RoI.
-        pool_size: int m. Bins a side of a RoI.
+        pool_size: int m. Bins per side of a RoI.
         units: int. Width of the fully connected layers.
         num_classes: int C, without background.
         convs: int. 3x3 convolutions before them: 4 in torchvision's v2.
@@ -103,10 +103,10 @@ def mask_head(
 
     Args:
         channels: int. Channels of a RoI.
-        pool_size: int. Bins a side of a RoI; the masks have twice as many.
+        pool_size: int. Bins per side of a RoI; the masks have twice as many.
         convs: int. 3x3 convolutions before the upsampling: 4 with FPN, 0 with C4.
         width: int. Channels of the convolutions and of the upsampling.
-        num_masks: int K. Masks a RoI.
+        num_masks: int K. Masks per RoI.
         norm: str. As in `ConvNorm`.
         init: "detectron2" or "torchvision". Whose initial weights the last layer has.
 

@@ -66,7 +66,7 @@ def gather_and_average(
     shape, depth = tf.shape(atlas_map), atlas_map.shape[-1]
     cells, reads = tf.reshape(atlas_map, [-1, depth]), []
     for axis in (0, 1):
-        if ratio:  # two cells a point, not all those between the first point and the last
+        if ratio:  # two cells per point, not all those between the first point and the last
             points = placed._replace(bin_size=placed.bin_size / ratio)
             read = axis_reads(points, axis, bins * ratio, 1)
             reads += [tf.reshape(x, [-1, bins, 2 * ratio]) for x in read]

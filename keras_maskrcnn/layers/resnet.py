@@ -104,7 +104,7 @@ def res5(
     """Builds the last stage alone, for the head of C4 (Figure 4, left).
 
     Args:
-        size: int m. Bins a side of a RoI.
+        size: int m. Bins per side of a RoI.
         stride: 1 (Figure 4) or 2 (detectron2).
         name, norm, frozen_stages, width, stride_in_1x1, epsilon: as in `resnet`.
 

@@ -56,7 +56,7 @@ def roi_align(
         output_size: int m. Bins per side: 7 for boxes, 14 for masks (Figure 4).
         strides: L numbers. Image pixels per cell of each map.
         sampling_ratio: int n. n x n points are pooled per bin; the paper uses 2. 0 takes as many
-            as a bin has cells a side, rounded up (detectron2).
+            as a bin has cells per side, rounded up (detectron2).
         aligned: bool. Whether value i of a map sits at i + 0.5; else it sits at i, and boxes are at
             least a cell wide (torchvision's models).
         pooling: "average" or "max" of the points of a bin (Table 2c).

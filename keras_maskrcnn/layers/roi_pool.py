@@ -220,7 +220,7 @@ class RoIPool(RoILayer):
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class RoICrop(RoILayer):
-    """CropAndResize as it is, one point a bin, the outermost on the box's corners (Matterport).
+    """CropAndResize as it is, one point per bin, the outermost on the box's corners (Matterport).
 
     `output_size` is at least 2; see `RoILayer`, and `corners` in `roi_align`.
     """

@@ -102,7 +102,7 @@ def _by_variable(arrays):
 
 
 def _our_layer(theirs):
-    """Our "network/layer" of their layer, or of the norm behind it; None if there is none."""
+    """Our "network/layer" of their layer, or of the norm after it; None if there is none."""
     if theirs in _STEM:
         return "backbone/stem"
     if found := re.fullmatch(r"(?:res|bn)([2-5])([a-w])_branch(1|2[abc])", theirs):

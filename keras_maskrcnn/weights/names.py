@@ -1,7 +1,7 @@
 """What our layers are called in the checkpoints of torchvision and detectron2.
 
 A map takes the name of one of our layers, "network/layer", to a pair: the peer's layer, and the
-peer's norm behind it ("" where there can be none).
+peer's norm after it ("" where there can be none).
 """
 
 import re
@@ -87,7 +87,7 @@ def peer_names(source: str, layer: str, keys: Container[str]) -> tuple[str, ...]
         keys: those of the checkpoint.
 
     Returns:
-        (layer, norm behind it), both str.
+        (layer, norm after it), both str.
     """
     table = {"torchvision": _TORCHVISION, "detectron2": _DETECTRON2}[source]
     if "roi_heads.box_head.5.weight" in keys:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_maskrcnn.export import export_onnx, portable
-from keras_maskrcnn.export.portable import PortableModel
+from keras_maskrcnn.export import export_onnx, portable_model
+from keras_maskrcnn.export.portable_model import PortableModel
 
 C4 = {"neck": "c4", "mask_pool_size": 7, "box_head_layers": 0, "mask_head_convs": 0}
 MATTERPORT = {"roi_op": "crop", "anchor_rule": "matterport", "rpn_joint_nms": True}
@@ -160,12 +160,12 @@ class Writer:
 
 def test_exports_at_once_leave_one_whole_file(tiny_config, tmp_path, monkeypatch):
     path, errors = tmp_path / "a.tflite", []
-    monkeypatch.setattr(portable, "PortableModel", Writer(threading.Barrier(2)))
+    monkeypatch.setattr(portable_model, "PortableModel", Writer(threading.Barrier(2)))
     model = types.SimpleNamespace(config=tiny_config)
 
     def work():
         try:
-            portable.export_portable(
+            portable_model.export_portable(
                 model, path, "litert", image_size=(64, 96), batch_size=1, verbose=False
             )
         except FileExistsError as error:
@@ -182,10 +182,10 @@ def test_exports_at_once_leave_one_whole_file(tiny_config, tmp_path, monkeypatch
 
 def test_an_export_that_fails_leaves_no_file(tiny_config, tmp_path, monkeypatch):
     failing = Writer(threading.Barrier(1), RuntimeError("full"))
-    monkeypatch.setattr(portable, "PortableModel", failing)
+    monkeypatch.setattr(portable_model, "PortableModel", failing)
     model = types.SimpleNamespace(config=tiny_config)
     with pytest.raises(RuntimeError, match="full"):
-        portable.export_portable(
+        portable_model.export_portable(
             model, tmp_path / "a.onnx", "onnx", image_size=(64, 96), batch_size=1, verbose=False
         )
     assert os.listdir(tmp_path) == []

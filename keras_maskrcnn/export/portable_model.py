@@ -64,7 +64,7 @@ def export_portable(
         filepath: str. The file to write.
         format: str. Keras' name of it.
         image_size: (height, width), multiples of config.padding_multiple.
-        batch_size: int. Images a request.
+        batch_size: int. Images per request.
         verbose: bool. Whether to print where it went.
         **kwargs: of Keras' exporter.
 
