@@ -8,7 +8,6 @@ import keras_maskrcnn as mrcnn
 from keras_maskrcnn import cli
 from keras_maskrcnn.weights import CheckpointError, load_detectron2, load_torchvision
 from keras_maskrcnn.weights.checkpoint import require_finite
-from keras_maskrcnn.weights.names import peer_names, rename_backbone
 
 TINY = dict(
     num_classes=4, backbone_width=8, fpn_channels=32, box_head_units=64, mask_head_channels=32
@@ -100,49 +99,6 @@ def test_faster_rcnn_is_loaded_and_masks_are_no_part_of_it(arrays, tmp_path):
         load_torchvision(model, write(arrays, tmp_path))
 
 
-def test_caffe2s_resnet_gets_detectron2s_names():
-    renamed = rename_backbone(
-        {
-            "conv1_w": np.zeros(1),
-            "res_conv1_bn_s": np.zeros(8),
-            "res_conv1_bn_b": np.zeros(8),
-            "res2_0_branch2a_w": np.zeros(2),
-            "res2_0_branch2c_bn_b": np.zeros(3),
-            "res2_0_branch1_w": np.zeros(4),
-            "fc1000_w": np.zeros(5),
-        },
-        "detectron2",
-    )
-    top = "backbone.bottom_up."
-    assert set(renamed) == {
-        f"{top}stem.conv1.weight",
-        f"{top}stem.conv1.norm.weight",
-        f"{top}stem.conv1.norm.bias",
-        f"{top}stem.conv1.norm.running_mean",
-        f"{top}stem.conv1.norm.running_var",
-        f"{top}res2.0.conv1.weight",
-        f"{top}res2.0.conv3.norm.bias",
-        f"{top}res2.0.shortcut.weight",
-        "fc1000_w",
-    }
-    np.testing.assert_allclose(renamed[f"{top}stem.conv1.norm.running_var"] + 1e-5, 1.0)
-
-
-def test_names_of_a_layer():
-    assert peer_names("torchvision", "backbone/res4_2_conv3", ()) == (
-        "backbone.body.layer3.2.conv3",
-        "backbone.body.layer3.2.bn3",
-    )
-    inner = "backbone.fpn.inner_blocks.3"
-    assert peer_names("torchvision", "fpn/lateral5", ()) == (f"{inner}.0", f"{inner}.1")
-    assert peer_names("torchvision", "box_head/fc1", ()) == ("roi_heads.box_head.fc6", "")
-    version_2 = {"roi_heads.box_head.5.weight": None}
-    assert peer_names("torchvision", "box_head/fc1", version_2) == ("roi_heads.box_head.5", "")
-    assert peer_names("detectron2", "fpn/output3", ())[0] == "backbone.fpn_output3"
-    with pytest.raises(ValueError, match="box_head/fc9"):
-        peer_names("torchvision", "box_head/fc9", ())
-
-
 def test_background_moves_from_last_to_first(tmp_path):
     arrays = peer_weights("fpn_detectron2")
     model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn_detectron2", **TINY)
@@ -153,17 +109,6 @@ def test_background_moves_from_last_to_first(tmp_path):
     stem = model.backbone.get_layer("stem").kernel.numpy()
     stored = arrays["backbone.bottom_up.stem.conv1.weight"]
     np.testing.assert_array_equal(stem[:, :, 0], stored[:, 2].transpose(1, 2, 0))
-
-
-def test_names_in_detectron2s_models_without_fpn():
-    c4 = {"backbone.stem.conv1.weight": None, "roi_heads.res5.0.conv1.weight": None}
-    assert peer_names("detectron2", "backbone/stem", c4)[1] == "backbone.stem.conv1.norm"
-    block = "backbone.res4.2.conv3"
-    assert peer_names("detectron2", "backbone/res4_2_conv3", c4) == (block, f"{block}.norm")
-    head = "roi_heads.res5.0.shortcut"
-    assert peer_names("detectron2", "res5/res5_0_shortcut", c4) == (head, f"{head}.norm")
-    dc5 = {"backbone.stem.conv1.weight": None}
-    assert peer_names("detectron2", "backbone/res5_1_conv2", dc5)[0] == "backbone.res5.1.conv2"
 
 
 def test_a_classifiers_last_stage_goes_into_the_head_of_c4(tmp_path):

@@ -1,0 +1,24 @@
+"""Models that other runtimes take."""
+
+import numpy as np
+import pytest
+
+C4 = {"neck": "c4", "mask_pool_size": 7, "box_head_layers": 0, "mask_head_convs": 0}
+MATTERPORT = {"roi_op": "crop", "anchor_rule": "matterport", "rpn_joint_nms": True}
+# In the default run the model that has every part; what else converts takes as long again.
+slow = pytest.mark.slow
+FAMILIES = [
+    {},
+    pytest.param(C4, marks=slow),
+    pytest.param({"task": "boxes"}, marks=slow),
+    pytest.param({"sampling_ratio": 0}, marks=slow),
+    pytest.param({"task": "proposals"}, marks=slow),
+    pytest.param({"neck": "dc5", "backbone": "resnext50_32x4d"}, marks=slow),
+    pytest.param({"head_norm": "group", "fpn_channels": 32, "mask_head_channels": 32}, marks=slow),
+]
+
+
+def assert_close(found, expected, atol):
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=atol, err_msg=name)

@@ -1,0 +1,104 @@
+import os
+import pathlib
+import threading
+import types
+
+import pytest
+from families import C4, MATTERPORT, assert_close, slow
+
+from keras_maskrcnn.export import portable_model
+from keras_maskrcnn.export.portable_model import PortableModel
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        C4,
+        {"sampling_ratio": 0},
+        pytest.param({"task": "boxes"}, marks=slow),
+        pytest.param(MATTERPORT, marks=slow),
+        pytest.param({"roi_op": "warp"}, marks=slow),
+    ],
+    ids=str,
+)
+def test_a_portable_model_equals_the_ordinary(lively, tiny_config, canvas, overrides):
+    model = lively(tiny_config, **overrides)
+    found = PortableModel(model)(canvas["images"], canvas["sizes"])
+    assert_close(found, model(canvas, training=False), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "arguments", "message"),
+    [
+        ({}, {"image_size": (64, 100)}, r"multiples of 32\. Received: image_size=\(64, 100\)"),
+        ({}, {"image_size": (0, 64)}, r"image_size=\(0, 64\)"),
+        ({}, {"image_size": (64, 64), "batch_size": 0}, "batch_size=0"),
+        ({"proposals": "precomputed"}, {"image_size": (64, 64)}, "proposals='precomputed'"),
+        ({"roi_op": "pool", "roi_pooling": "max"}, {"image_size": (64, 64)}, "roi_op='pool'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_refused(
+    lively, tiny_config, tmp_path, overrides, arguments, message
+):
+    with pytest.raises(ValueError, match=message):
+        lively(tiny_config, **overrides).export(tmp_path / "model", format="onnx", **arguments)
+
+
+def test_a_file_is_not_overwritten(lively, tiny_config, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="needs a new file"):
+        lively(tiny_config).export(path, format="onnx", image_size=(64, 96))
+    assert path.read_bytes() == b"mine"
+
+
+class Writer:
+    """In place of a `PortableModel`: writes slowly, or fails."""
+
+    def __init__(self, barrier, failure=None):
+        self.barrier, self.failure = barrier, failure
+
+    def __call__(self, model):
+        return self
+
+    def export(self, filepath, **kwargs):
+        pathlib.Path(filepath).write_bytes(b"half")
+        self.barrier.wait(timeout=60)
+        if self.failure:
+            raise self.failure
+        pathlib.Path(filepath).write_bytes(b"whole")
+
+
+def test_exports_at_once_leave_one_whole_file(tiny_config, tmp_path, monkeypatch):
+    path, errors = tmp_path / "a.tflite", []
+    monkeypatch.setattr(portable_model, "PortableModel", Writer(threading.Barrier(2)))
+    model = types.SimpleNamespace(config=tiny_config)
+
+    def work():
+        try:
+            portable_model.export_portable(
+                model, path, "litert", image_size=(64, 96), batch_size=1, verbose=False
+            )
+        except FileExistsError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_bytes() == b"whole" and os.listdir(tmp_path) == ["a.tflite"]
+    assert len(errors) < 2  # the later one may find the other's file, and says so
+
+
+def test_an_export_that_fails_leaves_no_file(tiny_config, tmp_path, monkeypatch):
+    failing = Writer(threading.Barrier(1), RuntimeError("full"))
+    monkeypatch.setattr(portable_model, "PortableModel", failing)
+    model = types.SimpleNamespace(config=tiny_config)
+    with pytest.raises(RuntimeError, match="full"):
+        portable_model.export_portable(
+            model, tmp_path / "a.onnx", "onnx", image_size=(64, 96), batch_size=1, verbose=False
+        )
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,35 @@
+import keras
+import pytest
+
+from keras_maskrcnn.layers.conv import ConvNorm
+from keras_maskrcnn.weights.untrained import advice, frozen_at_random
+
+
+def network(norm, trainable=True):
+    """A stem and a block, of which the stem may be frozen."""
+    images = keras.Input((None, None, 3))
+    x = ConvNorm(4, 1, norm=norm, trainable=trainable, name="stem")(images)
+    return keras.Model(images, ConvNorm(4, 1, norm=norm, name="res2_0_conv1")(x))
+
+
+@pytest.mark.parametrize(
+    ("norm", "trainable", "stages", "norms"),
+    [
+        ("batch", True, [], []),
+        ("batch", False, ["backbone:stem"], []),
+        ("", False, ["backbone:stem"], []),
+        ("frozen_batch", True, [], ["backbone"]),
+        ("frozen_batch", False, ["backbone:stem"], ["backbone"]),
+    ],
+)
+def test_what_is_fixed_as_it_was_drawn_is_found(norm, trainable, stages, norms):
+    assert frozen_at_random({"backbone": network(norm, trainable)}) == [stages, norms]
+
+
+def test_advice_ends_once_weights_are_loaded():
+    backbone = network("frozen_batch", trainable=False)
+    line = advice({"backbone": backbone})
+    assert line.startswith("backbone:stem are frozen as they were drawn at random, and the fixed")
+    for variable in backbone.weights:
+        variable.assign(variable + 0.1)
+    assert advice({"backbone": backbone}) == ""
