@@ -6,7 +6,7 @@ is a replica's share of the whole batch's: the mean over replicas is the loss of
 
 import tensorflow as tf
 
-from keras_maskrcnn.distribution import mean_over_replicas
+from keras_maskrcnn.distribution.replicas import mean_over_replicas
 from keras_maskrcnn.ops import masks as mask_ops
 
 

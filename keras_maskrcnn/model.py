@@ -9,10 +9,11 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn import distribution, networks, targets
+from keras_maskrcnn import networks, targets
 from keras_maskrcnn.batch import as_batch
 from keras_maskrcnn.calls import CheckedCalls
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.distribution import replicas
 from keras_maskrcnn.layers.changes import apply_changes, changes, state_of_layers
 from keras_maskrcnn.levels import STRIDES
 from keras_maskrcnn.networks import NETWORKS
@@ -158,7 +159,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         if images.shape[0]:
             return self._detect(inputs, training)
         # There may be none, which convolutions fail on: then one of zeros is cut off again.
-        inputs, _ = distribution.not_empty(inputs, {}, training=False)
+        inputs, _ = replicas.not_empty(inputs, {}, training=False)
         outputs = self._detect(inputs, training)
         return {name: value[: tf.shape(images)[0]] for name, value in outputs.items()}
 
@@ -226,7 +227,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
                 "task='masks' needs targets with masks; a data set that was read with masks=False"
                 f" is for task='boxes'. Received: targets={sorted(gt)}."
             )
-        inputs, gt = distribution.not_empty(inputs, gt, training)
+        inputs, gt = replicas.not_empty(inputs, gt, training)
         gt = targets.without_empty_slots(gt)
         gt = {**gt, "boxes": self.frame.from_exclusive(gt["boxes"])}
         sizes, step, terms = inputs["sizes"], self.batches_seen(), {}

@@ -6,8 +6,9 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn import decode, distribution, losses, targets
+from keras_maskrcnn import decode, losses, targets
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.distribution import replicas
 from keras_maskrcnn.levels import strides_of_rois
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.frames import Frame
@@ -215,7 +216,7 @@ class RoIHeads:
         count = tf.reduce_max(tf.reduce_sum(tf.cast(labels > 0, tf.int32), axis=1))
         count = tf.maximum(count, 1)
         if config.head_norm == "batch":  # whose statistics see empty slots too, the same everywhere
-            count = tf.reduce_max(distribution.concat_over_replicas(count[None]))
+            count = tf.reduce_max(replicas.concat_over_replicas(count[None]))
         rois, labels, matched = rois[:, :count], labels[:, :count], matched[:, :count]
         if self.res5 is None:
             logits = self.mask_branch(features, rois, training)

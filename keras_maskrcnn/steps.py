@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_maskrcnn import checks, distribution
+from keras_maskrcnn.distribution import replicas
 from keras_maskrcnn.keras_private import batches_seen, innermost
 from keras_maskrcnn.typing import Tensors
 
@@ -86,10 +87,10 @@ class TrainSteps(keras.Model):
         with tf.GradientTape() as tape:
             terms = self.compute_losses(inputs, gt, training=True)
             # Gradients are summed over replicas; dividing makes that sum a mean.
-            replicas = self.distribute_strategy.num_replicas_in_sync
-            scaled = self.optimizer.scale_loss(tf.add_n(list(terms.values())) / replicas)
+            num_replicas = self.distribute_strategy.num_replicas_in_sync
+            scaled = self.optimizer.scale_loss(tf.add_n(list(terms.values())) / num_replicas)
         gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
-        gradients = distribution.sum_gradients(gradients)
+        gradients = replicas.sum_gradients(gradients)
         return terms, (apply or self.apply)(terms, gradients)
 
     def apply(self, terms: Tensors, gradients: list[tf.Tensor | None]) -> tf.Tensor | bool:
@@ -105,7 +106,7 @@ class TrainSteps(keras.Model):
         # Apply gradients last. Otherwise TensorFlow computes weight decay and momentum before the
         # forward pass, and holds two copies of the weights during the step.
         found = [x for x in gradients if x is not None]
-        with tf.control_dependencies(found), distribution.summed_before(self.optimizer):
+        with tf.control_dependencies(found), replicas.summed_before(self.optimizer):
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return True
 
@@ -176,8 +177,8 @@ class TrainSteps(keras.Model):
                     f"Received: steps_per_execution={self.steps_per_execution}."
                 )
         optimizer = innermost(self.optimizer)
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        if replicas > 1 and optimizer.gradient_accumulation_steps:
+        num_replicas = self.distribute_strategy.num_replicas_in_sync
+        if num_replicas > 1 and optimizer.gradient_accumulation_steps:
             # Keras decides inside of a replica whether to step, where replicas cannot be merged.
             raise ValueError(
                 "several replicas share a larger batch instead of accumulating gradients. "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from keras_maskrcnn import distribution
+from keras_maskrcnn.distribution import replicas
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import masks as mask_ops
 from keras_maskrcnn.typing import Tensors
@@ -38,7 +38,7 @@ def without_empty_slots(gt: Tensors) -> Tensors:
 
 
 def without_filling(labels: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
-    """Gives -2, which no loss counts, to the slots of images that `distribution.not_empty` made.
+    """Gives -2, which no loss counts, to the slots of images that `replicas.not_empty` made.
 
     Args:
         labels: (B, N) int32.
@@ -70,7 +70,7 @@ def sampling_noise(
     batch, count = tf.unstack(tf.convert_to_tensor(shape))
     return tf.map_fn(
         lambda image: tf.random.stateless_uniform([count], [step, 2 * image + stream]),
-        distribution.first_image(batch) + tf.range(batch),
+        replicas.first_image(batch) + tf.range(batch),
         fn_output_signature=tf.TensorSpec([None], tf.float32),
     )
 

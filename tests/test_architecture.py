@@ -56,12 +56,7 @@ TESTED_BY = {
     "data/doctor.py": "test_aliases.py",
     "explaining/stages.py": "explaining/test_explanation.py",
     "explaining/texts.py": "explaining/test_explanation.py",
-    "export/litert.py": "export/test_runtimes.py",
-    "export/onnx.py": "export/test_runtimes.py",
-    "export/portable.py": "export/test_runtimes.py",
     "export/signatures.py": "export/test_saved_model.py",
-    "weights/names.py": "weights/test_load.py",
-    "weights/untrained.py": "test_checks.py",
 }
 UNITS = {path.with_suffix("").name for path in PACKAGE.iterdir()}
 

@@ -13,6 +13,7 @@ from keras_maskrcnn import checks, data, distribution
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.detections import coco_results
+from keras_maskrcnn.distribution.replicas import part_of_batch
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.typing import OnError
@@ -154,7 +155,7 @@ def _distribute(strategy, batch, padding_multiple):
     `experimental_distribute_dataset` would hand empty batches to some replicas at the end of the
     data set. Outputs come back concatenated, so the repeated images are simply not read.
     """
-    part = functools.partial(distribution.part_of_batch, strategy)
+    part = functools.partial(part_of_batch, strategy)
     replicas, count = strategy.num_replicas_in_sync, len(batch["images"])
     share = -(-count // replicas)
     indices = np.minimum(np.arange(replicas * share), count - 1).reshape(replicas, share)

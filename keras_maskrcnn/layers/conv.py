@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn import distribution
+from keras_maskrcnn.distribution import replicas
 from keras_maskrcnn.layers.grouped_conv import convolve
 
 HE_NORMAL = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
@@ -26,7 +26,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         if not (training and self.trainable):
             return super().call(inputs, training=training)
         x = tf.cast(inputs, tf.float32)
-        mean, variance = distribution.moments(x, axes=[0, 1, 2])
+        mean, variance = replicas.moments(x, axes=[0, 1, 2])
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
         outputs = tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self.epsilon)

@@ -11,6 +11,7 @@ from absl import logging
 
 from keras_maskrcnn import distribution
 from keras_maskrcnn.data import DataError
+from keras_maskrcnn.distribution import replicas
 from keras_maskrcnn.ops.python import numpy_function
 from keras_maskrcnn.steps import Step, StepHook
 from keras_maskrcnn.typing import Dataset, Tensors
@@ -87,8 +88,8 @@ class Sentinel(StepHook, keras.callbacks.Callback):
             return
         # Every replica of this process has written the same.
         strategy = self.model.distribute_strategy
-        replicas = strategy.num_replicas_in_sync // distribution.worker(strategy)[1]
-        found, self._found = self._found[::replicas], []
+        per_worker = strategy.num_replicas_in_sync // distribution.worker(strategy)[1]
+        found, self._found = self._found[::per_worker], []
         for cause, received, images in found:
             if cause in ("losses", "gradients") and not self._weights_are_finite():
                 cause = "weights"
@@ -161,8 +162,8 @@ class Sentinel(StepHook, keras.callbacks.Callback):
         unknown = tf.fill([tf.shape(pixels)[0]], -1)
         finite = [_finite(pixels, axis=[1, 2, 3]), *tf.unstack(boxes_are_finite, axis=1)]
         images = [inputs.get("indices", unknown), *(tf.cast(x, tf.int32) for x in finite)]
-        images = distribution.concat_over_replicas(tf.stack(images, axis=1))  # (B, 4)
-        values = distribution.mean_over_replicas(tf.stack([*terms.values()]))
+        images = replicas.concat_over_replicas(tf.stack(images, axis=1))  # (B, 4)
+        values = replicas.mean_over_replicas(tf.stack([*terms.values()]))
         rate = tf.cast(optimizer.learning_rate, tf.float32)
         norm = tf.linalg.global_norm(gradients)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -170,7 +171,7 @@ class Sentinel(StepHook, keras.callbacks.Callback):
         finite = tf.reduce_all(images[:, 1:] > 0) & _finite([*tf.unstack(values), rate, norm])
 
         def step(gradients, *_):
-            with distribution.summed_before(optimizer):
+            with replicas.summed_before(optimizer):
                 optimizer.apply(gradients, model.trainable_variables)
 
         def leave_out(_, before, *found):
@@ -179,7 +180,7 @@ class Sentinel(StepHook, keras.callbacks.Callback):
             # Python is called for skipped steps only, so normal steps need no synchronization.
             numpy_function(functools.partial(self._note, tuple(terms)), found, [])
 
-        distribution.choose(finite, step, leave_out, gradients, before, images, values, rate, norm)
+        replicas.choose(finite, step, leave_out, gradients, before, images, values, rate, norm)
         return finite
 
     def _changed_by_forward(self):

@@ -1,6 +1,6 @@
 """One of several workers: evaluates, trains and evaluates again, and writes what it has.
 
-    TF_CONFIG=... python tests/distribution_worker.py CONFIG.json DATA OUTPUT DEVICES
+    TF_CONFIG=... python tests/distribution/worker_program.py CONFIG.json DATA OUTPUT DEVICES
 
 Run alone, without TF_CONFIG, it is what they must equal.
 """
