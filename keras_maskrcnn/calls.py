@@ -83,7 +83,7 @@ class CheckedCalls(TrainSteps):
                 if hasattr(callback, "look_at_others"):
                     callback.look_at_others(callbacks)
             # Last: training.Backup restores weights as the first epoch begins.
-            given["callbacks"] = [_WholeEpochs(), *callbacks, _Advice()]
+            given["callbacks"] = [WholeEpochs(), *callbacks, _Advice()]
         self.step_hooks = tuple(x for x in callbacks if isinstance(x, StepHook))
 
     @functools.wraps(keras.Model.evaluate)
@@ -154,7 +154,7 @@ class _Advice(keras.callbacks.Callback):
             logging.warning("fit: %s", line)
 
 
-class _WholeEpochs(keras.callbacks.Callback):
+class WholeEpochs(keras.callbacks.Callback):
     """Raises ValueError if an epoch on several replicas ends before its data set does.
 
     When an image cannot be read, one replica gets that error and another the end of the data, which

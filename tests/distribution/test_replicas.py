@@ -13,9 +13,10 @@ from eager import eager_steps
 from PIL import Image
 
 from keras_maskrcnn import checks, data, training
+from keras_maskrcnn.calls import WholeEpochs
 from keras_maskrcnn.distribution import replicas
 from keras_maskrcnn.evaluation import predict_dataset
-from keras_maskrcnn.model import MaskRCNN, _WholeEpochs
+from keras_maskrcnn.model import MaskRCNN
 
 C4 = dict(neck="c4", mask_pool_size=7, box_head_layers=0, mask_head_convs=0)
 
@@ -142,7 +143,7 @@ def test_detections_of_images_of_all_sizes_are_those_of_one_device(
 
 def test_an_epoch_that_ends_early_is_an_error_on_several_replicas(two_devices):
     # One replica's end of data may hide the other's error.
-    callback = _WholeEpochs()
+    callback = WholeEpochs()
     callback.set_params({"steps": 3})
     callback.set_model(types.SimpleNamespace(distribute_strategy=two_devices, stop_training=False))
     callback.on_epoch_begin(0)
