@@ -185,6 +185,7 @@ def test_fit_evaluate_and_predict_tell_it(quick, caplog):
     )
 
 
+@pytest.mark.usefixtures("eager")
 def test_frozen_random_layers_are_told_until_weights_are_loaded(quick, batch, caplog):
     caplog.set_level("WARNING", logger="absl")
     inputs = {**batch[0], "proposals": np.zeros((2, 5, 4), np.float32)}

@@ -107,6 +107,7 @@ def test_a_training_step_has_finite_losses(batch):
     assert losses["mask"] > 0
 
 
+@pytest.mark.usefixtures("eager")
 def test_its_proposals_give_the_same_detections_when_they_are_given(model, data):
     inputs = inputs_of(data["image.0"])
     rpn = mrcnn.MaskRCNN(dataclasses.replace(model.config, task="proposals"))

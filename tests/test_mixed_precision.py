@@ -125,6 +125,7 @@ def test_an_overflow_of_one_replica_skips_the_step_of_all(tiny_config, batch, tw
 @pytest.mark.parametrize(
     "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
 )
+@pytest.mark.usefixtures("eager")
 def test_a_keras_file_and_an_export_keep_the_policy(tiny_config, batch, tmp_path, policy):
     model = compiled(dataclasses.replace(tiny_config, score_threshold=0.0), policy)
     model.optimizer.build(model.trainable_variables)

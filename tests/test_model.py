@@ -28,6 +28,7 @@ def assert_same(first, second, tolerance=0.0):
         np.testing.assert_allclose(first[name], second[name], atol=tolerance, rtol=0, err_msg=name)
 
 
+@pytest.mark.usefixtures("eager")
 def test_outputs_have_the_promised_shapes_and_dtypes(model, batch):
     found = model.predict(batch[0], verbose=0)
     shapes = {name: (value.shape, value.dtype.name) for name, value in found.items()}
@@ -70,6 +71,7 @@ def test_gradients_flow_from_detections_but_not_through_proposals(model, batch, 
         assert tape.gradient(totals[name], proposed) == [None] * len(proposed)
 
 
+@pytest.mark.usefixtures("eager")
 def test_boxes_are_in_the_original_image_and_sorted_by_score(model, batch):
     found = model.predict(batch[0], verbose=0)
     for i, (height, width) in enumerate(batch[0]["original_sizes"]):
@@ -79,12 +81,14 @@ def test_boxes_are_in_the_original_image_and_sorted_by_score(model, batch):
         assert (np.diff(found["scores"][i]) <= 0).all()
 
 
+@pytest.mark.usefixtures("eager")
 def test_empty_slots_are_zero(tiny_config, batch):
     model = MaskRCNN(dataclasses.replace(tiny_config, score_threshold=1.0))
     found = model.predict(batch[0], verbose=0)
     assert all(not value.any() for value in found.values())
 
 
+@pytest.mark.usefixtures("eager")
 def test_plain_images_give_what_prepared_ones_give(model):
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
     sizes = np.array([[64, 96]] * 2, np.int32)
@@ -92,6 +96,7 @@ def test_plain_images_give_what_prepared_ones_give(model):
     assert_same(model.predict(prepared, verbose=0), model.predict(images, verbose=0), 1e-5)
 
 
+@pytest.mark.usefixtures("eager")
 def test_an_image_alone_gives_what_it_gives_in_a_batch(model, batch):
     together = model.predict(batch[0], verbose=0)
     alone = model.predict({name: value[:1] for name, value in batch[0].items()}, verbose=0)
@@ -115,6 +120,7 @@ def test_all_losses_are_finite_and_positive(model, batch):
     assert all(np.isfinite(value) and value > 0 for value in terms.values())
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_batch_without_objects_trains_the_classifiers_only(model, batch):
     inputs, gt = batch
     gt = {name: np.zeros_like(value) for name, value in gt.items()}
@@ -148,6 +154,7 @@ def test_every_trainable_weight_gets_a_gradient(model, batch):
     assert without == []
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_keras_file_gives_the_same_model_back(model, batch, tmp_path):
     model.fit(dataset(batch, 1), verbose=0)
     model.save(tmp_path / "model.keras")
@@ -159,6 +166,7 @@ def test_a_keras_file_gives_the_same_model_back(model, batch, tmp_path):
     assert loaded.optimizer.iterations == 2
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_weights_file_gives_the_same_weights_back(model, tiny_config, batch, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     other = MaskRCNN(model.config)
@@ -166,6 +174,7 @@ def test_a_weights_file_gives_the_same_weights_back(model, tiny_config, batch, t
     assert_same(model.predict(batch[0], verbose=0), other.predict(batch[0], verbose=0))
 
 
+@pytest.mark.usefixtures("eager")
 def test_with_config_keeps_the_weights(model, batch):
     fewer = model.with_config(detections_per_image=3)
     expected = model.predict(batch[0], verbose=0)
@@ -173,6 +182,7 @@ def test_with_config_keeps_the_weights(model, batch):
     np.testing.assert_array_equal(found["boxes"], expected["boxes"][:, :3])
 
 
+@pytest.mark.usefixtures("eager")
 def test_group_norm_and_norm_in_heads_build_and_train(tiny_config, batch):
     config = dataclasses.replace(
         tiny_config, norm="group", head_norm="group", fpn_channels=32, mask_head_channels=32
@@ -182,6 +192,7 @@ def test_group_norm_and_norm_in_heads_build_and_train(tiny_config, batch):
     assert np.isfinite(model.fit(dataset(batch, 1), verbose=0).history["loss"][0])
 
 
+@pytest.mark.usefixtures("eager")
 def test_bfloat16_computes_boxes_in_float32(tiny_config, batch):
     model = MaskRCNN(tiny_config, dtype="mixed_bfloat16")
     assert model.backbone.compute_dtype == "bfloat16"
@@ -260,6 +271,7 @@ def test_each_network_has_as_many_parameters_as_the_peers(preset, counts):
     assert found == counts
 
 
+@pytest.mark.usefixtures("eager")
 def test_faster_rcnn_has_no_masks_and_else_the_same_path(tiny_config, batch, tmp_path):
     config = dataclasses.replace(tiny_config, task="boxes", score_threshold=0.0)
     model = MaskRCNN(config)
@@ -313,6 +325,7 @@ def test_networks_of_another_shape_are_refused_and_nothing_is_copied(tiny_config
     assert all(np.array_equal(a, b) for a, b in zip(before, joint.get_weights(), strict=True))
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_frozen_network_does_not_train(tiny_config, batch):
     model = MaskRCNN(tiny_config)
     model.backbone.trainable = False

@@ -39,8 +39,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(program, folder):
-    """Runs Python code in a fresh process, and returns what it prints."""
+def in_a_process(program, folder):
+    """Runs a program in a fresh process, and returns what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
     done = subprocess.run(
         [sys.executable, *program], cwd=folder, env=environment, capture_output=True, text=True
@@ -70,7 +70,8 @@ def test_notebook_is_of_format_4_and_holds_no_outputs():
     assert sum(tags(cell) == {"parameters"} for cell in CODE) == 1
 
 
-def test_notebook_runs_without_its_downloads(folder, tmp_path):
+@pytest.mark.usefixtures("eager")
+def test_notebook_runs_without_its_downloads(folder, tmp_path, monkeypatch, capsys):
     for part in ("train", "val"):  # what the download would have made
         shutil.copytree(folder / part, tmp_path / "balloon" / part)
         content = json.loads((folder / "annotations" / f"{part}.json").read_text())
@@ -94,7 +95,9 @@ def test_notebook_runs_without_its_downloads(folder, tmp_path):
     # The training images, both validation images, the explanation.
     program.append("assert len(pictures) == 4, pictures")
     (tmp_path / "cells.py").write_text("\n".join(program))
-    printed = run(["cells.py"], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("cells.py")
+    printed = capsys.readouterr().out
     assert "4 images and" in printed and "val_segm/AP50" in printed
     assert "objects found." in printed and "predictors, as asked" in printed
     assert_finetuned(tmp_path / "finetuned")
@@ -124,7 +127,7 @@ def test_script_does_the_same(folder, tmp_path):
         flags.append(f"--{prefix}images={folder / part}")
         flags.append(f"--{prefix}annotations={folder / 'annotations' / part}.json")
     flags.append("--output=finetuned")
-    printed = run([EXAMPLES / "finetune.py", *flags], tmp_path)
+    printed = in_a_process([EXAMPLES / "finetune.py", *flags], tmp_path)
     assert "on 2 images." in printed and "objects found." in printed
     assert_finetuned(tmp_path / "finetuned")
     assert "segm/AP50" in json.loads((tmp_path / "finetuned" / "metrics.json").read_text())

@@ -59,6 +59,7 @@ def shared(network, name):
         return dict(stored)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_padded_batch_of_two(network):
     check_forward(network, shared(network, "batch.npz"))
 

@@ -275,6 +275,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.usefixtures("eager")
 def test_the_last_stage_is_what_predict_returns(tiny_config, tmp_path, name):
     overrides = dict(score_threshold=0.2, **VARIANTS[name])
     model = MaskRCNN(dataclasses.replace(tiny_config, **overrides))

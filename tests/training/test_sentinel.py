@@ -118,6 +118,7 @@ def test_stop_ends_the_run_before_the_step(tiny_config, batch):
     assert model.optimizer.iterations == 1
 
 
+@pytest.mark.usefixtures("eager")
 def test_weights_that_are_not_finite_end_the_run_in_any_case(tiny_config, batch):
     model = compiled(tiny_config, lambda: training.sgd(0.01, warmup_steps=0))
     bias = model.mask_head.trainable_variables[-1]
@@ -146,6 +147,7 @@ def test_one_replica_s_image_stops_the_step_of_all(tiny_config, batch, two_devic
 
 
 @pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("eager")
 def test_an_overflow_of_scaled_gradients_is_left_to_the_loss_scale(
     tiny_config, batch, two_devices, devices, caplog
 ):
@@ -160,6 +162,7 @@ def test_an_overflow_of_scaled_gradients_is_left_to_the_loss_scale(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.usefixtures("eager")
 def test_a_proposal_that_is_not_finite_is_named(tiny_config, batch, value):
     inputs, gt = batch
     proposals = np.zeros((2, 40, 4), np.float32)
