@@ -161,13 +161,13 @@ class WholeEpochs(keras.callbacks.Callback):
     TensorFlow may report alone: Keras would take the epoch for over, and go on.
     """
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.done = 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.done = batch + 1
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         strategy, steps = self.model.distribute_strategy, self.params["steps"]
         alone = strategy.num_replicas_in_sync == 1 or distribution.worker(strategy)[1] > 1
         if alone or self.model.stop_training or not steps or self.done >= steps:
