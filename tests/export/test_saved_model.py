@@ -111,6 +111,7 @@ def served_bytes(signatures, images, **more):
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.usefixtures("eager")
 def test_serving_default_equals_predict(model, signatures, count):
     images = np.stack([picture(70, 100, seed) for seed in range(count)])
     found = signatures["serving_default"](images=tf.constant(images))
@@ -118,6 +119,7 @@ def test_serving_default_equals_predict(model, signatures, count):
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.usefixtures("eager")
 def test_image_bytes_of_different_sizes_equal_predict(model, signatures, tmp_path, count):
     batch = batch_of(model, mixed(count), tmp_path)
     assert_same(served_bytes(signatures, mixed(count)), model.predict_on_batch(batch))
@@ -125,6 +127,7 @@ def test_image_bytes_of_different_sizes_equal_predict(model, signatures, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.usefixtures("eager")
 def test_every_family_equals_predict(tiny_config, tmp_path, family):
     model = make_model(tiny_config, **FAMILIES[family])
     model.export(tmp_path / "1", verbose=False)
@@ -146,6 +149,7 @@ def test_every_family_equals_predict(tiny_config, tmp_path, family):
 
 
 @pytest.mark.parametrize("masks", ["rle", pytest.param("binary", marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("eager")
 def test_masks_are_pasted_as_predict_image_does(tiny_config, tmp_path, masks):
     model, images = make_model(tiny_config), mixed(2)
     model.export(tmp_path / "1", masks=masks, verbose=False)
@@ -172,6 +176,7 @@ def test_masks_are_pasted_as_predict_image_does(tiny_config, tmp_path, masks):
     assert_same({name: found[name] for name in expected}, expected)
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_next_request_after_a_bad_one_is_right(model, signatures):
     image = picture(70, 100)
     expected = model.predict(image[None], verbose=0)
@@ -184,6 +189,7 @@ def test_the_next_request_after_a_bad_one_is_right(model, signatures):
         signatures["serving_default"](images=tf.zeros([0, 9, 9, 3], tf.uint8))
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_v1_loader_that_tensorflow_serving_uses(model, path):
     image = picture(70, 100)
     expected = model.predict(image[None], verbose=0)
@@ -203,6 +209,7 @@ def test_the_v1_loader_that_tensorflow_serving_uses(model, path):
             run("serve_image_bytes", image_bytes=[b""])
 
 
+@pytest.mark.usefixtures("eager")
 def test_saved_model_cli_runs_it(model, path, tmp_path):
     np.save(tmp_path / "bytes.npy", np.array([encoded(picture(70, 100))]))
     command = [
@@ -224,6 +231,7 @@ def test_saved_model_cli_runs_it(model, path, tmp_path):
     assert_same(found, model.predict(picture(70, 100)[None], verbose=0))
 
 
+@pytest.mark.usefixtures("eager")
 def test_another_process_needs_only_tensorflow(model, path, tmp_path):
     (tmp_path / "a.png").write_bytes(encoded(picture(70, 100)))
     program = """
