@@ -76,8 +76,8 @@ def test_pixels_and_boxes_are_not_rounded_on_entry(tiny_config, batch, monkeypat
 
         monkeypatch.setattr(MaskRCNN, name, call)
 
-    spy("_features")
-    spy("_given_proposals")
+    spy("features")
+    spy("given_proposals")
     proposals = np.full([2, 3, 4], [1.01, 2.01, 60.01, 50.01], np.float32)
     inputs = {**batch[0], "images": batch[0]["images"] + np.float32(0.01), "proposals": proposals}
     model(inputs)

@@ -9,17 +9,19 @@ import json
 import os
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import decode_mask, read_image, read_size
 from keras_maskrcnn.typing import Crowds, Path
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ class TfdsDataset(CocoDataset):
 
 
 def tfds_dataset(
-    builder: tfds.core.DatasetBuilder | Path,
+    builder: "tfds.core.DatasetBuilder | Path",
     split: str,
     *,
     data_dir: Path | None = None,
