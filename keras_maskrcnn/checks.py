@@ -63,7 +63,7 @@ def check_data(x: Any, y: Any = None, *, finite: bool = True, **targets: Any) ->
     """
     if isinstance(x, tf.data.Dataset):
         return _check_dataset(x, finite)
-    images = x.get("images") if isinstance(x, dict) else x
+    images: Any = x.get("images") if isinstance(x, dict) else x
     if isinstance(images, list | tuple):
         raise ValueError(
             "images are one array (B, H, W, 3): np.stack(...) makes it of images of one size. "
@@ -412,7 +412,7 @@ def ensure(value: Any, checks: Sequence[tuple[tf.Tensor, str, Any]]) -> Any:
         return value
 
     def refuse():
-        done = []
+        done: list[tf.Operation] = []
         for ok, text, received in checks:
             names = ", ".join(
                 f"{n}={x}" if isinstance(x, str) else f"{n}={{}}" for n, x in received.items()

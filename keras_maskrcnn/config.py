@@ -386,9 +386,10 @@ def field_docs() -> dict[str, str]:
     except OSError:
         return {}
     (definition,) = ast.parse(source).body
+    assert isinstance(definition, ast.ClassDef)
     pairs = zip(definition.body, definition.body[1:], strict=False)
     return {
-        field.target.id: " ".join(doc.value.value.split())
+        ast.unparse(field.target): " ".join(ast.literal_eval(doc.value).split())
         for field, doc in pairs
         if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr)
     }

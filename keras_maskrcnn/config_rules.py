@@ -82,7 +82,7 @@ def _are(check_one):
 
 
 # Of a field's annotation: what a value must be, in words, and whether it is.
-TYPES = {
+TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     int: ("a whole number", _is_whole),
     float: ("a number", _is_number),
     str: ("a text", _is_text),

@@ -71,13 +71,16 @@ def predict_image(
     outputs = model.predict_on_batch(image[None])
     count = int(outputs["num_detections"][0])
     kept = np.flatnonzero(np.asarray(outputs["scores"][0])[:count] >= score_threshold)
-    found = {name: np.asarray(outputs[name][0])[kept] for name in ("boxes", "scores", "labels")}
+    found: dict[str, Any] = {
+        name: np.asarray(outputs[name][0])[kept] for name in ("boxes", "scores", "labels")
+    }
     if "masks" in outputs:
         small_masks = np.asarray(outputs["masks"][0])[kept]
-        found["masks"] = np.zeros((len(kept), *image.shape[:2]), bool)
+        height, width = image.shape[:2]
+        found["masks"] = np.zeros((len(kept), height, width), bool)
         for pasted, mask, box in zip(found["masks"], small_masks, found["boxes"], strict=True):
             pasted[:] = mask_ops.paste_binary(
-                mask, box, *image.shape[:2], rule=model.config.mask_paste
+                mask, box, height, width, rule=model.config.mask_paste
             )
     if model.config.class_names:
         found["class_names"] = tuple(model.config.class_names)

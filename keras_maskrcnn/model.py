@@ -172,7 +172,8 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         else:
             rois, scores = self.rpn.select(self.rpn(features, training), sizes)
         if self.roi_heads is None:
-            count = tf.reduce_sum(tf.cast(scores > 0, tf.int32), axis=1)
+            filled = scores > 0  # type: ignore[operator]  # an RPN alone: there are scores
+            count = tf.reduce_sum(tf.cast(filled, tf.int32), axis=1)
             found = {"boxes": rois, "scores": scores, "num_proposals": count}
         else:
             found = self.roi_heads.detect(features, rois, sizes, training)
@@ -230,7 +231,8 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         inputs, gt = replicas.not_empty(inputs, gt, training)
         gt = targets.without_empty_slots(gt)
         gt = {**gt, "boxes": self.frame.from_exclusive(gt["boxes"])}
-        sizes, step, terms = inputs["sizes"], self.batches_seen(), {}
+        sizes, step = inputs["sizes"], self.batches_seen()
+        terms: Tensors = {}
         features = self.features(inputs, training)
         if self.rpn is None:
             proposals = self.given_proposals(inputs)

@@ -21,7 +21,7 @@ _C4_FIELDS = dict(  # Figure 4, left; §3.1: 64 RoIs, 300 proposals; RPN as in F
     box_head_layers=0,
     mask_head_convs=0,
 )
-_PAPER = {
+_PAPER: dict[str, dict[str, Any]] = {
     **{f"{backbone}_fpn": dict(backbone=backbone) for backbone in BACKBONES},
     **{f"{backbone}_c4": dict(_C4_FIELDS, backbone=backbone) for backbone in BACKBONES},
 }
@@ -150,8 +150,8 @@ _SMALL = {
     ),
 }
 
-_ALL = {**_PAPER, **_TORCHVISION, **_DETECTRON2, **_MATTERPORT, **_SMALL}
-PRESETS = {
+_ALL: dict[str, dict[str, Any]] = {**_PAPER, **_TORCHVISION, **_DETECTRON2, **_MATTERPORT, **_SMALL}
+PRESETS: dict[str, dict[str, Any]] = {
     **{f"mask_rcnn_{name}": fields for name, fields in _ALL.items()},
     **{f"faster_rcnn_{name}": dict(fields, task="boxes") for name, fields in _ALL.items()},
 }

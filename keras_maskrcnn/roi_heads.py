@@ -250,9 +250,7 @@ class RoIHeads:
 _PARTS = ("box_align", "box_head", "mask_align", "mask_head", "res5")
 
 
-def per_roi(
-    head: keras.Model, pooled: tf.Tensor, training: bool = False
-) -> tf.Tensor | list[tf.Tensor]:
+def per_roi(head: keras.Model, pooled: tf.Tensor, training: bool = False) -> Any:
     """Applies a network to RoIs, those of all images as one batch.
 
     Args:

@@ -106,9 +106,9 @@ class RegionProposalNetwork:
                 padding.
             scores: (B, P) float32 in [0, 1]; 0 in padding.
         """
-        config, groups = self.config, outputs
+        config, (logits, deltas, anchors) = self.config, outputs
         if config.rpn_joint_nms:  # all levels as one
-            groups = [[part] for part in outputs.joined()]
+            logits, deltas, anchors = ([part] for part in outputs.joined())
         limits = {
             "pre_nms": config.test_pre_nms,
             "count": config.test_proposals,
@@ -116,7 +116,8 @@ class RegionProposalNetwork:
             "min_size": config.rpn_min_size,
             **limits,
         }
-        return decode.proposals(*groups, self.frame.borders(sizes), **limits)
+        borders = self.frame.borders(sizes)
+        return decode.proposals(logits, deltas, anchors, borders, **limits)
 
     def select_for_training(self, outputs: RpnOutputs, sizes: tf.Tensor) -> tf.Tensor:
         """Chooses the proposals that the heads are trained on: (B, P, 4) float32, as `select`."""

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,7 +10,7 @@ import keras
 from keras_maskrcnn import export, files
 from keras_maskrcnn.typing import Path
 
-EXPORTERS = {
+EXPORTERS: dict[str, Callable[..., None]] = {
     "tf_saved_model": export.export_saved_model,
     "onnx": export.export_onnx,
     "litert": export.export_litert,

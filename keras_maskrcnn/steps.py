@@ -59,7 +59,8 @@ class TrainSteps(keras.Model):
         self.loss_names, self.shares = tuple(loss_names), tuple(shares)
         names = ("loss", *self.loss_names, *self.shares)
         self.trackers = {name: keras.metrics.Mean(name) for name in names}
-        self.step_hooks = self._traced_hooks = ()
+        self.step_hooks: tuple[StepHook, ...] = ()
+        self._traced_hooks: tuple[StepHook, ...] = ()
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -77,7 +78,7 @@ class TrainSteps(keras.Model):
         hooks = self._traced_hooks
         # Else the hook names the images.
         finite = not any(hook.looks_for_nonfinite for hook in hooks)
-        step = self._differentiate_and_apply
+        step: Step = self._differentiate_and_apply
         for hook in reversed(hooks):
             step = functools.partial(hook.around_step, step)
         terms, counts = step(*self._checked(data, finite))

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -51,3 +51,13 @@ class Dataset(Protocol):
 
     def load_image(self, index: int) -> np.ndarray:
         """Reads one image as (H, W, 3) uint8 RGB."""
+
+
+class Proposals(Protocol):
+    """Proposals of images: `data.ProposalFile`, or a dict of image id to (boxes, scores)."""
+
+    def get(self, image_id: Any, /) -> Any:
+        """Boxes (n, 4) and scores (n,) of an image, by falling score."""
+
+    def __contains__(self, image_id: Any, /) -> bool:
+        """Whether an image has proposals, which may be none."""

@@ -109,7 +109,8 @@ def draw(
     for i in order:
         _draw_box(pen, boxes[i], colors[i], line)
     labeled = _labeled(order, scores, max_labels)
-    crowded, placed, font = len(labeled) < len(order), [], _font(max(pixels.shape[:2]) // 44)
+    crowded, font = len(labeled) < len(order), _font(max(pixels.shape[:2]) // 44)
+    placed: list[tuple[np.ndarray, np.ndarray]] = []
     for i in labeled:
         text = _text(int(labels[i]), class_names, None if scores is None else scores[i])
         _draw_label(pen, text, boxes[i], colors[i], font, placed, need_room=crowded)
@@ -138,23 +139,23 @@ def grid(
             "There must be a picture, and as many titles as pictures. "
             f"Received: {len(pictures)} pictures, titles={titles}."
         )
-    pictures = [_as_rgb(picture) for picture in pictures]
-    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    images = [_as_rgb(picture) for picture in pictures]
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
     gap = max(4, width // 64)
     font = _font(width // 28)
     header = 0 if titles is None else _text_size(font, "Ag")[1] + gap
-    rows = -(-len(pictures) // columns)
-    columns = min(columns, len(pictures))
+    rows = -(-len(images) // columns)
+    columns = min(columns, len(images))
     size = (gap + columns * (width + gap), gap + rows * (header + height + gap))
     canvas = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(canvas)
-    for i, picture in enumerate(pictures):
+    for i, image in enumerate(images):
         x = gap + i % columns * (width + gap)
         y = gap + i // columns * (header + height + gap)
         if titles is not None:
             pen.text((x + width / 2, y), titles[i], fill="black", font=font, anchor="ma")
-        offset = (width - picture.shape[1]) // 2, (height - picture.shape[0]) // 2
-        canvas.paste(Image.fromarray(picture), (x + offset[0], y + header + offset[1]))
+        offset = (width - image.shape[1]) // 2, (height - image.shape[0]) // 2
+        canvas.paste(Image.fromarray(image), (x + offset[0], y + header + offset[1]))
     return np.asarray(canvas)
 
 
@@ -171,7 +172,8 @@ def legend(picture: np.ndarray, entries: Mapping[str, np.ndarray]) -> np.ndarray
     height, width = picture.shape[:2]
     font = _font(width // 56)
     line = _text_size(font, "Ag")[1] + 4
-    x, y, places = line // 2, height + line // 2, []
+    x, y = line // 2, height + line // 2
+    places: list[tuple[int, int]] = []
     for text in entries:
         length = 2 * line + _text_size(font, text)[0]  # a square, the text, a gap
         if x + length > width and places:

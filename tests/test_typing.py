@@ -1,7 +1,10 @@
 """The types of the package: every public signature has them, and mypy agrees."""
 
 import ast
+import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -51,3 +54,9 @@ def test_public_signatures_have_types(path):
     functions = public_functions(ast.parse((ROOT / path).read_text(encoding="utf-8")))
     missing = {name: without_type(function) for name, function in functions}
     assert not {name: found for name, found in missing.items() if found}
+
+
+def test_mypy_finds_nothing(tmp_path):
+    command = [sys.executable, "-m", "mypy", "--cache-dir", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -93,7 +93,7 @@ def _overview():
     """What each command does."""
     lines = ["usage: keras-maskrcnn COMMAND --flag=value ... (COMMAND --help names its flags)", ""]
     for name, (command, _) in COMMANDS.items():
-        lines.append(f"  {name:<15} {command.__doc__.splitlines()[0]}")
+        lines.append(f"  {name:<15} {usage.first_line(command)}")
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """Flags that stand for fields of the config: one per field, with the field's docstring as help."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from absl import flags
@@ -38,7 +38,12 @@ def define_config(
         only: names of the fields that are flags, instead.
         of: "preset" or "model". Whose values are kept.
     """
-    kinds = {int: define.integer, float: define.float, str: define.string, bool: define.boolean}
+    kinds: dict[Any, Callable[..., Any]] = {
+        int: define.integer,
+        float: define.float,
+        str: define.string,
+        bool: define.boolean,
+    }
     docs, config = field_docs(), preset_config(_PRESET)
     for field in dataclasses.fields(MaskRCNNConfig):
         name = field.name
@@ -67,7 +72,7 @@ def config_overrides(options: flags.FlagValues, leave_out: Collection[str] = ())
     for field in dataclasses.fields(MaskRCNNConfig):
         if field.name not in options or field.name in leave_out:
             continue
-        value = getattr(options, field.name)
+        value: Any = getattr(options, field.name)
         if isinstance(value, list):
             try:
                 value = tuple(float(v) for v in value)

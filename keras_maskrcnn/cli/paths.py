@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from absl import flags
 
 
-def require_file(name: str, path: str | None) -> None:
+def require_file(name: str, path: str) -> None:
     """Raises FileNotFoundError if a flag names no file."""
     inside = os.path.join(path, "model.keras")  # what `train` leaves in its --output
     if os.path.isfile(inside):
@@ -77,6 +77,7 @@ def refuse_inputs(
 
     # Of a folder of annotations; a COCO json may lie among them, unless they are json too.
     labelme = getattr(options, "format", None) == "labelme"
+    folders: dict[str, tuple[str, ...]]
     folders = {"annotations": (".json",) if labelme else (".png", ".xml", ".txt", ".yaml", ".yml")}
     if images is None:
         folders |= dict.fromkeys(("images", "val_images", "input"), SUFFIXES)

@@ -2,6 +2,7 @@
 
 import collections
 import os
+from typing import Literal
 
 from absl import flags
 
@@ -22,12 +23,14 @@ def predict(options: flags.FlagValues) -> None:
     images = [os.path.join(folder, name) for name in names]
     model = inputs.with_overrides(inputs.load_model(options.model), config_overrides(options))
     classes = model.config.names()
-    color_by = "class" if len(classes) > 1 else "instance"  # of one class, neighbors differ
+    # Of one class, neighbors differ.
+    color_by: Literal["class", "instance"] = "class" if len(classes) > 1 else "instance"
     drawn = [os.path.join(options.output, name) for name in pictures.picture_names(names)]
     written = os.path.join(options.output, "predictions.json")
     paths.refuse_inputs(options, *drawn, written, images=images)
     os.makedirs(options.output, exist_ok=True)
-    results, unreadable, done, remarked = [], [], 0, collections.defaultdict(list)
+    results, done, remarked = [], 0, collections.defaultdict(list)
+    unreadable: list[str] = []
     alone = len(images) == 1
     try:
         for i, name in enumerate(outputs.progress(names, options)):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from typing import Any
 
 from absl import flags, logging
 
@@ -47,7 +48,7 @@ def train(options: flags.FlagValues) -> None:
     # First of all: several workers are only found before TensorFlow has started.
     strategy = distribution.make_strategy(options.strategy, options.devices)
     writes = distribution.is_chief()
-    options.quiet = options.quiet or not writes
+    options.quiet = options.quiet or not writes  # type: ignore[assignment]  # absl takes any
     _check_flags(options)
     goes_on = _goes_on(options.output, options.resume, writes)
     if writes:
@@ -212,7 +213,7 @@ def _recipe(options, steps_per_epoch):
         steps = options.epochs * steps_per_epoch
     elif options.epochs is not None:
         logging.warning("--steps=%d is the length of the run, not --epochs.", steps)
-    fields = dict(training.ADAMW) if options.optimizer == "adamw" else {}
+    fields: dict[str, Any] = dict(training.ADAMW) if options.optimizer == "adamw" else {}
     fields["learning_rate"] = options.learning_rate
     fields |= {"accumulate_steps": options.accumulate_steps, "ema_momentum": options.ema_momentum}
     if options.clip_norm is not None:

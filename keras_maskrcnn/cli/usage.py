@@ -147,6 +147,11 @@ def _plain(message):
     return f"--{name}: {reason}. Received: {name}={reprlib.repr(value)}."
 
 
+def first_line(command: Callable[..., Any]) -> str:
+    """Returns the first line of a command's docstring, which says what it does."""
+    return (command.__doc__ or "").partition("\n")[0]
+
+
 def help_text(name: str, command: Callable[..., Any], values: flags.FlagValues) -> str:
     """Returns what `COMMAND --help` prints: flags that must be given, others, and the config's."""
     titles = (
@@ -154,12 +159,12 @@ def help_text(name: str, command: Callable[..., Any], values: flags.FlagValues) 
         "Others:",
         "Fields of the config, by default those of the preset or of the model:",
     )
-    groups = {title: [] for title in titles}
+    groups: dict[str, list[str]] = {title: [] for title in titles}
     for flag_name in values:
         flag = values[flag_name]
         place = 0 if is_required(flag) else 2 if getattr(flag, "of_config", False) else 1
         groups[titles[place]].append(_describe(flag))
-    lines = [f"keras-maskrcnn {name}: {command.__doc__.splitlines()[0]}"]
+    lines = [f"keras-maskrcnn {name}: {first_line(command)}"]
     for title, described in groups.items():
         lines += ["", title, *described] if described else []
     return "\n".join(lines)

@@ -49,7 +49,7 @@ def list_errors(content: Any, source: str) -> Iterator[DataError]:
 
 def read_category(category: Mapping[str, Any], names: dict[int, str], path: str) -> None:
     """Adds one category to `names`, a dict of id to name."""
-    identity = category.get("id")
+    identity: Any = category.get("id")
     if not _is_integer(identity) or identity in names:
         raise DataError(
             f"{path}: every category needs an integer id of its own. Received: id={identity!r}.",
@@ -73,7 +73,7 @@ def check_identity(
     entry: Mapping[str, Any], seen: Container[Any], path: str, kind: str
 ) -> int | str:
     """Returns the id of an image or annotation, which must not be one of those in `seen`."""
-    identity = entry.get("id")
+    identity: Any = entry.get("id")
     if not _is_integer(identity) and not isinstance(identity, str):
         raise DataError(
             f"{path}: every {kind} needs an id, an integer or a string. Received: id={identity!r}.",
@@ -96,7 +96,8 @@ def with_local_path(image: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def image_errors(image: Mapping[str, Any], where: str) -> Iterator[DataError]:
     """Yields a DataError for each field of an image that cannot be used, its id excepted."""
-    name, size = image.get("file_name"), (image.get("height"), image.get("width"))
+    name: Any = image.get("file_name")
+    size: tuple[Any, Any] = (image.get("height"), image.get("width"))
     if not isinstance(name, str) or not name or "\0" in name:
         yield DataError(
             f"{where}: file_name must be a path. Received: file_name={name!r}.", "broken file name"
@@ -252,7 +253,7 @@ def read_segmentation(
     # pycocotools reads memory that is not its own when the lengths do not add up.
     area = height * width
     whole = runs is not None and runs.dtype.kind in "iu"
-    if not whole or runs.min() < 0 or runs.max() > area or runs.sum() != area:
+    if runs is None or not whole or runs.min() < 0 or runs.max() > area or runs.sum() != area:
         raise error("counts must be run lengths that cover the image exactly", "broken RLE")
     if isinstance(counts, list):
         counts = mask_api.frPyObjects(segmentation, height, width)["counts"]

@@ -74,11 +74,11 @@ def read_categories(
     class_names: Sequence[str] | None,
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Returns the names and the ids of the classes, in the order of the labels."""
-    names = {}
+    names: dict[int, str] = {}
     for category in content["categories"]:
         read_category(category, names, path)
     ids = order_categories(names, category_ids, path)
-    known = {}
+    known: dict[int, str] = {}
     if class_names:
         if len(class_names) != len(ids):
             raise DataError(
@@ -94,7 +94,8 @@ def read_images(
     content: dict[str, Any], folder: Path, path: str
 ) -> tuple[tuple[int | str, ...], list[str], list[Size]]:
     """Returns ids, file names and (height, width) of all images, in the json's order."""
-    ids, file_names, sizes = {}, [], []
+    ids: dict[int | str, int] = {}
+    file_names, sizes = [], []
     for image in content["images"]:
         identity = check_identity(image, ids, path, "image")
         image = with_local_path(image, folder)
@@ -129,17 +130,19 @@ def read_annotations(
     image_of = {image_id: i for i, image_id in enumerate(image_ids)}
     label_of = {category_id: i + 1 for i, category_id in enumerate(category_ids)}
     images, labels = np.full(count, -1), np.zeros(count, np.int32)
-    boxes, outlines, seen = np.zeros([count, 4]), [None] * count, set()
+    boxes = np.zeros([count, 4])
+    outlines: list[Any] = [None] * count
+    seen: set[int | str] = set()
     identities = [annotation.get("id") for annotation in annotations]
     sound = set(map(type, identities)) <= {int, str} and len(set(identities)) == count
     for start in range(0, count, AT_ONCE):
         chunk = annotations[start : start + AT_ONCE]
         regular = np.zeros(len(chunk), bool)
         if sound:
-            regular, *found = read_regular(chunk, image_of, sides, label_of, masks)
-            of_chunk = start + np.flatnonzero(regular)
-            images[of_chunk], boxes[of_chunk], labels[of_chunk] = found[:3]
-            for i, outline in zip(of_chunk, found[3], strict=True):
+            found = read_regular(chunk, image_of, sides, label_of, masks)
+            regular, of_chunk = found[0], start + np.flatnonzero(found[0])
+            images[of_chunk], boxes[of_chunk], labels[of_chunk] = found[1:4]
+            for i, outline in zip(of_chunk, found[4], strict=True):
                 outlines[i] = outline
         for i in (start + np.flatnonzero(~regular)).tolist():
             identity = check_identity(annotations[i], seen, path, "annotation")
@@ -167,7 +170,8 @@ def read_regular(
     Returns:
         (n,) bool, which they are; of these m image indices, boxes (m, 4), labels and outlines.
     """
-    chosen, images, labels, boxes, outlines = [], [], [], [], []
+    chosen, images, labels, boxes = [], [], [], []
+    outlines: list[Any] = []
     for i, annotation in enumerate(annotations):
         get = annotation.get
         try:
@@ -193,7 +197,7 @@ def read_regular(
         outlines.append(outline)
     images, labels = np.array(images, int), np.array(labels, np.int32)
     boxes = np.frombuffer(b"".join(boxes)).reshape(-1, 4).copy()
-    finite = np.isfinite(boxes).all(axis=1)
+    finite: Any = np.isfinite(boxes).all(axis=1)
     boxes[:, 2:] += boxes[:, :2]
     boxes = np.clip(np.where(finite[:, None], boxes, 0.0), 0.0, sizes[images][:, [1, 0, 1, 0]])
     sure = finite & ((boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= MIN_BOX_SIDE)

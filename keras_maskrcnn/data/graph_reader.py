@@ -9,9 +9,8 @@ from absl import logging
 
 from keras_maskrcnn.data.batching import has_masks
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.ops.python import numpy_function
-from keras_maskrcnn.typing import Dataset, Tensors
+from keras_maskrcnn.typing import Dataset, Proposals, Tensors
 
 
 def reader(
@@ -35,7 +34,8 @@ def reader(
         index, example = _load_or_next(dataset, load, int(index), on_error)
         example = {**example, "index": np.int32(index)}
         if proposals is not None:
-            boxes, _ = proposals.get(dataset.image_ids[index])
+            ids = dataset.image_ids  # type: ignore[attr-defined]  # see typing.Dataset
+            boxes, _ = proposals.get(ids[index])
             example = {**example, "proposals": np.asarray(boxes, np.float32)}
         return [example[name] for name in entries]
 

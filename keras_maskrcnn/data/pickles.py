@@ -8,7 +8,7 @@ a tuple that holds itself 2**60 times over.
 
 import pickle
 import pickletools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,7 +22,7 @@ class Array:
     """What NumPy's pickles call `_reconstruct` for, and then give a state."""
 
     def __init__(self, *_: Any) -> None:
-        self.state = None
+        self.state: Any = None
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.state = state
@@ -101,11 +101,10 @@ class Unpickler(pickle.Unpickler):
         allowed: dict of (module, name) to what takes its place: what else the pickle may call.
     """
 
-    def __init__(
-        self, file: BinaryIO, allowed: Mapping[tuple[str, str], Callable[..., Any]]
-    ) -> None:
+    def __init__(self, file: BinaryIO, allowed: Mapping[tuple[str, str], Any]) -> None:
         super().__init__(file, encoding="latin1")
-        self._file, self._allowed, self._own = file, {**NUMPY, **allowed}, {}
+        self._file, self._allowed = file, {**NUMPY, **allowed}
+        self._own: dict[tuple[str, str], Any] = {}
 
     def load(self) -> Any:
         """Returns what the pickle builds; the file is then at its end.
@@ -120,7 +119,7 @@ class Unpickler(pickle.Unpickler):
         self._file.seek(start)
         return super().load()
 
-    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:
             raise Refused(
                 f"its pickle wants to call {module}.{name}, which a file of numbers has no need of."
@@ -180,9 +179,13 @@ class _Reader:
 
 def _check(file):
     """Follows a pickle's instructions with the sizes of what they would build, up to its end."""
-    stack, marks, memo = [], [], {}  # sizes, cut at one above the limit
+    # Sizes, cut at one above the limit, but for the marks.
+    stack: list[int] = []
+    memo: dict[Any, int] = {}
+    marks = []
     try:
-        for count, (code, argument, _) in enumerate(pickletools.genops(_Reader(file))):
+        reader: Any = _Reader(file)
+        for count, (code, argument, _) in enumerate(pickletools.genops(reader)):
             name = code.name
             if count == MOST_INSTRUCTIONS:
                 raise ValueError(f"its pickle has over {MOST_INSTRUCTIONS} instructions")

@@ -12,8 +12,8 @@ from keras_maskrcnn.data import batching, graph_reader, order, origin
 from keras_maskrcnn.data.coco import require_instances
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.preparing import Preparation
-from keras_maskrcnn.data.proposals import Proposals, check_images
-from keras_maskrcnn.typing import Augmentation, Dataset, OnError, Size, Tensors
+from keras_maskrcnn.data.proposals import check_images
+from keras_maskrcnn.typing import Augmentation, Dataset, OnError, Proposals, Size, Tensors
 
 __getattr__ = moved(
     __name__,
@@ -105,7 +105,7 @@ def batches(
     flip = training if flip is None else flip
     shuffle = training if shuffle is None else shuffle
     group_shapes = shuffle if group_shapes is None else group_shapes
-    sides = np.ravel(min_side).tolist()
+    sides = np.ravel(resizing["min_side"]).tolist()
     _check_counts(batch_size, sides, max_side, max_instances, max_proposals)
     _check_modes(training, targets, seed, repeat, first_step, on_error)
     if not training:
@@ -139,8 +139,8 @@ def batches(
         training=training,
         targets=targets,
         sides=sides,
-        max_side=max_side,
-        resize_rule=resize_rule,
+        max_side=resizing["max_side"],
+        resize_rule=resizing["resize_rule"],
         max_instances=max_instances,
         max_proposals=max_proposals,
         augmentations=augment,
@@ -151,7 +151,8 @@ def batches(
     most = None if proposals is None else max_proposals
     shapes = batching.shapes(dataset, training, targets, max_instances, most)
     batched = examples.padded_batch(batch_size, shapes, drop_remainder=bool(training))
-    pad = functools.partial(batching.pad, canvases, padding_multiple, max_instances is None)
+    multiple, fill_slots = resizing["padding_multiple"], max_instances is None
+    pad = functools.partial(batching.pad, canvases, multiple, fill_slots)
     padded = batched.map(pad, num_parallel_calls=tf.data.AUTOTUNE)
     number = len(dataset) // batch_size if training else -(-len(dataset) // batch_size)
     number = tf.data.INFINITE_CARDINALITY if repeat else number

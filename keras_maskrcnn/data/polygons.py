@@ -6,7 +6,6 @@ coordinates stay in arrays, and `surely_touch` answers for nearly all by looking
 """
 
 import array
-import collections.abc
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ def compact(values: Any) -> array.array | None:
         return None
 
 
-class Masks(collections.abc.Sequence):
+class Masks(Sequence):
     """The compressed run lengths of N masks, bytes each; those of polygons are made when asked for.
 
     Args:
@@ -51,6 +50,8 @@ class Masks(collections.abc.Sequence):
         return outline if isinstance(outline, bytes) else draw(outline, *self._sizes[index])
 
     def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
 
 

@@ -57,7 +57,7 @@ class Preparation:
             _, other = self._augmented(partner, draws["augment_partner"])
             example = self.copy_paste(example, other, draws["paste"])
         if self.targets and self.max_instances is not None:
-            example = self._limited(example, draws["instances"])
+            example = self._limited(example, self.max_instances, draws["instances"])
         example = _resize(example, self._side(draws["side"]), self.max_side, self.resize_rule)
         if "proposals" in example:
             example["proposals"] = _keep_inside(example)[: self.max_proposals]
@@ -72,12 +72,12 @@ class Preparation:
         place = example.pop("index")
         return place, augment.apply(example, seed, self.augmentations)
 
-    def _limited(self, example, seed):
-        """Keeps `max_instances`: random ones in training, otherwise the first."""
+    def _limited(self, example, limit, seed):
+        """Keeps `limit` instances: random ones in training, otherwise the first."""
         if self.training:
-            example = augment.at_most(example, self.max_instances, seed)
+            example = augment.at_most(example, limit, seed)
         names = augment.instances(example)
-        return example | {name: example[name][: self.max_instances] for name in names}
+        return example | {name: example[name][:limit] for name in names}
 
     def _side(self, seed):
         return augment.random_side(seed, self.sides) if len(self.sides) > 1 else self.sides[0]

@@ -17,7 +17,7 @@ from keras_maskrcnn import files
 from keras_maskrcnn.data import archives
 from keras_maskrcnn.data.detectron2_proposals import read_detectron2
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.typing import Path
+from keras_maskrcnn.typing import Path, Proposals
 
 FORMAT, VERSION = "keras_maskrcnn.proposals", 1
 INDEX = "index.json"
@@ -66,7 +66,8 @@ class ProposalWriter:
                 f"images_per_shard must be positive. Received: images_per_shard={images_per_shard}."
             )
         self._shard_size = images_per_shard
-        self._pending, self._done = [], 0
+        self._pending: list[tuple[np.ndarray, np.ndarray]] = []  # boxes, scores
+        self._done = 0
         os.makedirs(self._path, exist_ok=True)
         # Also what a killed run left; version 0.1 called it NAME.new.
         ours = re.compile(
@@ -99,7 +100,7 @@ class ProposalWriter:
     def _write_shard(self):
         boxes, scores = zip(*self._pending, strict=True)
         number = (self._done - 1) // self._shard_size
-        arrays = {
+        arrays: dict[str, Any] = {
             "image_ids": np.array(self._ids[self._done - len(boxes) : self._done]),
             "counts": np.array([len(of_image) for of_image in boxes], np.int32),
             "boxes": np.concatenate(boxes),
@@ -172,9 +173,6 @@ class ProposalFile:
         boxes, scores = _checked(*self._load(self._places[image_id]), where)
         order = np.argsort(-scores, kind="stable")
         return boxes[order], scores[order]
-
-
-Proposals = ProposalFile | Mapping[int | str, tuple[np.ndarray, np.ndarray]]
 
 
 def read_proposals(path: Path) -> ProposalFile:

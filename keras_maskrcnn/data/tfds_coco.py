@@ -17,6 +17,7 @@ import json
 import math
 import os
 import uuid
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -155,7 +156,8 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
         """
         if not self.builder_config.splits:
             raise ValueError("CocoConfig must say where the files are. Received: splits={}.")
-        sources, names = {}, {}
+        sources = {}
+        names: dict[str, Any] = {}
         for split, paths in self.builder_config.splits.items():
             paths = (os.path.join(config.manual_dir or "", path) for path in paths)
             images, source = (os.path.abspath(path) for path in paths)
@@ -270,7 +272,7 @@ def _add_categories(names, content, source):
 def _records(dataset, content, source, category_ids):
     """Makes the records of all images, in an order that has nothing to do with the json's."""
     label_of = {category_id: i for i, category_id in enumerate(category_ids)}
-    of_image = {image_id: [] for image_id in dataset.image_ids}
+    of_image: dict[Any, list[Any]] = {image_id: [] for image_id in dataset.image_ids}
     for annotation in content["annotations"]:
         of_image[annotation["image_id"]].append(annotation)
     records = []

@@ -251,7 +251,9 @@ def _read_lvis(record, size):
     return image, [
         {
             "id": int(identity),
-            "bbox": _coco_box(np.float32(relative[[1, 0, 3, 2]] * np.float64([*size[::-1]] * 2))),
+            "bbox": _coco_box(
+                np.float32(relative[[1, 0, 3, 2]] * np.array([*size[::-1]] * 2, np.float64))
+            ),
             "iscrowd": 0,
             "area": int(area),
             "segmentation": encode_png(segmentation),

@@ -29,7 +29,7 @@ def to_coco_form(found: Examination) -> tuple[dict[str, Any], list[str]]:
         content: dict, of a COCO json; entries that need nothing are those of `found.content`.
         actions: list of str, a line for each thing that was done.
     """
-    actions = []
+    actions: list[str] = []
 
     def in_form(kind, entries, changes_of):
         for entry in entries:
@@ -43,7 +43,7 @@ def to_coco_form(found: Examination) -> tuple[dict[str, Any], list[str]]:
         in_form("category", found.content["categories"], lambda c: {"id": _whole(c.get("id"))})
     )
     images = list(in_form("image", found.content["images"], lambda i: _image(found.images, i)))
-    sizes = {}
+    sizes: dict[Any, Any] = {}
     for image in images:
         if isinstance(image.get("id"), int | str):
             sizes.setdefault(image["id"], (image.get("height"), image.get("width")))
@@ -190,7 +190,8 @@ def _united(parts, size, value):
     if len(parts) == 1:
         return parts[0]
     try:
-        counts = [coco_checks.read_segmentation(part, *size, "")[0] for part in parts]
+        height, width = size
+        counts = [coco_checks.read_segmentation(part, height, width, "")[0] for part in parts]
     except (DataError, TypeError):
         return value
     sides = list(size)

@@ -45,7 +45,7 @@ def read_content(path: str, crowds: str) -> tuple[dict[str, Any], list[str], lis
         cut: the names of those lists that were missing, or held something else.
         problems: list of Problem.
     """
-    content = {key: [] for key in LISTS}
+    content: Any = {key: [] for key in LISTS}
     try:
         content = read_json(path)
         problems = [Problem.of(error) for error in coco_checks.list_errors(content, path)]
@@ -75,7 +75,9 @@ def read_categories(
         names: dict of id to name, that of label 1 first.
         problems: list of Problem.
     """
-    found, ids, problems = {}, (), []
+    found: dict[int, str] = {}
+    ids: tuple[int, ...] = ()
+    problems = []
     for category in categories:
         try:
             coco_checks.read_category(category, found, source)
@@ -86,7 +88,8 @@ def read_categories(
             ids = coco_checks.order_categories(found, None, source)
         except DataError as error:
             problems.append(Problem.of(error))
-    names, first = {identity: found[identity] for identity in ids}, {}
+    names = {identity: found[identity] for identity in ids}
+    first: dict[str, int] = {}
     for identity, name in names.items():
         other = first.setdefault(name, identity)
         if other != identity:
@@ -109,7 +112,9 @@ def read_images(
         file_names, sizes, image_of: as in `Examination`.
         problems: list of Problem.
     """
-    file_names, sizes, image_of, problems, first = [], [], {}, [], {}
+    file_names, sizes, problems = [], [], []
+    image_of: dict[Any, int] = {}
+    first: dict[Any, int] = {}
     for i, entry in enumerate(images):
         where = f"{source}: image {entry.get('id')!r}"
         try:
@@ -185,7 +190,9 @@ def read_annotations(
         instances: dict of entries, image_index, boxes, labels and counts, as in `Examination`.
         problems: list of Problem.
     """
-    seen, instances, unchecked, problems = set(), [], collections.Counter(), []
+    instances, problems = [], []
+    seen: set[int | str] = set()
+    unchecked: collections.Counter[int] = collections.Counter()
     for i, annotation in enumerate(content["annotations"]):
         where = f"{source}: annotation {annotation.get('id')!r}"
         image = image_of_annotation(annotation, image_of)
@@ -238,7 +245,7 @@ def _read_annotation(annotation, where, image_of, sizes, label_of, masks):
             read = coco_checks.read_annotation(annotation, where, image_of, sizes, label_of, masks)
             return *read, []
     errors = list(coco_checks.reference_errors(annotation, where, image_of, label_of, masks))
-    readers = {"bbox": coco_checks.read_box}
+    readers: dict[str, Callable[..., Any]] = {"bbox": coco_checks.read_box}
     if masks:
         readers["segmentation"] = coco_checks.read_segmentation
     for key, read in readers.items():

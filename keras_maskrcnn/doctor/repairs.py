@@ -62,7 +62,8 @@ def repair(found: Examination) -> tuple[dict[str, Any], list[str]]:
 
 def _usable_categories(found):
     """Returns the categories that can be used, and a line for each that goes."""
-    categories, names, actions = [], {}, []
+    categories, actions = [], []
+    names: dict[int, str] = {}
     for category in found.content["categories"]:
         try:
             coco_checks.read_category(category, names, found.annotations)
@@ -87,7 +88,8 @@ def _usable_images(found):
 
 def _repair_annotations(found):
     """Returns the annotations of images that can be used, repaired, and a line for each change."""
-    bad, annotations, actions, seen = found.bad_images(), [], [], set()
+    bad, annotations, actions = found.bad_images(), [], []
+    seen: set[int | str] = set()
     usable = {identity: i for identity, i in found.image_of.items() if i not in bad}
     ids = [annotation.get("id") for annotation in found.content["annotations"]]
     next_id = max((i for i in ids if type(i) is int), default=0) + 1
@@ -114,11 +116,13 @@ def _repair_annotation(found, annotation, image_of):
         repaired["bbox"] = [0, 0, 0, 0]  # the mask's extent follows
     if any(coco_checks.reference_errors(repaired, "", image_of, found.label_of, found.masks)):
         return None, ["removed"]
-    size = found.sizes[image_of[repaired["image_id"]]]
+    height, width = size = found.sizes[image_of[repaired["image_id"]]]
     counts, short = None, 0
     try:
         if repaired.get("segmentation") is not None:
-            counts, short = coco_checks.read_segmentation(repaired["segmentation"], *size, "")
+            counts, short = coco_checks.read_segmentation(
+                repaired["segmentation"], height, width, ""
+            )
     except DataError:
         if not found.masks:
             repaired["segmentation"] = []
@@ -139,12 +143,12 @@ def _repair_annotation(found, annotation, image_of):
         repaired["segmentation"] = coco_checks.long_polygons(repaired["segmentation"])
         done.append(f"{short} polygons of fewer than 3 points removed")
     try:
-        box = np.array([coco_checks.read_box(repaired["bbox"], *size, "")], float)
+        box = np.array([coco_checks.read_box(repaired["bbox"], height, width, "")], np.float64)
     except DataError:
         box = np.zeros([1, 4])
     fits = (box[0, 2:] - box[0, :2]).min() >= coco_checks.MIN_BOX_SIDE
-    if fits and found.masks:
-        fits = not disagree(box, extent)[0] and rle.touches(counts, box[0], *size)
+    if fits and found.masks and counts is not None:
+        fits = not disagree(box, extent)[0] and rle.touches(counts, box[0], height, width)
     if not fits and not covered:
         return None, ["removed, as it has no usable box"]
     if not fits:

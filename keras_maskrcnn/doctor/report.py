@@ -116,7 +116,7 @@ def _sentence(report):
 def _tables(report):
     """Yields title, header and rows, all of str, of every table that has rows."""
     if report["kinds"]:
-        rows = []
+        rows: list[Any] = []
         for kind in report["kinds"]:
             more = ", ..." if kind["count"] > len(kind["examples"]) > 0 else ""
             ids = ", ".join(printable(repr(i), 30) for i in kind["examples"]) + more
@@ -157,7 +157,9 @@ def _row(cells, tag):
 def _worst(found):
     """Yields of the problems in images that can be shown the first of each kind, then the second
     of each, and so on."""
-    bad, rounds, turns = found.bad_images(), {}, {}
+    bad = found.bad_images()
+    rounds: dict[str, Any] = {}
+    turns: dict[str, Any] = {}
     for problem in found.problems:
         if problem.image is not None and problem.image not in bad:
             turns[problem.kind] = turn = turns.get(problem.kind, 0) + 1
@@ -198,11 +200,13 @@ def _picture(found, problem):
 
 def _box_and_mask(annotation, size):
     """Returns the box (4,) and the mask (H, W) bool of an annotation, zero where it has none."""
+    height, width = size
     box, mask = np.zeros(4), np.zeros(size, bool)
     with contextlib.suppress(DataError):
-        box = np.array(coco_checks.read_box(annotation.get("bbox"), *size, ""))
+        box = np.array(coco_checks.read_box(annotation.get("bbox"), height, width, ""))
     with contextlib.suppress(DataError):
-        counts, _ = coco_checks.read_segmentation(annotation.get("segmentation"), *size, "")
+        outline = annotation.get("segmentation")
+        counts, _ = coco_checks.read_segmentation(outline, height, width, "")
         if counts is not None:
             mask = mask_api.decode({"size": size, "counts": counts}).astype(bool)
     return box, mask

@@ -57,7 +57,7 @@ def measure_sizes(found: Examination, anchors: Mapping[str, Any] | None) -> dict
     """Measures anchor recall by object size after resizing; None without anchors or instances."""
     if anchors is None or not len(found.entries):
         return None
-    sizes = [found.sizes[i] for i in found.image_index]
+    sizes = np.array([found.sizes[i] for i in found.image_index])
     resized, overlaps = anchor_overlaps(found.boxes, sizes, **anchors)
     sides = np.sqrt((resized[:, 2:] - resized[:, :2]).prod(axis=1))
     bins = np.searchsorted(SIZE_BINS, sides, side="right") - 1
@@ -80,7 +80,8 @@ def measure_sizes(found: Examination, anchors: Mapping[str, Any] | None) -> dict
 
 def count_problems(problems: Sequence[Problem], content: dict[str, Any]) -> dict[str, Any]:
     """Lists problems with ids in place of indices, and counts them by severity and kind."""
-    listed, kinds = [], {}
+    listed = []
+    kinds: dict[str, dict[str, Any]] = {}
     for problem in problems:
         entry = {"kind": problem.kind, "severity": problem.severity, "line": problem.line}
         kind = kinds.setdefault(problem.kind, {**entry, "count": 0, "examples": []})

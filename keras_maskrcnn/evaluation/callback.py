@@ -7,12 +7,11 @@ from absl import logging
 
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.pipeline import check_positive
-from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.evaluation.coco_metrics import check_max_detections
 from keras_maskrcnn.evaluation.dataset_checks import check_dataset
 from keras_maskrcnn.evaluation.evaluating import evaluate
 from keras_maskrcnn.model import LOSSES
-from keras_maskrcnn.typing import OnError
+from keras_maskrcnn.typing import OnError, Proposals
 
 
 class CocoEvaluation(keras.callbacks.Callback):

@@ -33,10 +33,11 @@ def load_annotations(annotations: Path | dict[str, Any], iou_type: str) -> COCO:
         annotations: path of a COCO annotation file, or its content, which stays as it is.
         iou_type: "bbox" or "segm".
     """
-    given = isinstance(annotations, dict)
-    where = "annotations" if given else annotations
     truth = COCO()
-    truth.dataset = copy.deepcopy(annotations) if given else read_json(annotations)
+    if isinstance(annotations, dict):
+        where, truth.dataset = "annotations", copy.deepcopy(annotations)
+    else:
+        where, truth.dataset = annotations, read_json(annotations)
     sizes = {
         image["id"]: (image.get("height"), image.get("width"))
         for image in truth.dataset.get("images", [])
@@ -73,7 +74,8 @@ def _mask_area(outline, size):
     if not outline or size is None:
         return None
     try:
-        counts, _ = read_segmentation(outline, *size, "")
+        height, width = size
+        counts, _ = read_segmentation(outline, height, width, "")
     except (DataError, TypeError):  # boxes are all that is needed, or pycocotools will name it
         return None
     return float(coco_mask.area({"size": size, "counts": counts}))

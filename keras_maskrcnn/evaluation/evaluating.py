@@ -4,14 +4,13 @@ from absl import logging
 
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.pipeline import check_positive
-from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.evaluation.coco_metrics import check_max_detections, evaluate_results
 from keras_maskrcnn.evaluation.dataset_checks import check_dataset
 from keras_maskrcnn.evaluation.predicting import predict_dataset, readable_images
 from keras_maskrcnn.evaluation.proposing import proposals_of_images
 from keras_maskrcnn.evaluation.recall import recall_of_images
 from keras_maskrcnn.model import MaskRCNN
-from keras_maskrcnn.typing import OnError
+from keras_maskrcnn.typing import OnError, Proposals
 
 
 def evaluate(

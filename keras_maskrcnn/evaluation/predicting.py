@@ -11,12 +11,11 @@ from absl import logging
 
 from keras_maskrcnn import checks, data, distribution
 from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.detections import coco_results
 from keras_maskrcnn.distribution.replicas import part_of_batch
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import images as image_ops
-from keras_maskrcnn.typing import OnError
+from keras_maskrcnn.typing import OnError, Proposals
 
 
 def predict_dataset(
@@ -81,9 +80,9 @@ def predict_images(
             "proposals belong to a model without an RPN, and only to such a one. Received: a model "
             f"with proposals={config.proposals!r}, and {'no' if proposals is None else 'some'}."
         )
-    images = _WithBlanks(dataset) if on_error == "skip" else dataset
+    with_blanks = _WithBlanks(dataset) if on_error == "skip" else None
     batches = data.batches(
-        images,
+        dataset if with_blanks is None else with_blanks,
         batch_size * strategy.num_replicas_in_sync,
         training=False,
         targets=False,
@@ -103,7 +102,7 @@ def predict_images(
             outputs = model.predict_function([batch])
             outputs = {name: np.asarray(value) for name, value in outputs.items()}
             for row in range(count):
-                if images is dataset or done + row not in images.blank:
+                if with_blanks is None or done + row not in with_blanks.blank:
                     yield done + row, outputs, row
             done += count
             progress.update(done)

@@ -10,9 +10,9 @@ from pycocotools.cocoeval import COCOeval
 
 from keras_maskrcnn import data
 from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.evaluation.coco_objects import load_annotations, load_proposals
 from keras_maskrcnn.evaluation.predicting import readable_images
+from keras_maskrcnn.typing import Proposals
 
 
 def average_recall(

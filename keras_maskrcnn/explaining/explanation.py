@@ -15,11 +15,11 @@ import tensorflow as tf
 from keras_maskrcnn import visualize
 from keras_maskrcnn.data.class_names import compare_names
 from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.explaining.stages import Stages
 from keras_maskrcnn.explaining.texts import TEXTS
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.typing import Proposals
 
 MIN_IOU = 0.5  # COCO's most lenient threshold: a box this near counts as the object's
 FOUND = "found"
@@ -189,8 +189,9 @@ def _check(model, dataset, index, proposals):
             f"the model's are {config.ids()}."
         )
     if known and config.class_names:
-        names = (dict(zip(ids, n, strict=True)) for n in (dataset.class_names, config.class_names))
-        compare_names(*names, dataset.images)
+        names = dict(zip(ids, dataset.class_names, strict=True))
+        known_names = dict(zip(ids, config.class_names, strict=True))
+        compare_names(names, known_names, dataset.images)
 
 
 def _follow(stages, example, i, config, scale, class_names):

@@ -57,11 +57,15 @@ class Stages:
 
     def __init__(self, model: MaskRCNN, inputs: Tensors, gt_boxes: np.ndarray) -> None:
         self.model, self.inputs, self.sizes = model, inputs, inputs["sizes"]
-        self.stages, self.counts = [], {}
+        self.stages: list[Stage] = []
+        self.counts: dict[str, int] = {}
         features = model.features(inputs)
-        rois = self._given(inputs) if model.rpn is None else self._first_stage(features, gt_boxes)
+        if model.rpn is None:
+            rois = self._given(inputs)
+        else:
+            rois = self._first_stage(model.rpn, features, gt_boxes)
         if model.roi_heads is not None:
-            self._second_stage(features, rois)
+            self._second_stage(model.roi_heads, features, rois)
 
     def _add(self, name, cause, limit, boxes, scores, labels=None):
         """Takes boxes (1, n, 4) in the frame of the network; those with score 0 are padding."""
@@ -81,9 +85,9 @@ class Stages:
         self._add("proposals", "capped", "test_proposals", given[:, :count], real[:, :count])
         return given[:, :count]
 
-    def _first_stage(self, features, gt_boxes):
+    def _first_stage(self, rpn, features, gt_boxes):
         """The stages of the RPN; returns the RoIs."""
-        rpn, sizes, config = self.model.rpn, self.sizes, self.model.config
+        sizes, config = self.sizes, self.model.config
         outputs = rpn(features)
         self._require_finite(*outputs.logits, *outputs.deltas)
         logits, deltas, anchors = outputs.joined()
@@ -105,9 +109,8 @@ class Stages:
         self._add("proposals", "capped", "test_proposals", rois, scores)
         return rois
 
-    def _second_stage(self, features, rois):
+    def _second_stage(self, heads, features, rois):
         """The stages of the box head."""
-        heads = self.model.roi_heads
         class_logits, deltas, _ = heads.box_branch(features, rois)
         self._require_finite(class_logits, deltas)
         count = deltas.shape[1] * deltas.shape[2]

@@ -176,7 +176,7 @@ def _each(valid, text, *values):
 
 def _checked(value, checks):
     """Returns `value` after checks: pairs of a condition and the text of its error."""
-    done = []
+    done: list[tf.Operation] = []
     for condition, text in checks:
         with tf.control_dependencies(done):  # the first reason is the one that is told
             done = [tf.debugging.Assert(condition, [text])]

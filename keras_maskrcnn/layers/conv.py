@@ -82,7 +82,7 @@ class ConvNorm(keras.layers.Layer):
         self.norm_name, self.relu, self.epsilon = norm, relu, epsilon
         self.groups, self.dilation = groups, dilation
         self.kernel_initializer = keras.initializers.get(kernel_initializer or HE_NORMAL.clone())
-        self.norm = None
+        self.norm: keras.layers.Layer | None = None
         if norm in ("frozen_batch", "batch"):
             # PyTorch's momentum 0.1; Keras' default of 0.99 needs ten times more steps to settle.
             self.norm = BatchNorm(
@@ -105,7 +105,7 @@ class ConvNorm(keras.layers.Layer):
         if self.norm is not None:
             self.norm.trainable = self.trainable and self.norm_name != "frozen_batch"
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         side = self.kernel_size
         shape = (side, side, input_shape[-1] // self.groups, self.filters)
         self.kernel = self.add_weight(
@@ -135,7 +135,8 @@ class ConvNorm(keras.layers.Layer):
             kernel: as the layer's, in float32, or in the compute dtype from within `call`.
             bias: (filters,) float32.
         """
-        norm, kernel = self.norm, tf.convert_to_tensor(self.kernel)
+        norm: Any = self.norm
+        kernel = tf.convert_to_tensor(self.kernel)
         scale = norm.gamma * tf.math.rsqrt(norm.moving_variance + norm.epsilon)
         return kernel * tf.cast(scale, kernel.dtype), norm.beta - norm.moving_mean * scale
 

@@ -27,7 +27,8 @@ def crop_and_average(
     Returns:
         (N, m, m, K) float32.
     """
-    size, pooled = tf.shape(placed.image)[0], []
+    size = tf.shape(placed.image)[0]
+    pooled: list[tf.Tensor] = []
     for i in range(parts):
         with tf.control_dependencies(pooled[-1:]):
             part = slice(i * size // parts, (i + 1) * size // parts)

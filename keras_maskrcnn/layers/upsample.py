@@ -69,7 +69,7 @@ class Deconv(keras.layers.Layer):
         outputs = tf.nn.relu(add_bias(outputs, tf.tile(self.bias, [4])))
         return tf.reshape(outputs, [-1, height, 4 * width, self.filters])
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         batch, height, width, _ = input_shape
         return (batch, height, 4 * width, self.filters)
 

@@ -56,7 +56,7 @@ def _kept_by_graph(function, forget=lambda: None):
         while getattr(getattr(graph, "outer_graph", None), "outer_graph", None) is not None:
             graph = graph.outer_graph  # branches may go before the function that they are in
         graph.kept_functions = [*getattr(graph, "kept_functions", ()), function]
-    reference = weakref.ref(function, lambda _: forget())
+    reference: Any = weakref.ref(function, lambda _: forget())
 
     def call(*args):
         return reference()(*args)

@@ -71,7 +71,7 @@ def _encode_edges(edges, height, width):
     return {"size": [int(height), int(width)], "counts": encoded["counts"].decode("ascii")}
 
 
-def run_lengths(counts: bytes | str) -> np.ndarray | None:
+def run_lengths(counts: bytes) -> np.ndarray | None:
     """Decodes COCO's compressed counts: (R,) int64 of lengths, of zeros first, or None if broken.
 
     A number is a row of 5-bit digits, the least significant first, with 32 added to all but the
@@ -113,7 +113,8 @@ def crop(counts: bytes, box: np.ndarray, size: Size, mask_size: int) -> np.ndarr
     height, width = size
     margin = 1 + (box[2] - box[0]) / mask_size
     left, right = max(0, math.floor(box[0] - margin)), min(width, math.ceil(box[2] + margin))
-    ends = np.clip(np.cumsum(run_lengths(counts)), left * height, right * height)
+    runs: Any = run_lengths(counts)  # of a mask that was checked
+    ends = np.clip(np.cumsum(runs), left * height, right * height)
     lengths = np.diff(ends, prepend=left * height)
     values = np.arange(len(lengths), dtype=np.uint8) & 1
     columns = np.repeat(values, lengths).reshape(right - left, height)

@@ -108,15 +108,17 @@ class Backup(keras.callbacks.Callback):
         self._lock = lock
         self.folder, self.every, self.keep = folder, every, tuple(keep)
         self.run, self.write = dict(run or {}), write
-        self._last = self._previous = None  # paths of the backups
+        self._last: str | None = None  # paths of the backups
+        self._previous: str | None = None
         self.step = self.epoch = self._batch = 0  # the last counts within the epoch
-        self.stored_run = None
+        self.stored_run: dict[str, Any] | None = None
         self._stored = read_backup(folder) if resume else None
         if self._stored is not None:
             self._last, state, _ = self._stored
             self.step, self.epoch, self._batch = (state[n] for n in ("step", "epoch", "batch"))
             self.stored_run = state["run"]
-        self._passing = self._signals = None
+        self._passing: _PassingBatches | None = None
+        self._signals: StopSignals | None = None
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Compares the run with that of the backup, and takes over the signals."""
@@ -124,7 +126,8 @@ class Backup(keras.callbacks.Callback):
             raise ValueError("backups need the length of an epoch. Received: steps_per_epoch=None.")
         self._run = describe_run(self.model, self.params["steps"], self.keep, self.run)
         if self._stored is not None:
-            check_same_run(self._last, self.stored_run, self._run)
+            path, state, _ = self._stored
+            check_same_run(path, state["run"], self._run)
         if self.write:
             self._lock = lock_folder(self.folder)
         self._signals = StopSignals(self.model, self.release)
@@ -137,7 +140,7 @@ class Backup(keras.callbacks.Callback):
                     f"{self._last} goes on with initial_epoch={self.epoch}, see Backup.epoch. "
                     f"Received: initial_epoch={epoch}."
                 )
-            self._restore()
+            self._restore(self._stored)
         else:
             self.epoch, self._batch = epoch, 0
             self._save_or_stop()
@@ -165,7 +168,7 @@ class Backup(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Saves the end of the run, and gives the signals back."""
         if self._stored is not None:  # there was no epoch left
-            self._restore()
+            self._restore(self._stored)
         else:
             self.epoch, self._batch = self.params["epochs"], 0
             self._save(final=True)
@@ -199,7 +202,8 @@ class Backup(keras.callbacks.Callback):
 
     def _agreed_signal(self):
         """The signal that any worker got, or None. All must ask at once, and stop at once."""
-        signals = distribution.gather(self.model.distribute_strategy, [self._signals.received])
+        received = None if self._signals is None else self._signals.received
+        signals = distribution.gather(self.model.distribute_strategy, [received])
         return next((number for number in signals if number is not None), None)
 
     def _stop(self, number):
@@ -248,8 +252,9 @@ class Backup(keras.callbacks.Callback):
             self._last, self._previous = path, self._last
         remove_backups(self.folder, but={self._last, self._previous})
 
-    def _restore(self):
-        (_, state, values), self._stored = self._stored, None
+    def _restore(self, stored):
+        _, state, values = stored
+        self._stored = None
         for variable, value in zip(self._variables(), values, strict=True):
             variable.assign(value.view(variable.dtype))  # NumPy's files know no bfloat16
         for callback, attributes in zip(self.keep, state["callbacks"], strict=True):

@@ -6,7 +6,7 @@ The name says the step, as in step_00000200.npz. Nothing in a file is executed.
 import glob
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,7 @@ def read_backup(folder: Path) -> tuple[str, dict[str, Any], list[np.ndarray]] | 
     return None
 
 
-def remove_backups(folder: Path, but: Collection[str | None]) -> None:
+def remove_backups(folder: Path, but: Set[str | None]) -> None:
     """Removes all backups of a folder but some, and the unfinished files that kills left behind.
 
     Args:

@@ -1,6 +1,7 @@
 """Networks, or stages of them, that keep their weights in training."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.networks import NETWORKS
@@ -23,7 +24,7 @@ def freeze(model: MaskRCNN, names: Iterable[str]) -> None:
             raise ValueError(f"networks are {', '.join(NETWORKS)}. Received: freeze={name!r}.")
         if network not in model.networks:
             continue
-        stages = {}
+        stages: dict[str, Any] = {}
         for layer in model.networks[network].layers:
             if layer.weights:
                 stages.setdefault(layer.name.split("_")[0], []).append(layer)

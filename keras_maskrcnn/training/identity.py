@@ -61,7 +61,7 @@ def _flat(value, prefix=""):
     """{"a": [{"b": 1}]} -> {"a.0.b": 1}, without the fields in which equal runs may differ."""
     if not isinstance(value, dict | list):
         return {prefix: value}
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         if not _may_differ(key, inner, value):
             flat |= _flat(inner, f"{prefix}.{key}" if prefix else key)

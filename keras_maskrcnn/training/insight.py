@@ -42,12 +42,13 @@ class Throughput(StepHook, keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Begins to count."""
-        self._images = self._seconds = self._waited = 0
+        self._images, self._seconds, self._waited = 0, 0.0, 0.0
         self._end = time.perf_counter()
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Begins to wait."""
-        self._begin, self._arrival, self._rows = time.perf_counter(), None, 0
+        self._begin, self._rows = time.perf_counter(), 0
+        self._arrival: float | None = None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Adds up, if there was a step: a run that goes on passes over batches."""

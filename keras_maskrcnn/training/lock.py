@@ -14,9 +14,10 @@ from keras_maskrcnn.typing import Path
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # what is done then is below
 
-_HELD = weakref.WeakValueDictionary()  # FolderLocks of this process, by real path
+# Of this process, by real path.
+_HELD: weakref.WeakValueDictionary[str, "FolderLock"] = weakref.WeakValueDictionary()
 _GUARD = threading.Lock()
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # behind which is another's file; not of Windows
 

@@ -131,7 +131,7 @@ class Recipe:
 
     def optimizer(self) -> keras.optimizers.Optimizer:
         """Returns the optimizer for `model.compile`."""
-        options = {}
+        options: dict[str, Any] = {}
         if self.accumulate_steps > 1:
             options["gradient_accumulation_steps"] = self.accumulate_steps
         if self.ema_momentum is not None:
@@ -169,7 +169,7 @@ ADAMW = {"algorithm": "adamw", "base_rate": 4e-3, "weight_decay": 0.05}
 # that another batch size sees as many. docs/recipes.md says which preset each one belongs to.
 _COCO = 117_266  # images of train2017 with annotations
 _PEER = {"warmup_max": 1000, "clip_norm": None}
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     # §3.1: 160k steps of 16 images. The warm-up is that of the authors' code, Detectron.
     "paper": {"images": 160_000 * 16, "warmup_max": 500, "clip_norm": None},
     # §3.1, ResNeXt: 1 image on each of 8 GPUs, as many steps, and by the same rule a rate of 0.01.
@@ -203,7 +203,7 @@ RECIPES = {
 }
 
 # Where a preset is meant for training from scratch, the recipe differs from that of §3.1.
-PRESET_RECIPES = {
+PRESET_RECIPES: dict[str, dict[str, Any]] = {
     f"{task}_rcnn_resnet18_fpn_small": {"base_rate": 0.08, "milestones": (0.85,)}
     for task in ("mask", "faster")
 }

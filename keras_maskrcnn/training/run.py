@@ -10,7 +10,6 @@ from absl import logging
 
 from keras_maskrcnn import data, distribution
 from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.data.proposals import Proposals
 from keras_maskrcnn.evaluation import CocoEvaluation
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.training.backup import Backup, has_state
@@ -19,7 +18,7 @@ from keras_maskrcnn.training.callbacks import HistoryFile, StopAfter
 from keras_maskrcnn.training.insight import EpochLine, Pictures, Throughput
 from keras_maskrcnn.training.recipe import Recipe
 from keras_maskrcnn.training.sentinel import Sentinel
-from keras_maskrcnn.typing import Dataset, OnError, Path
+from keras_maskrcnn.typing import Dataset, OnError, Path, Proposals
 
 # The number that decides which epoch's weights best.keras has.
 _MONITORED = {"masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000"}
@@ -174,7 +173,7 @@ class Run:
         if self.recipe.ema_momentum is not None:  # the callbacks after it see the average
             callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
         if self.val is not None:
-            callbacks += self._validation_callbacks()
+            callbacks += self._validation_callbacks(self.val)
         callbacks += [*self.callbacks, self._sentinel]
         if self.writes:
             callbacks.append(keras.callbacks.TensorBoard(self._path("logs"), write_graph=False))
@@ -183,10 +182,10 @@ class Run:
             callbacks.append(EpochLine())
         return [*callbacks, self.backup]
 
-    def _validation_callbacks(self):
+    def _validation_callbacks(self, val):
         config, every = self.model.config, self.eval_every
         evaluation = CocoEvaluation(
-            self.val,
+            val,
             max_detections=self.max_detections,
             every=every,
             proposals=self.val_proposals,
@@ -194,7 +193,7 @@ class Run:
         )
         callbacks = [evaluation, *([self._best] if self.writes else [])]
         if config.task != "proposals" and config.proposals == "joint":
-            callbacks.append(Pictures(self._path("logs"), self.val, every=every, write=self.writes))
+            callbacks.append(Pictures(self._path("logs"), val, every=every, write=self.writes))
         return callbacks
 
     def _training_batches(self):

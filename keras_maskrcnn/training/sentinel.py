@@ -2,7 +2,7 @@
 
 import collections
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -70,7 +70,7 @@ class Sentinel(StepHook, keras.callbacks.Callback):
             raise ValueError(f"patience must be positive. Received: patience={patience}.")
         self.on_nonfinite, self.dataset, self.patience = on_nonfinite, dataset, patience
         self._steps = self._skipped = self._in_a_row = 0  # of this `fit`
-        self._found = []  # what the step at hand wrote about itself
+        self._found: list[Any] = []  # what the step at hand wrote about itself
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Begins to count the steps of `fit`."""
@@ -78,7 +78,8 @@ class Sentinel(StepHook, keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Begins to count those of an epoch."""
-        self._epoch, self.skipped_steps, self.skipped_images = epoch, 0, []
+        self._epoch, self.skipped_steps = epoch, 0
+        self.skipped_images: list[Any] = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Raises or reports what the step found."""

@@ -4,6 +4,7 @@ import inspect
 import signal
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -26,7 +27,9 @@ class StopSignals:
 
     def __init__(self, model: keras.Model, on_failed: Callable[[], None]) -> None:
         self.received = None
-        self._model, self._on_failed, self._handlers = model, on_failed, {}
+        self._model = model
+        self._on_failed: Callable[[], None] | None = on_failed
+        self._handlers: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 _release_failed(signal.getsignal(number))
@@ -60,4 +63,6 @@ def _release_failed(handler):
     """Undoes what a `fit` has left behind that failed and still has a signal."""
     signals = getattr(handler, "__self__", None)
     if isinstance(signals, StopSignals) and not signals._fit_led_to(inspect.currentframe()):
-        signals._on_failed()
+        undo = signals._on_failed
+        if undo is not None:
+            undo()

@@ -10,6 +10,7 @@ import os
 import reprlib
 import zipfile
 from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 
@@ -236,7 +237,7 @@ class _Unpickler(pickles.Unpickler):
 
 
 def _read_torch_zip(path, file):
-    storages = {}
+    storages: dict[Any, Any] = {}
     with zipfile.ZipFile(file) as archive:
         found = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(found) != 1:
@@ -250,7 +251,7 @@ def _read_torch_zip(path, file):
 
 
 def _read_pickle(path, file):
-    storages = {}
+    storages: dict[Any, Any] = {}
     tree = _Unpickler(file, storages).load()
     if tree != _TORCH_MAGIC:
         return tree

@@ -7,6 +7,7 @@ a softmax over two logits and scaled deltas, the order y before x, outputs for b
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,8 @@ def our_weights(
         dict of str to array. Keys are "network/path of our variable", for instance
         "backbone/res2_0_conv1/norm/gamma"; what is no layer of ours keeps its key.
     """
-    layers, renamed = {}, {}
+    layers: dict[str, Any] = {}
+    renamed: dict[str, np.ndarray] = {}
     for (layer, name), keys in _by_variable(arrays).items():
         if layer is None or len(keys) > 1:
             renamed |= {key: arrays[key] for key in keys}
@@ -81,11 +83,11 @@ def our_weights(
 
 def _by_variable(arrays):
     """{(our layer, name): keys of the file}; (None, "") where there is no layer of ours."""
-    counts = {}
+    counts: dict[str, int] = {}
     for key in arrays:
         group = key.rpartition("/")[0]
         counts[group] = counts.get(group, 0) + 1
-    found = {}
+    found: dict[tuple[str | None, str], list[str]] = {}
     for key in arrays:
         group, _, name = key.rpartition("/")
         # Keras numbers the second model of a process: "conv1_1/kernel:0" in the group "conv1".

@@ -49,7 +49,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"matched {len(self.matched)} arrays"]
-        by_reason = {}
+        by_reason: dict[str, list[str]] = {}
         for key, reason in self.skipped.items():
             by_reason.setdefault(reason, []).append(key)
         for reason, keys in by_reason.items():

@@ -152,7 +152,8 @@ def _from_caffe2(arrays):
     """Caffe2's names -> detectron2's. Its norms are affine maps without statistics."""
     renamed = {}
     for key, value in arrays.items():
-        layer, end = re.fullmatch(r"(.*?)(_bn_s|_bn_b|_w)?", key).groups()
+        end = next((end for end in _CAFFE2_ENDS if key.endswith(end)), "")
+        layer = key.removesuffix(end)
         names = [
             _fill(name, found.groups())
             for pattern, name in _CAFFE2.items()

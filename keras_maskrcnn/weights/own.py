@@ -1,13 +1,14 @@
 """Starts a model from one that was trained before, with the same classes or with others."""
 
+import os
 import warnings
-from collections.abc import Mapping
 
 import keras
 import numpy as np
 from absl import logging
 
 from keras_maskrcnn.data.class_names import plain_name
+from keras_maskrcnn.typing import Path
 from keras_maskrcnn.weights.checkpoint import CheckpointError, require_finite
 from keras_maskrcnn.weights.load import PREDICTORS
 
@@ -25,9 +26,7 @@ _MEANING = (
 )
 
 
-def start_from(
-    model: keras.Model, source: keras.Model | Mapping[str, np.ndarray], name: str
-) -> list[str]:
+def start_from(model: keras.Model, source: keras.Model | Path, name: str) -> list[str]:
     """Takes over the weights of a trained model; predictors that do not fit keep their own.
 
     The predictors are the last layers: class logits, box deltas and mask logits, whose shapes
@@ -53,7 +52,7 @@ def start_from(
         for variable in layers.weights
     }
     afresh = []
-    if hasattr(source, "networks"):
+    if not isinstance(source, str | os.PathLike):
         shared = [network for network in model.networks if network in source.networks]
         afresh = [network for network in model.networks if network not in shared]
         ours = {key: v for key, v in ours.items() if key.split("/")[0] in shared}

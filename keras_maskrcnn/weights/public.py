@@ -95,7 +95,7 @@ def download(preset: str) -> str:
         cache_subdir=os.path.join("keras_maskrcnn", preset),
     )
     expected = SHA256.get(preset, "")
-    found = checksum(path)
+    found: Any = checksum(path)
     if not found.startswith(expected):
         raise CheckpointError(
             f"{path} is not what was published: its SHA-256 begins with {found[:8]}, not "

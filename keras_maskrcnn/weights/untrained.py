@@ -19,7 +19,8 @@ def frozen_at_random(networks: Mapping[str, keras.Model]) -> tuple[list[str], li
         list of str, frozen stages as `training.freeze` names them, for instance "backbone:stem".
         list of str, networks with trained convolutions and fixed norms, those being the identity.
     """
-    stages, norms = {}, {}
+    stages: dict[str, bool] = {}
+    norms: dict[str, bool] = {}
     for name, network in networks.items():
         for layer in network.layers:
             frozen = not layer.trainable_weights
@@ -32,7 +33,10 @@ def frozen_at_random(networks: Mapping[str, keras.Model]) -> tuple[list[str], li
             found[key] = found.get(key, True) and all(
                 (np.asarray(v) == _FIRST[v.name]).all() for v in first
             )
-    return [[key for key, random in found.items() if random] for found in (stages, norms)]
+    drawn, identities = (
+        [key for key, random in found.items() if random] for found in (stages, norms)
+    )
+    return drawn, identities
 
 
 def advice(networks: Mapping[str, keras.Model]) -> str:

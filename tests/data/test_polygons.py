@@ -52,3 +52,8 @@ def test_masks_are_a_sequence_of_run_lengths():
     masks = Masks([counts, [compact(square)]], np.array([[20, 30], [20, 30]]))
     assert list(masks) == [counts, counts] == masks[0:2] and masks == [counts, counts]
     assert masks[-1] == counts and masks != [counts, b""] and len(masks) == 2
+
+
+def test_masks_may_be_compared_with_anything():
+    masks = Masks([b"04"], np.array([[2, 2]]))
+    assert all(masks != other for other in (3, None, {b"04"}))

@@ -56,3 +56,9 @@ def test_names_in_detectron2s_models_without_fpn():
     assert peer_names("detectron2", "res5/res5_0_shortcut", c4) == (head, f"{head}.norm")
     dc5 = {"backbone.stem.conv1.weight": None}
     assert peer_names("detectron2", "backbone/res5_1_conv2", dc5)[0] == "backbone.res5.1.conv2"
+
+
+def test_an_odd_key_in_caffe2s_file_keeps_its_name():
+    array = np.zeros(2)
+    renamed = rename_backbone({"res2_0_branch2a_w": array, "a\nb_w": array}, "detectron2")
+    assert set(renamed) == {"backbone.bottom_up.res2.0.conv1.weight", "a\nb_w"}

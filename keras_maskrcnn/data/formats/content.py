@@ -53,20 +53,22 @@ class Content:
     ) -> None:
         self.images, self.on_error = os.fspath(images), on_error
         self.names = read_class_names(class_names, first_id)
-        self._sizes = {}  # file name -> (height, width)
-        self._annotations = {}  # file name -> (annotation without ids, where) pairs
-        self._skipped = []  # file names
-        self._dropped = {}  # reason -> places
-        self._remarks = {}  # remark -> file names
+        self._sizes: dict[str, Size] = {}  # by file name
+        # By file name: pairs of an annotation without ids and where it is from.
+        self._annotations: dict[str, list[tuple[dict[str, Any], str]]] = {}
+        self._skipped: list[str] = []  # file names
+        self._dropped: dict[str, list[str]] = {}  # reason -> places
+        self._remarks: dict[str, list[str]] = {}  # remark -> file names
 
     def the_class(self) -> int:
         """Returns the id of the one class of a format, or of a file, that has no classes."""
-        if len(self.names) != 1:
+        names = self.names or {}
+        if len(names) != 1:
             raise ValueError(
                 "class_names must be one name where the annotations have no classes."
-                f" Received: class_names={list(self.names.values())}."
+                f" Received: class_names={list(names.values())}."
             )
-        return next(iter(self.names))
+        return next(iter(names))
 
     def add_image(
         self, file_name: str, where: str, size: Size | None = None, *, has_mask: bool = False
@@ -92,7 +94,8 @@ class Content:
         try:
             actual, remarks = read_header(path, sides_tell=has_mask or size is not None)
         except DataError as error:
-            return self.skip(file_name, error)
+            self.skip(file_name, error)
+            return None
         if size is not None:
             require_size(path, actual, size)
         for remark in remarks:

@@ -74,8 +74,9 @@ def labelme(
         if size is None:
             continue
         for label, parts in _instances(shapes, path, content.drop):
-            found = [(_segmentation(*part, *size), part[1]) for part in parts]
-            content.add(name, label, _join(found, *size, content.drop), parts[0][1])
+            height, width = size
+            found = [(_segmentation(shape, where, height, width), where) for shape, where in parts]
+            content.add(name, label, _join(found, height, width, content.drop), parts[0][1])
     return content.dataset(annotations, options)
 
 
@@ -131,7 +132,7 @@ class _Finder:
 
 def _instances(shapes, path, drop):
     """Returns (label, [(shape, where), ...]) of each instance, by its first shape."""
-    instances = {}
+    instances: dict[Any, list[Any]] = {}
     for i, shape in enumerate(shapes):
         where = f"{path}: shape {i}"
         label = shape.get("label") if isinstance(shape, dict) else None

@@ -43,7 +43,7 @@ def via_json(
     if class_attribute is None and class_names is None:
         class_names = ["object"]
     content = Content(images, class_names, on_error=options.get("on_error", "raise"))
-    the_class = content.the_class() if class_attribute is None else None
+    the_class: int | str = content.the_class() if class_attribute is None else ""
     for entry in _entries(read_json(path), path):
         name = content.local(entry["filename"])
         where = f"{path}: {name!r}"

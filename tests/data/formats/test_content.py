@@ -30,3 +30,10 @@ def test_a_quarter_turn_is_told_where_the_annotations_tell_no_sides(images, capl
     assert warned()  # VIA, YOLO
     assert not warned(size=(20, 30))  # COCO, labelme
     assert not warned(has_mask=True)  # VOC, PNG masks
+
+
+def test_annotations_without_classes_need_one_name(tmp_path):
+    assert content.Content(tmp_path, ["cat"]).the_class() == 1
+    for names in (["cat", "dog"], None):
+        with pytest.raises(ValueError, match="one name"):
+            content.Content(tmp_path, names).the_class()
