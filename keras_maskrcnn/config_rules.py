@@ -25,7 +25,7 @@ class Rule(NamedTuple):
 
     expected: str  # in words, after "must be"
     holds: Callable[[Any], bool]
-    choices: tuple = ()  # all values there are, if they can be listed
+    choices: tuple[Any, ...] = ()  # all values there are, if they can be listed
 
 
 def check(config: Any) -> None:

@@ -24,9 +24,9 @@ class RpnOutputs(NamedTuple):
         anchors: list of (Nl, 4) float32, in the frame of the network.
     """
 
-    logits: list
-    deltas: list
-    anchors: list
+    logits: list[tf.Tensor]
+    deltas: list[tf.Tensor]
+    anchors: list[tf.Tensor]
 
     def joined(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns those of all levels together: (B, N), (B, N, 4), (N, 4)."""

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from absl import flags
 
 Limit = int | float  # `float` is a method of Definer
 
 
-class Number(flags.ArgumentParser):
+class Number(flags.ArgumentParser[int | float]):
     """Parses a number in a range: absl's own parsers take NaN, and speak Python.
 
     Args:
@@ -67,7 +68,7 @@ class Definer:
 
     def string(
         self, name: str, default: str | None, text: str, required: bool = False
-    ) -> flags.Flag:
+    ) -> flags.Flag[Any]:
         """A text."""
         return self._parsed(flags.ArgumentParser(), name, default, text, required)
 
@@ -78,7 +79,7 @@ class Definer:
         text: str,
         low: Limit = -math.inf,
         high: Limit = math.inf,
-    ) -> flags.Flag:
+    ) -> flags.Flag[Any]:
         """A whole number in a range."""
         return self._parsed(Number(int, low, high), name, default, text)
 
@@ -89,11 +90,11 @@ class Definer:
         text: str,
         low: Limit = -math.inf,
         high: Limit = math.inf,
-    ) -> flags.Flag:
+    ) -> flags.Flag[Any]:
         """A finite number in a range."""
         return self._parsed(Number(float, low, high), name, default, text)
 
-    def list(self, name: str, default: Sequence[str] | None, text: str) -> flags.Flag:
+    def list(self, name: str, default: Sequence[str] | None, text: str) -> flags.Flag[Any]:
         """Texts with commas between."""
         return self._parsed(flags.ListParser(), name, default, text)
 
@@ -104,15 +105,15 @@ class Definer:
         choices: Iterable[str],
         text: str,
         required: bool = False,
-    ) -> flags.Flag:
+    ) -> flags.Flag[Any]:
         """One of some texts."""
         return self._add(flags.EnumFlag(name, default, text, list(choices)), required)
 
-    def boolean(self, name: str, default: bool | None, text: str) -> flags.Flag:
+    def boolean(self, name: str, default: bool | None, text: str) -> flags.Flag[Any]:
         """--name or --noname."""
         return self._add(flags.BooleanFlag(name, default, text))
 
-    def crowds(self) -> flags.Flag:
+    def crowds(self) -> flags.Flag[Any]:
         """--crowds, of every command that reads annotations."""
         return self.enum(
             "crowds",
@@ -121,7 +122,7 @@ class Definer:
             "what annotations with iscrowd=1 are: no objects to learn, or objects as all others",
         )
 
-    def on_error(self, others: str) -> flags.Flag:
+    def on_error(self, others: str) -> flags.Flag[Any]:
         """--on_error of a command that goes on without images that are unreadable.
 
         Args:

@@ -97,7 +97,7 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
         raise UsageError(f"{', '.join(missing)} must be given; --help tells what they are.")
 
 
-def is_required(flag: flags.Flag) -> bool:
+def is_required(flag: flags.Flag[Any]) -> bool:
     """Whether `Definer` defined a flag as one that must be given."""
     return getattr(flag, "must_be_given", False)
 

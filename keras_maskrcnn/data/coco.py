@@ -64,19 +64,19 @@ class CocoDataset:
     """
 
     images: str
-    annotations: str | dict
+    annotations: str | dict[str, Any]
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
-    image_ids: tuple
+    image_ids: tuple[int | str, ...]
     file_names: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     mask_size: int
     dropped: dict[str, int]
-    examples: dict[str, list] = dataclasses.field(repr=False)
+    examples: dict[str, list[Any]] = dataclasses.field(repr=False)
     offsets: np.ndarray = dataclasses.field(repr=False)
     boxes: np.ndarray = dataclasses.field(repr=False)
     labels: np.ndarray = dataclasses.field(repr=False)
-    annotation_ids: tuple = dataclasses.field(repr=False)
+    annotation_ids: tuple[Any, ...] = dataclasses.field(repr=False)
     counts: Sequence[bytes] = dataclasses.field(repr=False)
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
     has_masks: bool = True
@@ -109,7 +109,7 @@ class CocoDataset:
             lines.append(f"dropped {count}: {reason} (ids {ids}{more})")
         return "\n".join(lines)
 
-    def content(self) -> dict:
+    def content(self) -> dict[str, Any]:
         """Makes the content of a COCO json of what was kept, with the entries as they were read.
 
         Polygons that were dropped are left out of their annotations; an area that is missing, or

@@ -17,7 +17,7 @@ _FINE = 5
 _SURE = 3.0  # pixels; more than what all of that can take from a run
 
 
-def compact(values: Any) -> array.array | None:
+def compact(values: Any) -> "array.array[float] | None":
     """Returns a list of numbers as array("d"), None if it is something else."""
     if type(values) is array.array:
         return values
@@ -29,7 +29,7 @@ def compact(values: Any) -> array.array | None:
         return None
 
 
-class Masks(Sequence):
+class Masks(Sequence[bytes]):
     """The compressed run lengths of N masks, bytes each; those of polygons are made when asked for.
 
     Args:
@@ -68,7 +68,7 @@ def draw(polygons: Iterable[Iterable[float]], height: int, width: int) -> bytes:
 
 
 def surely_touch(
-    outlines: Sequence[Sequence[array.array]], boxes: np.ndarray, sizes: np.ndarray
+    outlines: Sequence[Sequence["array.array[float]"]], boxes: np.ndarray, sizes: np.ndarray
 ) -> np.ndarray:
     """Tells of which instances it is sure that their box holds a pixel of their mask.
 

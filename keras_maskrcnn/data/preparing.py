@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_maskrcnn.data import augment, batching
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.typing import Augmentation, Tensors
 
 # What is random about an image, each with a seed of its own.
 DRAWS = ("augment", "partner", "augment_partner", "paste", "instances", "side", "flip")
@@ -27,7 +28,7 @@ class Preparation:
             as in `data.batches`.
     """
 
-    read: Callable
+    read: Callable[[tf.Tensor], Tensors]
     count: int
     training: bool
     targets: bool
@@ -36,8 +37,8 @@ class Preparation:
     resize_rule: str
     max_instances: int | None
     max_proposals: int | None
-    augmentations: Sequence[Callable]
-    copy_paste: Callable | None
+    augmentations: Sequence[Augmentation]
+    copy_paste: Callable[[Tensors, Tensors, tf.Tensor], Tensors] | None
     flip: bool
 
     def prepare(self, index: tf.Tensor, seed: tf.Tensor) -> Any:

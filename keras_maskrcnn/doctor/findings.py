@@ -1,11 +1,12 @@
 """What the doctor finds: problems, and all that it read."""
 
 import dataclasses
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.typing import Size
 
 ERROR, DROPPED, WARNING = SEVERITIES = ("error", "dropped", "warning")
 
@@ -61,24 +62,24 @@ class Examination:
     annotations: str
     masks: bool
     crowds: str
-    content: dict
-    cut: list
-    problems: list
-    file_names: list
-    sizes: list
-    image_of: dict
-    label_of: dict
-    class_names: list
+    content: dict[str, Any]
+    cut: list[str]
+    problems: list[Problem]
+    file_names: list[Any]
+    sizes: list[Size | None]
+    image_of: dict[Any, int]
+    label_of: dict[Any, int]
+    class_names: list[str]
     entries: np.ndarray
     image_index: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
-    counts: list
+    counts: list[bytes | None]
 
     def bad_images(self) -> set[int]:
         """Indices of the images that themselves, or whose files, cannot be used."""
         errors = (p for p in self.problems if p.severity == ERROR and p.annotation is None)
-        return {problem.image for problem in errors}
+        return {problem.image for problem in errors if problem.image is not None}
 
 
 def printable(text: str, length: int = 400) -> str:

@@ -57,8 +57,8 @@ class Explanation:
     file_name: str
     image_id: int | str
     image: np.ndarray = dataclasses.field(repr=False)
-    counts: dict
-    objects: list
+    counts: dict[str, int]
+    objects: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns all but the image, as `json.dumps` takes it."""

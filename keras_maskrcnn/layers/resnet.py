@@ -10,7 +10,7 @@ from keras_maskrcnn.layers.conv import ConvNorm
 class Kind(NamedTuple):
     """What tells the networks apart."""
 
-    blocks: tuple  # of res2..res5
+    blocks: tuple[int, ...]  # of res2..res5
     bottleneck: bool = True
     groups: int = 1  # of the 3x3 convolution
     widening: int = 1  # its channels, in those of a ResNet

@@ -43,9 +43,9 @@ class Report:
         missing: tuple of our variables that keep the values they had.
     """
 
-    matched: dict
-    skipped: dict
-    missing: tuple
+    matched: dict[str, str]
+    skipped: dict[str, str]
+    missing: tuple[str, ...]
 
     def __str__(self) -> str:
         lines = [f"matched {len(self.matched)} arrays"]

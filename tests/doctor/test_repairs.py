@@ -113,3 +113,16 @@ def test_boxes_alone_are_repaired_where_masks_are_not_needed(tmp_path, changes, 
     path.write_text(json.dumps(repaired))
     dataset = coco.coco_json(folder, path, masks=False)
     assert dataset.dropped == {} and not errors(doctor.examine(folder, path, masks=False)[0])
+
+
+def test_what_goes_is_named_beside_an_error_that_is_about_no_image(tmp_path):
+    folder, path = make(tmp_path, None)
+    content = sound()
+    content["annotations"][2]["image_id"] = 999
+    content["categories"].append({"name": "without id"})
+    path.write_text(json.dumps(content))
+    found, _ = doctor.examine(folder, path)
+    assert found.bad_images() == set()
+    repaired, actions = doctor.repair(found)
+    assert [a["id"] for a in repaired["annotations"]] == [1, 2]
+    assert "annotation 3: removed" in actions
