@@ -76,7 +76,13 @@ def build_roi_heads(
     c4, size = config.neck == "c4", config.box_pool_size
     parts = {"box_align": _roi_layer(config, size, "box_align")}
     if c4:
-        parts["res5"] = res5(config.backbone, size=size, stride=config.res5_stride, **_body(config))
+        parts["res5"] = res5(
+            config.backbone,
+            channels=channels,
+            size=size,
+            stride=config.res5_stride,
+            **_body(config),
+        )
         _, _, size, channels = parts["res5"].output.shape
     parts["box_head"] = box_head or heads.box_head(
         channels,

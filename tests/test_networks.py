@@ -158,3 +158,10 @@ def test_stages_that_contradict_the_config_are_refused(config):
     ):
         with pytest.raises(ValueError, match=error):
             MaskRCNN(dataclasses.replace(config, **fields), **given)
+
+
+def test_with_c4_the_head_fits_a_backbone_of_any_width(tiny_config, batch):
+    config = dataclasses.replace(tiny_config, neck="c4", mask_pool_size=7, task="boxes")
+    model = MaskRCNN(config, backbone=four_convolutions(channels=12))
+    assert model.res5.input_shape == (None, 7, 7, 12)
+    assert model(batch[0])["boxes"].shape == (2, 10, 4)

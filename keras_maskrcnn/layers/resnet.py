@@ -93,6 +93,7 @@ def resnet(
 def res5(
     name: str,
     *,
+    channels: int,
     size: int,
     stride: int,
     norm: str = "frozen_batch",
@@ -104,15 +105,16 @@ def res5(
     """Builds the last stage alone, for the head of C4 (Figure 4, left).
 
     Args:
+        channels: int. Of c4.
         size: int m. Bins per side of a RoI.
         stride: 1 (Figure 4) or 2 (detectron2).
         name, norm, frozen_stages, width, stride_in_1x1, epsilon: as in `resnet`.
 
     Returns:
-        A Keras model: (R, m, m, ·) pooled from c4 -> (R, m / stride, m / stride, 2 ·).
+        A Keras model: (R, m, m, channels) pooled from c4 -> (R, m / stride, m / stride, K), of as
+        many channels as c5 of `resnet`.
     """
     style = _Style(KINDS[name], norm, epsilon, stride_in_1x1)
-    channels = width * 4 * (4 if style.kind.bottleneck else 1)
     rois = keras.Input((size, size, channels), name="rois")
     trainable = frozen_stages < 5
     features = _stage(rois, style, 5, width * 8, stride=stride, dilation=1, trainable=trainable)

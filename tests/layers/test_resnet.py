@@ -77,7 +77,8 @@ def test_a_dilated_res5_keeps_the_side():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_res5_alone_is_the_last_stage(stride):
-    whole, alone = resnet("resnet50", width=8), res5("resnet50", width=8, size=14, stride=stride)
+    whole = resnet("resnet50", width=8)
+    alone = res5("resnet50", width=8, channels=128, size=14, stride=stride)
     last = [v for v in whole.weights if v.path.startswith("res5_")]
     assert [(v.path, v.shape) for v in last] == [(v.path, v.shape) for v in alone.weights]
     assert alone.output.shape == (None, 14 // stride, 14 // stride, 256)
