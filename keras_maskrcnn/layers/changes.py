@@ -76,6 +76,8 @@ def apply_changes(model: keras.Model, changed: Mapping[str, dict[str, Any]]) -> 
     for path, layer in layers.items():  # parents first, for they set their children
         if layer.trainable != trainable[path]:
             layer.trainable = trainable[path]
+        if getattr(layer, "lora_enabled", False):
+            _begin_lora_anew(layer)
 
 
 def _change(layer, trainable=None, dtype=None, quantization=None, lora_rank=0, lora_alpha=None):
@@ -87,12 +89,11 @@ def _change(layer, trainable=None, dtype=None, quantization=None, lora_rank=0, l
         layer.quantize(config.mode, config=config)
     if dtype is not None and layer.dtype_policy.name != dtype:
         layer.dtype_policy = dtype
-    if lora_rank:
+    if lora_rank and not layer.lora_enabled:  # else a part that was passed in brought it along
         most = max(layer.kernel.shape)
         if not 1 <= lora_rank <= most:
             raise ValueError(f"a rank is at most {most}, the longer side of the kernel.")
         layer.enable_lora(lora_rank, lora_alpha=lora_alpha)
-        _begin_lora_anew(layer)
 
 
 def _by_path(model):

@@ -123,3 +123,20 @@ def test_a_map_of_policies_is_none_that_is_refused(tiny_config):
 @pytest.fixture(scope="module")
 def shared_model(tiny_config):
     return MaskRCNN(tiny_config)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["passed in so", "changed later"])
+def test_lora_of_a_part_from_outside_comes_back_and_can_go_on(tiny_config, before, tmp_path):
+    images = keras.Input((None, None, 3))
+    maps = {f"c{i}": keras.layers.Conv2D(8, 3, 2**i, padding="same")(images) for i in range(2, 6)}
+    backbone = keras.Model(images, maps)
+    if before:
+        backbone.layers[1].enable_lora(2)
+    model = MaskRCNN(tiny_config, backbone=backbone)
+    if not before:
+        backbone.layers[1].enable_lora(2)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same(loaded, model)
+    assert np.all(np.any(loaded.backbone.layers[1].lora_kernel_a, axis=0))
+    assert_same(model.with_config(detections_per_image=7), model)
