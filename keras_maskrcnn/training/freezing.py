@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from keras_maskrcnn.model import MaskRCNN
-from keras_maskrcnn.networks import NETWORKS
 
 
 def freeze(model: MaskRCNN, names: Iterable[str]) -> None:
@@ -12,16 +11,18 @@ def freeze(model: MaskRCNN, names: Iterable[str]) -> None:
 
     Args:
         model: MaskRCNN.
-        names: sequence of str, of networks as in `networks.NETWORKS`, or of a stage, as in
-            "backbone:res3". Networks that the model does not have are passed over.
+        names: sequence of str, of networks as in `networks.NETWORKS` and those that a stage of
+            yours adds, or of a stage of a network, as in "backbone:res3": its layers whose names
+            begin so, up to a "_". Networks that the model does not have are passed over.
 
     Raises:
         ValueError: if there is no such network or stage.
     """
     for name in names:
         network, _, stage = name.partition(":")
-        if network not in NETWORKS:
-            raise ValueError(f"networks are {', '.join(NETWORKS)}. Received: freeze={name!r}.")
+        if network not in model.network_names:
+            known = ", ".join(model.network_names)
+            raise ValueError(f"networks are {known}. Received: freeze={name!r}.")
         if network not in model.networks:
             continue
         stages: dict[str, Any] = {}

@@ -1,3 +1,6 @@
+import types
+
+import keras
 import pytest
 
 from keras_maskrcnn import training
@@ -12,3 +15,12 @@ def test_a_stage_is_frozen_alone(tiny_config):
     assert model.rpn_head.trainable_variables == []
     with pytest.raises(ValueError, match="stages of backbone are stem, .* freeze='backbone:res6'"):
         training.freeze(model, ["backbone:res6"])
+
+
+def test_a_network_that_a_stage_adds_can_be_frozen():
+    added = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model = types.SimpleNamespace(network_names=("fpn", "iou_head"), networks={"iou_head": added})
+    training.freeze(model, ["iou_head", "fpn"])
+    assert not added.trainable_variables
+    with pytest.raises(ValueError, match="networks are fpn, iou_head. Received: freeze='neck'"):
+        training.freeze(model, ["neck"])
