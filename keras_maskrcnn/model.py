@@ -322,7 +322,8 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         shared = [name for name in self.networks if name in other.networks]
         for name in shared:
             ours, theirs = (m.networks[name].weights for m in (self, other))
-            if [(v.path, v.shape) for v in ours] != [(v.path, v.shape) for v in theirs]:
+            # Not by path: Keras numbers the layers of a backbone without names of its own.
+            if [(v.name, v.shape) for v in ours] != [(v.name, v.shape) for v in theirs]:
                 raise ValueError(
                     f"the {name} of the two models differ, in their configs, quantization or LoRA."
                 )

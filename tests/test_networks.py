@@ -165,3 +165,11 @@ def test_with_c4_the_head_fits_a_backbone_of_any_width(tiny_config, batch):
     model = MaskRCNN(config, backbone=four_convolutions(channels=12))
     assert model.res5.input_shape == (None, 7, 7, 12)
     assert model(batch[0])["boxes"].shape == (2, 10, 4)
+
+
+def test_weights_of_a_backbone_without_names_are_copied(tiny_config):
+    first, second = (MaskRCNN(tiny_config, backbone=four_convolutions()) for _ in range(2))
+    assert first.copy_networks(second)[0] == "backbone"
+    for ours, theirs in zip(first.backbone.weights, second.backbone.weights, strict=True):
+        assert ours.path != theirs.path
+        np.testing.assert_array_equal(ours, theirs)
