@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import re
 import reprlib
 from typing import Any, Self
 
@@ -103,15 +104,20 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         self.config = config
         self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
         _check_stages(config, rpn, roi_heads)
-        given = {"backbone": backbone, "neck": neck, "rpn": rpn, "roi_heads": roi_heads}
-        self._passed_in = tuple(name for name, part in given.items() if part is not None)
+        parts = {"backbone": backbone, "neck": neck, "rpn": rpn, "roi_heads": roi_heads}
+        given = {name: part for name, part in parts.items() if part is not None}
+        self._passed_in = tuple(given)
         with _dtype_policy(self.dtype_policy):
             backbone = backbone or networks.build_backbone(config)
             neck = neck or networks.build_neck(config, backbone)
             channels = networks.channels_of_maps(config, backbone, neck)
             rpn = rpn or networks.build_rpn(config, channels)
             roi_heads = roi_heads or networks.build_roi_heads(config, channels)
+        if given:
+            networks.require_strides(config, backbone, neck)
         self._track_networks(backbone, neck, rpn, roi_heads)
+        if given:
+            _require_scope(self.networks)
         self.rpn, self.roi_heads = rpn, roi_heads
         self.frame = Frame(inclusive=config.anchor_rule == "matterport")
         stages = [stage for stage in (rpn, roi_heads) if stage is not None]
@@ -130,7 +136,14 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         """
         parts = {"backbone": backbone, "fpn": neck}
         for stage in (rpn, roi_heads):
-            parts |= {} if stage is None else stage.networks
+            for name, network in ({} if stage is None else stage.networks).items():
+                taken = name in (*_PARTS, *parts) or hasattr(self, name)
+                if taken and parts.get(name) is not network:
+                    raise ValueError(
+                        f"a network of a stage needs a name that nothing of the model has. "
+                        f"Received: {name!r}, of {type(stage).__name__}."
+                    )
+                parts[name] = network
         self.network_names = tuple(dict.fromkeys((*NETWORKS, *parts)))
         for name in self.network_names:
             setattr(self, name, parts.get(name))
@@ -402,10 +415,20 @@ class MaskRCNN(WholeFiles, CheckedCalls):
 
 def _check_stages(config, rpn, roi_heads):
     """Refuses stages from outside that the config knows nothing of."""
-    for name, stage, task in (
-        ("rpn", rpn, config.proposals != "precomputed"),
-        ("roi_heads", roi_heads, config.task != "proposals"),
+    if not isinstance(config, MaskRCNNConfig):
+        raise ValueError(
+            "config must be a MaskRCNNConfig; `MaskRCNN.from_preset` takes the name of a preset. "
+            f"Received: config={reprlib.repr(config)}."
+        )
+    for name, stage, kind, task in (
+        ("rpn", rpn, RegionProposalNetwork, config.proposals != "precomputed"),
+        ("roi_heads", roi_heads, RoIHeads, config.task != "proposals"),
     ):
+        if stage is not None and not isinstance(stage, kind):
+            raise ValueError(
+                f"{name} must be a {kind.__name__}, or of a class derived from it. "
+                f"Received: {name}={reprlib.repr(stage)}."
+            )
         if stage is not None and not task:
             raise ValueError(
                 f"a model without {name} cannot be given any. "
@@ -426,6 +449,17 @@ def _check_stages(config, rpn, roi_heads):
         )
 
 
+def _require_scope(parts):
+    """Refuses networks that were made outside of the strategy's scope: `fit` would fail on them."""
+    extended = tf.distribute.get_strategy().extended
+    for name, network in parts.items():
+        if not all(extended.variable_created_in_scope(v.value) for v in network.weights):
+            raise ValueError(
+                "parts must be made in the scope of the strategy that the model is made in. "
+                f"Received: {name}={network!r}."
+            )
+
+
 def _revive(stored, config):
     """Makes parts of what `_stored_parts` returned; stages get the config of their model."""
     parts = {}
@@ -433,7 +467,17 @@ def _revive(stored, config):
         if name in ("rpn", "roi_heads"):
             inner = {**part["config"], "config": dataclasses.asdict(config)}
             part = {**part, "config": inner}
-        parts[name] = keras.saving.deserialize_keras_object(part)
+        try:
+            parts[name] = keras.saving.deserialize_keras_object(part)
+        except TypeError as error:  # which Keras would hide in the text of the whole config
+            unknown = re.search(r"Could not locate class '(\w+)'", str(error))
+            if not unknown:
+                raise
+            raise ValueError(
+                f"the {name} has a class that is not known: register it by keras.saving."
+                "register_keras_serializable, and import its module before the model is loaded. "
+                f"Received: {unknown[1]}."
+            ) from error
     return parts
 
 

@@ -115,13 +115,38 @@ def channels_of_maps(
 
 
 def _require_maps(config, name, network, needed):
-    maps = network.output if isinstance(network.output, dict) else {}
+    maps = getattr(network, "output", None)  # which only layers in a graph of Keras have
+    if not isinstance(maps, dict):
+        raise ValueError(
+            f"the {name} must be a functional Keras model whose output is a dict of maps by name; "
+            "keras.Model(inputs, layer(inputs)) makes one of another model or layer. "
+            f"Received: {network!r}."
+        )
     missing = [level for level in needed if level not in maps]
     if missing:
         raise ValueError(
-            f"the {name} lacks maps for neck={config.neck!r}: {missing}. Its output must be a dict "
-            f"of maps by name. Received: {sorted(maps) or type(network.output).__name__}."
+            f"the {name} lacks maps for neck={config.neck!r}: {missing}. Received: {sorted(maps)}."
         )
+
+
+def require_strides(
+    config: MaskRCNNConfig, backbone: keras.Model, neck: keras.Model | None = None
+) -> None:
+    """Refuses maps of other strides than anchors and RoIs are computed for: nothing would fail.
+
+    Raises:
+        ValueError: if a map is more than two cells from the size that its stride makes.
+    """
+    rows, columns = (side or 1024 for side in backbone.input.shape[1:3])
+    maps = backbone.compute_output_shape((None, rows, columns, 3))
+    maps = maps if neck is None else neck.compute_output_shape(maps)
+    for level, stride in STRIDES[config.neck].items():
+        found = maps[level][1]
+        if found is not None and abs(found - rows / stride) > 2:
+            raise ValueError(
+                f"the map {level!r} must have stride {stride} with neck={config.neck!r}. "
+                f"Received: {found} rows for an image of {rows}."
+            )
 
 
 def _body(config):

@@ -160,6 +160,66 @@ def test_stages_that_contradict_the_config_are_refused(config):
             MaskRCNN(dataclasses.replace(config, **fields), **given)
 
 
+def test_what_is_no_part_is_refused(config, parts):
+    layer = keras.layers.Conv2D(8, 3)
+    for given, error in (
+        (
+            {"backbone": layer},
+            r"the backbone must be a functional Keras model .* Received: <Conv2D",
+        ),
+        ({"backbone": "resnet18"}, "the backbone must be .* Received: 'resnet18'"),
+        ({"neck": layer}, "the neck must be a functional Keras model"),
+        ({"rpn": parts["roi_heads"]}, "rpn must be a RegionProposalNetwork, .* Received: rpn=<"),
+        ({"roi_heads": layer}, "roi_heads must be a RoIHeads, "),
+    ):
+        with pytest.raises(ValueError, match=error):
+            MaskRCNN(config, **given)
+    with pytest.raises(
+        ValueError, match="config must be a MaskRCNNConfig; .* Received: config='x'"
+    ):
+        MaskRCNN("x")
+
+
+def test_a_backbone_of_other_strides_is_refused(tiny_config):
+    whole, images = four_convolutions(), keras.Input((None, None, 3))
+    backbone = keras.Model(images, whole(keras.layers.AveragePooling2D(2)(images)))
+    with pytest.raises(
+        ValueError, match="the map 'p2' must have stride 4 .* 128 rows for an image"
+    ):
+        MaskRCNN(tiny_config, backbone=backbone)
+    fixed = keras.Input((64, 96, 3))
+    MaskRCNN(tiny_config, backbone=keras.Model(fixed, whole(fixed)))
+
+
+@pytest.mark.parametrize("name", ["config", "rpn", "backbone", "rpn_head"])
+def test_a_stage_cannot_take_the_name_of_something_else(config, parts, name):
+    class More(HalfHeads):
+        networks = property(lambda self: {**super().networks, name: self.box_head})
+
+    ours = parts["roi_heads"]
+    more = More(config, ours.box_align, ours.box_head, ours.mask_align, ours.mask_head)
+    with pytest.raises(
+        ValueError, match=f"needs a name that nothing .* Received: '{name}', of More"
+    ):
+        MaskRCNN(config, roi_heads=more)
+
+
+def test_a_part_made_outside_of_the_scope_is_refused(tiny_config, two_devices):
+    outside = four_convolutions()
+    with two_devices.scope():
+        with pytest.raises(ValueError, match="made in the scope .* Received: backbone=<Functional"):
+            MaskRCNN(tiny_config, backbone=outside)
+        MaskRCNN(tiny_config, backbone=four_convolutions())
+
+
+def test_a_class_that_is_not_registered_is_named(config, parts):
+    model = MaskRCNN(config, roi_heads=parts["roi_heads"])
+    stored = model.get_config()
+    stored["roi_heads"] |= {"class_name": "Unknown", "module": "x", "registered_name": "x>Unknown"}
+    with pytest.raises(ValueError, match="the roi_heads has a class .*Received: Unknown.$"):
+        MaskRCNN.from_config(stored)
+
+
 def test_with_c4_the_head_fits_a_backbone_of_any_width(tiny_config, batch):
     config = dataclasses.replace(tiny_config, neck="c4", mask_pool_size=7, task="boxes")
     model = MaskRCNN(config, backbone=four_convolutions(channels=12))
