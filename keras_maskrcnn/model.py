@@ -3,14 +3,12 @@
 import contextlib
 import dataclasses
 import functools
-import re
-import reprlib
 from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn import networks, targets
+from keras_maskrcnn import targets
 from keras_maskrcnn.batch import as_batch
 from keras_maskrcnn.calls import CheckedCalls
 from keras_maskrcnn.config import MaskRCNNConfig
@@ -20,6 +18,7 @@ from keras_maskrcnn.levels import STRIDES
 from keras_maskrcnn.networks import NETWORKS
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.frames import Frame
+from keras_maskrcnn.parts import PARTS, assemble, networks_of, revive
 from keras_maskrcnn.presets import preset_config
 from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
@@ -31,7 +30,6 @@ LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
 # What `fit` and `evaluate` report beside them: which of the annotated boxes a proposal overlaps by
 # half, which of the sampled RoIs are positive.
 SHARES = ("proposal_recall", "foreground_share")
-_PARTS = {"backbone": "backbone", "neck": "fpn", "rpn": "rpn", "roi_heads": "roi_heads"}
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -103,50 +101,26 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         super().__init__(**{"autocast": False, **kwargs})  # pixels and boxes come in as they are
         self.config = config
         self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
-        _check_stages(config, rpn, roi_heads)
-        parts = {"backbone": backbone, "neck": neck, "rpn": rpn, "roi_heads": roi_heads}
-        given = {name: part for name, part in parts.items() if part is not None}
-        self._passed_in = tuple(given)
+        given = {"backbone": backbone, "neck": neck, "rpn": rpn, "roi_heads": roi_heads}
+        self._passed_in = tuple(name for name, part in given.items() if part is not None)
         with _dtype_policy(self.dtype_policy):
-            backbone = backbone or networks.build_backbone(config)
-            neck = neck or networks.build_neck(config, backbone)
-            channels = networks.channels_of_maps(config, backbone, neck)
-            rpn = rpn or networks.build_rpn(config, channels)
-            roi_heads = roi_heads or networks.build_roi_heads(config, channels)
-        if given:
-            networks.require_strides(config, backbone, neck)
-        self._track_networks(backbone, neck, rpn, roi_heads)
-        if given:
-            _require_scope(self.networks)
-        self.rpn, self.roi_heads = rpn, roi_heads
+            parts = assemble(config, backbone, neck, rpn, roi_heads)
+        # Attributes, by which Keras finds the weights; None where there is no such network. Names
+        # and order are those of version 0.1: files, backups and optimizers go by them.
+        found = networks_of(parts, taken=dir(self))
+        self.network_names = tuple(dict.fromkeys((*NETWORKS, *found)))
+        for name in self.network_names:
+            setattr(self, name, found.get(name))
+        self.rpn, self.roi_heads = parts.rpn, parts.roi_heads
         self.frame = Frame(inclusive=config.anchor_rule == "matterport")
-        stages = [stage for stage in (rpn, roi_heads) if stage is not None]
+        stages = [stage for stage in (parts.rpn, parts.roi_heads) if stage is not None]
         self.make_trackers(
             [name for stage in stages for name in stage.loss_names],
-            SHARES[: 1 if roi_heads is None else 2],
+            SHARES[: 1 if parts.roi_heads is None else 2],
         )
         # All weights exist: Keras would otherwise trace `call` once more to build them.
         self.built = True
         self._layers_as_built = state_of_layers(self)
-
-    def _track_networks(self, backbone, neck, rpn, roi_heads):
-        """Makes the networks attributes, by which Keras finds their weights, None if there is none.
-
-        Names and order are those of version 0.1: files, backups and optimizers go by them.
-        """
-        parts = {"backbone": backbone, "fpn": neck}
-        for stage in (rpn, roi_heads):
-            for name, network in ({} if stage is None else stage.networks).items():
-                taken = name in (*_PARTS, *parts) or hasattr(self, name)
-                if taken and parts.get(name) is not network:
-                    raise ValueError(
-                        f"a network of a stage needs a name that nothing of the model has. "
-                        f"Received: {name!r}, of {type(stage).__name__}."
-                    )
-                parts[name] = network
-        self.network_names = tuple(dict.fromkeys((*NETWORKS, *parts)))
-        for name in self.network_names:
-            setattr(self, name, parts.get(name))
 
     @property
     def networks(self) -> dict[str, keras.Model]:
@@ -314,7 +288,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             config: `MaskRCNNConfig`.
             **kwargs: of keras.Model; by default this model's dtype policy.
         """
-        parts = _revive(self._stored_parts(), config)
+        parts = revive(self._stored_parts(), config)
         return type(self)(config, **{"dtype": self.dtype_policy, **parts, **kwargs})
 
     def copy_networks(self, other: "MaskRCNN") -> tuple[str, ...]:
@@ -396,7 +370,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
     def _stored_parts(self):
         """The parts that were passed in, as plain values."""
         return {
-            name: keras.saving.serialize_keras_object(getattr(self, _PARTS[name]))
+            name: keras.saving.serialize_keras_object(getattr(self, PARTS[name]))
             for name in self._passed_in
         }
 
@@ -407,78 +381,10 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             raise ValueError(f"a MaskRCNN needs a config. Received: {sorted(config)}.")
         config = {**config, "config": MaskRCNNConfig.from_fields(config["config"])}
         changed = config.pop("changes", {})
-        parts = {name: config.pop(name) for name in _PARTS if name in config}
-        model = cls(**config, **_revive(parts, config["config"]))
+        parts = {name: config.pop(name) for name in PARTS if name in config}
+        model = cls(**config, **revive(parts, config["config"]))
         apply_changes(model, changed)
         return model
-
-
-def _check_stages(config, rpn, roi_heads):
-    """Refuses stages from outside that the config knows nothing of."""
-    if not isinstance(config, MaskRCNNConfig):
-        raise ValueError(
-            "config must be a MaskRCNNConfig; `MaskRCNN.from_preset` takes the name of a preset. "
-            f"Received: config={reprlib.repr(config)}."
-        )
-    for name, stage, kind, task in (
-        ("rpn", rpn, RegionProposalNetwork, config.proposals != "precomputed"),
-        ("roi_heads", roi_heads, RoIHeads, config.task != "proposals"),
-    ):
-        if stage is not None and not isinstance(stage, kind):
-            raise ValueError(
-                f"{name} must be a {kind.__name__}, or of a class derived from it. "
-                f"Received: {name}={reprlib.repr(stage)}."
-            )
-        if stage is not None and not task:
-            raise ValueError(
-                f"a model without {name} cannot be given any. "
-                f"Received: task={config.task!r}, proposals={config.proposals!r}."
-            )
-        if stage is not None and stage.config != config:
-            fields = dataclasses.asdict(config)
-            theirs = dataclasses.asdict(stage.config)
-            different = {k: v for k, v in theirs.items() if v != fields[k]}
-            raise ValueError(
-                f"{name} must have the model's config. "
-                f"Received: one with {reprlib.repr(different)}."
-            )
-    if roi_heads is not None and (config.task == "masks") != ("mask" in roi_heads.loss_names):
-        raise ValueError(
-            "roi_heads have a mask head if, and only if, task is 'masks'. "
-            f"Received: task={config.task!r}, losses={roi_heads.loss_names}."
-        )
-
-
-def _require_scope(parts):
-    """Refuses networks that were made outside of the strategy's scope: `fit` would fail on them."""
-    extended = tf.distribute.get_strategy().extended
-    for name, network in parts.items():
-        if not all(extended.variable_created_in_scope(v.value) for v in network.weights):
-            raise ValueError(
-                "parts must be made in the scope of the strategy that the model is made in. "
-                f"Received: {name}={network!r}."
-            )
-
-
-def _revive(stored, config):
-    """Makes parts of what `_stored_parts` returned; stages get the config of their model."""
-    parts = {}
-    for name, part in stored.items():
-        if name in ("rpn", "roi_heads"):
-            inner = {**part["config"], "config": dataclasses.asdict(config)}
-            part = {**part, "config": inner}
-        try:
-            parts[name] = keras.saving.deserialize_keras_object(part)
-        except TypeError as error:  # which Keras would hide in the text of the whole config
-            unknown = re.search(r"Could not locate class '(\w+)'", str(error))
-            if not unknown:
-                raise
-            raise ValueError(
-                f"the {name} has a class that is not known: register it by keras.saving."
-                "register_keras_serializable, and import its module before the model is loaded. "
-                f"Received: {unknown[1]}."
-            ) from error
-    return parts
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ RANKS = {
     "saving": 4,
     "steps": 4,
     "calls": 5,
+    "parts": 5,
     "model": 6,
     "evaluation": 7,
     "explaining": 7,
@@ -57,6 +58,7 @@ TESTED_BY = {
     "explaining/stages.py": "explaining/test_explanation.py",
     "explaining/texts.py": "explaining/test_explanation.py",
     "export/signatures.py": "export/test_saved_model.py",
+    "networks.py": "test_parts.py",
 }
 UNITS = {path.with_suffix("").name for path in PACKAGE.iterdir()}
 

@@ -1,0 +1,154 @@
+"""What a model consists of: parts that are passed in are checked, the others are the config's."""
+
+import dataclasses
+import re
+import reprlib
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn import networks
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.roi_heads import RoIHeads
+from keras_maskrcnn.rpn import RegionProposalNetwork
+
+# The arguments of `MaskRCNN`, and the attributes that hold them.
+PARTS = {"backbone": "backbone", "neck": "fpn", "rpn": "rpn", "roi_heads": "roi_heads"}
+
+
+class Parts(NamedTuple):
+    """The parts of Figure 1; None where a config has no such part."""
+
+    backbone: keras.Model
+    neck: keras.Model | None
+    rpn: RegionProposalNetwork | None
+    roi_heads: RoIHeads | None
+
+
+def assemble(
+    config: MaskRCNNConfig,
+    backbone: keras.Model | None,
+    neck: keras.Model | None,
+    rpn: RegionProposalNetwork | None,
+    roi_heads: RoIHeads | None,
+) -> Parts:
+    """Builds the parts that are None, and checks the others.
+
+    Raises:
+        ValueError: if there is no config; if a backbone or neck lacks a map that the config's neck
+            needs, or has it at another stride; if a stage is of another class or config; if a part
+            was made outside of the strategy's scope.
+    """
+    if not isinstance(config, MaskRCNNConfig):
+        raise ValueError(
+            "config must be a MaskRCNNConfig; `MaskRCNN.from_preset` takes the name of a preset. "
+            f"Received: config={reprlib.repr(config)}."
+        )
+    from_outside = any(part is not None for part in (backbone, neck, rpn, roi_heads))
+    _check_stages(config, rpn, roi_heads)
+    backbone = backbone or networks.build_backbone(config)
+    neck = neck or networks.build_neck(config, backbone)
+    channels = networks.channels_of_maps(config, backbone, neck)
+    rpn = rpn or networks.build_rpn(config, channels)
+    parts = Parts(backbone, neck, rpn, roi_heads or networks.build_roi_heads(config, channels))
+    if from_outside:
+        networks.require_strides(config, backbone, neck)
+        _require_scope(networks_of(parts))
+    return parts
+
+
+def networks_of(parts: Parts, taken: Collection[str] = ()) -> dict[str, keras.Model | None]:
+    """Returns the Keras models of all parts, by the names that files know them by.
+
+    Args:
+        parts: Parts.
+        taken: names that a network of a stage cannot have.
+
+    Raises:
+        ValueError: if a network has a name of another one, or of those.
+    """
+    found: dict[str, keras.Model | None] = {"backbone": parts.backbone, "fpn": parts.neck}
+    for stage in (parts.rpn, parts.roi_heads):
+        for name, network in ({} if stage is None else stage.networks).items():
+            if name in (*PARTS, *taken) or found.get(name, network) is not network:
+                raise ValueError(
+                    "a network of a stage needs a name that nothing of the model has. "
+                    f"Received: {name!r}, of {type(stage).__name__}."
+                )
+            found[name] = network
+    return found
+
+
+def _check_stages(config, rpn, roi_heads):
+    """Refuses stages from outside that the config knows nothing of."""
+    for name, stage, kind, task in (
+        ("rpn", rpn, RegionProposalNetwork, config.proposals != "precomputed"),
+        ("roi_heads", roi_heads, RoIHeads, config.task != "proposals"),
+    ):
+        if stage is not None and not isinstance(stage, kind):
+            raise ValueError(
+                f"{name} must be a {kind.__name__}, or of a class derived from it. "
+                f"Received: {name}={reprlib.repr(stage)}."
+            )
+        if stage is not None and not task:
+            raise ValueError(
+                f"a model without {name} cannot be given any. "
+                f"Received: task={config.task!r}, proposals={config.proposals!r}."
+            )
+        if stage is not None and stage.config != config:
+            fields = dataclasses.asdict(config)
+            theirs = dataclasses.asdict(stage.config)
+            different = {k: v for k, v in theirs.items() if v != fields[k]}
+            raise ValueError(
+                f"{name} must have the model's config. "
+                f"Received: one with {reprlib.repr(different)}."
+            )
+    if roi_heads is not None and (config.task == "masks") != ("mask" in roi_heads.loss_names):
+        raise ValueError(
+            "roi_heads have a mask head if, and only if, task is 'masks'. "
+            f"Received: task={config.task!r}, losses={roi_heads.loss_names}."
+        )
+
+
+def _require_scope(found):
+    """Refuses networks that were made outside of the strategy's scope: `fit` would fail on them."""
+    extended = tf.distribute.get_strategy().extended
+    for name, network in found.items():
+        weights = [] if network is None else network.weights
+        if not all(extended.variable_created_in_scope(v.value) for v in weights):
+            raise ValueError(
+                "parts must be made in the scope of the strategy that the model is made in. "
+                f"Received: {name}={network!r}."
+            )
+
+
+def revive(stored: dict[str, dict[str, Any]], config: MaskRCNNConfig) -> dict[str, Any]:
+    """Makes parts of what a file says of them; their weights come later.
+
+    Args:
+        stored: dict of arguments of `MaskRCNN` to what keras.saving.serialize_keras_object
+            returned.
+        config: MaskRCNNConfig, of the model. Stages get it in place of theirs.
+
+    Raises:
+        ValueError: if a class is not known to Keras.
+    """
+    parts = {}
+    for name, part in stored.items():
+        if name in ("rpn", "roi_heads"):
+            inner = {**part["config"], "config": dataclasses.asdict(config)}
+            part = {**part, "config": inner}
+        try:
+            parts[name] = keras.saving.deserialize_keras_object(part)
+        except TypeError as error:  # which Keras would hide in the text of the whole config
+            unknown = re.search(r"Could not locate class '(\w+)'", str(error))
+            if not unknown:
+                raise
+            raise ValueError(
+                f"the {name} has a class that is not known: register it by keras.saving."
+                "register_keras_serializable, and import its module before the model is loaded. "
+                f"Received: {unknown[1]}."
+            ) from error
+    return parts
