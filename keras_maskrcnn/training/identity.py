@@ -69,7 +69,8 @@ def _flat(value, prefix=""):
 
 
 def _may_differ(key, value, parent):
-    if key == "name":  # Keras numbers the objects of a process
+    # Keras numbers the objects of a process; of a part from outside its graph has their names.
+    if key in ("name", "keras_history", "input_layers", "output_layers"):
         return True
     if key == "learning_rate" and isinstance(value, float):  # a variable, which is restored
         return True

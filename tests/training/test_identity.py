@@ -1,5 +1,7 @@
 """Which runs are the same, so that one goes on from the backup of the other."""
 
+import json
+
 import keras
 import pytest
 
@@ -82,3 +84,16 @@ def test_a_class_of_ours_may_move_to_another_file():
     check_same_run("path", stored, run)
     stored["optimizer"]["learning_rate"]["registered_name"] = "keras_maskrcnn>Another"
     refuses(stored, run, "registered_name='keras_maskrcnn>Another'")
+
+
+def test_names_that_keras_gave_to_layers_may_differ():
+    def run(channels):
+        images = keras.Input((None, None, 3))
+        body = keras.Model(images, {"c2": keras.layers.Conv2D(channels, 3)(images)})
+        return {"backbone": json.loads(json.dumps(keras.saving.serialize_keras_object(body)))}
+
+    first, again = run(8), run(8)
+    assert first != again
+    check_same_run("step_1.npz", first, again)
+    with pytest.raises(ValueError, match=r"filters=8, .*filters=4\.$"):
+        check_same_run("step_1.npz", first, run(4))
