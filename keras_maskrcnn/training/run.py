@@ -42,7 +42,7 @@ class Run:
         recipe: Recipe. Its steps are the run's length, its batches those of all replicas together.
         train: `data.CocoDataset`, or another data set that `data.batches` takes.
         folder: str or PathLike. It is made if it is not there.
-        val: data set like `train`, with the same classes; None for no validation.
+        val: `data.CocoDataset` with the same classes; None for no validation.
         resume: bool. Whether to go on from a backup in the folder, if there is one.
         seed: int >= 0, of the order of the images, the flips and augmentations. That of a model's
             random weights is `keras.utils.set_random_seed`'s, before the model is made.
