@@ -6,6 +6,7 @@ is a replica's share of the whole batch's: the mean over replicas is the loss of
 
 import tensorflow as tf
 
+from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.distribution.replicas import mean_over_replicas
 from keras_maskrcnn.ops import masks as mask_ops
 
@@ -107,3 +108,6 @@ def mask_loss(
         losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, own)
     valid = labels > 0
     return _mean_where(tf.where(valid, tf.reduce_mean(losses, axis=[2, 3]), 0.0), valid)
+
+
+__getattr__ = moved(__name__, {"mask_probabilities": "keras_maskrcnn.decode:mask_probabilities"})
