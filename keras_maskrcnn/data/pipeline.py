@@ -1,6 +1,7 @@
 """From a data set to its batches: checks, order, preparation, padding."""
 
 import functools
+import reprlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -101,6 +102,7 @@ def batches(
         DataError: if there is not one full batch to train on, or with targets not one instance, an
             image has no proposals, or one fits on no canvas.
     """
+    _check_kinds(dataset, augment)
     resizing = _resizing(min_side, max_side, resize_rule, padding_multiple)
     flip = training if flip is None else flip
     shuffle = training if shuffle is None else shuffle
@@ -160,6 +162,20 @@ def batches(
     padded = padded.prefetch(tf.data.AUTOTUNE)
     origin.note(padded, resizing, canvases, augment)
     return padded
+
+
+def _check_kinds(dataset, augment):
+    """Raises TypeError for what would fail in the graph only, in TensorFlow's words."""
+    if not all(hasattr(dataset, name) for name in ("load", "load_image", "file_names")):
+        raise TypeError(
+            "dataset must be a data set, as data.coco_json and the other readers of data return it."
+            f" Received: dataset={reprlib.repr(dataset)}."
+        )
+    if isinstance(augment, str) or not all(map(callable, augment)):
+        raise TypeError(
+            "augment must be a sequence of functions, such as data.augment.random_rotate90."
+            f" Received: augment={reprlib.repr(augment)}."
+        )
 
 
 def _groups(dataset, canvases, by_shape, min_side, max_side, resize_rule):

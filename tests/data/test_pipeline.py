@@ -176,3 +176,15 @@ def test_a_data_set_without_an_instance_is_refused(dataset):
         with pytest.raises(DataError, match="no instance is left to learn from.*--crowds=objects"):
             small(empty, training=training)
     small(empty, training=False, targets=False)  # prediction needs none
+
+
+@pytest.mark.parametrize("dataset", ["val.json", [1, 2], tf.data.Dataset.range(3)], ids=type)
+def test_what_is_no_data_set_is_named(dataset):
+    with pytest.raises(TypeError, match="dataset must be a data set.* Received: dataset="):
+        batches(dataset, 2, training=True, **resizing(24, 40))
+
+
+@pytest.mark.parametrize("augment", ["rotate90", ["rotate90"]])
+def test_augmentations_are_functions(dataset, augment):
+    with pytest.raises(TypeError, match="sequence of functions.* Received: augment=.*rotate90"):
+        batches(dataset, 2, training=True, augment=augment, **resizing(24, 40))
