@@ -58,7 +58,8 @@ def run(monkeypatch):
 
     made.fit = fit
     monkeypatch.setattr(training, "Run", make)
-    model = types.SimpleNamespace(networks={"fpn": types.SimpleNamespace(layers=())})
+    networks = {"fpn": types.SimpleNamespace(layers=())}
+    model = types.SimpleNamespace(networks=networks, network_names=tuple(networks))
     monkeypatch.setattr(train, "new_model", lambda config, options, goes_on: model)
     return made
 
