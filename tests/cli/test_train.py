@@ -7,6 +7,7 @@ import pytest
 
 from keras_maskrcnn import cli, training
 from keras_maskrcnn.cli import train
+from keras_maskrcnn.networks import NETWORKS
 
 SMALL, TORCHVISION = "mask_rcnn_resnet18_fpn_small", "mask_rcnn_resnet50_fpn_torchvision"
 
@@ -59,7 +60,7 @@ def run(monkeypatch):
     made.fit = fit
     monkeypatch.setattr(training, "Run", make)
     networks = {"fpn": types.SimpleNamespace(layers=())}
-    model = types.SimpleNamespace(networks=networks, network_names=tuple(networks))
+    model = types.SimpleNamespace(networks=networks, network_names=NETWORKS)
     monkeypatch.setattr(train, "new_model", lambda config, options, goes_on: model)
     return made
 
