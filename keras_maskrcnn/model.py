@@ -112,7 +112,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         for name in self.network_names:
             setattr(self, name, found.get(name))
         self.rpn, self.roi_heads = parts.rpn, parts.roi_heads
-        self.frame = Frame(inclusive=config.anchor_rule == "matterport")
+        self.frame = Frame.of(config.anchor_rule)
         stages = [stage for stage in (parts.rpn, parts.roi_heads) if stage is not None]
         self.make_trackers(
             [name for stage in stages for name in stage.loss_names],
@@ -321,6 +321,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
     # Keras
 
     def target_limits(self) -> dict[str, Any]:
+        """Returns what `checks.check_targets` has to know, a dict of its arguments."""
         return {"num_classes": self.config.num_classes, "masks": self.config.task == "masks"}
 
     def compute_output_shape(self, input_shape: Any) -> dict[str, tuple[int | None, ...]]:

@@ -45,7 +45,7 @@ class RoIHeads:
         self.config, self.res5 = config, res5
         self.box_align, self.box_head = box_align, box_head
         self.mask_align, self.mask_head = mask_align, mask_head
-        self.frame = Frame(inclusive=config.anchor_rule == "matterport")
+        self.frame = Frame.of(config.anchor_rule)
 
     @property
     def loss_names(self) -> tuple[str, ...]:

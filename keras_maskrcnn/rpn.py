@@ -49,7 +49,7 @@ class RegionProposalNetwork:
 
     def __init__(self, config: MaskRCNNConfig, head: keras.Model) -> None:
         self.config, self.head = config, head
-        self.frame = Frame(inclusive=config.anchor_rule == "matterport")
+        self.frame = Frame.of(config.anchor_rule)
 
     @property
     def networks(self) -> dict[str, keras.Model]:

@@ -48,7 +48,11 @@ class StepHook:
 
 
 class TrainSteps(keras.Model):
-    """The steps of a model with `compute_losses(inputs, gt, training)` and batches of its own form.
+    """The steps of a model, which itself has these methods:
+
+        compute_losses(inputs, gt, training): a dict of losses by name;
+        prepare(inputs): a batch, of plain images too;
+        target_limits(): what `checks.check_targets` has to know, a dict of its arguments.
 
     Attributes:
         trackers: dict of names to keras.metrics.Mean: "loss", `loss_names` and `shares`.
@@ -66,10 +70,6 @@ class TrainSteps(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """The running means of the losses, and of the shares."""
         return list(self.trackers.values())
-
-    def target_limits(self) -> dict[str, Any]:
-        """Returns what `checks.check_targets` has to know, a dict of its arguments."""
-        raise NotImplementedError
 
     # The steps
 

@@ -5,6 +5,8 @@ speak of inclusive boxes, x2 = x1. A `Frame` translates at the border of a netwo
 else need know.
 """
 
+from typing import Self
+
 import tensorflow as tf
 
 
@@ -17,6 +19,11 @@ class Frame:
 
     def __init__(self, inclusive: bool = False) -> None:
         self.inclusive = inclusive
+
+    @classmethod
+    def of(cls, anchor_rule: str) -> Self:
+        """Makes the frame of a config's `anchor_rule`: Matterport's boxes are inclusive."""
+        return cls(inclusive=anchor_rule == "matterport")
 
     def from_exclusive(self, boxes: tf.Tensor, filled: tf.Tensor | None = None) -> tf.Tensor:
         """Turns boxes of this package into those of the network.

@@ -28,3 +28,8 @@ def test_the_last_pixel_of_an_image_is_its_border_if_boxes_are_inclusive():
     sizes = tf.constant([[64, 96]])
     np.testing.assert_array_equal(Frame(inclusive=True).borders(sizes), [[63, 95]])
     np.testing.assert_array_equal(Frame().borders(sizes), sizes)
+
+
+@pytest.mark.parametrize("rule", ["detectron2", "torchvision", "matterport"])
+def test_of_all_anchor_rules_matterports_alone_has_inclusive_boxes(rule):
+    assert Frame.of(rule).inclusive == (rule == "matterport")
