@@ -19,7 +19,6 @@ def load_model(path: str, flag: str = "model") -> MaskRCNN:
     import keras
 
     from keras_maskrcnn.data.archives import check_zip
-    from keras_maskrcnn.model import MaskRCNN
     from keras_maskrcnn.weights.checkpoint import require_finite
 
     paths.require_file(flag, path)

@@ -227,7 +227,6 @@ def _recipe(options, steps_per_epoch):
 def new_model(config: MaskRCNNConfig, options: flags.FlagValues, goes_on: bool) -> MaskRCNN:
     """The model, with the weights that it starts from."""
     from keras_maskrcnn import weights
-    from keras_maskrcnn.model import MaskRCNN
 
     make, path = functools.partial(MaskRCNN, dtype=options.dtype_policy), options.weights
     if goes_on or not path:

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.data import augment
+from keras_maskrcnn.data.coco import has_masks
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.ops.python import numpy_function
@@ -76,11 +77,6 @@ def shapes(
     if has_masks(dataset):
         slots["masks"] = [dataset.mask_size] * 2
     return inputs, {name: [max_instances, *rest] for name, rest in slots.items()}
-
-
-def has_masks(dataset: Dataset) -> bool:
-    """Whether a data set has masks; one that does not say has."""
-    return getattr(dataset, "has_masks", True)
 
 
 def pad(

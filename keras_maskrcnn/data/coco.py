@@ -365,7 +365,12 @@ def require_instances(dataset: Any, source: str | None = None) -> None:
     if np.any(getattr(dataset, "num_instances", 1)):  # what is like a data set may not count them
         return
     source = source_of(dataset) if source is None else source
-    raise no_instances(source, getattr(dataset, "dropped", {}), getattr(dataset, "has_masks", True))
+    raise no_instances(source, getattr(dataset, "dropped", {}), has_masks(dataset))
+
+
+def has_masks(dataset: Any) -> bool:
+    """Whether a data set, or what is like one, has masks; one that does not say has."""
+    return getattr(dataset, "has_masks", True)
 
 
 def source_of(dataset: Any) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from keras_maskrcnn.data.batching import has_masks
+from keras_maskrcnn.data.coco import has_masks
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.ops.python import numpy_function
 from keras_maskrcnn.typing import Dataset, Proposals, Tensors

@@ -10,7 +10,7 @@ from absl import logging
 
 from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.data import batching, graph_reader, order, origin
-from keras_maskrcnn.data.coco import require_instances
+from keras_maskrcnn.data.coco import has_masks, require_instances
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.preparing import Preparation
 from keras_maskrcnn.data.proposals import check_images
@@ -258,7 +258,7 @@ def _check_dataset(dataset, fewest, targets, max_instances):
 
 def _check_entries(dataset, copy_paste, proposals, max_proposals):
     """Checks that there is what is asked for: masks to paste, proposals of every image."""
-    if copy_paste is not None and not batching.has_masks(dataset):
+    if copy_paste is not None and not has_masks(dataset):
         raise ValueError("copy_paste needs masks. Received: a data set read with masks=False.")
     if proposals is not None and max_proposals is None:
         raise TypeError(

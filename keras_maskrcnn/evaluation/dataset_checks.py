@@ -5,7 +5,7 @@ import reprlib
 import numpy as np
 
 from keras_maskrcnn.data.class_names import compare_names
-from keras_maskrcnn.data.coco import CocoDataset, require_instances, source_of
+from keras_maskrcnn.data.coco import CocoDataset, has_masks, require_instances, source_of
 from keras_maskrcnn.model import MaskRCNN
 
 
@@ -22,7 +22,7 @@ def check_dataset(model: MaskRCNN, dataset: CocoDataset) -> None:
     """
     config, where = model.config, source_of(dataset)
     require_instances(dataset)
-    if config.task == "masks" and not getattr(dataset, "has_masks", True):
+    if config.task == "masks" and not has_masks(dataset):
         raise ValueError(
             f"{where}: a model with task='masks' needs masks. Received: a data set read with"
             " masks=False."

@@ -31,6 +31,7 @@ def write_backup(folder: Path, state: dict[str, Any], values: Sequence[np.ndarra
         str: the path.
 
     Raises:
+        OSError: if it cannot be written; no half file stays.
     """
     path = backup_path(folder, state["step"])
     state = {"format": FORMAT, **state, "variables": len(values)}
