@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.origin import data_error, made_with
-from keras_maskrcnn.typing import Tensors
+from keras_maskrcnn.typing import Proposals, Tensors
 
 _FIRST, _EVERY = 8, 16  # images of an array, and of their rows and columns, that are looked at
 _BEYOND = 256  # what contrast and brightness may add to 0..255, where nothing clips
@@ -124,6 +124,20 @@ def check_resizing(dataset: Any, resizing: Mapping[str, Any]) -> str:
         f"the batches were resized otherwise than the model resizes ({ours}); make them with "
         f"data.batches(..., **model.config.resizing()). Received: {theirs}."
     )
+
+
+def check_given_proposals(source: str, proposals: Proposals | None) -> None:
+    """Raises ValueError if a model gets proposals that it has itself, or none that it needs.
+
+    Args:
+        source: `config.proposals` of the model.
+        proposals: data.ProposalFile or a dict; None for none.
+    """
+    if (source == "precomputed") != (proposals is not None):
+        raise ValueError(
+            "proposals belong to a model without an RPN, and only to such a one. Received: a model "
+            f"with proposals={source!r}, and {'no' if proposals is None else 'some'}."
+        )
 
 
 def _check_some_pixels(images, finite):

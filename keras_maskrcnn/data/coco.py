@@ -26,7 +26,7 @@ from keras_maskrcnn.data.coco_reader import (
     read_images,
     without_collections,
 )
-from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.errors import DataError, check_on_error
 from keras_maskrcnn.data.images import read_sized, size_errors
 from keras_maskrcnn.data.polygons import Masks
 from keras_maskrcnn.data.text import read_json
@@ -291,8 +291,7 @@ def coco_dict(
 def _check_options(mask_size, on_error):
     if mask_size < 1:
         raise ValueError(f"mask_size must be positive. Received: mask_size={mask_size}.")
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error must be 'raise' or 'skip'. Received: on_error={on_error!r}.")
+    check_on_error(on_error)
 
 
 class _Drops:

@@ -11,7 +11,7 @@ from absl import logging
 from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.data import batching, graph_reader, order, origin
 from keras_maskrcnn.data.coco import has_masks, require_instances
-from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.errors import DataError, check_on_error
 from keras_maskrcnn.data.preparing import Preparation
 from keras_maskrcnn.data.proposals import check_images
 from keras_maskrcnn.typing import Augmentation, Dataset, OnError, Proposals, Size, Tensors
@@ -220,8 +220,7 @@ def check_positive(**counts: int) -> None:
 def _check_modes(training, targets, seed, repeat, first_step, on_error):
     if seed < 0:
         raise ValueError(f"seed must be at least 0. Received: seed={seed}.")
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error must be 'raise' or 'skip'. Received: on_error={on_error!r}.")
+    check_on_error(on_error)
     if on_error == "skip" and not training and not targets:  # predictions belong to images
         raise ValueError(
             "on_error='skip' needs training=True or targets=True. Received: targets=False."

@@ -11,6 +11,7 @@ from absl import logging
 
 from keras_maskrcnn import checks, data, distribution
 from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.errors import check_on_error
 from keras_maskrcnn.detections import coco_results
 from keras_maskrcnn.distribution.replicas import part_of_batch
 from keras_maskrcnn.model import MaskRCNN
@@ -73,13 +74,8 @@ def predict_images(
         outputs of its batch, NumPy arrays; its row in them.
     """
     config, strategy = model.config, model.distribute_strategy
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error must be 'raise' or 'skip'. Received: on_error={on_error!r}.")
-    if (config.proposals == "precomputed") != (proposals is not None):
-        raise ValueError(
-            "proposals belong to a model without an RPN, and only to such a one. Received: a model "
-            f"with proposals={config.proposals!r}, and {'no' if proposals is None else 'some'}."
-        )
+    check_on_error(on_error)
+    checks.check_given_proposals(config.proposals, proposals)
     with_blanks = _WithBlanks(dataset) if on_error == "skip" else None
     batches = data.batches(
         dataset if with_blanks is None else with_blanks,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_maskrcnn import visualize
+from keras_maskrcnn import checks, visualize
 from keras_maskrcnn.data.class_names import compare_names
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.explaining.stages import Stages
@@ -173,11 +173,7 @@ def summary(explanations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _check(model, dataset, index, proposals):
     config = model.config
-    if (config.proposals == "precomputed") != (proposals is not None):
-        raise ValueError(
-            "proposals belong to a model without an RPN, and only to such a one. Received: a model "
-            f"with proposals={config.proposals!r}, and {'no' if proposals is None else 'some'}."
-        )
+    checks.check_given_proposals(config.proposals, proposals)
     if not 0 <= index < len(dataset):
         raise ValueError(f"index must be in 0..{len(dataset) - 1}. Received: index={index}.")
     ids = config.category_ids or dataset.category_ids

@@ -1,5 +1,7 @@
 """data/errors.py."""
 
+import pytest
+
 from keras_maskrcnn import DataError, data
 from keras_maskrcnn.data import errors
 
@@ -9,3 +11,10 @@ def test_an_error_of_data_is_one_line_of_a_kind():
     assert str(error) == "a\\nb.json: no.\\r" and error.kind == "broken json"
     assert DataError("a").kind == "" and isinstance(error, ValueError)
     assert DataError is data.DataError is errors.DataError
+
+
+def test_there_are_two_ways_with_an_error():
+    for known in ("raise", "skip"):
+        errors.check_on_error(known)
+    with pytest.raises(ValueError, match="on_error must be 'raise' or 'skip'. Received: on_error="):
+        errors.check_on_error("ignore")
