@@ -1,0 +1,163 @@
+"""Files for people and forges: they parse, and agree with the package."""
+
+import configparser
+import pathlib
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from keras_maskrcnn import __version__
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FORGE = ROOT / ".github"
+WORKFLOWS = sorted((FORGE / "workflows").glob("*.yml"))
+FORMS = sorted(p for p in (FORGE / "ISSUE_TEMPLATE").glob("*.yml") if p.stem != "config")
+# What an issue form may hold, and what each needs.
+ELEMENTS = {
+    "markdown": {"value"},
+    "textarea": {"label"},
+    "input": {"label"},
+    "dropdown": {"label", "options"},
+    "checkboxes": {"label", "options"},
+}
+CATEGORIES = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+
+
+def read(path):
+    """A file's text."""
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def read_yaml(path):
+    """A YAML file with all values as text; a workflow's `on` would be True otherwise."""
+    return yaml.load(read(path), Loader=yaml.BaseLoader)
+
+
+@pytest.fixture(scope="module")
+def metadata():
+    """setup.cfg, parsed."""
+    parser = configparser.ConfigParser()
+    parser.read_string(read("setup.cfg"))
+    return parser
+
+
+def steps(workflow):
+    """Yields all steps of a workflow, those of called workflows excepted."""
+    for job in workflow["jobs"].values():
+        yield from job.get("steps", [])
+
+
+def test_all_workflows_are_here():
+    assert [path.stem for path in WORKFLOWS] == ["docs", "publish", "tests", "wheel"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_asks_for_little_and_ends(path):
+    workflow = read_yaml(path)
+    assert workflow["name"] == path.stem and workflow["on"]
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["concurrency"]["group"].startswith(path.stem)
+    for name, job in workflow["jobs"].items():
+        assert "uses" in job or int(job["timeout-minutes"]) <= 90, name
+        assert name == "publish" or "permissions" not in job, name
+        for needed in job.get("needs", []):
+            assert needed in workflow["jobs"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_and_get_no_secret(path):
+    used = [step["uses"] for step in steps(read_yaml(path)) if "uses" in step]
+    assert used
+    for action in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@(v\d+|release/v\d+)", action), action
+    assert "secrets." not in read(path) and "password" not in read(path)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_shell_in_a_workflow_has_no_expression(path):
+    """The text of an expression becomes a part of the program, a branch's name for instance."""
+    for step in steps(read_yaml(path)):
+        assert "${{" not in step.get("run", "")
+
+
+def test_the_tests_run_as_readme_says_on_the_pythons_of_setup_cfg(metadata):
+    workflow = read_yaml(".github/workflows/tests.yml")
+    command = next(line.strip() for line in read("README.md").splitlines() if '".[dev]"' in line)
+    assert command in [step.get("run") for step in steps(workflow)]
+    named = re.findall(r"Python :: (3\.\d+)", metadata["metadata"]["classifiers"])
+    tested = workflow["jobs"]["tests"]["strategy"]["matrix"]["python-version"]
+    assert set(named) <= set(tested) and tested[0] == named[0]
+    assert metadata["options"]["python_requires"] == f">={tested[0]}"
+
+
+def test_extras_that_workflows_install_exist(metadata):
+    named = {
+        extra
+        for path in WORKFLOWS
+        for step in steps(read_yaml(path))
+        for extra in re.findall(r'"\.\[(\w+)\]"', step.get("run", ""))
+    }
+    assert "dev" in named and named - {"docs"} <= set(metadata["options.extras_require"])
+
+
+def test_a_tag_publishes_what_was_tested_and_built():
+    workflow = read_yaml(".github/workflows/publish.yml")
+    publish = workflow["jobs"]["publish"]
+    assert workflow["on"] == {"push": {"tags": ["v*"]}}
+    assert publish["needs"] == ["tests", "build"] and publish["environment"] == "pypi"
+    assert publish["permissions"] == {"id-token": "write"}  # trusted publishing: no token
+    assert publish["steps"][-1]["uses"].startswith("pypa/gh-action-pypi-publish@")
+    assert "workflow_call" in read_yaml(".github/workflows/tests.yml")["on"]
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
+def test_issue_form_is_complete(path):
+    form = read_yaml(path)
+    assert {"name", "description", "body"} <= set(form) <= {"name", "description", "body", "labels"}
+    names = [element["id"] for element in form["body"] if element["type"] != "markdown"]
+    assert names and len(set(names)) == len(names)
+    for element in form["body"]:
+        assert ELEMENTS[element["type"]] <= set(element["attributes"])
+        assert set(element) <= {"type", "id", "attributes", "validations"}
+    assert any(e.get("validations", {}).get("required") == "true" for e in form["body"])
+
+
+def test_citation_is_of_this_version():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert citation["cff-version"] == "1.2.0" and citation["version"] == __version__
+    assert citation["authors"] and citation["message"] and citation["title"] == "keras_maskrcnn"
+    assert [work["title"] for work in citation["references"]] == ["Mask R-CNN"]
+    dates = dict(re.findall(r"^## (\S+) - (\S+)$", read("CHANGELOG.md"), re.MULTILINE))
+    assert citation["date-released"] == dates[__version__]
+
+
+def test_changelog_has_unreleased_changes_or_this_version_on_top():
+    text = read("CHANGELOG.md")
+    sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    dated = sections[1:] if sections[0] == "Unreleased" else sections
+    versions = []
+    for section in dated:
+        version, date = re.fullmatch(r"(\d+\.\d+\.\d+) - (\d{4}-\d{2}-\d{2})", section).groups()
+        versions.append((tuple(map(int, version.split("."))), date))
+    assert versions == sorted(versions, reverse=True)
+    assert dated[0].startswith(f"{__version__} - ")
+    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        found = re.findall(r"^### (.*)$", part, re.MULTILINE)
+        assert found == [name for name in CATEGORIES if name in found]
+
+
+def test_only_setup_cfg_has_the_projects_address(metadata):
+    """It is filled in there alone, and nobody has to look for others."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a clone")
+    address = metadata["metadata"].get("url", "").strip().rstrip("/")
+    host = re.compile(r"https?://(www\.)?(github|gitlab|codeberg)\.\w+/[\w.-]+/keras[\w-]*rcnn\b")
+    for name in listed.stdout.split():
+        path = ROOT / name
+        if name != "setup.cfg" and path.suffix in (".md", ".py", ".yml", ".toml", ".cff", ".ipynb"):
+            text = path.read_text(encoding="utf-8")
+            assert not address or address not in text, name
+            assert not host.search(text), name
