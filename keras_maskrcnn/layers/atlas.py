@@ -1,4 +1,4 @@
-"""All levels of a pyramid in one map, and boxes in its cells."""
+"""Puts all levels of a feature pyramid into one map, and places boxes on it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,9 +7,10 @@ import tensorflow as tf
 
 
 def cells_per_pixel(strides: Sequence[float]) -> tf.Tensor:
-    """Returns (L,) float32: 1 / strides, to multiply boxes by.
+    """Returns 1 / strides as (L,) float32, to multiply boxes by.
 
-    TensorFlow turns a division by a constant 4 into a product with 0.24999999 in some graphs.
+    Multiplying is safer than dividing: in some graphs TensorFlow replaces a division by the
+    constant 4 with a product with 0.24999999.
     """
     return tf.constant([1 / stride for stride in strides], tf.float32)
 
@@ -17,13 +18,14 @@ def cells_per_pixel(strides: Sequence[float]) -> tf.Tensor:
 class Atlas(NamedTuple):
     """The levels of a pyramid laid out in one map, like the mipmaps of a texture.
 
-    Each level has a border of one cell that repeats its edge: RoIAlign reads points up to one cell
-    outside as the edge, and CropAndResize would read zeros or the neighbouring level.
+    Each level has a border of one cell that repeats its edge. RoIAlign needs it: points up to one
+    cell outside a level read the edge. Without the border, CropAndResize would read zeros or the
+    neighboring level there.
     """
 
     cells: tf.Tensor  # (B, N, K). All cells of all levels, finest level first
-    index: tf.Tensor  # (Ha, Wa) int32. Which of the N cells lies where; anything in between
-    origins: tf.Tensor  # (L, 2) int32. Row and column of each level's cell (0, 0)
+    index: tf.Tensor  # (Ha, Wa) int32. Which of the N cells lies where; arbitrary between levels
+    origins: tf.Tensor  # (L, 2) int32. Row and column in the map of each level's cell (0, 0)
     sizes: tf.Tensor  # (L, 2) int32. Rows and columns of each level
 
     def map(self) -> tf.Tensor:
@@ -32,7 +34,7 @@ class Atlas(NamedTuple):
 
 
 def pyramid_atlas(features: Sequence[tf.Tensor]) -> Atlas:
-    """Lays out levels: the first on the left, the others below one another beside it.
+    """Lays out the levels: the first on the left, the others in a column to its right.
 
     Args:
         features: list of L (B, Hl, Wl, K), finest first.
@@ -68,12 +70,12 @@ def pyramid_atlas(features: Sequence[tf.Tensor]) -> Atlas:
 
 
 class PlacedBoxes(NamedTuple):
-    """N boxes on an atlas; positions are [y, x] in its cells."""
+    """N boxes on an atlas; positions are [y, x] in cells of its map."""
 
-    image: tf.Tensor  # (N,) int32, where in the batch
-    corner: tf.Tensor  # (N, 2) float32, upper left
-    bin_size: tf.Tensor  # (N, 2) float32
-    lowest: tf.Tensor  # (N, 2) float32. Points beyond `lowest` and `highest` read 0
+    image: tf.Tensor  # (N,) int32. Index of the box's image in the batch
+    corner: tf.Tensor  # (N, 2) float32. Upper left corner
+    bin_size: tf.Tensor  # (N, 2) float32. Height and width of a bin
+    lowest: tf.Tensor  # (N, 2) float32. Points below `lowest` or above `highest` read 0
     highest: tf.Tensor  # (N, 2) float32
 
 
@@ -86,7 +88,7 @@ def place_boxes(
     aligned: bool,
     corners: bool,
 ) -> PlacedBoxes:
-    """Puts boxes in image pixels on an atlas.
+    """Converts boxes from image pixels to cells of an atlas.
 
     Args:
         boxes, levels, strides, aligned, corners: as in `roi_align.roi_align`.
@@ -94,7 +96,7 @@ def place_boxes(
         bins: int. Bins per side of a box.
 
     Returns:
-        `PlacedBoxes` of all images' boxes.
+        `PlacedBoxes`: the boxes of all images, one after another.
     """
     image = tf.repeat(tf.range(tf.shape(boxes)[0]), tf.shape(boxes)[1])
     boxes, levels = tf.reshape(boxes, [-1, 4]), tf.reshape(levels, [-1])
@@ -102,7 +104,7 @@ def place_boxes(
     cells *= tf.gather(cells_per_pixel(strides), levels)[:, None]
     origin = tf.cast(tf.gather(atlas.origins, levels), tf.float32)
     sizes = tf.gather(tf.cast(atlas.sizes, tf.float32), levels)
-    if corners:  # the first and last cell of a map lie on the first and last pixel of the canvas
+    if corners:  # a map's first and last cell lie on the canvas's first and last pixel
         stride = tf.gather(tf.constant(strides, tf.float32), levels)[:, None]
         cells *= tf.tile((sizes - 1) / (sizes - 1 / stride), [1, 2])
         bin_size = (cells[:, 2:] - cells[:, :2]) / (bins - 1)

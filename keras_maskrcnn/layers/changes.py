@@ -1,4 +1,4 @@
-"""What is changed of a model's layers after it was built, so that it comes back from a file."""
+"""Records how a model's layers were changed after it was built, so that a file can restore them."""
 
 import reprlib
 from collections.abc import Mapping
@@ -8,27 +8,35 @@ import keras
 
 from keras_maskrcnn.keras_private import layers_inside
 
-# Modes of `quantize` that need nothing but the weights; gptq and awq also take data.
+# Modes of `quantize` that need only the weights; gptq and awq also need data.
 _QUANTIZED = ("int8", "int4", "float8")
 
 
 def state_of_layers(model: keras.Model) -> dict[str, dict[str, Any]]:
-    """Looks at what Keras lets one change of a layer: trainable, precision, quantization, LoRA.
+    """Reads each layer's changeable settings: trainable, precision, quantization and LoRA.
 
     Args:
         model: MaskRCNN.
 
     Returns:
-        dict of each layer's path, parents first, "" being the model, to a dict of plain values.
+        dict from each layer's path to a dict of plain values. Parents come before their children;
+        the path "" is the model.
     """
     return {path: _state(layer) for path, layer in _by_path(model).items()}
 
 
 def changes(model: keras.Model, built: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns what of `state_of_layers` is not as it was, `built`: of each path what differs.
+    """Compares the model's layers with their state after building.
+
+    Args:
+        model: MaskRCNN.
+        built: dict. What `state_of_layers` returned when the model was built.
+
+    Returns:
+        dict like `state_of_layers`, with only the layers and values that differ from `built`.
 
     Raises:
-        ValueError: if a layer has a quantization that does not come back from a file.
+        ValueError: if a layer has a quantization that cannot be restored from a file.
     """
     found = {}
     for path, layer in _by_path(model).items():
@@ -39,8 +47,8 @@ def changes(model: keras.Model, built: Mapping[str, dict[str, Any]]) -> dict[str
         mode = layer.dtype_policy.quantization_mode
         if mode not in (None, *_QUANTIZED):
             raise ValueError(
-                f"models quantized to {', '.join(_QUANTIZED)} can be saved; the weights can be, by "
-                f"save_weights. Received: {path} with quantization={mode!r}."
+                f"only models quantized to {', '.join(_QUANTIZED)} can be saved; save_weights can "
+                f"save this model's weights. Received: {path} with quantization={mode!r}."
             )
         if differs:
             found[path] = differs
@@ -48,32 +56,34 @@ def changes(model: keras.Model, built: Mapping[str, dict[str, Any]]) -> dict[str
 
 
 def apply_changes(model: keras.Model, changed: Mapping[str, dict[str, Any]]) -> None:
-    """Changes a model that was just built as `changes` found it; weights come later.
+    """Applies the result of `changes` to a newly built model, before its weights are loaded.
 
     Args:
         model: MaskRCNN.
-        changed: dict, what `changes` returned, or a file has.
+        changed: dict. What `changes` returned, perhaps read back from a file.
 
     Raises:
-        ValueError: if the model has no such layer, or a layer cannot be changed so.
+        ValueError: if the model lacks one of the layers, or a layer does not allow the change.
     """
     if not isinstance(changed, dict):
-        raise ValueError(f"changes are a dict, by layer. Received: {reprlib.repr(changed)}.")
+        raise ValueError(
+            f"changes must be a dict, by layer. Received: changed={reprlib.repr(changed)}."
+        )
     layers = _by_path(model)
     trainable = {path: layer.trainable for path, layer in layers.items()}
     for path, change in changed.items():
         if path not in layers:
             received = reprlib.repr(path)
-            raise ValueError(f"a changed layer is none of the model's. Received: {received}.")
+            raise ValueError(f"the model has no layer with this path. Received: path={received}.")
         try:
             _change(layers[path], **change)
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise ValueError(
-                f"the layer {path} cannot be changed so: {str(error)[:200]} "
+                f"the layer {path} does not allow this change: {str(error)[:200]} "
                 f"Received: {reprlib.repr(change)}."
             ) from error
         trainable[path] = change.get("trainable", trainable[path])
-    for path, layer in layers.items():  # parents first, for they set their children
+    for path, layer in layers.items():  # parents first: setting a parent sets its children
         if layer.trainable != trainable[path]:
             layer.trainable = trainable[path]
         if getattr(layer, "lora_enabled", False):
@@ -81,18 +91,18 @@ def apply_changes(model: keras.Model, changed: Mapping[str, dict[str, Any]]) -> 
 
 
 def _change(layer, trainable=None, dtype=None, quantization=None, lora_rank=0, lora_alpha=None):
-    """What a file says of a layer; `trainable` is for later."""
+    """Applies a file's changes to one layer, except `trainable`, which the caller sets last."""
     if quantization is not None:
         if quantization["module"] != "keras.quantizers":
-            raise ValueError("a quantization is Keras'.")
+            raise ValueError("the quantization must be one of keras.quantizers.")
         config = keras.saving.deserialize_keras_object(quantization)
         layer.quantize(config.mode, config=config)
     if dtype is not None and layer.dtype_policy.name != dtype:
         layer.dtype_policy = dtype
-    if lora_rank and not layer.lora_enabled:  # else a part that was passed in brought it along
+    if lora_rank and not layer.lora_enabled:  # a network that was passed in may have it already
         most = max(layer.kernel.shape)
         if not 1 <= lora_rank <= most:
-            raise ValueError(f"a rank is at most {most}, the longer side of the kernel.")
+            raise ValueError(f"lora_rank must be in 1..{most}, the kernel's longer side.")
         layer.enable_lora(lora_rank, lora_alpha=lora_alpha)
 
 
@@ -119,9 +129,10 @@ def _state(layer):
 
 
 def _begin_lora_anew(layer):
-    """Keras saves LoRA's product as a part of the kernel, and then zeros both of its factors.
+    """Gives a LoRA layer new random values for its first factor, after its weights are loaded.
 
-    Neither would ever get a gradient; one that is not 0 is how LoRA begins.
+    Keras adds LoRA's product to the kernel when it saves, and loads both factors as zeros. With
+    both at 0, neither would ever get a gradient. LoRA starts with one factor that is not 0.
     """
     load = layer.load_own_variables
 

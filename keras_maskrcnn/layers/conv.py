@@ -1,4 +1,4 @@
-"""Convolution, normalization and ReLU as one layer, so that fixed batch norm costs nothing."""
+"""Convolution, normalization and ReLU in one layer, so that a fixed batch norm costs no time."""
 
 from typing import Any
 
@@ -14,12 +14,13 @@ XAVIER = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class BatchNorm(keras.layers.BatchNormalization):
-    """Keras' own, with the statistics of the images of all replicas.
+    """Keras' batch norm with statistics over the images of all replicas.
 
-    Keras' `synchronized=True` takes a variance for the difference of two large numbers, E[x^2] -
-    E[x]^2, and a tenth of a step longer on one device.
+    Keras' `synchronized=True` is not used for two reasons. It computes the variance as E[x^2] -
+    E[x]^2, a difference of two large numbers, which is inexact. And on one device it makes a
+    training step a tenth slower.
 
-    Call: (B, H, W, K) float -> the same, channels being normalized.
+    Call: (B, H, W, K) float -> the same shape; each channel is normalized.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -36,32 +37,36 @@ class BatchNorm(keras.layers.BatchNormalization):
 def add_bias(outputs: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """Adds a (K,) bias to (..., K) outputs.
 
-    TensorFlow fuses this operation, and no other, with the product before it and ReLU after it.
+    TensorFlow fuses only this operation, and not a plain `+`, with the product before it and the
+    ReLU after it.
     """
     return tf.nn.bias_add(outputs, tf.cast(bias, outputs.dtype))
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class ConvNorm(keras.layers.Layer):
-    """A convolution, padded alike on both sides, then a norm, then perhaps ReLU.
+    """A convolution, padded by the same amount on both sides, then a norm, then an optional ReLU.
 
-    Where batch norm is a fixed affine map (frozen, or at inference), it is folded into kernel and
-    bias at run time: one pass over the activations less, and exactly the same function.
+    A batch norm that is frozen, or at inference, is a fixed affine map. It is then folded into
+    kernel and bias at run time: the same function with one pass less over the activations.
 
     Args:
         filters: int. Channels of the output.
         kernel_size: int, odd.
-        strides: int. Not above 1 together with a dilation.
+        strides: int. Must be 1 if `dilation` is above 1.
         norm: "frozen_batch", "batch" (synchronized over replicas), "group" (32 groups), or "" for
-            a bias instead.
-        relu: bool. Whether ReLU follows.
+            a bias and no norm.
+        relu: bool. Whether a ReLU follows.
         kernel_initializer: a Keras initializer, or its name.
-        epsilon: float. Of the norm.
-        groups: int. Parts of the channels that are convolved apart (ResNeXt, §3); both channel
-            counts are multiples of it.
-        dilation: int. Cells between two taps of the kernel.
+        epsilon: float. The norm's epsilon.
+        groups: int. Number of channel groups that are convolved separately (ResNeXt, §3); divides
+            the channels of input and output.
+        dilation: int. Distance in cells between two taps of the kernel.
 
     Call: (B, H, W, K) float -> (B, ceil(H / strides), ceil(W / strides), filters).
+
+    Raises:
+        ValueError: if there is no such norm.
     """
 
     def __init__(
@@ -84,7 +89,7 @@ class ConvNorm(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer or HE_NORMAL.clone())
         self.norm: keras.layers.Layer | None = None
         if norm in ("frozen_batch", "batch"):
-            # PyTorch's momentum 0.1; Keras' default of 0.99 needs ten times more steps to settle.
+            # Equals PyTorch's momentum 0.1; Keras' default 0.99 settles ten times more slowly.
             self.norm = BatchNorm(
                 momentum=0.9, epsilon=epsilon, name="norm", dtype=self.dtype_policy
             )
@@ -93,11 +98,13 @@ class ConvNorm(keras.layers.Layer):
                 32, epsilon=epsilon, name="norm", dtype=self.dtype_policy
             )
         elif norm:
-            raise ValueError(f"norm is frozen_batch, batch, group or ''. Received: norm={norm!r}.")
+            raise ValueError(
+                f"norm must be frozen_batch, batch, group or ''. Received: norm={norm!r}."
+            )
 
     @keras.layers.Layer.trainable.setter
     def trainable(self, value: bool) -> None:
-        """Thaws or freezes the layer; a frozen batch norm stays frozen either way."""
+        """Freezes or unfreezes the layer; a "frozen_batch" norm stays frozen in both cases."""
         keras.layers.Layer.trainable.fset(self, value)
         self._freeze_norm()
 
@@ -132,7 +139,7 @@ class ConvNorm(keras.layers.Layer):
         """Multiplies batch norm's fixed affine map into the convolution before it.
 
         Returns:
-            kernel: as the layer's, in float32, or in the compute dtype from within `call`.
+            kernel: shaped like the layer's kernel. float32; inside `call`, the compute dtype.
             bias: (filters,) float32.
         """
         norm: Any = self.norm
@@ -141,8 +148,9 @@ class ConvNorm(keras.layers.Layer):
         return kernel * tf.cast(scale, kernel.dtype), norm.beta - norm.moving_mean * scale
 
     def _convolve(self, inputs, kernel):
-        # "SAME" pads a strided convolution more on the right; every trained weight expects both
-        # sides alike. Not as TF's explicit padding: its gradients bypass oneDNN, 3 times slower.
+        # Published weights expect the same padding on both sides, but "SAME" pads a strided
+        # convolution more on the right. TF's explicit padding is not used because its gradients
+        # bypass oneDNN and are 3 times slower.
         padding = "SAME"
         if self.strides > 1 and self.kernel_size > 1:
             pad, padding = [self.kernel_size // 2] * 2, "VALID"

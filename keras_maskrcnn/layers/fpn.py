@@ -12,12 +12,13 @@ def fpn(channels_in: Mapping[str, int], *, channels: int = 256, norm: str = "") 
 
     Args:
         channels_in: dict of c2..c5 to int. Channels of the backbone's maps.
-        channels: int. Channels of every level.
+        channels: int. Output channels of each level.
         norm: str. As in `ConvNorm`.
 
     Returns:
-        A Keras model: {"c2".."c5"} -> {"p2".."p6"}. Sides of c2 are multiples of 8, so that a
-        doubled map has the size of the one below it. p6 is every second cell of p5 (FPN §4.1).
+        A Keras model: {"c2".."c5"} -> {"p2".."p6"}. The sides of c2 must be multiples of 8, so
+        that an upsampled map has the size of the next finer one. p6 is every second cell of p5
+        (FPN §4.1).
     """
     inputs = {
         name: keras.Input((None, None, count), name=name) for name, count in channels_in.items()

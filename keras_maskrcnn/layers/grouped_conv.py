@@ -1,4 +1,8 @@
-"""Grouped and dilated convolutions that can be trained on every CPU."""
+"""Grouped and dilated convolutions that can be trained on every CPU.
+
+Without oneDNN, TensorFlow has no gradients for them on CPUs. They are then computed from plain
+convolutions.
+"""
 
 import functools
 
@@ -15,20 +19,21 @@ def convolve(
     groups: int = 1,
     dilation: int = 1,
 ) -> tf.Tensor:
-    """Convolves as `tf.nn.conv2d`, where need be by operations that have every gradient.
+    """Convolves as `tf.nn.conv2d`, by plain convolutions where TensorFlow lacks gradients.
 
     Args:
         inputs: (B, H, W, K) float.
         kernel: (h, w, K / groups, N) float.
-        strides: int. Not above 1 together with a dilation.
-        padding: "SAME" or "VALID"; "SAME" with a dilation.
-        groups: int. Parts of the channels that are convolved apart.
-        dilation: int. Cells between two taps of the kernel; above 1, h and w are odd and equal.
+        strides: int. Must be 1 if `dilation` is above 1.
+        padding: "SAME" or "VALID". Must be "SAME" if `dilation` is above 1.
+        groups: int. Number of channel groups that are convolved separately.
+        dilation: int. Distance in cells between two taps of the kernel. If it is above 1, h and w
+            must be odd and equal.
 
     Returns:
         (B, H', W', N).
     """
-    # Other runtimes have these operations, and no use for gradients.
+    # In a portable export the native operations are fine: other runtimes need no gradients.
     native = groups == dilation == 1 or is_portable() or has_every_gradient()
 
     def one(inputs, kernel):
@@ -45,9 +50,10 @@ def convolve(
 
 @functools.cache
 def has_every_gradient() -> bool:
-    """Returns whether TensorFlow can train grouped and dilated convolutions here.
+    """Returns whether TensorFlow can train grouped and dilated convolutions on this machine.
 
-    It can on GPUs and with oneDNN, which is off by default on CPUs without AVX-512 or AVX VNNI.
+    It can on GPUs, and on CPUs with oneDNN. By default, oneDNN is off on CPUs without AVX-512 or
+    AVX VNNI.
     """
     if tf.config.list_physical_devices("GPU"):
         return True
@@ -63,7 +69,9 @@ def has_every_gradient() -> bool:
 
 
 def dilated(inputs: tf.Tensor, kernel: tf.Tensor, dilation: int) -> tf.Tensor:
-    """Convolves every `dilation`-th cell with every `dilation`-th one, as "SAME" does.
+    """Computes a dilated convolution with "SAME" padding by a plain convolution.
+
+    Cells that are `dilation` apart are brought together (space_to_batch), convolved, and put back.
 
     Args:
         inputs: (B, H, W, K) float.
@@ -82,18 +90,20 @@ def dilated(inputs: tf.Tensor, kernel: tf.Tensor, dilation: int) -> tf.Tensor:
 
 
 def merge_groups(kernel: tf.Tensor, groups: int, channels: int = 16) -> tf.Tensor:
-    """Merges groups of a convolution, with zeros between them, into blocks of some channels.
+    """Merges the groups of a convolution into fewer, larger blocks, filled up with zeros.
 
     A block is as fast as one group: a single group's matrix product is too small to keep the CPU
     busy.
 
     Args:
-        kernel: (h, w, c, N) float. Of a convolution of `groups` times c channels.
-        groups: int.
-        channels: int. Groups are merged until a block has as many, if there are enough.
+        kernel: (h, w, c, N) float. The kernel of a convolution of `groups` * c channels.
+        groups: int. Number of groups.
+        channels: int. Groups are merged until a block has this many input channels, or until no
+            groups are left.
 
     Returns:
-        (blocks, h, w, C, N / blocks): each block's kernel, C channels of the input in turn.
+        (blocks, h, w, C, N / blocks), the kernels of the blocks. Block i convolves the input's
+        i-th C channels.
     """
     height, width, depth, filters = kernel.shape
     merged = max(n for n in range(1, groups + 1) if groups % n == 0 and (n - 1) * depth < channels)

@@ -1,4 +1,4 @@
-"""The three heads: RPN (Faster R-CNN §3.1), box and mask (Figure 4, both sides). Networks only."""
+"""The networks of the RPN (Faster R-CNN §3.1), box and mask heads (Figure 4, left and right)."""
 
 import keras
 
@@ -11,8 +11,8 @@ def _normal(stddev):
 
 
 def _dense(init, stddev=None):
-    """Initializer of a fully connected layer; stddev: detectron2's, for a predictor."""
-    if init == "torchvision":  # PyTorch's default, uniform within 1 / sqrt(fan in)
+    """Makes the initializer of a Dense layer; `stddev` is detectron2's value for predictors."""
+    if init == "torchvision":  # PyTorch's default: uniform within ±1 / sqrt(fan in)
         return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
     return XAVIER.clone() if stddev is None else _normal(stddev)
 
@@ -24,11 +24,11 @@ def rpn_head(channels: int, *, num_anchors: int, convs: int = 1, width: int = 0)
         channels: int. Channels of the feature maps.
         num_anchors: int A. Anchors per cell.
         convs: int. 3x3 convolutions: 1 in the paper, 2 in torchvision's v2.
-        width: int. Their channels; 0 for `channels`.
+        width: int. Channels of these convolutions; 0 means `channels`.
 
     Returns:
-        A Keras model: (B, H, W, channels) -> logits (B, H, W, A), deltas (B, H, W, 4 A), the four
-        deltas of an anchor side by side.
+        A Keras model: (B, H, W, channels) -> logits (B, H, W, A), deltas (B, H, W, 4 A). The four
+        deltas of an anchor are adjacent channels.
     """
     features = keras.Input((None, None, channels), name="features")
     x = features
@@ -59,13 +59,13 @@ def box_head(
         pool_size: int m. Bins per side of a RoI.
         units: int. Width of the fully connected layers.
         num_classes: int C, without background.
-        convs: int. 3x3 convolutions before them: 4 in torchvision's v2.
-        layers: int. Fully connected ones; with 0 the RoI is averaged instead (C4; Figure 4, left).
-        norm: str. Of the convolutions, as in `ConvNorm`.
-        init: "detectron2" or "torchvision". Whose initial weights the Dense layers have.
+        convs: int. 3x3 convolutions before the fully connected layers: 4 in torchvision's v2.
+        layers: int. Fully connected layers; with 0, the RoI is averaged (C4; Figure 4, left).
+        norm: str. Norm of the convolutions, as in `ConvNorm`.
+        init: "detectron2" or "torchvision". The library whose initializers the Dense layers use.
 
     Returns:
-        A Keras model: (R, m, m, channels) -> class logits (R, C + 1) with background first, deltas
+        A Keras model: (R, m, m, channels) -> class logits (R, C + 1), background first, and deltas
         (R, C, 4).
     """
     rois = x = keras.Input((pool_size, pool_size, channels), name="rois")
@@ -99,16 +99,16 @@ def mask_head(
     norm: str = "",
     init: str = "detectron2",
 ) -> keras.Model:
-    """Builds the fully convolutional mask head (Figure 4): convolutions, x2, 1x1.
+    """Builds the convolutional mask head (Figure 4): 3x3 convolutions, upsampling by 2, 1x1.
 
     Args:
         channels: int. Channels of a RoI.
-        pool_size: int. Bins per side of a RoI; the masks have twice as many.
+        pool_size: int. Bins per side of a RoI; a mask has twice as many cells per side.
         convs: int. 3x3 convolutions before the upsampling: 4 with FPN, 0 with C4.
         width: int. Channels of the convolutions and of the upsampling.
         num_masks: int K. Masks per RoI.
-        norm: str. As in `ConvNorm`.
-        init: "detectron2" or "torchvision". Whose initial weights the last layer has.
+        norm: str. Norm of the convolutions, as in `ConvNorm`.
+        init: "detectron2" or "torchvision". The library whose initializer the last layer uses.
 
     Returns:
         A Keras model: (R, pool_size, pool_size, channels) -> logits (R, 2 pool_size, 2 pool_size,
@@ -134,15 +134,16 @@ def mask_mlp(
     num_masks: int,
     init: str = "detectron2",
 ) -> keras.Model:
-    """Builds the mask head of fully connected layers that Table 2e compares with.
+    """Builds the mask head of fully connected layers (MLP) of Table 2e.
 
     Args:
-        channels, pool_size, num_masks, init: as in `mask_head`.
+        channels, pool_size, num_masks: as in `mask_head`.
         layers: int. Hidden layers: 2 or 3 in the paper.
-        units: int. Their width.
+        units: int. Width of the hidden layers.
+        init: "detectron2" or "torchvision". The library whose initializers all layers use.
 
     Returns:
-        As `mask_head`.
+        A Keras model, as `mask_head` returns.
     """
     rois = keras.Input((pool_size, pool_size, channels), name="rois")
     x = keras.layers.Flatten(name="flatten")(rois)

@@ -1,6 +1,6 @@
-"""Two ways to average the points of bins on a map, where no pooling matrix is needed.
+"""Two ways to average the points of bins on a map without a pooling matrix.
 
-`crop_and_average` is the fastest. `gather_and_average` is for runtimes without CropAndResize.
+`crop_and_average` is the faster one. `gather_and_average` is for runtimes without CropAndResize.
 """
 
 import tensorflow as tf
@@ -12,9 +12,10 @@ from keras_maskrcnn.layers.pooling_matrix import axis_reads
 def crop_and_average(
     atlas_map: tf.Tensor, placed: PlacedBoxes, bins: int, ratio: int, bounded: bool, parts: int = 4
 ) -> tf.Tensor:
-    """Averages ratio x ratio points per bin, which CropAndResize reads.
+    """Averages ratio x ratio points per bin, read by CropAndResize.
 
-    A part of the boxes at a time: the points of all would need four times the memory.
+    It handles one part of the boxes after the other, because the points of all boxes at once would
+    need `parts` times the memory.
 
     Args:
         atlas_map: (B, H, W, K) float32. `Atlas.map()`.
@@ -22,7 +23,7 @@ def crop_and_average(
         bins: int m. Bins per side.
         ratio: int, at least 1.
         bounded: bool. Whether points may lie beyond `placed.lowest` and `placed.highest`.
-        parts: int.
+        parts: int. Number of parts that the boxes are divided into.
 
     Returns:
         (N, m, m, K) float32.
@@ -54,12 +55,14 @@ def _crop(atlas_map, placed, grid, step, bounded):
 def gather_and_average(
     atlas_map: tf.Tensor, placed: PlacedBoxes, bins: int, ratio: int
 ) -> tf.Tensor:
-    """Averages points that gathers read, one pair of cells after the other to save memory.
+    """Averages the points of each bin, read by gathers.
+
+    To save memory, it reads one cell per bin at a time and adds it to a running sum.
 
     Args:
-        atlas_map, placed, bins: as in `crop_and_average`. Points beyond `placed.lowest` and
+        atlas_map, placed, bins: as in `crop_and_average`. Points below `placed.lowest` or above
             `placed.highest` read 0.
-        ratio: int. Points per bin and side, or 0: as many as it has cells, rounded up.
+        ratio: int. Points per side of a bin. 0 takes as many as the bin has cells, rounded up.
 
     Returns:
         (N, m, m, K) float32.
@@ -67,7 +70,7 @@ def gather_and_average(
     shape, depth = tf.shape(atlas_map), atlas_map.shape[-1]
     cells, reads = tf.reshape(atlas_map, [-1, depth]), []
     for axis in (0, 1):
-        if ratio:  # two cells per point, not all those between the first point and the last
+        if ratio:  # read two cells per point, not all cells from the first point to the last
             points = placed._replace(bin_size=placed.bin_size / ratio)
             read = axis_reads(points, axis, bins * ratio, 1)
             reads += [tf.reshape(x, [-1, bins, 2 * ratio]) for x in read]

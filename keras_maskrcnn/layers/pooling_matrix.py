@@ -1,4 +1,4 @@
-"""Pooling as a matrix: which cells of an atlas each bin of a box reads, and with what weight."""
+"""Pooling as a sparse matrix: the cells of an atlas that each bin reads, with their weights."""
 
 from typing import NamedTuple
 
@@ -8,22 +8,27 @@ from keras_maskrcnn.layers.atlas import Atlas, PlacedBoxes
 
 
 class PoolingMatrix(NamedTuple):
-    """Average pooling is linear in the cells: bins = matrix @ cells. It is sparse."""
+    """The matrix of average pooling, which is linear in the cells: bins = matrix @ cells.
 
-    indices: tf.Tensor  # (Z, 2) int64. Bin of N * m * m, cell of all images' `Atlas.cells`
-    values: tf.Tensor  # (Z,) float32, not 0
+    The matrix is sparse.
+    """
+
+    indices: tf.Tensor  # (Z, 2) int64. Bin in [0, N * m * m), cell in all images' `Atlas.cells`
+    values: tf.Tensor  # (Z,) float32. Weights, not 0
 
     def pool(self, cells: tf.Tensor, num_bins: int | tf.Tensor) -> tf.Tensor:
-        """Averages cells: (B * N, K) -> (num_bins, K) float32."""
+        """Averages the cells of all images: (cells, K) -> (num_bins, K) float32."""
         return _multiply(self.indices, self.values, num_bins, cells)
 
     def gradient(self, upstream: tf.Tensor, num_cells: int | tf.Tensor) -> tf.Tensor:
-        """Gives each cell its part of the gradients of bins: (N * m * m, K) -> (num_cells, K)."""
+        """Distributes the bins' gradients to the cells: (N * m * m, K) -> (num_cells, K)."""
         return _multiply(tf.reverse(self.indices, [1]), self.values, num_cells, upstream)
 
 
 def pooling_matrix(atlas: Atlas, placed: PlacedBoxes, bins: int, ratio: int) -> PoolingMatrix:
-    """Makes the matrix of bins, which are separable: a window of rows times one of columns.
+    """Makes the pooling matrix of boxes.
+
+    Bins are separable: a bin's weights are those of its rows times those of its columns.
 
     Args:
         atlas: `Atlas`.
@@ -52,23 +57,24 @@ def pooling_matrix(atlas: Atlas, placed: PlacedBoxes, bins: int, ratio: int) -> 
 def axis_reads(
     placed: PlacedBoxes, axis: int, bins: int, ratio: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Finds which cells the points of a bin read along one axis, and with what weight.
+    """Finds the cells that the points of each bin read along one axis, and their weights.
 
     Args:
         placed: `PlacedBoxes`, N of them.
         axis: 0 for y, 1 for x.
         bins: int m.
-        ratio: int. Points per bin, or 0: as many as it has cells, rounded up.
+        ratio: int. Points per bin on this axis. 0 takes as many as the bin has cells, rounded up.
 
     Returns:
         cells: (N, m, w) int32. The w cells of each bin's window.
-        weights: (N, m, w) float32. They add up to 1, or to less if a point reads nothing.
+        weights: (N, m, w) float32. A bin's weights add up to 1, or to less if some of its points
+            lie outside the map.
     """
     corner, bin_size, lowest, highest = (x[:, axis, None, None] for x in placed[1:])
     count = tf.fill(tf.shape(bin_size), float(ratio))
     if not ratio:
         count = tf.maximum(tf.math.ceil(bin_size), 0.0)
-    # At least one point: the greatest of no boxes is -inf, and boxes without area have none.
+    # At least one point: without boxes the maximum is -inf, and boxes without area have 0 points.
     i = tf.range(float(ratio) or tf.maximum(tf.reduce_max(count), 1.0))
     within = tf.math.divide_no_nan(i + 0.5, count)
     position = corner + (tf.range(bins, dtype=tf.float32)[:, None] + within) * bin_size  # (N, m, n)
@@ -78,9 +84,9 @@ def axis_reads(
     width = 2.0
     if ratio != 1:
         spread = tf.reduce_max(tf.where(inside, tf.floor(position) - first, 0.0))
-        width += tf.maximum(spread, 0.0)  # -inf without boxes
+        width += tf.maximum(spread, 0.0)  # spread is -inf without boxes
     window = first + tf.range(width)
-    # Bilinear interpolation is a tent that reaches one cell to both sides.
+    # The weights of bilinear interpolation form a tent that reaches one cell to each side.
     tents = tf.maximum(0.0, 1.0 - tf.abs(position[..., None] - window[:, :, None]))
     weights = tf.reduce_sum(tents * tf.cast(inside, tf.float32)[..., None], axis=2)
     weights = tf.where(window <= highest, tf.math.divide_no_nan(weights, count), 0.0)
@@ -88,10 +94,10 @@ def axis_reads(
 
 
 def _multiply(indices, values, rows, dense):
-    """A sparse matrix of `rows` rows times (columns, K) -> (rows, K)."""
+    """Multiplies a sparse matrix of `rows` rows with (columns, K) -> (rows, K)."""
     columns = tf.shape(dense, tf.int64)[0]
     matrix = tf.SparseTensor(indices, values, [tf.cast(rows, tf.int64), columns])
-    # The product runs on one thread; parts of the channels run side by side.
+    # One product runs on one thread only. Products of parts of the channels run in parallel.
     parts = max(n for n in (1, 2, 3, 4) if dense.shape[1] % n == 0)
     parts = tf.split(dense, parts, axis=1)
     return tf.concat([tf.sparse.sparse_dense_matmul(matrix, part) for part in parts], axis=1)

@@ -1,4 +1,4 @@
-"""ResNet (He et al., 2016) and ResNeXt (Xie et al., 2017), as far as a detector needs them."""
+"""ResNet (He et al., 2016) and ResNeXt (Xie et al., 2017) as backbones, without a classifier."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,16 @@ from keras_maskrcnn.layers.conv import ConvNorm
 
 
 class Kind(NamedTuple):
-    """What tells the networks apart."""
+    """The properties in which the networks differ."""
 
-    blocks: tuple[int, ...]  # of res2..res5
+    blocks: tuple[int, ...]  # number of blocks in res2..res5
     bottleneck: bool = True
-    groups: int = 1  # of the 3x3 convolution
-    widening: int = 1  # its channels, in those of a ResNet
+    groups: int = 1  # of the 3x3 convolution in a bottleneck
+    widening: int = 1  # channels of this 3x3 convolution, as a multiple of a ResNet's
 
 
 class _Style(NamedTuple):
-    """What all blocks of a network have in common; the fields are arguments of `resnet`."""
+    """The properties that all blocks of a network share; see the arguments of `resnet`."""
 
     kind: Kind
     norm: str
@@ -52,27 +52,30 @@ def resnet(
     Args:
         name: str. One of `KINDS`.
         norm: str. As in `ConvNorm`.
-        frozen_stages: int in 0..5. Stages that are not trained: the stem is 1, res2 is 2, ...
-        width: int. Channels of the stem; res2 to res5 have 1, 2, 4 and 8 times as many inside.
-        stride_in_1x1: bool. A bottleneck that halves does so in its first convolution (He et al.'s
-            own weights, detectron2's), not in the 3x3 one (torchvision's).
-        pool_same: bool. Whether the max-pool pads on the right and below only, as TensorFlow's
-            "SAME" does for even sides, not on all sides.
-        epsilon: float. Of the norms.
-        last_stage: 4 or 5. C4 takes res5 into its head, see `res5`.
-        dilated: bool. Whether res5 dilates its 3x3 convolutions instead of halving (DC5, Dai et
-            al., 2017).
+        frozen_stages: int in 0..5. Number of stages that are not trained. The stem is the first
+            stage, res2 the second, ...
+        width: int. Channels of the stem. Inside their blocks, res2 to res5 have 1, 2, 4 and 8
+            times as many.
+        stride_in_1x1: bool. Where a bottleneck with stride 2 has its stride: in its first 1x1
+            convolution (the weights of He et al. and detectron2), or else in the 3x3 one
+            (torchvision).
+        pool_same: bool. Whether the max-pool pads at the right and bottom only, as TensorFlow's
+            "SAME" does for even sides. Otherwise it pads all four sides.
+        epsilon: float. Epsilon of the norms.
+        last_stage: 4 or 5. With 4, res5 is left out: C4 has it in its head, see `res5`.
+        dilated: bool. Whether res5 dilates its 3x3 convolutions and keeps the resolution of c4
+            (DC5, Dai et al., 2017).
 
     Returns:
         A Keras model: (B, H, W, 3) float, normalized RGB -> {"c2": (B, H/4, W/4, ·), "c3", "c4",
-        "c5"}, each half the size of the one before.
+        "c5"}. Each map has half the size of the one before; a dilated c5 has the size of c4.
     """
     style = _Style(KINDS[name], norm, epsilon, stride_in_1x1)
     images = keras.Input((None, None, 3), name="images")
     x = ConvNorm(
         width, 7, 2, norm, relu=True, epsilon=epsilon, name="stem", trainable=frozen_stages < 1
     )(images)
-    # Zeros cannot win after ReLU, so this is PyTorch's padding with -inf.
+    # After ReLU no value is below 0, so padding with zeros equals PyTorch's padding with -inf.
     x = keras.layers.ZeroPadding2D(((0, 1), (0, 1)) if pool_same else 1, name="pool_pad")(x)
     x = keras.layers.MaxPooling2D(3, 2, name="pool")(x)
     outputs = {}
@@ -102,17 +105,17 @@ def res5(
     stride_in_1x1: bool = False,
     epsilon: float = 1e-5,
 ) -> keras.Model:
-    """Builds the last stage alone, for the head of C4 (Figure 4, left).
+    """Builds only the last stage, for the head of C4 (Figure 4, left).
 
     Args:
-        channels: int. Of c4.
+        channels: int. Channels of c4.
         size: int m. Bins per side of a RoI.
         stride: 1 (Figure 4) or 2 (detectron2).
         name, norm, frozen_stages, width, stride_in_1x1, epsilon: as in `resnet`.
 
     Returns:
-        A Keras model: (R, m, m, channels) pooled from c4 -> (R, m / stride, m / stride, K), of as
-        many channels as c5 of `resnet`.
+        A Keras model: (R, m, m, channels) pooled from c4 -> (R, m / stride, m / stride, K), with
+        as many channels as c5 of `resnet`.
     """
     style = _Style(KINDS[name], norm, epsilon, stride_in_1x1)
     rois = keras.Input((size, size, channels), name="rois")
@@ -122,7 +125,7 @@ def res5(
 
 
 def _stage(x, style, stage, width, *, stride, dilation, trainable):
-    """One stage; only its first block has the stride."""
+    """Adds one stage; only its first block has the stride."""
     for i in range(style.kind.blocks[stage - 2]):
         first = stride if i == 0 else 1
         x = _block(x, style, width, first, dilation, trainable, name=f"res{stage}_{i}")
@@ -130,7 +133,7 @@ def _stage(x, style, stage, width, *, stride, dilation, trainable):
 
 
 def _block(x, style, width, stride, dilation, trainable, name):
-    """One residual block."""
+    """Adds one residual block."""
     kind = style.kind
 
     def layer(filters, size, stride=1, relu=True, suffix="", **kwargs):

@@ -1,4 +1,4 @@
-"""RoIAlign (§3) on one feature map or on a pyramid, whose levels lie in one map (the atlas)."""
+"""RoIAlign (§3) on one feature map, or on a pyramid with all levels in one map (the atlas)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from keras_maskrcnn.ops.python import gradients_of_graph
 
 
 def check_sampling(sampling_ratio: int, pooling: str) -> None:
-    """Raises a ValueError for points that cannot be pooled; arguments as those of `roi_align`."""
+    """Raises a ValueError if `roi_align` does not allow these arguments."""
     if sampling_ratio < 0:
         raise ValueError(
             f"sampling_ratio must be at least 0. Received: sampling_ratio={sampling_ratio}."
@@ -24,8 +24,8 @@ def check_sampling(sampling_ratio: int, pooling: str) -> None:
         raise ValueError(f"pooling must be average or max. Received: pooling={pooling!r}.")
     if pooling == "max" and not sampling_ratio:
         raise ValueError(
-            "pooling='max' needs as many points in every bin. "
-            f"Received: sampling_ratio={sampling_ratio}."
+            "sampling_ratio must be above 0 for pooling='max', which needs the same number of "
+            f"points in every bin. Received: sampling_ratio={sampling_ratio}."
         )
 
 
@@ -44,26 +44,27 @@ def roi_align(
 ) -> tf.Tensor:
     """Pools each box to a fixed grid without rounding its corners (RoIAlign, §3).
 
-    Only `features` get a gradient, and not by CropAndResizeGradImage: on CPUs its threads add to
-    the same cells without a lock and lose gradients (tensorflow/tensorflow#42033).
+    Only `features` get a gradient. It is computed by a sparse matrix and not by TensorFlow's
+    CropAndResizeGradImage. On CPUs, the threads of the latter add to the same cells without a lock
+    and lose gradients (tensorflow/tensorflow#42033).
 
     Args:
         features: list of L (B, Hl, Wl, K) float. Feature maps, finest first.
         boxes: (B, R, 4) float32 [x1, y1, x2, y2] in image pixels. Points more than one cell
-            outside their map read 0; with more than one map, aligned and a fixed ratio, boxes must
-            lie in the image, or `bounded` be true.
+            outside their map read 0. With more than one map, `aligned` and a `sampling_ratio`
+            above 0, boxes must lie in the image unless `bounded` is true.
         levels: (B, R) int32 in [0, L). The map that each box is pooled from.
         output_size: int m. Bins per side: 7 for boxes, 14 for masks (Figure 4).
         strides: L numbers. Image pixels per cell of each map.
         sampling_ratio: int n. n x n points are pooled per bin; the paper uses 2. 0 takes as many
             as a bin has cells per side, rounded up (detectron2).
-        aligned: bool. Whether value i of a map sits at i + 0.5; else it sits at i, and boxes are at
-            least a cell wide (torchvision's models).
+        aligned: bool. If true, value i of a map sits at i + 0.5. If false, it sits at i, and boxes
+            are at least one cell wide and high (torchvision's models).
         pooling: "average" or "max" of the points of a bin (Table 2c).
-        bounded: bool. Whether to look for points beyond their map, which costs time.
-        corners: bool. Whether the outermost bins are centered on the box's corners, and cells span
-            the canvas from its first pixel to its last, as CropAndResize has it. It takes the place
-            of `aligned`; `output_size` is at least 2 then.
+        bounded: bool. Whether to check for points outside their map, which takes time.
+        corners: bool. If true, sample as CropAndResize does: the outermost bins are centered on
+            the box's corners, and a map's cells span the canvas from its first to its last pixel.
+            `aligned` is then ignored, and `output_size` must be at least 2.
 
     Returns:
         (B, R, m, m, K) in the dtype of `features`.
@@ -75,7 +76,7 @@ def roi_align(
     check_sampling(sampling_ratio, pooling)
     shape = [*tf.unstack(tf.shape(boxes)[:2]), output_size, output_size, features[0].shape[-1]]
     atlas = pyramid_atlas(features)
-    # The maximum is that of points, each of which is the average of a small bin of its own.
+    # For "max", each point is first averaged as a small bin with one point.
     bins, ratio = output_size, sampling_ratio
     if pooling == "max":
         bins, ratio = output_size * sampling_ratio, 1
@@ -94,7 +95,7 @@ def _average(atlas, placed, bins, ratio, bounded):
         atlas: `Atlas`.
         placed: `PlacedBoxes`, N of them.
         bins: int m. Bins per side.
-        ratio: int. Points per bin and side, or 0: as many as it has cells, rounded up.
+        ratio: int. Points per side of a bin. 0 takes as many as the bin has cells, rounded up.
         bounded: bool. As in `roi_align`.
 
     Returns:
@@ -111,7 +112,7 @@ def _average(atlas, placed, bins, ratio, bounded):
         elif ratio:  # several times faster than the matrix
             atlas_map = atlas._replace(cells=cells).map()
             pooled = crop_and_average(atlas_map, placed, bins, ratio, bounded)
-        else:  # CropAndResize reads as many points in every bin
+        else:  # CropAndResize can only read the same number of points in every bin
             matrix = pooling_matrix(atlas, placed, bins, ratio)
             pooled = matrix.pool(tf.reshape(cells, [-1, depth]), num_bins)
 
@@ -127,23 +128,23 @@ def _average(atlas, placed, bins, ratio, bounded):
 
 
 def _maxima_of_points(points, ratio):
-    """(N, bins * ratio, bins * ratio, K) -> the maximum of each bin, (N, bins, bins, K)."""
+    """Takes each bin's maximum: (N, bins * ratio, bins * ratio, K) -> (N, bins, bins, K)."""
     pool = [tf.nn.max_pool2d, tf.nn.avg_pool2d]
     pool, other = (lambda f=f: f(points, ratio, ratio, "VALID") for f in pool)
-    # On CPUs the gradient of MaxPool ends the process if there is no box.
+    # On CPUs, the gradient of MaxPool crashes the process if there are no boxes.
     return pool() if is_portable() else tf.cond(tf.size(points) > 0, pool, other)
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class RoIAlign(RoILayer):
-    """`roi_align` with the level of each box by its size; see `RoILayer`.
+    """`roi_align`, with each box's level chosen by its size; see `RoILayer`.
 
     Args:
         output_size, strides, canonical_size, level_rule: as in `RoILayer`.
         sampling_ratio, aligned, pooling: as in `roi_align`.
 
     Raises:
-        ValueError: as `RoILayer` and `roi_align`.
+        ValueError: as in `RoILayer` and `roi_align`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the RoI layers share: the pyramid level that each box is pooled from (FPN Eq. 1)."""
+"""Base of the RoI layers: chooses the pyramid level that each box is pooled from (FPN Eq. 1)."""
 
 import math
 from collections.abc import Sequence
@@ -13,14 +13,15 @@ from keras_maskrcnn.ops import boxes as box_ops
 def roi_levels(
     boxes: tf.Tensor, num_levels: int, canonical_size: float = 224.0, rule: str = "detectron2"
 ) -> tf.Tensor:
-    """The pyramid level that each RoI is pooled from (FPN Eq. 1, k0 = 4).
+    """Returns the pyramid level that each RoI is pooled from (FPN Eq. 1, k0 = 4).
 
     Args:
         boxes: (..., 4) float32 in image pixels.
-        num_levels: int. Levels from P2 upwards.
-        canonical_size: float. A RoI of this side belongs to P4.
-        rule: "detectron2" or "torchvision": where a millionth is added against rounding. With
-            "matterport" the level is the nearest one, not that below.
+        num_levels: int. Number of levels, P2 being the first.
+        canonical_size: float. A square RoI with this side belongs to P4.
+        rule: "detectron2", "torchvision" or "matterport". Against rounding errors, detectron2 adds
+            1e-8 inside the logarithm and torchvision 1e-6 outside it; both round the level down.
+            "matterport" rounds it to the nearest level.
 
     Returns:
         (...) int32 in [0, num_levels): 0 is P2.
@@ -28,19 +29,19 @@ def roi_levels(
     side = tf.sqrt(box_ops.area(boxes))
     inside, outside = (0.0, 1e-6) if rule == "torchvision" else (1e-8, 0.0)
     octave = tf.math.log(side / canonical_size + inside) / math.log(2.0)
-    level = 4.0 + octave + outside  # an empty box's is -inf, and so the finest
+    level = 4.0 + octave + outside  # -inf for an empty box, which thus gets the finest level
     level = (tf.round(level) if rule == "matterport" else tf.floor(level)) - 2.0
     return tf.cast(tf.clip_by_value(level, 0.0, num_levels - 1.0), tf.int32)
 
 
 class RoILayer(keras.layers.Layer):
-    """What the RoI operations share: the level of each box (FPN Eq. 1).
+    """Base class of the RoI layers: chooses the level of each box (FPN Eq. 1).
 
-    Each has a method `pool(features, boxes, levels)`.
+    Subclasses implement `pool(features, boxes, levels)`.
 
     Args:
         output_size: int m. Bins per side.
-        strides: L numbers, image pixels per cell of each map, finest first.
+        strides: L numbers. Image pixels per cell of each map, finest first.
         canonical_size, level_rule: as in `roi_levels`.
 
     Call: list of L (B, Hl, Wl, K), boxes (B, R, 4) -> (B, R, m, m, K).
@@ -57,18 +58,19 @@ class RoILayer(keras.layers.Layer):
         level_rule: str = "detectron2",
         **kwargs: Any,
     ) -> None:
-        # Autocasting would round the boxes to bfloat16, by up to 4 pixels at 1000.
+        # Autocasting would round the boxes to bfloat16, an error of up to 4 pixels near 1000.
         super().__init__(**{"autocast": False, **kwargs})
         if output_size < 1:
             raise ValueError(f"output_size must be positive. Received: output_size={output_size}.")
         self.output_size, self.strides = output_size, tuple(strides)
         self.canonical_size, self.level_rule = canonical_size, level_rule
-        self.supports_jit = False  # XLA lacks CropAndResize and shapes that depend on the boxes
+        # XLA has neither CropAndResize nor shapes that depend on the values of boxes.
+        self.supports_jit = False
         self.built = True  # no weights
 
     def call(self, features: Sequence[tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
         canonical_size = self.canonical_size
-        if self.level_rule == "matterport":  # which measures as `roi_align` does with corners
+        if self.level_rule == "matterport":  # it divides boxes by the canvas's sides minus 1
             canvas = tf.cast(tf.shape(features[0])[1:3] * self.strides[0], tf.float32)
             canonical_size *= tf.sqrt(tf.reduce_prod((canvas - 1) / canvas))
         levels = roi_levels(boxes, len(self.strides), canonical_size, self.level_rule)

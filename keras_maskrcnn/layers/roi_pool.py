@@ -1,5 +1,8 @@
-"""What RoIAlign is compared with. In §3 (Table 2c, 2d): RoIPool, which rounds a box and its bins to
-whole cells of the map, and RoIWarp, which rounds the box alone. In Matterport's: a plain crop."""
+"""The alternatives to RoIAlign.
+
+The paper compares it with two (§3, Tables 2c and 2d): RoIPool rounds a box and its bins to whole
+cells of the map, RoIWarp rounds only the box. RoICrop is Matterport's plain crop.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,9 +25,9 @@ def quantize(boxes: tf.Tensor, levels: tf.Tensor, strides: Sequence[float]) -> t
         strides: L numbers. Image pixels per cell of each map.
 
     Returns:
-        (B, R, 4) float32 [x1, y1, x2, y2] in cells, whole, x2 and y2 exclusive. Halves are rounded
-        away from zero. The cell in which a box ends belongs to it, so that one in the image may
-        reach a cell out of its map; an empty or reversed box is one cell.
+        (B, R, 4) float32 [x1, y1, x2, y2] in whole cells, x2 and y2 exclusive. Halves are rounded
+        away from zero. A box includes the cell in which it ends, so a box inside the image may
+        reach one cell beyond its map. An empty or reversed box gets one cell.
     """
     cells = boxes * tf.gather(cells_per_pixel(strides), levels)[..., None]
     whole = tf.floor(tf.abs(cells))  # floor(x + 0.5) would round 0.49999997 up
@@ -34,7 +37,7 @@ def quantize(boxes: tf.Tensor, levels: tf.Tensor, strides: Sequence[float]) -> t
 
 
 def _bins(boxes, levels, sizes, strides, bins):
-    """The rectangles of cells that RoIPool takes the maxima of, N = B * R * m * m.
+    """Finds the rectangle of cells of each bin, for N = B * R * m * m bins.
 
     Args:
         boxes, levels, strides: as in `roi_pool`.
@@ -42,16 +45,16 @@ def _bins(boxes, levels, sizes, strides, bins):
         bins: int m.
 
     Returns:
-        first: (N, 2) int32. Row and column of the first cell.
-        size: (N, 2) int32. Rows and columns; 0 or less if the bin is empty.
+        first: (N, 2) int32. Row and column of the bin's first cell.
+        size: (N, 2) int32. The bin's rows and columns; 0 or less if it is empty.
     """
     cells = tf.cast(tf.reshape(quantize(boxes, levels, strides), [-1, 1, 4]), tf.int32)
     start = tf.gather(cells, [1, 0], axis=2)
     extent = tf.gather(cells, [3, 2], axis=2) - start
     limits = tf.gather(sizes, tf.reshape(levels, [-1]))[:, None]
     i = tf.range(bins)[:, None]
-    # In whole numbers: the float32 of Caffe and torchvision adds a cell to the last bin of boxes
-    # of 57, 114, 121, ... cells.
+    # Integers are exact. With float32, Caffe and torchvision give the last bin one cell too many
+    # in boxes of 57, 114, 121, ... cells.
     first = tf.clip_by_value(start + i * extent // bins, 0, limits)
     last = tf.clip_by_value(start + ((i + 1) * extent + bins - 1) // bins, 0, limits)
 
@@ -63,25 +66,27 @@ def _bins(boxes, levels, sizes, strides, bins):
 
 
 def _maxima(maps, corner, size):
-    """The maxima of N rectangles of cells.
+    """Finds the maxima of N rectangles of cells.
 
-    A rectangle is covered by four windows of 2^i x 2^j cells, one in each of its corners. The
-    maxima of all windows of one size are those of two shifted copies of the map of half the size:
-    a pass over the map for each size in use, however many and large the rectangles. Memory is that
-    of a few such maps and results: 34 and 206 MB each for 7 x 7 bins of 1024 boxes on two float32
-    maps of 50 x 84 x 1024, and twice that in int64, for the gradient.
+    Four windows of 2^i x 2^j cells, one in each corner, cover a rectangle. Window maxima are
+    computed for the whole map: those of one size are the maximum of two shifted copies of those of
+    half the size. This takes one pass over the map per window size in use, however many and large
+    the rectangles are.
+
+    Memory: a few maps and a few results. For 7 x 7 bins of 1024 boxes on two float32 maps of
+    50 x 84 x 1024, a map takes 34 MB and a result 206 MB. In int64, for the gradient, both double.
 
     Args:
         maps: (B, H, W, K) float32 or int64.
-        corner: (N,) int32. Upper left cell of each rectangle, of B * H * W.
-        size: (N, 2) int32. Rows and columns of each.
+        corner: (N,) int32 in [0, B * H * W). Upper left cell of each rectangle.
+        size: (N, 2) int32. Rows and columns of each rectangle.
 
     Returns:
-        (N, K). 0 for a rectangle without cells.
+        (N, K) in the dtype of `maps`; 0 for a rectangle without cells.
     """
     depth, width = maps.shape[-1], tf.shape(maps)[2]
     powers = 2 ** tf.range(31)
-    exponents = tf.searchsorted(powers, tf.reshape(size, [-1]), side="right") - 1  # empty: -1
+    exponents = tf.searchsorted(powers, tf.reshape(size, [-1]), side="right") - 1  # -1 if empty
     exponents = tf.reshape(exponents, [-1, 2])
     highest = tf.reduce_max(exponents[:, 0])
 
@@ -95,7 +100,7 @@ def _maxima(maps, corner, size):
             largest = tf.maximum(largest, tf.gather(windows, other))
         return tf.tensor_scatter_nd_update(maxima, chosen, largest)
 
-    def grow(windows, cells, axis):  # what wraps around lies in no rectangle
+    def grow(windows, cells, axis):  # windows that wrap around are never read: no rectangle does
         return tf.maximum(windows, tf.roll(windows, -cells, axis))
 
     def add_rows(i, tall, maxima):
@@ -111,14 +116,16 @@ def _maxima(maps, corner, size):
 
 
 def _ranked(maps):
-    """Puts values and where they are into one number: the greater value, then the first entry.
+    """Combines each value and its position into one integer, so that a maximum finds both.
+
+    A greater value gives a greater integer; of equal values, the first entry gives the greatest.
 
     Args:
         maps: float32, fewer than 2^31 entries.
 
     Returns:
-        int64 in the shape of `maps`. The upper half is the value's bits, in the order of whole
-        numbers; the lower half counts the entries from this one to the last.
+        int64 in the shape of `maps`. The upper half holds the value's bits, changed so that they
+        sort like integers. The lower half counts the entries from this one to the last.
     """
     bits = tf.bitcast(maps, tf.int32)
     bits = tf.where(bits < 0, tf.bitwise.bitwise_xor(bits, 0x7FFFFFFF), bits)
@@ -134,10 +141,11 @@ def roi_pool(
     output_size: int,
     strides: Sequence[float],
 ) -> tf.Tensor:
-    """Takes the maximum of each bin of a box; box and bins are of whole cells (RoIPool).
+    """Takes the maximum of each bin of a box, with box and bins rounded to whole cells (RoIPool).
 
-    Fast R-CNN §2.1; torchvision's and Caffe's rounding. Only `features` get a gradient: that of a
-    bin goes to its greatest cell, the first in reading order if several are.
+    See Fast R-CNN §2.1. The rounding is that of Caffe and torchvision. Only `features` get a
+    gradient. A bin's gradient goes to its greatest cell; among equals, to the first in reading
+    order.
 
     Args:
         features: list of L (B, Hl, Wl, K) float. Feature maps, finest first.
@@ -147,7 +155,7 @@ def roi_pool(
         strides: L numbers. Image pixels per cell of each map.
 
     Returns:
-        (B, R, m, m, K) in the dtype of `features`; 0 in bins that lie outside their map.
+        (B, R, m, m, K) in the dtype of `features`; 0 in bins outside their map.
     """
     num_boxes, bins = boxes.shape[1] or tf.shape(boxes)[1], output_size
     atlas = pyramid_atlas(features)
@@ -164,12 +172,12 @@ def roi_pool(
 
         def gradient(upstream):
             greatest = tf.bitcast(_maxima(_ranked(laid_out), corner, size), tf.int32)[..., 0]
-            entry = tf.maximum(tf.size(laid_out) - greatest, 0)  # of the map
+            entry = tf.maximum(tf.size(laid_out) - greatest, 0)  # index in the map
             place, channel = entry // depth % (height * width), entry % depth
             cell = tf.gather(tf.reshape(atlas.index, [-1]), place) + image[:, None] * shape[1]
-            entry = tf.where(greatest > 0, cell * depth + channel, -1)  # -1 is left out
+            entry = tf.where(greatest > 0, cell * depth + channel, -1)  # -1 is skipped
             upstream = tf.reshape(upstream, [-1, depth])
-            # Each thread owns a part of the sums (tensorflow/tensorflow#54366): no race on CPUs.
+            # No race on CPUs: each thread owns a part of the sums (tensorflow/tensorflow#54366).
             sums = tf.math.unsorted_segment_sum(upstream, entry, tf.size(cells))
             return tf.reshape(sums, shape)
 
@@ -190,12 +198,10 @@ def roi_warp(
     sampling_ratio: int = 2,
     pooling: str = "average",
 ) -> tf.Tensor:
-    """Samples boxes bilinearly, as `roi_align`, once they are rounded as by `roi_pool` (RoIWarp).
+    """Rounds boxes as `roi_pool` does, then samples them bilinearly as `roi_align` does (RoIWarp).
 
-    The crop of Dai et al. (2016) as §3 describes it. Points of a box that are more than a cell
-    beyond its map read 0.
-
-    Args, returns and raises: as `roi_align`.
+    This is the crop of Dai et al. (2016) as §3 describes it. Points more than one cell outside
+    their map read 0. Arguments, result and errors are those of `roi_align`.
     """
     stride = tf.gather(tf.constant(strides, tf.float32), levels)[..., None]
     return roi_align(
@@ -212,7 +218,7 @@ def roi_warp(
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class RoIPool(RoILayer):
-    """`roi_pool` with the level of each box by its size; see `RoILayer`."""
+    """`roi_pool`, with each box's level chosen by its size; see `RoILayer`."""
 
     def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
         return roi_pool(features, boxes, levels, output_size=self.output_size, strides=self.strides)
@@ -220,9 +226,9 @@ class RoIPool(RoILayer):
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class RoICrop(RoILayer):
-    """CropAndResize as it is, one point per bin, the outermost on the box's corners (Matterport).
+    """Matterport's plain CropAndResize: one point per bin, the outermost on the box's corners.
 
-    `output_size` is at least 2; see `RoILayer`, and `corners` in `roi_align`.
+    `output_size` must be at least 2. See `RoILayer`, and `corners` in `roi_align`.
     """
 
     def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
@@ -239,14 +245,14 @@ class RoICrop(RoILayer):
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class RoIWarp(RoILayer):
-    """`roi_warp` with the level of each box by its size; see `RoILayer`.
+    """`roi_warp`, with each box's level chosen by its size; see `RoILayer`.
 
     Args:
         output_size, strides, canonical_size, level_rule: as in `RoILayer`.
         sampling_ratio, pooling: as in `roi_align`.
 
     Raises:
-        ValueError: as `RoILayer` and `roi_align`.
+        ValueError: as in `RoILayer` and `roi_align`.
     """
 
     def __init__(

@@ -16,13 +16,14 @@ def upsample_and_predict(
 ) -> keras.KerasTensor:
     """Doubles the resolution by a 2x2 deconvolution with ReLU, then predicts for each cell.
 
-    Cells get their place after the prediction: that moves its channels, and not `width`.
+    The cells are moved to their places after the prediction, because it has fewer channels than
+    the deconvolution.
 
     Args:
         features: (B, H, W, K) Keras tensor, H and W known.
         width: int. Channels of the deconvolution, which is named "deconv".
-        predict: function from (B, ·, ·, width) to (B, ·, ·, N), a 1x1 convolution: it may not
-            depend on where a cell is.
+        predict: function from (B, ·, ·, width) to (B, ·, ·, N). It must not depend on where a
+            cell is, for example a 1x1 convolution.
 
     Returns:
         (B, 2 H, 2 W, N) Keras tensor.
@@ -33,10 +34,11 @@ def upsample_and_predict(
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class Deconv(keras.layers.Layer):
-    """The 2x2 deconvolution with stride 2, and ReLU (Figure 4), as one product of matrices.
+    """The 2x2 deconvolution with stride 2 and ReLU (Figure 4), as one matrix product.
 
-    Each input cell gives four output cells, kept next to each other on the width axis until
-    `interleave`. Keras' Conv2DTranspose, the gradient of a convolution, takes longer.
+    Each input cell gives four output cells. They stay next to each other on the width axis until
+    `interleave` moves them. Keras' Conv2DTranspose would be slower: it is the gradient of a
+    convolution.
 
     Args:
         filters: int. Channels of the output.
@@ -56,7 +58,7 @@ class Deconv(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        shape = (2, 2, self.filters, input_shape[-1])  # as Conv2DTranspose has it
+        shape = (2, 2, self.filters, input_shape[-1])  # as in Conv2DTranspose
         self.kernel = self.add_weight(
             name="kernel", shape=shape, initializer=self.kernel_initializer
         )
@@ -82,7 +84,7 @@ class Deconv(keras.layers.Layer):
 
 
 def interleave(cells: keras.KerasTensor) -> keras.KerasTensor:
-    """Puts the 2 x 2 cells that `Deconv` made of each one where they belong.
+    """Moves the four cells that `Deconv` made from each cell to their 2 x 2 places.
 
     Args:
         cells: (B, H, 4 W, K) Keras tensor.

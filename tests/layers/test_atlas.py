@@ -9,7 +9,7 @@ STRIDES = (4, 8, 16, 32)
 
 @pytest.mark.parametrize("case", [0, 1, 2, 3])
 def test_roi_align_never_reads_a_neighboring_level(case):
-    # Levels lie side by side inside; each is filled with its own number.
+    # The levels lie next to each other in the atlas. Each is filled with its number.
     features = [tf.fill([1, 32 // 2**i, 64 // 2**i, 1], float(i)) for i in range(4)]
     corners = [[0, 0, 128, 128], [128, 0, 256, 128], [0, 64, 128, 128], [0, 0, 256, 128]]
     boxes = tf.constant([[corners[case]] * 4], tf.float32)
@@ -36,7 +36,7 @@ def test_roi_align_of_a_level_equals_that_level_alone():
 
 @pytest.mark.parametrize("sampling_ratio", [0, 1, 2])
 def test_a_box_a_cell_wide_at_the_end_of_its_map_does_not_read_the_next_one(sampling_ratio):
-    # Not aligned, it grows to a cell and reaches out of the image, where there is nothing.
+    # With aligned=False the box grows to one cell. It then reaches out of the image and reads 0.
     features = [tf.ones([1, 8, 8, 1]), tf.fill([1, 4, 4, 1], 1000.0)]
     out = roi_align(
         features,

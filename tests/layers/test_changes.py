@@ -1,4 +1,4 @@
-"""What is changed of a layer comes back with the model, from a file, a copy or a clone."""
+"""Changes of layers are kept when a model is saved and loaded, copied or cloned."""
 
 import json
 
@@ -13,7 +13,7 @@ from keras_maskrcnn.model import MaskRCNN
 
 @pytest.fixture(scope="module")
 def changed(tiny_config):
-    """A model with a layer, or a network, of each change."""
+    """A model with one layer or network for each kind of change."""
     keras.utils.set_random_seed(0)
     model = MaskRCNN(tiny_config)
     model.backbone.trainable = False
@@ -47,10 +47,11 @@ def test_a_file_brings_back_what_was_changed(changed, tmp_path):
     assert_same(loaded, changed)
     for ours, theirs in zip(outputs(loaded), outputs(changed), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-    # Keras saves LoRA's product within the kernel, and zeros both factors, which would never move.
+    # Keras adds LoRA's product to the saved kernel and zeros both factors. Unless one factor gets
+    # new values, neither would ever get a gradient.
     fc1 = loaded.box_head.get_layer("fc1")
     assert not np.any(fc1.lora_kernel_b) and np.all(np.any(fc1.lora_kernel_a, axis=0))
-    # And so do weights, in a model of the same kind.
+    # The same holds for a file of weights that is loaded into such a model.
     changed.save_weights(tmp_path / "model.weights.h5")
     loaded.load_weights(tmp_path / "model.weights.h5")
     for ours, theirs in zip(outputs(loaded), outputs(changed), strict=True):
@@ -79,7 +80,7 @@ def test_what_is_not_changed_takes_no_place(tiny_config, changed):
 
 def test_a_quantization_that_would_not_come_back_is_refused(tiny_config, tmp_path):
     model = MaskRCNN(tiny_config)
-    # As after quantize("gptq"), which takes a language model's data.
+    # The state after quantize("gptq"), which would need a language model's data.
     policy = keras.dtype_policies.get("gptq/4/-1_from_float32")
     model.box_head.get_layer("fc1")._dtype_policy = policy
     with pytest.raises(ValueError, match="Received: box_head/fc1 with quantization='gptq'"):
@@ -90,28 +91,32 @@ def test_a_quantization_that_would_not_come_back_is_refused(tiny_config, tmp_pat
 @pytest.mark.parametrize(
     ("path", "change", "message"),
     [
-        ("fpn/nowhere", {}, "none of the model's. Received: 'fpn/nowhere'"),
-        ("fpn", 3, "the layer fpn cannot be changed so: .* Received: 3.$"),
-        ("fpn", {"dtype": "x" * 999}, "^the layer fpn cannot be changed so: .{,300}$"),
-        ("box_head/fc1", {"call": 1}, "box_head/fc1 cannot be changed so: .*Received: {'call': 1}"),
-        ("box_head/fc1", {"lora_rank": 10**9}, "a rank is at most 784, .*'lora_rank': 1000000000}"),
+        ("fpn/nowhere", {}, "no layer with this path. Received: path='fpn/nowhere'"),
+        ("fpn", 3, "the layer fpn does not allow this change: .* Received: 3.$"),
+        ("fpn", {"dtype": "x" * 999}, "^the layer fpn does not allow this change: .{,300}$"),
+        ("box_head/fc1", {"call": 1}, "box_head/fc1 does not allow this .*Received: {'call': 1}"),
+        ("box_head/fc1", {"lora_rank": 10**9}, "must be in 1..784, .*'lora_rank': 1000000000}"),
         (
             "box_head/fc1",
             {"dtype": "float9"},
-            "box_head/fc1 cannot .* Received: {'dtype': 'float9'}",
+            "box_head/fc1 does not allow .* Received: {'dtype': 'float9'}",
         ),
-        ("box_head/fc1", {"quantization": {"module": "os"}}, "a quantization is Keras'. Received"),
+        (
+            "box_head/fc1",
+            {"quantization": {"module": "os"}},
+            "must be one of keras.quantizers. Received",
+        ),
         (
             "fpn",
             {"lora_rank": 2},
-            "the layer fpn cannot be changed so: .* Received: {'lora_rank': 2}",
+            "the layer fpn does not allow this change: .* Received: {'lora_rank': 2}",
         ),
     ],
 )
 def test_changes_of_a_file_are_checked(shared_model, path, change, message):
     with pytest.raises(ValueError, match=message):
         apply_changes(shared_model, {path: change})
-    with pytest.raises(ValueError, match="^changes are a dict, by layer. Received: "):
+    with pytest.raises(ValueError, match="^changes must be a dict, by layer. Received: "):
         apply_changes(shared_model, [change])
 
 

@@ -7,7 +7,7 @@ from keras_maskrcnn.layers.conv import ConvNorm
 
 
 def randomize_norm(layer):
-    """Gives a batch norm statistics that a wrong fold would get wrong."""
+    """Gives a batch norm random weights and statistics, so that a wrong fold shows."""
     rng = np.random.default_rng(0)
     for name, low, high in (
         ("gamma", 0.5, 2.0),
@@ -154,7 +154,7 @@ def test_kernel_initializer_is_not_shared_between_layers():
 
 
 def test_default_initializer_keeps_the_variance_through_relu():
-    # He et al., fan out: 2 / (3 * 3 * 256).
+    # He et al., fan-out: variance 2 / (3 * 3 * 256).
     layer = ConvNorm(256, 3)
     layer.build((None, None, None, 256))
     assert np.std(layer.kernel) == pytest.approx((2 / (9 * 256)) ** 0.5, rel=0.01)

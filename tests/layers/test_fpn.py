@@ -15,7 +15,7 @@ def maps(height, width):
 
 
 def set_identity_like(model):
-    """Makes laterals sum the channels, and the 3x3 convolutions copy."""
+    """Makes the lateral convolutions sum the channels, and the 3x3 convolutions copy them."""
     for level in (2, 3, 4, 5):
         lateral, output = model.get_layer(f"lateral{level}"), model.get_layer(f"output{level}")
         lateral.kernel.assign(tf.ones_like(lateral.kernel))

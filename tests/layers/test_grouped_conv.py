@@ -53,8 +53,9 @@ def test_the_gradient_of_groups_is_that_of_the_full_kernel_with_zeros():
 
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize(
-    # 16 channels a block: four groups of 4 each; all there are; groups that have more as they are.
-    # Of three groups of 12, two would do, but do not divide three.
+    # A block has at least 16 channels: four groups of 4 give 16. With too few groups, all are
+    # merged. Groups with more channels stay as they are. Two of three groups of 12 would be enough,
+    # but 2 does not divide 3.
     ("groups", "depth", "blocks"),
     [(32, 4, 8), (2, 2, 1), (2, 32, 2), (3, 12, 3)],
 )

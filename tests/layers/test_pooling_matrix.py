@@ -7,8 +7,8 @@ from keras_maskrcnn.layers.roi_align import roi_align
 
 @pytest.mark.parametrize("channels", [64, 7])
 def test_roi_align_gradient_is_the_adjoint(channels):
-    # <pool(x), y> = <x, gradient(y)>. Many boxes on one spot: TensorFlow's own gradient of
-    # CropAndResize loses some of them when several threads work.
+    # <pool(x), y> = <x, gradient(y)>. Many boxes lie on one spot because TensorFlow's gradient of
+    # CropAndResize loses some of them there when several threads run.
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 30, (1, 512, 2))
     boxes = tf.constant(

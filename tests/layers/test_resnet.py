@@ -12,7 +12,7 @@ STAGES = ("stem", "res2", "res3", "res4", "res5")
 
 @functools.cache
 def build(name):
-    """Building takes seconds; no test changes what it gets here."""
+    """Builds a network once for all tests, since it takes seconds; no test changes it."""
     return resnet(name, norm="batch", frozen_stages=0)
 
 
@@ -37,7 +37,7 @@ def test_computed_shapes_are_the_outputs_shapes():
     assert {key: tuple(x.shape) for key, x in outputs.items()} == computed_shapes(model)
 
 
-# torchvision's conv1 and bn1, layer1, layer2, layer3, layer4; torch counts statistics as buffers.
+# torchvision's conv1 and bn1, layer1, ..., layer4. PyTorch counts statistics as buffers.
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
@@ -84,7 +84,7 @@ def test_res5_alone_is_the_last_stage(stride):
     assert alone.output.shape == (None, 14 // stride, 14 // stride, 256)
     body = resnet("resnet50", width=8, last_stage=4)
     assert list(body.output) == ["c2", "c3", "c4"]
-    if stride == 2:  # as it is in the backbone
+    if stride == 2:  # the backbone's stride
         alone.set_weights([v.numpy() for v in last])
         paths = {v.path for v in last}
         body.set_weights([v.numpy() for v in whole.weights if v.path not in paths])
@@ -116,7 +116,7 @@ def test_frozen_stages_do_not_change_in_training():
 
 @pytest.mark.parametrize(("same", "pad"), [(False, [1, 1]), (True, [0, 1])])
 def test_a_zeroed_last_norm_makes_every_block_the_identity(same, pad):
-    # What is left of c2 are the stem and the pooling: the maximum of 3 x 3 at every second cell.
+    # Only the stem and the pooling act on c2: the maximum of 3 x 3 cells at every second cell.
     model = resnet("resnet18", norm="batch", frozen_stages=0, pool_same=same)
     for v in model.weights:
         if "_conv2/norm/gamma" in v.path:

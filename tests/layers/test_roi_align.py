@@ -25,7 +25,7 @@ def align_one(features, box, output_size, sampling_ratio, stride=1):
 
 
 def align_golden(data, sampling_ratio, aligned):
-    """The golden RoIs, of which each names its image, as a padded batch and back."""
+    """Pools the golden RoIs, each with its image's index, as one padded batch."""
     features = tf.constant(data["features"].transpose(0, 2, 3, 1))
     rois = data["rois"]
     boxes = tf.tile(tf.constant(rois[None, :, 1:]), [2, 1, 1])
@@ -56,7 +56,7 @@ def test_roi_align_samples_between_cells():
 
 def test_roi_align_does_not_mix_up_x_and_y():
     ramp = np.arange(25.0).reshape(5, 5)
-    # One bin from x 1..2, y 3..4: its center lies on the cell of row 3 and column 1.
+    # One bin, x from 1 to 2 and y from 3 to 4: its center is that of the cell (3, 1).
     np.testing.assert_allclose(align_one(ramp, [1, 3, 2, 4], 1, 1), [[16.0]], atol=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_roi_align_divides_boxes_by_the_stride():
 def test_roi_align_averages_the_samples_of_a_bin():
     rng = np.random.default_rng(0)
     features, box = rng.normal(size=(6, 7)), [0.7, 1.1, 5.9, 4.3]
-    fine = align_one(features, box, 6, 1)  # a sample per bin: the 2 x 2 of each third of the box
+    fine = align_one(features, box, 6, 1)  # one sample per bin: 2 x 2 for each bin above
     means = fine.reshape(3, 2, 3, 2).mean(axis=(1, 3))
     np.testing.assert_allclose(align_one(features, box, 3, 2), means, atol=1e-5)
 
@@ -81,7 +81,7 @@ def test_roi_align_equals_its_definition(output_size, sampling_ratio, aligned, p
     rng = np.random.default_rng(0)
     features, corners = rng.normal(size=(9, 11, 2)), rng.uniform(-8, 52, (20, 2, 2))
     boxes = np.sort(corners, axis=1).reshape(20, 4)
-    boxes[0, 2:] = boxes[0, :2] + 1.5  # below a cell: grown to one where not aligned
+    boxes[0, 2:] = boxes[0, :2] + 1.5  # smaller than a cell: grows to one if not aligned
     out = roi_align(
         [tf.constant(features[None], tf.float32)],
         tf.constant(boxes[None], tf.float32),
@@ -122,7 +122,7 @@ def test_roi_align_reads_the_edge_half_a_cell_outside_the_outermost_centers():
 
 def test_roi_align_reads_zero_beyond_one_cell_outside():
     constant = np.full((4, 4), 7.0)
-    # Centers at 4.5, 5.5 along both axes; the map's last center is 3.5, and the edge ends at 4.5.
+    # Points at 4.5 and 5.5 on both axes. The map's last center is 3.5, so 4.5 still reads the edge.
     np.testing.assert_allclose(align_one(constant, [5, 5, 7, 7], 2, 1), np.zeros((2, 2)))
 
 

@@ -25,7 +25,8 @@ def test_roi_levels_equal_detectron2(golden):
     sides = np.sqrt(np.prod((data["boxes"][:, 2:] - data["boxes"][:, :2]).astype(float), axis=1))
     octaves = np.log2(np.maximum(sides, 1.0) / 224)
     gap = np.abs(octaves - np.round(octaves))
-    # One step of float32 below a border, the logarithm rounds either way; on it, it must not.
+    # One float32 step below a border, the logarithm may round to either side. On the border it
+    # must not.
     clear = (gap == 0) | (gap > 2e-7)
     assert clear.sum() >= 85
     levels = roi_levels(tf.constant(data["boxes"]), 4).numpy()
@@ -60,7 +61,7 @@ def test_layer_pools_each_box_from_its_level():
 
 
 def test_layer_does_not_round_boxes_to_bfloat16():
-    # bfloat16 has no numbers between 256 and 258. A ramp along x shows what was read.
+    # bfloat16 has no numbers between 256 and 258. A ramp along x shows which cell was read.
     ramp = tf.tile(tf.reshape(tf.range(512.0), [1, 1, 512, 1]), [1, 4, 1, 1])
     layer = RoIAlign(1, [1], sampling_ratio=1, dtype="mixed_bfloat16")
     out = layer([ramp / 512], tf.constant([[[256.0, 1, 257, 2], [257.0, 1, 258, 2]]]))
@@ -68,7 +69,7 @@ def test_layer_does_not_round_boxes_to_bfloat16():
         [ramp / 512], tf.constant([[[256.0, 1, 257, 2], [257.0, 1, 258, 2]]])
     )
     np.testing.assert_allclose(exact[0, :, 0, 0, 0] * 512, [256, 257], rtol=1e-5)
-    # The values themselves are bfloat16; a box rounded to nothing would give twice the same.
+    # The values are bfloat16. If the box were rounded to width 0, both values would be equal.
     np.testing.assert_allclose(tf.cast(out, tf.float32), exact, rtol=2**-8)
 
 

@@ -30,20 +30,20 @@ def pool_one(operation, features, boxes, output_size, stride=1, **options):
 
 
 def shuffled(*shape):
-    """A map of different whole numbers, exact in float32."""
+    """Makes a map of distinct integers, exact in float32, in random order."""
     values = np.random.default_rng(0).permutation(np.prod(shape))
     return values.reshape(shape).astype(np.float32)
 
 
 def random_boxes(count, width, height, seed=0):
-    """(count, 4) boxes, some of which begin or end outside."""
+    """Makes (count, 4) boxes; some begin or end outside the map."""
     rng = np.random.default_rng(seed)
     corners = rng.uniform(-0.2, 1.2, (count, 2, 2)) * [width, height]
     return np.sort(corners, axis=1).reshape(count, 4).astype(np.float32)
 
 
 def pool_golden(data, features):
-    """The golden RoIs, of which each names its image, as a padded batch and back."""
+    """Pools the golden RoIs, each with its image's index, as one padded batch."""
     rois = data["rois"]
     boxes = tf.tile(tf.constant(rois[None, :, 1:]), [2, 1, 1])
     levels = tf.zeros([2, len(rois)], tf.int32)
@@ -55,10 +55,10 @@ def pool_golden(data, features):
 @pytest.mark.parametrize(
     ("box", "cells"),
     [
-        ([0, 0, 7, 8], [0, 0, 1, 2]),  # in cells 0.4375 and 0.5; the cell it ends in belongs to it
-        ([24, 8, 40, 56], [2, 1, 4, 5]),  # 1.5, 0.5, 2.5, 3.5: not to the even neighbor
-        ([-8, -24, 8, 7], [-1, -2, 2, 1]),  # away from zero on both sides of it
-        ([7.9999995, 0, 16, 16], [0, 0, 2, 2]),  # the float32 before 8
+        ([0, 0, 7, 8], [0, 0, 1, 2]),  # ends at cells 0.4375 and 0.5, and includes its last cell
+        ([24, 8, 40, 56], [2, 1, 4, 5]),  # 1.5, 0.5, 2.5, 3.5: not rounded to the even neighbor
+        ([-8, -24, 8, 7], [-1, -2, 2, 1]),  # away from zero, below and above it
+        ([7.9999995, 0, 16, 16], [0, 0, 2, 2]),  # the largest float32 below 8
         ([160, 160, 20, 20], [10, 10, 11, 11]),  # reversed
     ],
 )
@@ -69,7 +69,7 @@ def test_quantize_rounds_to_whole_cells(box, cells):
 
 @pytest.mark.parametrize("stride", [4, 8, 16, 32])
 def test_quantize_is_exact_in_a_graph(stride):
-    # TensorFlow replaces a division by a constant by a product with 0.24999999 instead of 1 / 4.
+    # In graphs, TensorFlow replaces a division by the constant 4 with a product with 0.24999999.
     halves = np.arange(0.5, 60).astype(np.float32)
     boxes = np.stack([halves * 0, halves * 0, halves, halves], axis=1)[None] * stride
     function = tf.function(lambda b: quantize(b, tf.zeros([1, 60], tf.int32), [stride]))
@@ -91,7 +91,7 @@ def test_roi_pool_gradient_equals_torchvision(golden):
         tape.watch(features)
         out = pool_golden(data, features)
     gradient = tape.gradient(out, features, expected["weight"].transpose(0, 2, 3, 1))
-    # Sums of up to some hundred numbers near 1, in another order.
+    # Sums of up to a few hundred numbers near 1, added in another order.
     np.testing.assert_allclose(gradient, expected["gradient"].transpose(0, 2, 3, 1), atol=1e-5)
 
 
@@ -104,7 +104,7 @@ def test_roi_pool_equals_its_definition(output_size):
 
 
 def test_roi_pool_takes_the_maximum_of_blocks():
-    # Six columns and four rows of cells: every bin has 3 x 2. Boxes end in their last cell.
+    # The box has 6 columns and 4 rows of cells, so each bin has 3 x 2. It includes its last cell.
     features = shuffled(8, 9, 3)
     out = pool_one(roi_pool, features, [[1 * 16, 2 * 16, 6 * 16, 5 * 16]], 2, stride=16)
     blocks = features[2:6, 1:7].reshape(2, 2, 2, 3, 3).max(axis=(1, 3))
@@ -112,7 +112,7 @@ def test_roi_pool_takes_the_maximum_of_blocks():
 
 
 def test_roi_pool_of_blocks_equals_the_maximum_of_points_at_their_cells():
-    # 3 x 3 points in a bin of 3 x 3 cells are the cells.
+    # 3 x 3 points in a bin of 3 x 3 cells lie on the cells' centers.
     features = shuffled(20, 22, 2)
     pooled = pool_one(roi_pool, features, [[2, 1, 16, 15]], 5)
     points = pool_one(roi_align, features, [[2, 1, 17, 16]], 5, sampling_ratio=3, pooling="max")
@@ -120,7 +120,8 @@ def test_roi_pool_of_blocks_equals_the_maximum_of_points_at_their_cells():
 
 
 def test_roi_pool_reads_no_cell_behind_a_box_of_57():
-    # float32: 7 * (57 / 7) > 57, and so Caffe's and torchvision's last bin has a cell more.
+    # In float32, 7 * (57 / 7) > 57. Therefore the last bin of Caffe and torchvision has one cell
+    # too many.
     columns = np.arange(60.0).reshape(1, 60, 1)
     out = pool_one(roi_pool, columns, [[0, 0, 56, 0]], 7)
     assert out[0, 0, 6, 0] == 56
@@ -150,7 +151,7 @@ def test_roi_pool_gradient_goes_to_the_first_of_equal_cells(value):
 
 
 def test_roi_pool_gradient_loses_nothing():
-    # Whole numbers, whose sums float32 holds exactly, and many boxes on one spot.
+    # Integers, so that float32 holds their sums exactly, and many boxes on one spot.
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 30, (1, 512, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(1, 30, (1, 512, 2))], axis=-1)
@@ -170,7 +171,7 @@ def test_roi_pool_gradient_loses_nothing():
 
 
 def check_gradient(operation, features, boxes, step, **options):
-    """Compares the gradient on a map (H, W) with differences; each bin has a weight of its own."""
+    """Compares the gradient on a map (H, W) with differences; each bin has a different weight."""
     weights = np.arange(1.0, 9 * len(boxes) + 1).reshape(len(boxes), 3, 3, 1)
 
     def pool(maps):
@@ -190,14 +191,15 @@ def check_gradient(operation, features, boxes, step, **options):
         tape.watch(maps)
         out = pool(maps)
     expected = roi_definitions.differences(pool, features, step)
-    # float32 keeps 1e-7 of each value; a weight of up to 18 multiplies that, a step divides it.
+    # float32 rounds each value by 1e-7 of it. Weights of up to 18 multiply this error, and `step`
+    # divides it.
     atol = 18 * 1e-7 * np.abs(features).max() / step
     np.testing.assert_allclose(tape.gradient(out, maps)[0, ..., 0], expected, atol=atol)
     assert np.count_nonzero(expected) >= 9
 
 
 def test_roi_pool_gradient_equals_differences():
-    # Values are whole and different: a step of a quarter changes no maximum.
+    # The values are distinct integers: a step of a quarter changes no maximum.
     check_gradient(roi_pool, shuffled(9, 8), [[0, 1, 6, 8], [2, 2, 5, 7]], 0.25)
 
 
@@ -220,7 +222,7 @@ def test_gradient_of_sampled_points_equals_differences(operation, pooling):
 def test_roi_warp_equals_its_definition(output_size, pooling):
     features = np.random.default_rng(0).normal(size=(17, 21, 2))
     boxes = random_boxes(20, 4 * 21, 4 * 17)
-    # Rounded to the cells of the map: a point exactly a cell outside reads the edge or 0.
+    # Boxes are clipped to the map, because a point exactly one cell outside reads the edge or 0.
     boxes = np.clip(boxes, 0, [80, 64, 80, 64])
     out = pool_one(roi_warp, features, boxes, output_size, stride=4, pooling=pooling)
     for pooled, box in zip(out, boxes, strict=True):
@@ -242,8 +244,8 @@ def test_roi_warp_of_boxes_that_round_alike_is_the_same(sampling_ratio):
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
 def test_roi_warp_reads_zero_beyond_one_cell_outside(pooling):
-    # A box at the end of a map of 4 x 4 ends in the fifth cell: it is 3 cells wide, its points lie
-    # at 2.25, 2.75, ... 4.25, 4.75, and only up to 4.5 is the edge read.
+    # A box at the end of a map of 4 x 4 cells ends in the fifth cell and is 3 cells wide. Its
+    # points lie at 2.25, 2.75, ... 4.25, 4.75. Only points up to 4.5 read the edge.
     constant, box = np.full((4, 4, 1), 6.0), [[2, 2, 4, 4]]
     out = pool_one(roi_warp, constant, box, 3, pooling=pooling)[0, ..., 0]
     half, corner = (6, 6) if pooling == "max" else (3, 1.5)
@@ -281,7 +283,7 @@ def test_a_level_of_a_pyramid_equals_that_level_alone(operation):
             output_size=3,
             strides=STRIDES[level : level + 1],
         )
-        # The map of all levels is larger, and float32 rounds positions on it by more.
+        # The atlas is larger than one level, so float32 rounds positions on it more coarsely.
         np.testing.assert_allclose(out, alone, atol=0 if operation is roi_pool else 5e-5)
 
 
@@ -292,7 +294,7 @@ def test_map_and_boxes_moved_by_a_cell_give_the_same(operation):
     moved = np.roll(features, (1, 1), axis=(0, 1))
     out = pool_one(operation, features[:11, :13], boxes, 3, stride=4)
     again = pool_one(operation, moved, boxes + 4, 3, stride=4)
-    # Bins at the upper left edge now see what lies beyond it.
+    # Bins at the upper left edge now read cells beyond it, so such boxes are left out.
     inside = (boxes[:, :2] >= 4).all(axis=1)
     assert inside.sum() >= 5
     np.testing.assert_allclose(again[inside], out[inside], atol=1e-5)
@@ -338,7 +340,7 @@ def test_layer_pools_each_box_from_its_level_in_maps_of_unknown_size(layer, oper
     assert len(np.unique(levels)) >= 3
     expected = operation(features, boxes, levels, output_size=7, strides=STRIDES)
     out = model.predict_on_batch([*features, boxes])
-    # A graph may compute positions, here up to 100 cells, in another order.
+    # A graph may compute positions, which are up to 100 cells here, in another order.
     np.testing.assert_allclose(out, expected, atol=0 if operation is roi_pool else 5e-5)
 
 
@@ -357,7 +359,8 @@ def test_layer_names_a_bad_value(layer, name, value):
 
 
 def test_layer_measures_matterports_boxes_by_the_canvas_less_one_pixel():
-    # P3 ends at 64 / sqrt(2) = 45.25 pixels, of a canvas of 128: at 45.25 * 127 / 128 = 44.90.
+    # P3 ends at 64 / sqrt(2) = 45.25 pixels. On a canvas of 128, Matterport scales this by
+    # 127 / 128 to 44.90.
     features = [tf.fill([1, 32 // 2**i, 32 // 2**i, 1], float(i)) for i in range(4)]
     layer = RoICrop(2, STRIDES, 64.0, level_rule="matterport")
     pooled = layer(features, tf.constant([[[0.0, 0, 44.8, 44.8], [0, 0, 45, 45]]]))
