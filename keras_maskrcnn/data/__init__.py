@@ -1,4 +1,7 @@
-"""From images and annotations of any format to batches."""
+"""Readers of images and annotations, augmentations, and the pipeline that makes batches.
+
+Each reader returns a `CocoDataset`. `batches` turns it into a `tf.data.Dataset`.
+"""
 
 from keras_maskrcnn.data import augment
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict, coco_json, require_instances

@@ -1,17 +1,17 @@
-"""What a batch is: its entries, their shapes, and how they are padded to be of one shape.
+"""The entries of a batch, their shapes, and the padding that gives all images one shape.
 
     x = images (B, H, W, 3) float32 RGB 0..255, zero-padded right and bottom
         sizes (B, 2) int32, height and width of each image in `images`
         original_sizes (B, 2) int32, height and width of each image before it was resized
-        proposals (B, P, 4) float32 as boxes, by falling score, 0 = padding; only if given
-        indices (B,) int32, the place of each image in the data set; only in training
+        proposals (B, P, 4) float32 as boxes, highest score first, 0 = padding; only if given
+        indices (B,) int32, the index of each image in the data set; only in training
     y = boxes (B, G, 4) float32 [x1, y1, x2, y2] in pixels of `images`
         labels (B, G) int32 in 1..C, 0 = padding
-        masks (B, G, M, M) uint8, the covered share of each cell of the box times 255; not of a data
-            set that was read with masks=False
+        masks (B, G, M, M) uint8, the share of each cell of the box that is covered, times 255;
+            not with a data set that was read with masks=False
 
-M and P are static, and B too in training; H, W and G are those that the batch needs, rounded up to
-few values, unless `canvases` and `max_instances` fix them.
+M and P are static; in training B is too. H, W and G are as large as the batch needs, rounded up so
+that only a few values occur. `canvases` and `max_instances` fix them.
 """
 
 from collections.abc import Iterable
@@ -29,15 +29,15 @@ from keras_maskrcnn.typing import Dataset, Size, Tensors
 
 
 def entry(example: Tensors, *, place: tf.Tensor | None, targets: bool) -> Any:
-    """Names what a batch has of one image.
+    """Makes the entry of one image in a batch.
 
     Args:
         example: dict as in `data.augment`, resized, with `original_size` (2,) int32.
-        place: () int32, the image's place in the data set; None to leave it out.
+        place: () int32. The image's index in the data set; None to leave it out.
         targets: whether there are annotations.
 
     Returns:
-        x, or (x, y), see the module, without the axis B.
+        x, or (x, y), as in the module's docstring, but without the axis B.
     """
     inputs = {
         "images": example["image"],
@@ -60,7 +60,7 @@ def shapes(
     max_instances: int | None,
     max_proposals: int | None,
 ) -> Any:
-    """Returns the shape of each part of an `entry`, None where the batch decides.
+    """Returns the shape of each part of an `entry`, with None where the batch decides.
 
     Args:
         dataset, training, targets, max_instances: as in `data.batches`.
@@ -86,16 +86,16 @@ def pad(
     inputs: Tensors,
     targets: Tensors | None = None,
 ) -> Any:
-    """Pads the images of a batch to a canvas or to a multiple, and its annotations to few counts.
+    """Pads the images of a batch to a canvas or to a multiple, and its annotations to more slots.
 
     Args:
         canvases: (K, 2) int, see `ascending`; K may be 0.
-        padding_multiple: int, what sides are multiples of if there are no canvases.
+        padding_multiple: int. Without canvases, sides become multiples of it.
         fill_slots: whether to pad annotations, see `pad_slots`.
-        inputs, targets: a batch, padded to its largest image and its fullest one.
+        inputs, targets: a batch, already padded to its largest image and its most instances.
 
     Returns:
-        The batch, as it was given.
+        inputs, or (inputs, targets), padded.
     """
     images = inputs["images"]
     if len(canvases):
@@ -109,7 +109,7 @@ def pad(
 
 
 def pad_slots(targets: Tensors) -> Tensors:
-    """Pads all targets to 8, 16, 32, ... slots, the first that is enough."""
+    """Pads all targets to the first of 8, 16, 32, ... slots that is enough."""
     count = tf.shape(targets["labels"])[1]
     choices = tf.constant([8 << k for k in range(20)])
     missing = tf.reduce_min(tf.boolean_mask(choices, choices >= count)) - count
@@ -122,17 +122,17 @@ def pad_slots(targets: Tensors) -> Tensors:
 
 
 def ascending(canvases: Iterable[Size]) -> np.ndarray:
-    """Returns (K, 2) int, canvases (height, width) from the smallest area to the largest."""
+    """Returns the canvases (height, width), smallest area first, as (K, 2) int."""
     return np.array(sorted(canvases, key=np.prod), int).reshape(-1, 2)
 
 
 def canvas_of_each(
     dataset: Dataset, canvases: np.ndarray, min_side: int, max_side: int, resize_rule: str
 ) -> np.ndarray:
-    """(I,) int. Which of the canvases each image needs when it is not augmented.
+    """Returns the index of the canvas that each image needs without augmentation, (I,) int.
 
     Raises:
-        DataError: if an image fits on none.
+        DataError: if an image fits on no canvas.
     """
     heights, widths = np.array(dataset.sizes).T
     resized = image_ops.resized_size(heights, widths, min_side, max_side, resize_rule)
@@ -145,7 +145,7 @@ def canvas_of_each(
 
 
 def _pad_to_canvas(images, canvases):
-    """Pads to the smallest of the canvases (K, 2), in ascending order, that holds the images."""
+    """Pads to the first of `canvases`, (K, 2) in ascending order, that holds the images."""
 
     def choose(size):
         return canvases[_smallest_canvas(size, canvases, "the images of a batch")].astype(np.int32)

@@ -1,4 +1,4 @@
-"""Reads COCO json and image folders into plain NumPy examples. Knows no TensorFlow."""
+"""Reads COCO json and image folders into plain NumPy examples, without TensorFlow."""
 
 import dataclasses
 import os
@@ -33,34 +33,35 @@ from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import Crowds, OnError, Path
 
-# Kinds of errors whose lines show lists of numbers.
+# Kinds of errors with messages that show lists of numbers.
 _SHOWS_NUMBERS = ("broken bbox", "broken polygon", "polygon outside the image", "broken json")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CocoDataset:
-    """Images and their instances; instances lie one after the other, ordered by image.
+    """Images and their instances. The arrays hold the instances in the order of the images.
 
-    Made by `coco_json` and `coco_dict`. Label i (1..C) stands for `category_ids[i - 1]`, named
-    `class_names[i - 1]`.
+    `coco_json`, `coco_dict` and the readers of other formats make it. Label i (1..C) stands for
+    `category_ids[i - 1]`, named `class_names[i - 1]`.
 
     Attributes:
         images: str. The folder of images.
         annotations: str or dict. The json file, or its content.
-        class_names, category_ids: C each.
-        image_ids, file_names, sizes: one per image; a size is (height, width).
+        class_names, category_ids: tuples of length C.
+        image_ids, file_names, sizes: one entry per image. A size is (height, width).
         mask_size: int M. Side of the mask crops that `load` returns.
-        dropped: reason -> how many annotations, polygons or images were left out for it.
-        examples: reason -> up to 3 ids of those annotations or images.
-        skipped: file name -> how often an image could not be read, with on_error="skip" here or in
-            `batches`. Images whose headers cannot be read are not in the data set.
-        offsets: (I + 1,) int64. Image i has the instances offsets[i] to offsets[i + 1].
+        dropped: dict of reason to count: how many annotations, polygons or images were left out.
+        examples: dict of reason to up to 3 ids of those annotations or images.
+        skipped: dict of file name to count: how often an image could not be read, with
+            on_error="skip" here or in `batches`. An image with an unreadable header is not in the
+            data set.
+        offsets: (I + 1,) int64. Image i has the instances offsets[i] to offsets[i + 1] - 1.
         boxes: (N, 4) float32 [x1, y1, x2, y2] in pixels of the original image.
         labels: (N,) int32 in 1..C.
-        annotation_ids: N, the ids of the annotations that the instances come from.
-        counts: sequence of N bytes. COCO's compressed run lengths of each mask, made from polygons
-            when they are asked for; none without `has_masks`.
-        has_masks: whether `load` returns masks. Otherwise instances are boxes, of whatever outline.
+        annotation_ids: N ids. The annotation of each instance.
+        counts: sequence of N bytes. Each mask as COCO's compressed run lengths. Polygons are
+            converted when an item is read. Empty without `has_masks`.
+        has_masks: whether `load` returns masks. If False, instances have boxes only.
     """
 
     images: str
@@ -97,11 +98,11 @@ class CocoDataset:
 
     @property
     def max_instances(self) -> int:
-        """Most instances in one image, at least 1."""
+        """Largest number of instances in one image, at least 1."""
         return max(1, int(self.num_instances.max()))
 
     def report(self) -> str:
-        """Says what was dropped, one line per reason with up to 3 ids; empty if nothing was."""
+        """Lists what was dropped: one line per reason with up to 3 ids. Empty if nothing was."""
         lines = []
         for reason, count in self.dropped.items():
             ids = ", ".join(repr(i) for i in self.examples[reason])
@@ -110,10 +111,10 @@ class CocoDataset:
         return "\n".join(lines)
 
     def content(self) -> dict[str, Any]:
-        """Makes the content of a COCO json of what was kept, with the entries as they were read.
+        """Makes the content of a COCO json from everything that was kept.
 
-        Polygons that were dropped are left out of their annotations; an area that is missing, or
-        that no object can have, is filled in.
+        Entries stay as they were read, with two changes. Dropped polygons are left out of their
+        annotations. A missing or impossible area is filled in.
         """
         content = self.annotations
         if isinstance(content, str):
@@ -148,13 +149,13 @@ class CocoDataset:
             image: (H, W, 3) uint8 RGB.
             boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of this image.
             labels: (n,) int32 in 1..C.
-            masks: (n, M, M) uint8, the covered share of each cell of the instance's box times 255;
-                if the data set has masks.
+            masks: (n, M, M) uint8, only if the data set has masks. The instance's box is divided
+                into M x M cells; a value is the share of the cell that the mask covers, times 255.
         """
         return {"image": self.load_image(index), **self.load_targets(index)}
 
     def load_targets(self, index: int) -> dict[str, np.ndarray]:
-        """Makes the boxes, labels and masks of `load`, without reading the image."""
+        """Returns the boxes, labels and masks of `load` without reading the image."""
         first, last = self.offsets[index], self.offsets[index + 1]
         targets = {"boxes": self.boxes[first:last], "labels": self.labels[first:last]}
         if not self.has_masks:
@@ -167,22 +168,23 @@ class CocoDataset:
 
 
 def coco_json(images: Path, annotations: Path, **options: Any) -> CocoDataset:
-    """Reads a COCO json: polygons, run lengths (compressed or not), any ids.
+    """Reads a COCO json with polygons or run lengths (compressed or not), and with any ids.
 
-    What contradicts itself is an error. What is merely of no use for training (crowds, boxes
-    without area, polygons of less than 3 points, masks outside their box) is dropped, counted,
-    and logged once.
+    Contradictions raise an error. Annotations that training cannot use are dropped, counted and
+    logged once: crowds, boxes without area, polygons of fewer than 3 points, and masks outside
+    their box.
 
     Args:
         images: folder that `file_name` is relative to.
         annotations: json file.
-        options: as in `coco_dict`.
+        options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if the json, an annotation or an image cannot be used.
     """
     annotations = os.fspath(annotations)
-    if options.get("crowds", "drop") == "objects":  # its content, unlike the file's, has no crowds
+    # With "objects" the data set keeps the changed content in memory: the file still has crowds.
+    if options.get("crowds", "drop") == "objects":
         return coco_dict(images, read_json(annotations), source=annotations, **options)
     try:
         with without_collections():
@@ -192,7 +194,7 @@ def coco_json(images: Path, annotations: Path, **options: Any) -> CocoDataset:
         if error.kind not in _SHOWS_NUMBERS:
             raise
         content = None
-        # Again, for the line of the error shows numbers as they are in the file.
+        # Read again in full, because the message shows the numbers as the file has them.
         dataset = coco_dict(images, read_json(annotations), source=annotations, **options)
     return dataclasses.replace(dataset, annotations=annotations)
 
@@ -217,29 +219,30 @@ def coco_dict(
     Args:
         images: folder that `file_name` is relative to.
         content: dict of lists `images`, `annotations` and `categories`.
-        source: str. What error messages call the content.
-        dropped: dict of reason to ids. What a reader of another format has left out of the content
-            already: it is counted and reported with the rest.
-        category_ids: the categories of labels 1, 2, ..., for instance a trained model's. By default
-            all of the json's, in ascending order.
+        source: str. The name of the content in error messages.
+        dropped: dict of reason to ids. Entries that the reader of another format has already left
+            out. They are counted and reported with the others.
+        category_ids: the category ids of labels 1, 2, ..., for instance those of a trained model.
+            By default all categories of the json, in ascending order.
         class_names: the names that these categories had in training, for instance
-            `model.config.class_names`; None or empty for any. Another name of the same id is an
-            error, see `compare_names`; a category that the json lacks gets its name from here.
-        masks: whether every instance needs a mask. If False, only boxes are read, which is all that
-            a Faster R-CNN or an RPN learns from, and outlines may be missing. None: masks, unless
-            no annotation has an outline.
-        crowds: what annotations with iscrowd=1 are: "drop" leaves them out, "objects" reads them
-            as single objects, for tools that write every mask like that.
+            `model.config.class_names`. None or empty: any names. If the json has another name for
+            the same id, that is an error (see `compare_names`). A category that the json lacks
+            gets its name from here.
+        masks: whether every instance needs a mask. If False, only boxes are read and outlines may
+            be missing; this is enough for a Faster R-CNN or an RPN. None: True if any annotation
+            has an outline, otherwise False.
+        crowds: how to read annotations with iscrowd=1. "drop" leaves them out. "objects" reads them
+            as single objects, because some tools set iscrowd=1 for every mask.
         mask_size: int M. Masks are loaded as M x M crops of their boxes.
-        keep_empty: whether images without instances stay.
-        check_images: whether to compare every image's header with the json now, and not only
-            when the image is loaded.
-        on_error: what becomes of an image whose header cannot be used: "raise", or "skip": it is
-            left out with its annotations, logged, counted and named in `skipped`.
+        keep_empty: whether to keep images without instances.
+        check_images: whether to compare every image's header with the json now. If False, an image
+            is first checked when it is loaded.
+        on_error: what to do if the header of an image cannot be used. "raise" raises the error.
+            "skip" leaves the image out with its annotations, logs it, and counts it in `skipped`.
 
     Raises:
-        DataError: if the content, an annotation or an image cannot be used, or a class has
-            another name than in training.
+        DataError: if the content, an annotation or an image cannot be used, or if a class had
+            another name in training.
     """
     _check_options(mask_size, on_error)
     images = os.fspath(images)
@@ -295,10 +298,10 @@ def _check_options(mask_size, on_error):
 
 
 class _Drops:
-    """Counts what is left out, by reason, and keeps the first ids.
+    """Counts dropped entries by reason, and keeps the first ids.
 
     Args:
-        earlier: dict of reason to ids, of what was left out before; or None.
+        earlier: dict of reason to ids of entries that were dropped before, or None.
     """
 
     def __init__(self, earlier=None):
@@ -315,21 +318,21 @@ class _Drops:
 
 
 def _unreadable(folder, file_names, sizes, on_error):
-    """Returns the indices of images whose headers cannot be used, with on_error="skip"."""
+    """Returns the indices of images with unusable headers. Raises, unless on_error="skip"."""
     skipped = set()
     for i, error in size_errors(folder, file_names, sizes):
         if on_error == "raise":
             raise error
         skipped.add(i)
-        if len(skipped) <= 10:  # all are named in `CocoDataset.skipped`
-            logging.warning("skipped, image %d of such: %s", len(skipped), error)
+        if len(skipped) <= 10:  # `CocoDataset.skipped` names all of them
+            logging.warning("skipped unreadable image %d: %s", len(skipped), error)
     if len(skipped) == len(file_names):
         raise DataError(f"{folder}: none of {len(file_names)} images can be read.")
     return skipped
 
 
 def _with_instances(images, num_instances, image_ids, drops, source):
-    """Returns those of some images that have instances, and counts the others as dropped."""
+    """Returns the images that have instances, and counts the others as dropped."""
     for i in images:
         if not num_instances[i]:
             drops.add(NO_INSTANCE, image_ids[i])
@@ -355,25 +358,25 @@ def with_crowds(content: dict[str, Any], crowds: str) -> dict[str, Any]:
 
 
 def require_instances(dataset: Any, source: str | None = None) -> None:
-    """Raises a DataError if a data set has no instance at all, and says what became of them.
+    """Raises a DataError if a data set has no instance at all. The message says what was dropped.
 
     Args:
-        dataset: `CocoDataset`, or what is like one.
-        source: str. What the message calls it; by default `source_of` it.
+        dataset: `CocoDataset` or a similar object.
+        source: str. The name of the data set in the message. By default `source_of(dataset)`.
     """
-    if np.any(getattr(dataset, "num_instances", 1)):  # what is like a data set may not count them
+    if np.any(getattr(dataset, "num_instances", 1)):  # similar objects may not count instances
         return
     source = source_of(dataset) if source is None else source
     raise no_instances(source, getattr(dataset, "dropped", {}), has_masks(dataset))
 
 
 def has_masks(dataset: Any) -> bool:
-    """Whether a data set, or what is like one, has masks; one that does not say has."""
+    """Whether a data set has masks. An object without the attribute `has_masks` counts as True."""
     return getattr(dataset, "has_masks", True)
 
 
 def source_of(dataset: Any) -> str:
-    """Returns what messages call a data set, or what is like one: its json, or else its images."""
+    """Returns the name of a data set in messages: its json file, or else its folder of images."""
     source = getattr(dataset, "annotations", None)
     return source if isinstance(source, str) else getattr(dataset, "images", "the data set")
 

@@ -1,7 +1,8 @@
-"""Every check of a COCO json, one entry at a time.
+"""All checks of a COCO json, one entry at a time.
 
-`coco_json` raises the first error that it meets, the doctor goes on and collects them all. Each
-error has a kind, by which the doctor counts; what is merely of no use for training has a reason.
+`coco_json` raises the first error. The doctor goes on and collects all errors. Each error has a
+kind, by which the doctor counts. Parts that training cannot use are no errors: they are left out
+for a reason.
 """
 
 import array
@@ -20,9 +21,9 @@ from keras_maskrcnn.data.text import local_path
 from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import Path, Size
 
-# Index of the image, box, label, run lengths of the mask.
+# Index of the image, box [x1, y1, x2, y2], label, run lengths of the mask.
 Instance = tuple[int, tuple[float, float, float, float], int, bytes | None]
-MIN_BOX_SIDE = 1e-3  # pixels; below, a box has no area to learn from
+MIN_BOX_SIDE = 1e-3  # pixels; a smaller box counts as a box without area
 
 CROWD = "annotation with iscrowd=1"
 NO_AREA = f"annotation whose box, clipped to the image, has a side below {MIN_BOX_SIDE} pixels"
@@ -34,7 +35,7 @@ UNREADABLE = "annotation of an image that cannot be read (on_error='skip')"
 
 
 def list_errors(content: Any, source: str) -> Iterator[DataError]:
-    """Yields a DataError for each list that a COCO json needs and `content` lacks."""
+    """Yields a DataError for each required list that is missing or broken in `content`."""
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
@@ -52,7 +53,7 @@ def read_category(category: Mapping[str, Any], names: dict[int, str], path: str)
     identity: Any = category.get("id")
     if not _is_integer(identity) or identity in names:
         raise DataError(
-            f"{path}: every category needs an integer id of its own. Received: id={identity!r}.",
+            f"{path}: every category needs its own integer id. Received: id={identity!r}.",
             "broken category id",
         )
     names[identity] = str(category.get("name", identity))
@@ -72,7 +73,7 @@ def order_categories(
 def check_identity(
     entry: Mapping[str, Any], seen: Container[Any], path: str, kind: str
 ) -> int | str:
-    """Returns the id of an image or annotation, which must not be one of those in `seen`."""
+    """Returns the id of an image or annotation. The id must not be in `seen`."""
     identity: Any = entry.get("id")
     if not _is_integer(identity) and not isinstance(identity, str):
         raise DataError(
@@ -87,7 +88,7 @@ def check_identity(
 
 
 def with_local_path(image: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Returns an image of a json, its file_name with the separators of this system."""
+    """Returns an image of a json with its file_name in the separators of this system."""
     name = image.get("file_name")
     if not isinstance(name, str) or "\\" not in name:
         return image
@@ -95,7 +96,7 @@ def with_local_path(image: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def image_errors(image: Mapping[str, Any], where: str) -> Iterator[DataError]:
-    """Yields a DataError for each field of an image that cannot be used, its id excepted."""
+    """Yields a DataError for each unusable field of an image, except its id."""
     name: Any = image.get("file_name")
     size: tuple[Any, Any] = (image.get("height"), image.get("width"))
     if not isinstance(name, str) or not name or "\0" in name:
@@ -128,18 +129,18 @@ def reference_errors(
     label_of: Mapping[Any, int],
     masks: bool = True,
 ) -> Iterator[DataError]:
-    """Yields a DataError for each field of an annotation that is missing or names the unknown.
+    """Yields a DataError for each missing field of an annotation, and for each unknown id in it.
 
     Args:
         annotation: dict.
-        where: str. What error messages begin with.
+        where: str. The beginning of error messages.
         image_of: dict of image id to index.
         label_of: dict of category id to label.
-        masks: whether it needs a segmentation.
+        masks: whether the annotation needs a segmentation.
     """
     for key in ("image_id", "category_id", "bbox", "segmentation"):
         if annotation.get(key) is None and (masks or key != "segmentation"):
-            hint = " Only a Faster R-CNN (task='boxes', masks=False) does without."
+            hint = " Only a Faster R-CNN (task='boxes', masks=False) needs no segmentation."
             hint = hint if key == "segmentation" else ""
             yield DataError(f"{where}: {key} is missing.{hint}", "missing field")
     for key, known in (("image_id", image_of), ("category_id", label_of)):
@@ -161,16 +162,16 @@ def read_annotation(
     label_of: Mapping[Any, int],
     masks: bool = True,
 ) -> tuple[Instance | None, list[str]]:
-    """Reads one annotation, its id excepted.
+    """Reads one annotation, except its id.
 
     Args:
-        annotation, where, image_of, label_of: as for `reference_errors`.
+        annotation, where, image_of, label_of: as in `reference_errors`.
         sizes: (height, width) of each image.
-        masks: whether it needs a mask.
+        masks: whether the annotation needs a mask.
 
     Returns:
-        instance: index of the image, box, label and counts, None without masks. None if all of the
-            annotation is left out.
+        instance: (index of the image, box, label, counts); counts is None without masks. None
+            instead of a tuple if the whole annotation is left out.
         reasons: list of str, one for each part that is left out.
 
     Raises:
@@ -196,13 +197,13 @@ def read_annotation(
 
 
 def raise_first(errors: Iterable[Exception]) -> None:
-    """Raises the first of some errors, if there is one."""
+    """Raises the first of these errors, if there is any."""
     for error in errors:
         raise error
 
 
 def read_box(bbox: Any, height: int, width: int, where: str) -> tuple[float, float, float, float]:
-    """Turns COCO's [x, y, width, height] into [x1, y1, x2, y2] inside the image."""
+    """Turns COCO's [x, y, width, height] into [x1, y1, x2, y2], clipped to the image."""
     numbers = _numbers(bbox)
     if numbers is None or len(numbers) != 4:
         raise DataError(
@@ -220,7 +221,7 @@ def read_box(bbox: Any, height: int, width: int, where: str) -> tuple[float, flo
 def read_segmentation(
     segmentation: Any, height: int, width: int, where: str
 ) -> tuple[bytes | None, int]:
-    """Returns compressed run lengths, or None if empty, and how many polygons were too short."""
+    """Returns compressed run lengths, or None if empty, and the number of too short polygons."""
 
     def error(expected, kind):
         received = reprlib.repr(segmentation)
@@ -231,7 +232,7 @@ def read_segmentation(
         if any(polygon is None or len(polygon) % 2 for polygon in polygons):
             expected = "segmentation must be polygons [x1, y1, x2, y2, ...] of finite numbers"
             raise error(expected, "broken polygon")
-        # pycocotools walks along every edge: 1e18 would take all memory before it fails.
+        # pycocotools makes points along every edge: 1e18 would take all memory before it fails.
         reach = max(height, width)
         if any(p.size and (p.min() < -reach or p.max() > 2 * reach) for p in polygons):
             raise error("polygon far outside the image", "polygon outside the image")
@@ -250,7 +251,7 @@ def read_segmentation(
         runs = rle.run_lengths(counts)
     else:
         runs = _numbers(counts)
-    # pycocotools reads memory that is not its own when the lengths do not add up.
+    # pycocotools reads beyond its memory if the lengths do not add up.
     area = height * width
     whole = runs is not None and runs.dtype.kind in "iu"
     if runs is None or not whole or runs.min() < 0 or runs.max() > area or runs.sum() != area:
@@ -272,7 +273,7 @@ def long_polygons(polygons: Iterable[Any]) -> list[Any]:
 
 
 def no_instances(source: str, dropped: Mapping[str, int], has_masks: bool) -> DataError:
-    """Makes the DataError for a data set in which no instance is left; see `require_instances`."""
+    """Makes the DataError for a data set without any instance; see `require_instances`."""
     hints = []
     if CROWD in dropped:
         hints.append(" To read crowds as single objects, pass crowds='objects' (--crowds=objects).")
@@ -287,7 +288,7 @@ def no_instances(source: str, dropped: Mapping[str, int], has_masks: bool) -> Da
 
 
 def _numbers(value):
-    """Returns a list of finite numbers as a (n,) array, anything else as None."""
+    """Returns a list of finite numbers as an (n,) array, or None for anything else."""
     if not isinstance(value, list | array.array):
         return None
     try:

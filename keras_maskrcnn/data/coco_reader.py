@@ -1,6 +1,6 @@
 """Reads the lists of a COCO json into arrays, fast enough for a json of COCO's size.
 
-Ordinary annotations are read many at once; only the others are checked one by one.
+Ordinary annotations are read in chunks with NumPy. Only unusual ones are checked one by one.
 """
 
 import contextlib
@@ -32,16 +32,18 @@ _READ = ("id", "image_id", "category_id", "bbox", "segmentation", "iscrowd")
 
 
 def read_compact(path: Path) -> Any:
-    """Reads what `coco_dict` needs of a COCO json: with arrays of numbers, a tenth of the memory.
+    """Reads the fields of a COCO json that `coco_dict` needs.
+
+    Lists of numbers become arrays, so the content takes a tenth of the memory.
 
     Raises:
-        DataError: as `read_json`. An error about its content may show arrays in place of lists.
+        DataError: as in `read_json`. A later error about the content may show arrays, not lists.
     """
     return read_json(path, _shrink)
 
 
 def _shrink(entry):
-    """Keeps of an entry what is read of it, with arrays for lists of numbers: a tenth of memory."""
+    """Returns an entry with only the fields that are read, and with arrays for lists of numbers."""
     if "bbox" not in entry:
         if "file_name" not in entry:
             return entry
@@ -57,7 +59,10 @@ def _shrink(entry):
 
 @contextlib.contextmanager
 def without_collections() -> Iterator[None]:
-    """Millions of new objects make Python look for garbage again and again, where there is none."""
+    """Turns the garbage collector off.
+
+    Millions of new objects would start it again and again, although there is no garbage.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -115,15 +120,17 @@ def read_annotations(
     drop: Callable[[str, int | str], None],
     masks: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Any]]:
-    """Reads all annotations: those that are as most are at once, the others one by one.
+    """Reads all A annotations: ordinary ones in chunks, the others one by one.
 
     Args:
         sizes: list of (height, width) of the images.
-        drop: function of a reason and an annotation's id.
+        drop: function that is called with a reason and an annotation's id.
 
     Returns:
-        of each of A annotations the index of its image, (A,) int, -1 if it is left out; its box,
-        (A, 4) float64; its label, (A,) int32; its outline, as in `Masks`, if there are masks.
+        images: (A,) int. The index of each annotation's image, -1 if the annotation is left out.
+        boxes: (A, 4) float64.
+        labels: (A,) int32.
+        outlines: list of A, as in `Masks`; None without masks.
     """
     annotations = content["annotations"]
     count, sides = len(annotations), np.array(sizes)
@@ -165,10 +172,11 @@ def read_regular(
     label_of: Mapping[Any, int],
     masks: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[Any]]:
-    """Reads those annotations that surely are instances, and nothing of which is left out.
+    """Reads the annotations that are certainly valid instances without any dropped part.
 
     Returns:
-        (n,) bool, which they are; of these m image indices, boxes (m, 4), labels and outlines.
+        regular: (n,) bool. Which of the n annotations these are.
+        images, boxes, labels, outlines: of these m annotations, as in `read_annotations`.
     """
     chosen, images, labels, boxes = [], [], [], []
     outlines: list[Any] = []
@@ -176,7 +184,7 @@ def read_regular(
         get = annotation.get
         try:
             image, label = image_of.get(get("image_id")), label_of.get(get("category_id"))
-        except TypeError:  # not even a possible id
+        except TypeError:  # an id that is not hashable, such as a list
             continue
         box, outline = compact(get("bbox")), None
         if image is None or label is None or get("iscrowd") not in (0, None):

@@ -1,4 +1,4 @@
-"""Reads examples inside the graph of tf.data, and decides what becomes of those it cannot read."""
+"""Reads examples inside the graph of tf.data, and skips or raises for unreadable images."""
 
 import functools
 from collections.abc import Callable
@@ -22,9 +22,10 @@ def reader(
         dataset, targets, proposals, cache, on_error: as in `data.batches`.
 
     Returns:
-        index () int64 -> dict of `image` (H, W, 3) uint8 and `index` () int32, another one if the
-        image was skipped; with targets `boxes` (n, 4), `labels` (n,) and, if the data set has any,
-        `masks` (n, M, M); with proposals `proposals` (p, 4) float32.
+        A function of an index, () int64, that returns a dict of `image` (H, W, 3) uint8 and `index`
+        () int32, the image that was read (another one if the image was skipped). With targets also
+        `boxes` (n, 4), `labels` (n,) and, if the data set has masks, `masks` (n, M, M). With
+        proposals also `proposals` (p, 4) float32.
     """
     load = dataset.load if targets else lambda i: {"image": dataset.load_image(i)}
     load = functools.cache(load) if cache else load
@@ -51,7 +52,7 @@ def reader(
 
 
 def _entries(dataset, targets, proposals):
-    """Returns a dict of the name of each entry that is read to (dtype, shape)."""
+    """Returns a dict of the name of each entry to its (dtype, shape)."""
     entries = {"image": (tf.uint8, [None, None, 3]), "index": (tf.int32, [])}
     if targets:
         entries |= {"boxes": (tf.float32, [None, 4]), "labels": (tf.int32, [None])}
@@ -63,7 +64,7 @@ def _entries(dataset, targets, proposals):
 
 
 def _load_or_next(dataset, load, index, on_error):
-    """Loads an image, or with "skip" the first after it that can be read, and says which."""
+    """Returns the index and the example of an image; with "skip", of the next readable image."""
     for candidate in range(index, index + len(dataset)):
         candidate %= len(dataset)
         try:
@@ -74,5 +75,5 @@ def _load_or_next(dataset, load, index, on_error):
             name, skipped = dataset.file_names[candidate], dataset.skipped
             skipped[name] = skipped.get(name, 0) + 1
             if skipped[name] == 1:
-                logging.warning("skipped, image %d of such: %s", len(skipped), error)
+                logging.warning("skipped unreadable image %d: %s", len(skipped), error)
     raise DataError(f"{dataset.images}: none of {len(dataset)} images can be read.")

@@ -1,4 +1,4 @@
-"""From a data set to its batches: checks, order, preparation, padding."""
+"""Turns a data set into batches: checks, order, preparation, padding."""
 
 import functools
 import reprlib
@@ -50,57 +50,60 @@ def batches(
     cache: bool = False,
     on_error: OnError = "raise",
 ) -> tf.data.Dataset:
-    """Batches a data set for `fit`, `evaluate` or `predict`; `data.batching` says what a batch is.
+    """Makes batches of a data set for `fit`, `evaluate` or `predict`.
 
-    `min_side`, `max_side`, `resize_rule` and `padding_multiple` belong to the model and have no
-    default: `data.batches(dataset, 2, training=True, **model.config.resizing())` passes them all.
-    The same seed gives the same batches in every run, whatever the global seeds are; order, flips
+    The model decides `min_side`, `max_side`, `resize_rule` and `padding_multiple`, so they have no
+    default: `data.batches(dataset, 2, training=True, **model.config.resizing())` passes all four.
+    The same seed gives the same batches in every run, whatever the global seeds are. Order, flips
     and augmentations differ between epochs.
 
     Args:
-        dataset: `CocoDataset`, or anything with its `__len__`, `load`, `load_image`, `mask_size`,
-            `sizes`, `file_names`, `max_instances` and `num_instances`; `has_masks` is true without.
+        dataset: `CocoDataset`, or an object with the same `__len__`, `load`, `load_image`,
+            `mask_size`, `sizes`, `file_names`, `max_instances` and `num_instances`. Without the
+            attribute `has_masks` it must have masks.
         batch_size: int B, of all replicas together.
         training: whether to shuffle, flip, and leave out a last batch of fewer than B images.
-        min_side, max_side: int. Shorter side after resizing; limit of the longer side (§3.1). In
-            training `min_side` may be a sequence, of which each image draws one.
+        min_side, max_side: int. Shorter side after resizing, and limit of the longer side (§3.1).
+            In training `min_side` may be a sequence: one of its values is drawn for each image.
         resize_rule: "detectron2" or "torchvision", as in `ops.images.resize`.
         padding_multiple: int. Without canvases, sides of the padded images are multiples of it.
-        max_instances: int G, the slots of every batch. Of an image with more, G random ones are
-            taken in training, otherwise the first G; how many are lost is logged once. By default
-            a batch has as many as its fullest image needs, rounded up to 8, 16, 32, ...
-        flip: whether to mirror half of the images; by default as `training`.
-        augment: augmentations of `data.augment`, or other callables (example, seed) -> example,
-            called in this order before the image is resized.
+        max_instances: int G. Every batch has G slots for instances. If an image has more, training
+            takes G random ones, and other batches take the first G; the number of lost instances is
+            logged once. By default a batch has as many slots as the image with the most instances
+            needs, rounded up to 8, 16, 32, ...
+        flip: whether to mirror half of the images. By default the value of `training`.
+        augment: augmentations of `data.augment`, or other callables (example, seed) -> example.
+            They are called in this order, before the image is resized.
         copy_paste: `data.augment.copy_paste`, or another callable (example, other, seed) ->
-            example, called with two random examples after `augment`; None for none.
-        targets: whether to yield (x, y); otherwise x alone, and no annotation is read.
+            example, or None. It is called after `augment`, with a second, random example.
+        targets: whether to yield (x, y). If False, only x is yielded and no annotation is read.
         seed: int >= 0.
-        repeat: whether to go on forever, for training that counts steps.
-        shuffle: whether to draw a new order each epoch; by default as `training`.
-        first_step: int. Batches that a run before this one has trained on; with `repeat`.
+        repeat: whether to continue without end, for training that counts steps.
+        shuffle: whether to draw a new order each epoch. By default the value of `training`.
+        first_step: int. Number of batches that an earlier run has trained on; needs `repeat`.
         group_shapes: whether the images of a batch have similar aspect ratios, or the same canvas,
-            so that there is little padding; by default as `shuffle`.
-        canvases: (height, width) pairs. If given, batches have these sizes only: the smallest that
-            holds all images.
-        proposals: `ProposalFile`, or a dict of image id to (boxes, scores) by falling score, in
-            pixels of the original images: what x holds as `proposals`.
-        max_proposals: int P, without a default if there are proposals: the model's
-            `config.train_proposals`, or `config.test_proposals` for batches to predict from. The
-            best are taken, of those that have an area inside the image.
-        cache: whether decoded images and masks stay in memory once they were read.
-        on_error: what becomes of an image that cannot be read: "raise", or with targets "skip": the
-            next image of the data set takes its place; each is logged, counted and named in
-            `dataset.skipped`.
+            so that there is little padding. By default the value of `shuffle`.
+        canvases: (height, width) pairs. If given, every batch has one of these sizes: the smallest
+            that holds all its images.
+        proposals: `ProposalFile`, or a dict of image id to (boxes, scores), highest score first, in
+            pixels of the original images. x holds them as `proposals`.
+        max_proposals: int P, required with proposals: pass `config.train_proposals` of the model,
+            or `config.test_proposals` for batches to predict from. The P best proposals that have
+            an area inside the image are taken.
+        cache: whether to keep decoded images and masks in memory after they are first read.
+        on_error: what to do if an image cannot be read. "raise" raises the error. "skip", which
+            needs targets or training, takes the next image of the data set instead, logs the error,
+            and counts it in `dataset.skipped`.
 
     Returns:
-        tf.data.Dataset of (x, y), or of x alone: dicts of tensors with an axis of B, or fewer in a
-        last batch outside training. Their names, shapes and units are in `data.batching`.
+        tf.data.Dataset of (x, y), or of x alone: dicts of tensors with a first axis of B. Outside
+        training the last batch may have fewer images. `data.batching` lists names, shapes and
+        units.
 
     Raises:
-        TypeError: if what belongs to the model is not passed.
-        DataError: if there is not one full batch to train on, or with targets not one instance, an
-            image has no proposals, or one fits on no canvas.
+        TypeError: if an argument that the model decides is missing.
+        DataError: if there are too few images for one training batch, no instance (with targets),
+            an image without proposals, or an image that fits on no canvas.
     """
     _check_kinds(dataset, augment)
     resizing = _resizing(min_side, max_side, resize_rule, padding_multiple)
@@ -165,7 +168,7 @@ def batches(
 
 
 def _check_kinds(dataset, augment):
-    """Raises TypeError for what would fail in the graph only, in TensorFlow's words."""
+    """Raises TypeError now, because the graph would fail later with a less clear message."""
     if not all(hasattr(dataset, name) for name in ("load", "load_image", "file_names")):
         raise TypeError(
             "dataset must be a data set, as data.coco_json and the other readers of data return it."
@@ -179,7 +182,7 @@ def _check_kinds(dataset, augment):
 
 
 def _groups(dataset, canvases, by_shape, min_side, max_side, resize_rule):
-    """(I,) int. Which images may share a batch: those of one canvas, or of like shape, or all."""
+    """Returns a group per image, (I,) int; a batch has images of one canvas or similar shape."""
     if len(canvases):
         return batching.canvas_of_each(dataset, canvases, min_side, max_side, resize_rule)
     if by_shape:
@@ -188,14 +191,14 @@ def _groups(dataset, canvases, by_shape, min_side, max_side, resize_rule):
 
 
 def _resizing(*values):
-    """Returns a dict of how the model resizes; raises TypeError if some of it was not passed."""
+    """Returns a dict of the model's resizing; raises TypeError if an argument is missing."""
     names = ("min_side", "max_side", "resize_rule", "padding_multiple")
     resizing = dict(zip(names, values, strict=True))
     missing = [f"{name}=None" for name, value in resizing.items() if value is None]
     if missing:
         raise TypeError(
-            "batches need min_side, max_side, resize_rule and padding_multiple as the model has"
-            f" them: pass **model.config.resizing(). Received: {', '.join(missing)}."
+            "batches need the model's min_side, max_side, resize_rule and padding_multiple:"
+            f" pass **model.config.resizing(). Received: {', '.join(missing)}."
         )
     return resizing
 
@@ -211,9 +214,9 @@ def _check_counts(batch_size, sides, max_side, max_instances, max_proposals):
 
 
 def check_positive(**counts: int) -> None:
-    """Raises ValueError for the first of some numbers, by name, that is not at least 1."""
+    """Raises ValueError for the first of these numbers that is not at least 1."""
     for name, count in counts.items():
-        if not count >= 1:  # nor NaN
+        if not count >= 1:  # refuses NaN too
             raise ValueError(f"{name} must be positive. Received: {name}={count!r}.")
 
 
@@ -221,7 +224,8 @@ def _check_modes(training, targets, seed, repeat, first_step, on_error):
     if seed < 0:
         raise ValueError(f"seed must be at least 0. Received: seed={seed}.")
     check_on_error(on_error)
-    if on_error == "skip" and not training and not targets:  # predictions belong to images
+    # To predict, each image must give one result: no other image may replace it.
+    if on_error == "skip" and not training and not targets:
         raise ValueError(
             "on_error='skip' needs training=True or targets=True. Received: targets=False."
         )
@@ -236,7 +240,7 @@ def _refuse_outside_training(**arguments):
 
 
 def _check_dataset(dataset, fewest, targets, max_instances):
-    """Checks how many images and instances there are; logs how many instances have no slot."""
+    """Checks the numbers of images and instances; logs how many instances have no slot."""
     if len(dataset) < fewest:
         raise DataError(
             f"{len(dataset)} images do not fill one batch for training."
@@ -256,12 +260,12 @@ def _check_dataset(dataset, fewest, targets, max_instances):
 
 
 def _check_entries(dataset, copy_paste, proposals, max_proposals):
-    """Checks that there is what is asked for: masks to paste, proposals of every image."""
+    """Checks that copy_paste has masks and that every image has proposals."""
     if copy_paste is not None and not has_masks(dataset):
         raise ValueError("copy_paste needs masks. Received: a data set read with masks=False.")
     if proposals is not None and max_proposals is None:
         raise TypeError(
-            "proposals need max_proposals as the model has it: pass"
+            "proposals need the model's max_proposals: pass"
             " max_proposals=model.config.train_proposals, or test_proposals to predict."
             " Received: max_proposals=None."
         )

@@ -1,4 +1,4 @@
-"""From a place in the data set to one image of a batch: read, augment, paste, resize, flip."""
+"""Prepares one image of a batch: reads it by its index, augments, pastes, resizes, flips."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -11,17 +11,17 @@ from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.typing import Augmentation, Tensors
 
-# What is random about an image, each with a seed of its own.
+# The random choices for one image. Each has its own seed.
 DRAWS = ("augment", "partner", "augment_partner", "paste", "instances", "side", "flip")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Preparation:
-    """The steps from an image's place in the data set to its entry in a batch.
+    """The steps from an image's index in the data set to its entry in a batch.
 
     Args:
-        read: function of a place in the data set, see `graph_reader.reader`.
-        count: int, the images of the data set.
+        read: function of an index in the data set, see `graph_reader.reader`.
+        count: int. Number of images in the data set.
         sides: list of int, one or several values of `min_side`.
         augmentations: the argument `augment`.
         training, targets, max_side, resize_rule, max_instances, max_proposals, copy_paste, flip:
@@ -45,11 +45,11 @@ class Preparation:
         """Prepares one image.
 
         Args:
-            index: () int64, its place in the data set.
+            index: () int64. Its index in the data set.
             seed: (2,) int32.
 
         Returns:
-            x, or (x, y): `batching.entry`.
+            x, or (x, y), as `batching.entry` returns them.
         """
         draws = dict(zip(DRAWS, tf.unstack(tf.random.split(seed, len(DRAWS))), strict=True))
         place, example = self._augmented(index, draws["augment"])
@@ -68,7 +68,7 @@ class Preparation:
         return batching.entry(example, place=place, targets=self.targets)
 
     def _augmented(self, index, seed):
-        """Returns the place of the image that was read, and the example."""
+        """Returns the index of the image that was read, and the augmented example."""
         example = self.read(index)
         place = example.pop("index")
         return place, augment.apply(example, seed, self.augmentations)
@@ -85,7 +85,7 @@ class Preparation:
 
 
 def _resize(example, min_side, max_side, rule):
-    """Resizes the image and scales all boxes; masks lie in their boxes and stay as they are."""
+    """Resizes the image and scales all boxes. Masks stay: they are relative to their boxes."""
     original_size = tf.shape(example["image"])[:2]
     image = image_ops.resize(example["image"], min_side, max_side, rule)
     resized = {**example, "image": image, "original_size": original_size}
@@ -96,7 +96,7 @@ def _resize(example, min_side, max_side, rule):
 
 
 def _keep_inside(example):
-    """Clips the proposals to the image, and leaves out those without an area inside."""
+    """Clips the proposals to the image, and leaves out those without an area inside it."""
     size = tf.shape(example["image"])[:2]
     boxes = box_ops.clip(example["proposals"][None], size[None])[0]
     return tf.boolean_mask(boxes, box_ops.shorter_side(boxes) > 0)

@@ -289,7 +289,8 @@ def test_an_image_that_is_missing_is_skipped_when_asked(tmp_path, caplog):
     assert dataset.skipped == {"b.png": 1, "a.png": 1}
     assert dataset.dropped == {coco_checks.UNREADABLE: 2}
     assert (
-        "skipped, image 1 of such: " in caplog.text and "b.png: image file does not" in caplog.text
+        "skipped unreadable image 1: " in caplog.text
+        and "b.png: image file does not" in caplog.text
     )
     assert [image["id"] for image in dataset.content()["images"]] == [9]
     with pytest.raises(DataError, match="none of 1 images can be read"):

@@ -59,7 +59,7 @@ def test_an_unreadable_image_is_replaced_counted_and_named(dataset, tmp_path, mo
     found = numpy(small(dataset, 1, on_error="skip", **options))
     np.testing.assert_array_equal(found[3][0]["images"], found[4][0]["images"])
     assert dataset.skipped == {"3.png": 1}
-    assert len(logged) == 1 and logged[0].startswith("skipped, image 1 of such: ")
+    assert len(logged) == 1 and logged[0].startswith("skipped unreadable image 1: ")
     assert f"{tmp_path / '3.png'}: image cannot be decoded" in logged[0]
     numpy(small(dataset, 1, on_error="skip", **options))
     assert dataset.skipped == {"3.png": 2} and len(logged) == 1

@@ -121,7 +121,7 @@ class Content:
             raise error
         self._skipped.append(file_name)
         self.drop(UNREADABLE, file_name)
-        logging.warning("skipped, image %d of such: %s", len(self._skipped), error)
+        logging.warning("skipped unreadable image %d: %s", len(self._skipped), error)
 
     def add(self, file_name: str, category: int | str, segmentation: Any, where: str) -> None:
         """Adds an instance, or drops it if nothing of it lies inside the image.
