@@ -1,4 +1,4 @@
-"""Makes `python -m keras_maskrcnn COMMAND` the same as `keras-maskrcnn COMMAND`."""
+"""Makes `python -m keras_maskrcnn COMMAND` work like `keras-maskrcnn COMMAND`."""
 
 import sys
 

@@ -1,3 +1,3 @@
-"""The version, importable from below `keras_maskrcnn/__init__.py`."""
+"""The version. Modules that must not import `keras_maskrcnn/__init__.py` read it here."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Keeps names that have moved usable at their old places, with a warning."""
+"""Keeps moved names usable at their old places, with a warning."""
 
 import importlib
 import warnings
@@ -13,15 +13,16 @@ def moved(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
 
         __getattr__ = moved(__name__, {"old": "keras_maskrcnn.new.place:name"})
 
-    `old` is then found as before, by `module.old` and `from module import old`. Nothing is imported
-    before someone asks for it, so that an old place may be below the new one.
+    `module.old` and `from module import old` then work as before. The new place is imported only
+    when someone asks for the name. The old module may therefore be below the new one in the order
+    of imports.
 
     Args:
         module: str. The old module's `__name__`.
-        places: dict of each old name to its new place: "module:name", or "module" for a module.
+        places: dict. Maps each old name to its new place: "module:name", or "module" for a module.
 
     Returns:
-        Function of a name that warns and returns what is at the new place.
+        Function that takes a name, warns, and returns the object at the new place.
     """
 
     def __getattr__(name):
@@ -29,7 +30,7 @@ def moved(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         place, _, attribute = places[name].partition(":")
         new = ".".join(filter(None, (place, attribute)))
-        # Not a DeprecationWarning, which Python hides outside of __main__.
+        # Not a DeprecationWarning: Python hides those outside of __main__.
         warnings.warn(f"{module}.{name} is now {new}.", FutureWarning, stacklevel=2)
         found = importlib.import_module(place)
         return getattr(found, attribute) if attribute else found

@@ -1,4 +1,4 @@
-"""Brings plain images into the form of the batches that `data.batches` makes."""
+"""Turns plain images into a batch of the form that `data.batches` makes."""
 
 from collections.abc import Mapping
 
@@ -18,18 +18,22 @@ def as_batch(
     padding_multiple: int,
     proposals: bool = False,
 ) -> Tensors:
-    """Resizes and pads plain images; a batch of `data.batches` is returned as it is.
+    """Resizes and pads plain images. Returns a batch of `data.batches` unchanged.
 
     Args:
-        inputs: (B, H, W, 3) uint8 or float, RGB in 0..255; or a dict of them as "images", with
-            "proposals" (B, P, 4) float32 in their pixels if the model needs any; or a dict that
-            also has "sizes" and "original_sizes".
-        min_side, max_side, resize_rule, padding_multiple: of `config.resizing()`.
+        inputs: (B, H, W, 3) uint8 or float, RGB in 0..255. Or a dict with these as "images" and, if
+            the model needs them, "proposals": (B, P, 4) float32, in pixels of the images. Or a
+            batch of `data.batches`: a dict that also has "sizes" and "original_sizes".
+        min_side: int. As in `config.resizing()`.
+        max_side: int. As in `config.resizing()`.
+        resize_rule: str. As in `config.resizing()`.
+        padding_multiple: int. As in `config.resizing()`.
         proposals: bool. Whether the model needs proposals.
 
     Returns:
-        dict: images (B, H', W', 3) float32, sizes and original_sizes (B, 2) int32 [height, width],
-        proposals (B, P, 4) float32 in pixels of the resized images, if needed.
+        dict of images (B, H', W', 3) float32, sizes and original_sizes (B, 2) int32
+            [height, width], and, if needed, proposals (B, P, 4) float32 in pixels of the resized
+            images.
 
     Raises:
         ValueError: if a tensor is missing, or images have another shape.
@@ -37,7 +41,7 @@ def as_batch(
     if not isinstance(inputs, dict):
         inputs = {"images": inputs}
     needed = {"images", "proposals"} if proposals else {"images"}
-    if set(inputs) != needed:  # not plain images
+    if set(inputs) != needed:  # a batch of `data.batches`
         needed |= {"sizes", "original_sizes"}
     missing = needed - set(inputs)
     if missing:
@@ -46,7 +50,7 @@ def as_batch(
         return inputs
     images = tf.convert_to_tensor(inputs["images"])
     if images.shape.rank != 4 or images.shape[-1] != 3:
-        raise ValueError(f"images are (B, H, W, 3). Received: shape={images.shape}.")
+        raise ValueError(f"images must be (B, H, W, 3). Received: shape={images.shape}.")
     original = tf.shape(images)[1:3]
     images = image_ops.resize(images, min_side, max_side, resize_rule)
     rows = [tf.shape(images)[0], 1]

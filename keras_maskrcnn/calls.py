@@ -1,4 +1,4 @@
-"""Keras' methods with a look at their arguments first: what we foresee is one line, and early."""
+"""Checks the arguments of Keras' methods, so that likely mistakes give one line of error, early."""
 
 import functools
 import inspect
@@ -17,7 +17,7 @@ from keras_maskrcnn.weights.untrained import advice
 
 
 class CheckedCalls(TrainSteps):
-    """`compile`, `fit`, `evaluate`, `predict` and their kin of keras.Model, with checks."""
+    """Adds checks to keras.Model's `compile`, `fit`, `evaluate`, `predict` and `*_on_batch`."""
 
     def compile(
         self,
@@ -27,10 +27,10 @@ class CheckedCalls(TrainSteps):
         metrics: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Keras' own, but for losses and metrics, which the model has.
+        """Calls Keras' `compile`. Losses and metrics are not accepted, because the model has them.
 
         Raises:
-            ValueError: if others are given.
+            ValueError: if losses or metrics are given.
         """
         given = {
             "loss": loss,
@@ -42,16 +42,16 @@ class CheckedCalls(TrainSteps):
         if given:
             received = ", ".join(f"{name}={reprlib.repr(x)}" for name, x in given.items())
             raise ValueError(
-                "MaskRCNN has its own losses and metrics; COCO's numbers are CocoEvaluation's. "
+                "MaskRCNN has its own losses and metrics; for COCO's metrics use CocoEvaluation. "
                 f"Received: {received}."
             )
         super().compile(optimizer, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles the model as it was when it was saved."""
+        """Compiles the model with the settings it had when it was saved."""
         config = keras.saving.deserialize_keras_object(config)
         for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
-            config.pop(name, None)  # version 0.1 took them, and did nothing with them
+            config.pop(name, None)  # version 0.1 accepted and ignored them
         self.compile(**config)
         self.optimizer.build(self.trainable_variables)
 
@@ -69,7 +69,7 @@ class CheckedCalls(TrainSteps):
             self.step_hooks = ()
 
     def _prepare_fit(self, given, callbacks):
-        """Checks the validation data and the callbacks, and adds ours to them."""
+        """Checks the validation data and the callbacks, and adds our callbacks."""
         validation = given.get("validation_data")
         if isinstance(validation, tf.data.Dataset):
             self._warn_of_sizes("fit: validation_data", validation)
@@ -82,14 +82,14 @@ class CheckedCalls(TrainSteps):
             for callback in callbacks:
                 if hasattr(callback, "look_at_others"):
                     callback.look_at_others(callbacks)
-            # Last: training.Backup restores weights as the first epoch begins.
+            # _Advice comes last: training.Backup restores weights when the first epoch begins.
             given["callbacks"] = [WholeEpochs(), *callbacks, _Advice()]
         self.step_hooks = tuple(x for x in callbacks if isinstance(x, StepHook))
 
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args: Any, **kwargs: Any) -> list[float] | dict[str, float]:
         call = _bind("evaluate", self, args, kwargs)
-        if "_use_cached_eval_dataset" in call.kwargs:  # `fit` has looked
+        if "_use_cached_eval_dataset" in call.kwargs:  # `fit` has checked it
             return super().evaluate(*args, **kwargs)
         return self._checked_call("evaluate", call)
 
@@ -98,9 +98,9 @@ class CheckedCalls(TrainSteps):
         call = _bind("predict", self, args, kwargs)
         x = call.arguments["x"]
         if isinstance(x, tf.data.Dataset) and x.cardinality() == 0:
-            raise ValueError("predict needs a batch, if of no image. Received: a data set of none.")
+            raise ValueError("predict needs at least one batch. Received: an empty data set.")
         images = x.get("images") if isinstance(x, dict) else x
-        if getattr(images, "shape", (1,))[:1] == (0,):  # of which Keras' loop makes no batch
+        if getattr(images, "shape", (1,))[:1] == (0,):  # Keras' loop would make no batch of these
             return self.predict_on_batch(x)
         return self._checked_call("predict", call)
 
@@ -117,16 +117,16 @@ class CheckedCalls(TrainSteps):
         return self._checked_call("predict_on_batch", _bind("predict_on_batch", self, args, kwargs))
 
     def _checked_call(self, name, call):
-        """Calls Keras' method after a look at its arguments; an error that we foresee is a line."""
+        """Calls Keras' method after checking its arguments. Known errors become one line."""
         self._look_at(name, call.arguments)
         with checks.plain_errors():
             return getattr(super(), name)(*call.args[1:], **call.kwargs)
 
     def _look_at(self, name, given):
-        """Checks the arguments of a Keras method, and puts a checked `x` in place of theirs."""
+        """Checks the arguments of a Keras method, and replaces `x` by a checked `x`."""
         for weights in ("class_weight", "sample_weight"):
             if given.get(weights) is not None:
-                raise ValueError(f"images are not weighted. Received: {weights}.")
+                raise ValueError(f"images cannot be weighted. Received: {weights}.")
         if given.get("x") is None:
             return
         self._warn_of_sizes(name, given["x"])
@@ -142,7 +142,7 @@ class CheckedCalls(TrainSteps):
 
 
 class _Advice(keras.callbacks.Callback):
-    """Warns of layers that are frozen at random, before the first step."""
+    """Warns before the first step if layers are frozen with random weights."""
 
     def on_train_begin(self, logs=None):
         self.due = True
@@ -157,8 +157,8 @@ class _Advice(keras.callbacks.Callback):
 class WholeEpochs(keras.callbacks.Callback):
     """Raises ValueError if an epoch on several replicas ends before its data set does.
 
-    When an image cannot be read, one replica gets that error and another the end of the data, which
-    TensorFlow may report alone: Keras would take the epoch for over, and go on.
+    If an image cannot be read, one replica gets that error and another gets the end of the data.
+    TensorFlow may report only the end. Keras would then treat the epoch as complete and continue.
     """
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -174,13 +174,13 @@ class WholeEpochs(keras.callbacks.Callback):
             return
         raise ValueError(
             f"the data ended in epoch {epoch + 1} after {self.done} of {steps} batches. On several "
-            "replicas an error of the data set may look like its end: read it to its end without a "
-            f"strategy, and the error is told. Received: batches={self.done}."
+            "replicas an error of the data set may look like its end. To see the error, read the "
+            f"whole data set without a strategy. Received: batches={self.done}."
         )
 
 
 def _check_callbacks(callbacks, optimizer):
-    """Refuses those that Keras would refuse too, but after an epoch, or after days."""
+    """Refuses callbacks that Keras would also refuse, but only after an epoch or later."""
     monitors = keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau
     for callback in callbacks:
         best = isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.save_best_only
@@ -189,16 +189,16 @@ def _check_callbacks(callbacks, optimizer):
         known = callback.monitor_op is not None or callback.mode != "auto"
         if not known and callback.monitor.removeprefix("val_") != "loss":
             raise ValueError(
-                f'{type(callback).__name__} needs mode="max" or mode="min", for Keras cannot '
-                f"guess it. Received: monitor={callback.monitor!r}, mode='auto'."
+                f'{type(callback).__name__} needs mode="max" or mode="min": Keras cannot guess it '
+                f"for this metric. Received: monitor={callback.monitor!r}, mode='auto'."
             )
     setters = keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler
     found = [type(x).__name__ for x in callbacks if isinstance(x, setters)]
     rate = learning_rate_or_schedule(optimizer) if found else None
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         raise ValueError(
-            f"{found[0]} sets the learning rate, which follows a schedule: compile with an "
-            "optimizer whose learning_rate is a number. "
+            f"{found[0]} sets the learning rate, but the optimizer's follows a schedule: compile "
+            "with an optimizer whose learning_rate is a number. "
             f"Received: learning_rate={type(rate).__name__}."
         )
 
@@ -207,17 +207,17 @@ def _undo_failed_fit(callbacks):
     """Undoes what callbacks would have undone at the end of `fit`."""
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.SwapEMAWeights):
-            callback.on_epoch_begin(0)  # the average goes out of the model, if it is in
-        if hasattr(callback, "on_fit_failed"):  # of training.Backup
+            callback.on_epoch_begin(0)  # takes averaged weights out of the model
+        if hasattr(callback, "on_fit_failed"):  # training.Backup has it
             callback.on_fit_failed()
 
 
 def _listed(callbacks):
-    """Returns Keras' argument `callbacks`, of any form, as a list."""
+    """Returns Keras' argument `callbacks`, in any of its forms, as a list."""
     callbacks = tf.nest.flatten(getattr(callbacks, "callbacks", callbacks))
     return [callback for callback in callbacks if callback is not None]
 
 
 def _bind(name, model, args, kwargs):
-    """The arguments of a method of keras.Model by their names, as inspect.BoundArguments."""
+    """Returns a call's arguments for a method of keras.Model, as inspect.BoundArguments."""
     return inspect.signature(getattr(keras.Model, name)).bind(model, *args, **kwargs)

@@ -1,7 +1,8 @@
-"""Refuses, in one line, what no batch can hold: images, boxes, labels and masks of another form.
+"""Refuses images, boxes, labels and masks that no batch can hold, with an error of one line.
 
-The checks are TensorFlow operations, of the first images of an array as of every batch in a graph.
-What is odd but possible passes: a dark image, an image without objects, a mask cut to a sliver.
+The checks are TensorFlow operations. They look at the first images of an array, and in a graph at
+every batch. Odd but possible data pass: a dark image, an image without objects, a mask cut to a
+sliver.
 """
 
 import contextlib
@@ -17,17 +18,18 @@ from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.origin import data_error, made_with
 from keras_maskrcnn.typing import Proposals, Tensors
 
-_FIRST, _EVERY = 8, 16  # images of an array, and of their rows and columns, that are looked at
-_BEYOND = 256  # what contrast and brightness may add to 0..255, where nothing clips
+_FIRST, _EVERY = 8, 16  # of an array the first 8 images are checked, every 16th row and column
+_BEYOND = 256  # how far contrast and brightness may go beyond 0..255 if nothing clips
 _LINE = re.compile(r"assertion failed: \[(.*Received: .*\.)\]")
 
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turns TensorFlow's error about a check here, or about a `DataError`, into that line alone.
+    """Turns TensorFlow's error about a failed check or a `DataError` into its one line.
 
     Raises:
-        ValueError: in place of the former; DataError: in place of the latter.
+        ValueError: if a check of this module failed.
+        DataError: if `data.batches` raised one.
     """
     try:
         yield
@@ -45,18 +47,18 @@ def plain_errors() -> Iterator[None]:
 
 
 def check_data(x: Any, y: Any = None, *, finite: bool = True, **targets: Any) -> Any:
-    """Looks at what `fit`, `evaluate` or `predict` got, before anything is traced.
+    """Checks the arguments of `fit`, `evaluate` or `predict` before anything is traced.
 
     Args:
-        x: arrays, of which the first images are looked at; or a tf.data.Dataset; anything else
-            passes.
-        y: dict of arrays, the targets; None for none.
-        finite: bool. Whether pixels must be finite; others are left to `training.Sentinel`.
+        x: arrays, of which the first images are checked; or a tf.data.Dataset. Anything else passes
+            unchecked.
+        y: dict of arrays, the targets; None if there are none.
+        finite: bool. Whether pixels must be finite. If not, `training.Sentinel` handles them.
         **targets: arguments of `check_targets`, if there are any.
 
     Returns:
-        x; a data set of floats that `data.batches` did not make ends in an error at the first
-        batch that is wrong.
+        `x`. A data set of floats that `data.batches` did not make gets a check: it raises an error
+            at the first wrong batch.
 
     Raises:
         ValueError: if something is wrong.
@@ -66,12 +68,12 @@ def check_data(x: Any, y: Any = None, *, finite: bool = True, **targets: Any) ->
     images: Any = x.get("images") if isinstance(x, dict) else x
     if isinstance(images, list | tuple):
         raise ValueError(
-            "images are one array (B, H, W, 3): np.stack(...) makes it of images of one size. "
+            "images must be one array (B, H, W, 3): np.stack(...) joins images of one size. "
             f"Received: a {type(images).__name__} of {len(images)}."
         )
     if type(images).__module__.partition(".")[0] == "PIL":
         raise ValueError(
-            "images are an array (B, H, W, 3): np.asarray(image.convert('RGB'))[None], or "
+            "images must be an array (B, H, W, 3): use np.asarray(image.convert('RGB'))[None], or "
             f"predict_image(model, image). Received: {type(images).__name__}."
         )
     for part in (x, y):
@@ -81,9 +83,9 @@ def check_data(x: Any, y: Any = None, *, finite: bool = True, **targets: Any) ->
     if not hasattr(images, "__array__"):
         return x
     check_form(tf.TensorSpec(images.shape, images.dtype))
-    # On the host, where the arrays are, and the first alone: the graph looks at every batch.
+    # On the CPU, where the arrays are. The first images are enough: the graph checks every batch.
     with tf.device("CPU:0"), plain_errors():
-        if images.dtype != np.uint8:  # any of which will do
+        if images.dtype != np.uint8:  # any uint8 value is valid
             _check_some_pixels(images[:_FIRST], finite)
         if isinstance(y, dict) and isinstance(x, dict):
             first, targets_of_first = (
@@ -95,14 +97,15 @@ def check_data(x: Any, y: Any = None, *, finite: bool = True, **targets: Any) ->
 
 
 def check_resizing(dataset: Any, resizing: Mapping[str, Any]) -> str:
-    """Tells how batches of `data.batches` differ from those that a model predicts from.
+    """Says how batches of `data.batches` were resized differently than the model resizes images.
 
     Args:
-        dataset: anything. Known is what `data.batches` made, also behind `take` and the like.
-        resizing: dict, `config.resizing()` of the model.
+        dataset: anything. Only data sets that `data.batches` made are checked, also after `take`
+            and similar methods.
+        resizing: dict. The model's `config.resizing()`.
 
     Returns:
-        str, one line; empty if there is no difference, or none is known.
+        str, one line; empty if there is no difference, or the data set is unknown.
     """
     given, _ = made_with(dataset)
     if given is None:
@@ -110,7 +113,7 @@ def check_resizing(dataset: Any, resizing: Mapping[str, Any]) -> str:
     own = {name: given[name] for name in resizing}
     sides = np.ravel(own["min_side"])
     if len(sides) > 1 and sides.min() <= resizing["min_side"] <= sides.max():
-        own["min_side"] = resizing["min_side"]  # multi-scale training around the model's
+        own["min_side"] = resizing["min_side"]  # multi-scale training around the model's size
     if given["rescales"]:
         own |= {name: resizing[name] for name in ("min_side", "max_side")}
     if given["canvases"] or own["padding_multiple"] % resizing["padding_multiple"] == 0:
@@ -121,27 +124,27 @@ def check_resizing(dataset: Any, resizing: Mapping[str, Any]) -> str:
     theirs = ", ".join(f"{name}={reprlib.repr(own[name])}" for name in different)
     ours = ", ".join(f"{name}={resizing[name]!r}" for name in different)
     return (
-        f"the batches were resized otherwise than the model resizes ({ours}); make them with "
+        f"the batches were resized differently than the model resizes ({ours}); make them with "
         f"data.batches(..., **model.config.resizing()). Received: {theirs}."
     )
 
 
 def check_given_proposals(source: str, proposals: Proposals | None) -> None:
-    """Raises ValueError if a model gets proposals that it has itself, or none that it needs.
+    """Raises ValueError if a model with an RPN gets proposals, or a model without one gets none.
 
     Args:
         source: `config.proposals` of the model.
-        proposals: data.ProposalFile or a dict; None for none.
+        proposals: data.ProposalFile or a dict; None if none are given.
     """
     if (source == "precomputed") != (proposals is not None):
         raise ValueError(
-            "proposals belong to a model without an RPN, and only to such a one. Received: a model "
-            f"with proposals={source!r}, and {'no' if proposals is None else 'some'}."
+            "a model without an RPN needs proposals, and a model with one takes none. Received: a "
+            f"model with proposals={source!r}, and {'no' if proposals is None else 'some'}."
         )
 
 
 def _check_some_pixels(images, finite):
-    """`check_images` of every 16th row and column, and of all where that fails."""
+    """Checks every 16th row and column of images, and all pixels if that fails."""
     try:
         check_images(tf.convert_to_tensor(images[:, ::_EVERY, ::_EVERY]), finite)
     except tf.errors.InvalidArgumentError:
@@ -149,7 +152,7 @@ def _check_some_pixels(images, finite):
 
 
 def _check_dataset(dataset, finite):
-    """Puts `check_images` behind a data set, if it is of floats from elsewhere."""
+    """Adds `check_images` to a data set, unless `data.batches` made it and it is unchanged."""
     _, untouched = made_with(dataset)
     spec = dataset.element_spec
     inputs = spec[0] if isinstance(spec, tuple) else spec
@@ -169,7 +172,7 @@ def _check_dataset(dataset, finite):
     return dataset.map(tf.autograph.experimental.do_not_convert(look))
 
 
-# In a graph, too
+# Checks that also work in a graph
 
 
 def check_images(images: tf.Tensor, finite: bool = True) -> tf.Tensor:
@@ -177,15 +180,15 @@ def check_images(images: tf.Tensor, finite: bool = True) -> tf.Tensor:
 
     Args:
         images: (B, H, W, 3) tensor, RGB in 0..255.
-        finite: bool. Whether pixels must be finite; if not, images pass that have others.
+        finite: bool. Whether pixels must be finite. If not, images with NaN or infinity pass.
 
     Returns:
-        The same, once they are found to be that.
+        The same images. They are available once the checks have passed.
 
     Raises:
-        ValueError: if the rank, the channels or the dtype is another.
-        tf.errors.InvalidArgumentError: if there are no pixels, or they are not of 0..255; from the
-            operation, see `plain_errors`.
+        ValueError: if the rank, the number of channels or the dtype is wrong.
+        tf.errors.InvalidArgumentError: if there are no pixels, or they are not in 0..255. The
+            operation raises it, see `plain_errors`.
     """
     check_form(images)
     shape = tf.shape(images)
@@ -199,11 +202,12 @@ def check_images(images: tf.Tensor, finite: bool = True) -> tf.Tensor:
     if not whole:
         beyond, numbers = _BEYOND, tf.math.is_finite(low) & tf.math.is_finite(high)
         ones = (high > 0) & (high <= 1)
-        # A mean of 0 and about as much above as below: else the image is dark, and was brightened
-        # or interpolated beyond 0. Contrast widens the range that a mean moves.
+        # Normalized images reach about as far above 0 as below. A dark image that augmentation or
+        # interpolation took below 0 does not. Subtracting a mean keeps the range of values below
+        # 256; a change of contrast widens it.
         normalized = (low < -0.5) & (low > -8) & (high < tf.minimum(8.0, -3 * low))
         centered = (low < -64) & (high - low < 256)
-        # A dark photograph has whole numbers.
+        # The values of a dark photograph are whole numbers.
         ones = tf.cond(
             ones, lambda: tf.reduce_any(pixels != tf.round(pixels)), lambda: tf.constant(False)
         )
@@ -221,14 +225,14 @@ def check_images(images: tf.Tensor, finite: bool = True) -> tf.Tensor:
 
 
 def check_prediction(inputs: tf.Tensor | Tensors) -> tf.Tensor | Tensors:
-    """Checks what `predict` gets, as `check_images` and `check_inputs` do.
+    """Checks the inputs of `predict`, as `check_images` and `check_inputs` do.
 
     Args:
-        inputs: what `MaskRCNN` takes: dict of tensors, or a tensor. Of what `data.batches` made,
-            float32 in any case, values need only be finite.
+        inputs: inputs of `MaskRCNN`: a dict of tensors, or a tensor. Images of `data.batches`,
+            which are always float32, need only be finite.
 
     Returns:
-        The same.
+        The same inputs.
     """
     inputs = _tensors(inputs)
     if not isinstance(inputs, dict):
@@ -246,37 +250,37 @@ def check_prediction(inputs: tf.Tensor | Tensors) -> tf.Tensor | Tensors:
 
 
 def _tensors(data):
-    """Arrays as tensors: where steps run eagerly, Keras hands over what it was given."""
+    """Turns arrays into tensors. When steps run eagerly, Keras passes on the user's arrays."""
     return tf.nest.map_structure(lambda x: tf.constant(x) if isinstance(x, np.ndarray) else x, data)
 
 
 def check_form(images: Any) -> None:
-    """Raises ValueError if a tensor, or what its shape and dtype are, cannot be RGB images."""
+    """Raises ValueError if a tensor or TensorSpec cannot be RGB images, by its shape and dtype."""
     shape, dtype = images.shape, images.dtype
     if not (dtype.is_integer or dtype.is_floating):
-        raise ValueError(f"images are uint8, or float in 0..255. Received: dtype={dtype.name}.")
+        raise ValueError(f"images must be uint8, or float in 0..255. Received: dtype={dtype.name}.")
     if shape.rank == 4 and 0 in shape[1:3]:
         raise ValueError(f"images must hold at least one pixel. Received: shape={shape}.")
     if shape.rank is not None and (shape.rank != 4 or shape[-1] not in (3, None)):
         hint = ""
         if shape.rank == 3 and shape[-1] == 3:
-            hint = "; one image is images[None], those of a tf.data.Dataset need batch(...)"
+            hint = "; for one image use images[None], for a tf.data.Dataset its batch(...)"
         elif shape[-1] == 4:
-            hint = "; without transparency they are images[..., :3]"
+            hint = "; to remove the transparency use images[..., :3]"
         elif shape.rank == 3 or shape[-1] == 1:
-            hint = "; gray ones are RGB with each value three times"
-        raise ValueError(f"images are (B, H, W, 3), RGB{hint}. Received: shape={shape}.")
+            hint = "; for gray images repeat each value three times"
+        raise ValueError(f"images must be (B, H, W, 3), RGB{hint}. Received: shape={shape}.")
 
 
 def check_inputs(inputs: Tensors, finite: bool = True) -> Tensors:
-    """Checks what a batch has beside its images, as `check_targets` does.
+    """Checks the sizes and proposals of a batch. Errors are raised as in `check_targets`.
 
     Args:
         inputs: dict of tensors, see `MaskRCNN`.
         finite: bool. Whether proposals must be finite.
 
     Returns:
-        The same.
+        The same inputs.
     """
     inputs, checks = _tensors(inputs), []
     if "sizes" in inputs:
@@ -304,20 +308,22 @@ def check_inputs(inputs: Tensors, finite: bool = True) -> Tensors:
 def check_targets(
     inputs: Tensors, gt: Tensors, *, num_classes: int, masks: bool, finite: bool = False
 ) -> Tensors:
-    """Checks what a batch says is in its images.
+    """Checks the boxes, labels and masks of a batch.
 
     Args:
-        inputs, gt: dicts of tensors, a batch as `MaskRCNN` takes it.
+        inputs: dict of tensors. The inputs of a batch, see `MaskRCNN`.
+        gt: dict of tensors. The targets of a batch, see `MaskRCNN`.
         num_classes: int C.
         masks: bool. Whether the model learns masks.
-        finite: bool. Whether boxes must be finite; others are left to `training.Sentinel`.
+        finite: bool. Whether boxes must be finite. If not, `training.Sentinel` handles them.
 
     Returns:
-        gt, once it is found to be that: labels int32, boxes float32.
+        gt with labels as int32 and boxes as float32. It is available once the checks have passed.
 
     Raises:
-        ValueError: if something is missing, or of another shape or dtype.
-        tf.errors.InvalidArgumentError: if a value is wrong; from the operation, see `plain_errors`.
+        ValueError: if something is missing, or has a wrong shape or dtype.
+        tf.errors.InvalidArgumentError: if a value is wrong. The operation raises it, see
+            `plain_errors`.
     """
     inputs, gt = _tensors((inputs, gt))
     _check_target_form(inputs, gt, masks)
@@ -328,12 +334,12 @@ def check_targets(
     unknown = (labels < 0) | (labels > num_classes)
     nameless = area & (labels == 0)
     reverse = real & numbers & ((x2 < x1) | (y2 < y1))
-    # A true box can be smaller than a pixel; but then it lies in the corner, not off it.
+    # A true box can lie in the first pixel, but it then touches the left or upper edge.
     tiny = real & area & (x2 <= 1) & (y2 <= 1)
     shares = tf.reduce_any(tiny & (x1 > 0) & (y1 > 0)) & tf.reduce_all(tiny | ~(real & area))
     size = tf.cast(inputs["sizes"], tf.float32)
     height, width = size[:, :1], size[:, 1:]
-    # A pixel, for sides are rounded when an image is resized.
+    # One pixel of tolerance, because sides are rounded when an image is resized.
     outside = (x1 >= width + 1) | (y1 >= height + 1) | (x2 <= -1) | (y2 <= -1)
     outside &= real & area
     owners = tf.broadcast_to(size[:, None], [*tf.unstack(tf.shape(labels)), 2])
@@ -346,18 +352,18 @@ def check_targets(
         ),
         (
             ~tf.reduce_any(nameless),
-            "labels must count from 1; 0 is padding, whose boxes are zeros.",
+            "labels must count from 1; label 0 is padding, with boxes of zeros.",
             {"label": _first(labels, nameless), "box": _first(boxes, nameless)},
         ),
         (
             ~tf.reduce_any(reverse),
-            f"{expected}, x1 <= x2 and y1 <= y2; not [x, y, width, height].",
+            f"{expected}, with x1 <= x2 and y1 <= y2; not [x, y, width, height].",
             {"box": _first(boxes, reverse)},
         ),
         (~shares, f"{expected}, not in 0..1.", {"box": _first(boxes, tiny)}),
         (
             ~tf.reduce_any(outside),
-            f"{expected}, and not lie outside of their image.",
+            f"{expected}, and must not lie outside of their image.",
             {"box": _first(boxes, outside), "size": _first(owners, outside)},
         ),
     ]
@@ -368,7 +374,7 @@ def check_targets(
     if masks:
         fullest = tf.reduce_max(gt["masks"], axis=[2, 3])
         fullest = tf.reduce_max(tf.where(real, tf.cast(fullest, tf.float32), 0.0))
-        fullest = tf.maximum(fullest, 0.0)  # of no slots at all
+        fullest = tf.maximum(fullest, 0.0)  # the maximum over no slots at all is -infinity
         checks.append(
             (
                 (fullest == 0) | (fullest > 1),
@@ -411,16 +417,17 @@ def _check_target_form(inputs, gt, masks):
 
 
 def ensure(value: Any, checks: Sequence[tuple[tf.Tensor, str, Any]]) -> Any:
-    """Returns a value after checks, which cost next to nothing where they hold.
+    """Returns a value after checks. Checks that hold cost next to nothing.
 
     Args:
         value: nested tensors.
-        checks: list of a () bool tensor; what must be, one sentence; and what is told of what was
-            received, a dict of name to tensor, to function that makes one, or to str.
+        checks: list of tuples of three: a () bool tensor; a sentence that says what is expected;
+            and a dict for the message's "Received". It maps a name to a tensor, to a function that
+            makes a tensor, or to a str.
 
     Returns:
-        The value; or, from the operation, tf.errors.InvalidArgumentError of the first check that
-        does not hold, see `plain_errors`.
+        The value. If checks fail, the operation raises tf.errors.InvalidArgumentError for the first
+            of them, see `plain_errors`.
     """
     if not checks:
         return value
@@ -433,7 +440,7 @@ def ensure(value: Any, checks: Sequence[tuple[tf.Tensor, str, Any]]) -> Any:
             )
             values = [x for x in received.values() if not isinstance(x, str)]
             values = [x() if callable(x) else x for x in values]
-            with tf.control_dependencies(done):  # the first reason is the one that is told
+            with tf.control_dependencies(done):  # the first check that fails is the one reported
                 line = tf.strings.format(f"{text} Received: {names}.", values)
                 done = [tf.raw_ops.Assert(condition=ok, data=[line])]
         with tf.control_dependencies(done):
@@ -446,5 +453,5 @@ def ensure(value: Any, checks: Sequence[tuple[tf.Tensor, str, Any]]) -> Any:
 
 
 def _first(values, chosen):
-    """Makes the function that finds the first of the chosen values; empty if there is none."""
+    """Makes a function that returns the first of the chosen values; empty if there is none."""
     return lambda: tf.reshape(tf.boolean_mask(values, chosen)[:1], [-1])

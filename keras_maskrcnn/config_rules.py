@@ -1,4 +1,4 @@
-"""What a value of the config must be: a rule for each field, and rules for several together."""
+"""Rules for the values of the config: for each field, and for several fields together."""
 
 import dataclasses
 import numbers
@@ -14,18 +14,18 @@ BACKBONES = (
 )
 NECKS = ("fpn", "c4", "c5", "dc5")
 NORMS = ("frozen_batch", "batch", "group", "")
-PEERS = ("detectron2", "torchvision")  # whose rule, where they differ; see docs/parity.md
+PEERS = ("detectron2", "torchvision")  # names of rules in which they differ; see docs/parity.md
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
 
 
 class Rule(NamedTuple):
-    """What a value, or each value of a tuple, must be."""
+    """A condition for a value, or for each value of a tuple."""
 
-    expected: str  # in words, after "must be"
+    expected: str  # the text after "must be"
     holds: Callable[[Any], bool]
-    choices: tuple[Any, ...] = ()  # all values there are, if they can be listed
+    choices: tuple[Any, ...] = ()  # all allowed values, if they can be listed
 
 
 def check(config: Any) -> None:
@@ -51,17 +51,17 @@ def _require(condition, name, value, expected):
 
 
 def shown(value: object) -> str:
-    """Returns the `repr` of a value, cut short: one of a file may be as long as it likes."""
+    """Returns the `repr` of a value, shortened: a value from a file may have any length."""
     return _REPR.repr(value)
 
 
 def choices(name: str) -> tuple[Any, ...]:
-    """Returns a tuple of all values that a field can have; () if they cannot be listed."""
+    """Returns a tuple of all allowed values of a field; () if they cannot be listed."""
     return next((rule.choices for rule in RULES[name] if rule.choices), ())
 
 
 def _is_whole(value):
-    # Not bool, which is an int too; numpy's integers have __index__.
+    # Refuses bool, which is a subclass of int. NumPy's integers have __index__, too.
     return hasattr(value, "__index__") and not isinstance(value, bool) and not np.ndim(value)
 
 
@@ -81,7 +81,7 @@ def _are(check_one):
     return lambda value: isinstance(value, tuple) and all(map(check_one, value))
 
 
-# Of a field's annotation: what a value must be, in words, and whether it is.
+# For each annotation of a field: the expected value in words, and a function that checks it.
 TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     int: ("a whole number", _is_whole),
     float: ("a number", _is_number),
@@ -101,12 +101,12 @@ def _one_of(*values):
 
 
 def _positive(most):
-    """Above 0. `most` is far beyond what is of use, and near what a machine's memory can hold."""
+    """Above 0. `most` is far above useful values and near what a machine's memory can hold."""
     return (Rule("positive", lambda v: v > 0), Rule(f"at most {most}", lambda v: v <= most))
 
 
 def _scale(most):
-    """Above 0 in float32 too, and its inverse finite."""
+    """Above 0 also in float32, with a finite inverse."""
     return (*_positive(most), Rule("at least 1e-06", lambda v: v >= 1e-6))
 
 
@@ -128,7 +128,7 @@ _PIXELS = _at_least_0(20_000)
 _BEFORE_NMS = _positive(1_000_000)
 _PROPOSALS = _positive(50_000)
 
-# The rules of each field, which are checked after its type.
+# The rules of each field. They are checked after the field's type.
 RULES = {
     "task": _one_of("masks", "boxes", "proposals"),
     "proposals": _one_of("joint", "precomputed"),
@@ -204,8 +204,8 @@ RULES = {
     "mask_paste": _one_of(*PEERS),
 }
 
-# Rules for several fields together: the field that is blamed, whether its value is right, and what
-# it must be, with the values of other fields in braces.
+# Rules for several fields together: the field that the error names, whether its value is right, and
+# the expected value, with the values of other fields in braces.
 COMBINATIONS = (
     (
         "class_names",
@@ -244,7 +244,7 @@ COMBINATIONS = (
     (
         "anchor_rule",
         lambda c: c.neck == "fpn" or c.anchor_rule == "detectron2",
-        "'detectron2' with another neck than FPN",
+        "'detectron2' with a neck other than 'fpn'",
     ),
     (
         "mask_pool_size",
@@ -271,7 +271,7 @@ COMBINATIONS = (
         lambda c: not c.class_agnostic_masks or c.mask_loss == "sigmoid",
         "'sigmoid' with class_agnostic_masks",
     ),
-    # 32 groups of the twofold or fourfold width.
+    # A grouped convolution has 32 groups and twice or four times the backbone's width.
     (
         "backbone_width",
         lambda c: c.backbone != "resnext50_32x4d" or c.backbone_width % 16 == 0,

@@ -1,4 +1,4 @@
-"""Mask R-CNN as a Keras model: what it consists of, its forward pass and its losses."""
+"""Mask R-CNN as a Keras model: its parts, its forward pass and its losses."""
 
 import contextlib
 import dataclasses
@@ -27,8 +27,8 @@ from keras_maskrcnn.typing import Path, Tensors
 from keras_maskrcnn.weights import KERAS_CONVENTIONS, load_for_preset
 
 LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
-# What `fit` and `evaluate` report beside them: which of the annotated boxes a proposal overlaps by
-# half, which of the sampled RoIs are positive.
+# `fit` and `evaluate` also report two fractions: the annotated boxes that have an IoU of at least
+# 0.5 with a proposal, and the sampled RoIs that are positive.
 SHARES = ("proposal_recall", "foreground_share")
 
 
@@ -36,51 +36,63 @@ SHARES = ("proposal_recall", "foreground_share")
 class MaskRCNN(WholeFiles, CheckedCalls):
     """Mask R-CNN (He et al., 2017, §3 and Figure 4), and its parts: Faster R-CNN, the RPN.
 
-    Inputs, of `call`, `predict` and `evaluate`, are either a batch of `data.batches`:
-        images: (B, H, W, 3) float32 RGB in 0..255, zero-padded on the right and below to multiples
-            of config.padding_multiple; sizes: (B, 2) int32, height and width without padding;
-            original_sizes: (B, 2) int32, before resizing.
-    or images as they are, (B, H, W, 3) uint8 or float RGB in 0..255: then they are resized inside.
-    With proposals="precomputed" both have proposals: (B, P, 4) float32 in pixels of `images`, zeros
-    in padding; plain images then are a dict of the two.
+    The code follows Figure 1: inputs -> features -> `rpn` -> `roi_heads` -> original pixels.
 
-    Outputs:
-        boxes: (B, D, 4) float32 [x1, y1, x2, y2] in pixels of the original images, by falling
-            score; scores: (B, D) float32; labels: (B, D) int32 in 1..num_classes, 0 in empty
-            slots; masks: (B, D, m, m) float32 probabilities of the label's mask, in its box (not
-            with task="boxes");
-            num_detections: (B,) int32.
-        With task="proposals" instead boxes: (B, P, 4), scores: (B, P), as above, of the RPN;
-            num_proposals: (B,) int32.
+    **Inputs** of `call`, `predict` and `evaluate` are either a batch of `data.batches`, a dict:
 
-    `fit` ignores other inputs; by `indices`, (B,) int32, `training.Sentinel` names images.
+    - `images`: (B, H, W, 3) float32. RGB in 0..255, zero-padded on the right and below to multiples
+      of config.padding_multiple.
+    - `sizes`: (B, 2) int32. Height and width without padding.
+    - `original_sizes`: (B, 2) int32. Height and width before resizing.
 
-    `fit` and `evaluate` also take the targets of `data.batches`:
-        boxes: (B, G, 4) float32 in pixels of `images`; labels: (B, G) int32, 0 in padding; masks:
-            (B, G, M, M) uint8 in 0..255, each in its own box (only task="masks" needs them).
+    or plain images: (B, H, W, 3) uint8 or float, RGB in 0..255. The model then resizes them.
 
-    It reads like Figure 1: inputs -> features -> `rpn` -> `roi_heads` -> pixels of the originals.
+    With proposals="precomputed" the dict also has `proposals`: (B, P, 4) float32, in pixels of
+    `images`, zeros in padding. Plain images are then given as a dict of `images` and `proposals`.
+
+    `fit` ignores other inputs. `training.Sentinel` names images by `indices`, (B,) int32.
+
+    **Targets** of `fit` and `evaluate` are those of `data.batches`, a dict:
+
+    - `boxes`: (B, G, 4) float32. In pixels of `images`.
+    - `labels`: (B, G) int32. 1..num_classes, 0 in padding.
+    - `masks`: (B, G, M, M) uint8 in 0..255. Each in its box. Only needed with task="masks".
+
+    **Outputs** are a dict:
+
+    - `boxes`: (B, D, 4) float32 [x1, y1, x2, y2]. In pixels of the original images, by falling
+      score.
+    - `scores`: (B, D) float32.
+    - `labels`: (B, D) int32 in 1..num_classes, 0 in empty slots.
+    - `masks`: (B, D, m, m) float32. Probabilities of the label's mask in its box. Absent with
+      task="boxes".
+    - `num_detections`: (B,) int32.
+
+    With task="proposals" they are the RPN's `boxes`, (B, P, 4), and `scores`, (B, P), as above, and
+    `num_proposals`, (B,) int32.
 
     Args:
         config: a `MaskRCNNConfig`.
-        backbone, neck, rpn, roi_heads: parts in place of those that the config describes, see
-            `networks`. A backbone is a Keras model from images (B, H, W, 3), normalized by the
-            config's pixel_mean and pixel_std, to a dict of maps "c2".."c5" of strides 4, 8, 16, 32
-            (of neck "c4", "c5", "dc5": that map alone will do); a neck one from such a dict to
-            "p2".."p6"; `rpn` is a `RegionProposalNetwork`, `roi_heads` are `RoIHeads`. Files of the
-            model hold them too.
+        backbone: keras.Model; None builds the config's. Its input is images (B, H, W, 3),
+            normalized by the config's pixel_mean and pixel_std. Its output is a dict of maps
+            "c2".."c5" with strides 4, 8, 16, 32. With neck "c4", "c5" or "dc5", one map is enough.
+        neck: keras.Model; None builds the config's. From a dict of "c2".."c5" to a dict of
+            "p2".."p6".
+        rpn: `RegionProposalNetwork`; None builds the config's.
+        roi_heads: `RoIHeads`; None builds the config's. Parts that are passed in are saved with the
+            model.
 
     Attributes:
         rpn: `RegionProposalNetwork`; None with proposals="precomputed".
         roi_heads: `RoIHeads`; None with task="proposals".
-        frame: `ops.frames.Frame`, where boxes of the two end.
+        frame: `ops.frames.Frame`. Says where the boxes of both stages end.
 
     Raises:
         ValueError: if Keras' image_data_format is "channels_first", a backbone or neck lacks maps
-            that the config's neck needs, or a stage has another config; from `call`, if the inputs
-            are neither of the above; from `fit`, `evaluate`, `predict` and those `..._on_batch`,
-            also if the values of inputs or targets are others than these (DataError: if
-            `data.batches` could not read an image).
+            that the config's neck needs, or a stage has another config. `call` raises it if the
+            inputs have another form than above. `fit`, `evaluate`, `predict` and their `*_on_batch`
+            methods also raise it if values of inputs or targets are out of range.
+        DataError: if `data.batches` could not read an image; from `fit`, `evaluate` and `predict`.
     """
 
     def __init__(
@@ -98,15 +110,16 @@ class MaskRCNN(WholeFiles, CheckedCalls):
                 "keras.config.set_image_data_format. "
                 f"Received: {keras.config.image_data_format()!r}."
             )
-        super().__init__(**{"autocast": False, **kwargs})  # pixels and boxes come in as they are
+        super().__init__(**{"autocast": False, **kwargs})  # pixels and boxes keep their dtype
         self.config = config
-        self.supports_jit = False  # neither CropAndResize nor CombinedNonMaxSuppression has XLA's
+        self.supports_jit = False  # XLA has no CropAndResize and no CombinedNonMaxSuppression
         given = {"backbone": backbone, "neck": neck, "rpn": rpn, "roi_heads": roi_heads}
         self._passed_in = tuple(name for name, part in given.items() if part is not None)
         with _dtype_policy(self.dtype_policy):
             parts = assemble(config, backbone, neck, rpn, roi_heads)
-        # Attributes, by which Keras finds the weights; None where there is no such network. Names
-        # and order are those of version 0.1: files, backups and optimizers go by them.
+        # Keras finds the weights by these attributes. An attribute is None if the model lacks the
+        # network. Names and order are those of version 0.1, because files, backups and optimizers
+        # depend on them.
         found = networks_of(parts, taken=dir(self))
         self.network_names = tuple(dict.fromkeys((*NETWORKS, *found)))
         for name in self.network_names:
@@ -118,40 +131,45 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             [name for stage in stages for name in stage.loss_names],
             SHARES[: 1 if parts.roi_heads is None else 2],
         )
-        # All weights exist: Keras would otherwise trace `call` once more to build them.
+        # All weights exist. Otherwise Keras would trace `call` once more to build them.
         self.built = True
         self._layers_as_built = state_of_layers(self)
 
     @property
     def networks(self) -> dict[str, keras.Model]:
-        """The networks that the model has, by name."""
+        """The model's networks: a dict of name to keras.Model."""
         every = {name: getattr(self, name) for name in self.network_names}
         return {name: network for name, network in every.items() if network is not None}
 
     @property
     def strides(self) -> dict[str, int]:
-        """Returns a dict of the maps that the RPN sees to their strides in pixels."""
+        """The maps that the RPN gets: a dict of name to stride in pixels."""
         return STRIDES[self.config.neck]
 
     # Forward
 
     def call(self, inputs: tf.Tensor | Tensors, training: bool = False) -> Tensors:
-        """Detects: see the class. With `training=True` only batch norm behaves differently.
+        """Detects objects. The class describes inputs and outputs.
 
-        Gradients flow back from scores, boxes and masks of what was found, but not through the
-        proposals, which are fixed boxes to the heads, in training too (Faster R-CNN §3.2).
+        Gradients flow back from the scores, boxes and masks of detections, but not through the
+        proposals. They are fixed boxes for the heads, also in training (Faster R-CNN §3.2).
+
+        Args:
+            inputs: a batch of `data.batches`, or plain images.
+            training: bool. Whether batch norm uses the batch's statistics. All else is the same.
         """
         inputs = self.prepare(inputs)
         images = inputs["images"]
         if images.shape[0]:
             return self._detect(inputs, training)
-        # There may be none, which convolutions fail on: then one of zeros is cut off again.
+        # The batch may be empty, but convolutions need an image: add one of zeros, and cut it off
+        # again afterwards.
         inputs, _ = replicas.not_empty(inputs, {}, training=False)
         outputs = self._detect(inputs, training)
         return {name: value[: tf.shape(images)[0]] for name, value in outputs.items()}
 
     def _detect(self, inputs, training):
-        """The outputs of `call` for a batch of `data.batches`."""
+        """Returns the outputs of `call` for a batch of `data.batches`."""
         sizes = inputs["sizes"]
         features = self.features(inputs, training)
         if self.rpn is None:
@@ -168,12 +186,19 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         return {**found, "boxes": box_ops.rescale(boxes, sizes, inputs["original_sizes"])}
 
     def prepare(self, inputs: tf.Tensor | Tensors) -> Tensors:
-        """Brings plain images into the form of `data.batches`; see `batch.as_batch`."""
+        """Turns plain images into a batch of the form of `data.batches`.
+
+        Args:
+            inputs: a batch, or plain images, see the class.
+
+        Returns:
+            dict of tensors. A batch is returned unchanged.
+        """
         precomputed = self.config.proposals == "precomputed"
         return as_batch(inputs, proposals=precomputed, **self.config.resizing())
 
     def features(self, inputs: Tensors, training: bool = False) -> Tensors:
-        """Computes the maps that the RPN and the heads see.
+        """Computes the maps that the RPN and the heads get.
 
         Args:
             inputs: a batch of `data.batches`, see the class.
@@ -184,7 +209,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         """
         mean, std = self.config.pixel_mean, self.config.pixel_std
         images, sizes = inputs["images"], inputs["sizes"]
-        # Padding is the mean color, as in every peer: zero after, not before, normalization.
+        # Padding is zero after normalization, not before: it has the mean color, as in every peer.
         rows = tf.sequence_mask(sizes[:, 0], tf.shape(images)[1])
         columns = tf.sequence_mask(sizes[:, 1], tf.shape(images)[2])
         inside = (rows[:, :, None] & columns[:, None, :])[..., None]
@@ -194,21 +219,27 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         return features if self.fpn is None else self.fpn(features, training=training)
 
     def given_proposals(self, inputs: Tensors) -> tf.Tensor:
-        """Returns the proposals of a batch, (B, P, 4), P > 0, in the frame of the network."""
+        """Returns the given proposals of a batch: (B, P, 4) float32 in `frame`, with P > 0."""
         proposals = targets.with_a_slot(inputs["proposals"])
         return self.frame.from_exclusive(proposals, filled=box_ops.area(proposals) > 0)
 
     # Losses
 
     def compute_losses(self, inputs: Tensors, gt: Tensors, training: bool = True) -> Tensors:
-        """Runs the networks once and compares with the truth.
+        """Runs the networks once and compares their outputs with the targets.
 
         Args:
-            inputs, gt: a batch of `data.batches`, see the class.
+            inputs: dict of tensors. The inputs of a batch of `data.batches`, see the class.
+            gt: dict of tensors. The targets of this batch.
             training: bool. Whether batch norm uses the batch's statistics.
 
         Returns:
-            dict of `LOSSES` to () float32, those that the model has. `SHARES` go into `metrics`.
+            dict of the losses by name, () float32 each: those of "rpn_objectness", "rpn_box",
+                "classifier", "box" and "mask" that the model has. `metrics` gets two fractions:
+                "proposal_recall" and "foreground_share".
+
+        Raises:
+            ValueError: if task is "masks" and `gt` has no masks.
         """
         if self.config.task == "masks" and "masks" not in gt:
             raise ValueError(
@@ -237,7 +268,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             self.count_share("foreground_share", labels > 0, labels >= 0)
         return terms
 
-    # Other models of the same kind
+    # Making other models
 
     @classmethod
     def from_preset(
@@ -251,17 +282,22 @@ class MaskRCNN(WholeFiles, CheckedCalls):
 
         Args:
             preset: str, for instance "mask_rcnn_resnet50_fpn".
-            weights: for presets of torchvision's, detectron2's or Matterport's conventions, "coco",
-                which downloads what they published, or the path of a checkpoint of theirs. With
-                another `num_classes` than the preset's the predictors are left out. For backbones
-                of resnet50 and resnet101 also "imagenet", keras.applications' own; the config then
-                has `weights.KERAS_CONVENTIONS`.
-            dtype: dtype policy, for instance "mixed_bfloat16"; None for Keras' global one.
+            weights: "coco", "imagenet", a path, or None. None makes random weights. "coco"
+                downloads the weights that torchvision, detectron2 or Matterport published; a path
+                names a checkpoint of theirs. Both need a preset with the conventions of that
+                project. They leave out the predictors if `num_classes` differs from the preset's,
+                or, with "coco", if other `class_names` are given than COCO's.
+                "imagenet" downloads the weights of keras.applications, for the backbones resnet50
+                and resnet101; the config then has `weights.KERAS_CONVENTIONS`.
+            dtype: dtype policy, for instance "mixed_bfloat16"; None for Keras' global policy.
             **overrides: fields of `MaskRCNNConfig`, for instance `num_classes=3`.
 
+        Returns:
+            The model.
+
         Raises:
-            ValueError: if there is no such preset or field, a value is out of its range, or the
-                weights (CheckpointError) cannot be had or do not fit.
+            ValueError: if there is no such preset or field, or a value is out of its range.
+            CheckpointError: if the weights cannot be downloaded or read, or do not fit.
         """
         if weights == "imagenet":
             overrides = {**KERAS_CONVENTIONS, **overrides}
@@ -270,10 +306,10 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         return make(config) if weights is None else load_for_preset(make, preset, config, weights)
 
     def with_config(self, **overrides: Any) -> Self:
-        """Returns a copy with the same weights and other numbers.
+        """Returns a copy with the same weights and some other config fields.
 
         Args:
-            **overrides: fields of `MaskRCNNConfig` that no weight's shape depends on, for instance
+            **overrides: fields of `MaskRCNNConfig` that change no weight's shape, for instance
                 `detections_per_image=500`.
         """
         copy = self.rebuilt(dataclasses.replace(self.config, **overrides))
@@ -282,34 +318,34 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         return copy
 
     def rebuilt(self, config: MaskRCNNConfig, **kwargs: Any) -> Self:
-        """Builds a model of another config with the same parts passed in, and new weights.
+        """Builds a model with another config, the same passed-in parts, and new weights.
 
         Args:
             config: `MaskRCNNConfig`.
-            **kwargs: of keras.Model; by default this model's dtype policy.
+            **kwargs: arguments of keras.Model. By default this model's dtype policy.
         """
         parts = revive(self._stored_parts(), config)
         return type(self)(config, **{"dtype": self.dtype_policy, **parts, **kwargs})
 
     def copy_networks(self, other: "MaskRCNN") -> tuple[str, ...]:
-        """Takes over the weights of the networks that another model has too.
+        """Copies the weights of all networks that both models have from another model.
 
-        Sharing networks is how a detector and an RPN that were trained apart become one (Faster
-        R-CNN §3.2, 4-step alternating training).
+        By sharing networks, a detector and an RPN that were trained separately become one model
+        (Faster R-CNN §3.2, 4-step alternating training).
 
         Args:
             other: MaskRCNN.
 
         Returns:
-            tuple of the networks' names.
+            tuple of the names of the copied networks.
 
         Raises:
-            ValueError: if a network of the same name is another one; nothing is changed then.
+            ValueError: if two networks of the same name differ. Nothing is changed then.
         """
         shared = [name for name in self.networks if name in other.networks]
         for name in shared:
             ours, theirs = (m.networks[name].weights for m in (self, other))
-            # Not by path: Keras numbers the layers of a backbone without names of its own.
+            # Not by path: in a backbone whose layers have no names, Keras numbers them.
             if [(v.name, v.shape) for v in ours] != [(v.name, v.shape) for v in theirs]:
                 raise ValueError(
                     f"the {name} of the two models differ, in their configs, quantization or LoRA."
@@ -321,14 +357,15 @@ class MaskRCNN(WholeFiles, CheckedCalls):
     # Keras
 
     def target_limits(self) -> dict[str, Any]:
-        """Returns what `checks.check_targets` has to know, a dict of its arguments."""
+        """Returns a dict of arguments for `checks.check_targets`."""
         return {"num_classes": self.config.num_classes, "masks": self.config.task == "masks"}
 
     def compute_output_shape(self, input_shape: Any) -> dict[str, tuple[int | None, ...]]:
-        """Returns the shapes of what `call` returns, by name.
+        """Returns the shapes of the outputs of `call`, by name.
 
         Args:
-            input_shape: (B, H, W, 3), or those of a batch's tensors by name; B may be None.
+            input_shape: (B, H, W, 3), or a dict of the shapes of a batch's tensors by name. B may
+                be None.
         """
         config = self.config
         images = (input_shape["images"] if isinstance(input_shape, dict) else input_shape)[0]
@@ -345,7 +382,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
     def compute_output_spec(
         self, inputs: Any, training: bool = False
     ) -> dict[str, keras.KerasTensor]:
-        """Returns those shapes with dtypes, which Keras would take for floats."""
+        """Returns the shapes and dtypes of the outputs. Keras would assume floats."""
         shapes = self.compute_output_shape(tf.nest.map_structure(lambda x: x.shape, inputs))
         whole = ("labels", "num_detections", "num_proposals")
         return {
@@ -354,11 +391,11 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         }
 
     def changed_layers(self) -> dict[str, dict[str, Any]]:
-        """What was changed of layers since they were made, see `layers.changes.changes`."""
+        """Returns the changes of layers since they were made, see `layers.changes.changes`."""
         return changes(self, self._layers_as_built)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs, as plain values: the config, passed parts, changes."""
+        """Returns a dict of plain values for `from_config`: config, passed-in parts, changes."""
         config = {
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
@@ -369,7 +406,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         return {**config, "changes": changed} if changed else config
 
     def _stored_parts(self):
-        """The parts that were passed in, as plain values."""
+        """Returns the parts that were passed in, as plain values."""
         return {
             name: keras.saving.serialize_keras_object(getattr(self, PARTS[name]))
             for name in self._passed_in
@@ -377,7 +414,11 @@ class MaskRCNN(WholeFiles, CheckedCalls):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The inverse of `get_config`; ValueError if a field is unknown or out of its range."""
+        """Makes a model from the dict that `get_config` returned.
+
+        Raises:
+            ValueError: if a field is unknown or out of its range.
+        """
         if "config" not in config:
             raise ValueError(f"a MaskRCNN needs a config. Received: {sorted(config)}.")
         config = {**config, "config": MaskRCNNConfig.from_fields(config["config"])}
@@ -390,7 +431,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
 
 @contextlib.contextmanager
 def _dtype_policy(policy):
-    """Layers that are made inside have this policy."""
+    """Sets Keras' global dtype policy inside of the block."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

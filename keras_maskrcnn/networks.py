@@ -1,6 +1,6 @@
-"""The assembly page: from a config to the networks and RoI operations of Figure 4.
+"""Builds the networks and RoI operations of Figure 4 from a config.
 
-Every function makes one part of a model; `MaskRCNN` takes another one in its place.
+Each function builds one part of a model. `MaskRCNN` also takes a part of yours instead.
 """
 
 import keras
@@ -19,7 +19,14 @@ NETWORKS = ("backbone", "res5", "fpn", "rpn_head", "box_head", "mask_head")
 
 
 def build_backbone(config: MaskRCNNConfig) -> keras.Model:
-    """Builds the backbone: images -> {"c2": (B, H / 4, W / 4, K), .. "c5"}, "c4" the last of C4."""
+    """Builds the backbone, from images to a dict of maps "c2".."c5", up to "c4" with neck="c4".
+
+    Args:
+        config: `MaskRCNNConfig`.
+
+    Returns:
+        Keras model. Its "c2" is (B, H / 4, W / 4, K); each later map has half the side.
+    """
     return resnet(
         config.backbone,
         last_stage=4 if config.neck == "c4" else 5,
@@ -30,11 +37,17 @@ def build_backbone(config: MaskRCNNConfig) -> keras.Model:
 
 
 def build_neck(config: MaskRCNNConfig, backbone: keras.Model) -> keras.Model | None:
-    """Builds what follows the backbone: FPN, {"c2".."c5"} -> {"p2".."p6"}; None without one.
+    """Builds the neck: FPN, from a dict of "c2".."c5" to a dict of "p2".."p6".
 
     Args:
         config: `MaskRCNNConfig`.
-        backbone: Keras model with a dict of maps as its output.
+        backbone: Keras model. Its output is a dict of maps.
+
+    Returns:
+        Keras model; None if config.neck is not "fpn".
+
+    Raises:
+        ValueError: if the backbone lacks one of these maps.
     """
     if config.neck != "fpn":
         return None
@@ -45,7 +58,15 @@ def build_neck(config: MaskRCNNConfig, backbone: keras.Model) -> keras.Model | N
 
 
 def build_rpn(config: MaskRCNNConfig, channels: int) -> RegionProposalNetwork | None:
-    """Builds the first stage for maps of so many channels; None where proposals are given."""
+    """Builds the first stage.
+
+    Args:
+        config: `MaskRCNNConfig`.
+        channels: int. Channels of the maps that the RPN gets.
+
+    Returns:
+        `RegionProposalNetwork`; None with proposals="precomputed".
+    """
     if config.proposals == "precomputed":
         return None
     head = heads.rpn_head(
@@ -64,12 +85,16 @@ def build_roi_heads(
     box_head: keras.Model | None = None,
     mask_head: keras.Model | None = None,
 ) -> RoIHeads | None:
-    """Builds the second stage for maps of so many channels; None for an RPN alone.
+    """Builds the second stage.
 
     Args:
         config: `MaskRCNNConfig`.
-        channels: int. Of the maps that RoIs are pooled from.
-        box_head, mask_head: Keras models in place of the config's, see `RoIHeads`.
+        channels: int. Channels of the maps that RoIs are pooled from.
+        box_head: Keras model to use instead of the config's, see `RoIHeads`.
+        mask_head: Keras model to use instead of the config's, see `RoIHeads`.
+
+    Returns:
+        `RoIHeads`; None with task="proposals".
     """
     if config.task == "proposals":
         return None
@@ -104,7 +129,12 @@ def build_roi_heads(
 def channels_of_maps(
     config: MaskRCNNConfig, backbone: keras.Model, neck: keras.Model | None = None
 ) -> int:
-    """Returns how many channels the maps have that the RPN and the heads see.
+    """Returns the number of channels of the maps that the RPN and the heads get.
+
+    Args:
+        config: `MaskRCNNConfig`.
+        backbone: Keras model.
+        neck: Keras model; None if there is none.
 
     Raises:
         ValueError: if the backbone or the neck lacks one of these maps.
@@ -115,7 +145,7 @@ def channels_of_maps(
 
 
 def _require_maps(config, name, network, needed):
-    maps = getattr(network, "output", None)  # which only layers in a graph of Keras have
+    maps = getattr(network, "output", None)  # only functional models and their layers have it
     if not isinstance(maps, dict):
         raise ValueError(
             f"the {name} must be a functional Keras model whose output is a dict of maps by name; "
@@ -132,10 +162,15 @@ def _require_maps(config, name, network, needed):
 def require_strides(
     config: MaskRCNNConfig, backbone: keras.Model, neck: keras.Model | None = None
 ) -> None:
-    """Refuses maps of other strides than anchors and RoIs are computed for: nothing would fail.
+    """Refuses maps with wrong strides. Otherwise nothing would fail, but boxes would be wrong.
+
+    Args:
+        config: `MaskRCNNConfig`.
+        backbone: Keras model.
+        neck: Keras model; None if there is none.
 
     Raises:
-        ValueError: if a map is more than two cells from the size that its stride makes.
+        ValueError: if the height of a map differs by more than 2 cells from image height / stride.
     """
     rows, columns = (side or 1024 for side in backbone.input.shape[1:3])
     maps = backbone.compute_output_shape((None, rows, columns, 3))
@@ -150,7 +185,7 @@ def require_strides(
 
 
 def _body(config):
-    """What the stages of the backbone, res5 among them, have in common."""
+    """Returns the arguments that all stages of the backbone have in common, also res5."""
     return {
         "norm": config.norm,
         "frozen_stages": config.frozen_stages,

@@ -1,4 +1,4 @@
-"""What a model consists of: parts that are passed in are checked, the others are the config's."""
+"""The parts of a model: checks those that are passed in, and builds the others from the config."""
 
 import dataclasses
 import re
@@ -19,7 +19,7 @@ PARTS = {"backbone": "backbone", "neck": "fpn", "rpn": "rpn", "roi_heads": "roi_
 
 
 class Parts(NamedTuple):
-    """The parts of Figure 1; None where a config has no such part."""
+    """The parts of Figure 1. A part is None if the config has no such part."""
 
     backbone: keras.Model
     neck: keras.Model | None
@@ -37,13 +37,13 @@ def assemble(
     """Builds the parts that are None, and checks the others.
 
     Raises:
-        ValueError: if there is no config; if a backbone or neck lacks a map that the config's neck
-            needs, or has it at another stride; if a stage is of another class or config; if a part
-            was made outside of the strategy's scope.
+        ValueError: if `config` is no `MaskRCNNConfig`; if a backbone or neck lacks a map that the
+            config's neck needs, or the map has another stride; if a stage has another class or
+            config; if a part was made outside of the strategy's scope.
     """
     if not isinstance(config, MaskRCNNConfig):
         raise ValueError(
-            "config must be a MaskRCNNConfig; `MaskRCNN.from_preset` takes the name of a preset. "
+            "config must be a MaskRCNNConfig; for a preset's name use MaskRCNN.from_preset. "
             f"Received: config={reprlib.repr(config)}."
         )
     from_outside = any(part is not None for part in (backbone, neck, rpn, roi_heads))
@@ -60,21 +60,21 @@ def assemble(
 
 
 def networks_of(parts: Parts, taken: Collection[str] = ()) -> dict[str, keras.Model | None]:
-    """Returns the Keras models of all parts, by the names that files know them by.
+    """Returns a dict of the Keras models of all parts, by their names in files.
 
     Args:
         parts: Parts.
-        taken: names that a network of a stage cannot have.
+        taken: names that a network of a stage must not have.
 
     Raises:
-        ValueError: if a network has a name of another one, or of those.
+        ValueError: if a network has the name of another network, or a name in `taken`.
     """
     found: dict[str, keras.Model | None] = {"backbone": parts.backbone, "fpn": parts.neck}
     for stage in (parts.rpn, parts.roi_heads):
         for name, network in ({} if stage is None else stage.networks).items():
             if name in (*PARTS, *taken) or found.get(name, network) is not network:
                 raise ValueError(
-                    "a network of a stage needs a name that nothing of the model has. "
+                    "a network of a stage needs a name that the model does not use yet. "
                     f"Received: {name!r}, of {type(stage).__name__}."
                 )
             found[name] = network
@@ -82,19 +82,19 @@ def networks_of(parts: Parts, taken: Collection[str] = ()) -> dict[str, keras.Mo
 
 
 def _check_stages(config, rpn, roi_heads):
-    """Refuses stages from outside that the config knows nothing of."""
+    """Refuses passed-in stages that do not fit the config."""
     for name, stage, kind, task in (
         ("rpn", rpn, RegionProposalNetwork, config.proposals != "precomputed"),
         ("roi_heads", roi_heads, RoIHeads, config.task != "proposals"),
     ):
         if stage is not None and not isinstance(stage, kind):
             raise ValueError(
-                f"{name} must be a {kind.__name__}, or of a class derived from it. "
+                f"{name} must be a {kind.__name__} or an instance of a subclass. "
                 f"Received: {name}={reprlib.repr(stage)}."
             )
         if stage is not None and not task:
             raise ValueError(
-                f"a model without {name} cannot be given any. "
+                f"a model without {name} takes none. "
                 f"Received: task={config.task!r}, proposals={config.proposals!r}."
             )
         if stage is not None and stage.config != config:
@@ -107,33 +107,33 @@ def _check_stages(config, rpn, roi_heads):
             )
     if roi_heads is not None and (config.task == "masks") != ("mask" in roi_heads.loss_names):
         raise ValueError(
-            "roi_heads have a mask head if, and only if, task is 'masks'. "
+            "roi_heads must have a mask head if, and only if, task is 'masks'. "
             f"Received: task={config.task!r}, losses={roi_heads.loss_names}."
         )
 
 
 def _require_scope(found):
-    """Refuses networks that were made outside of the strategy's scope: `fit` would fail on them."""
+    """Refuses networks that were made outside of the strategy's scope: `fit` would fail."""
     extended = tf.distribute.get_strategy().extended
     for name, network in found.items():
         weights = [] if network is None else network.weights
         if not all(extended.variable_created_in_scope(v.value) for v in weights):
             raise ValueError(
-                "parts must be made in the scope of the strategy that the model is made in. "
+                "parts must be made in the strategy scope in which the model is made. "
                 f"Received: {name}={network!r}."
             )
 
 
 def revive(stored: dict[str, dict[str, Any]], config: MaskRCNNConfig) -> dict[str, Any]:
-    """Makes parts of what a file says of them; their weights come later.
+    """Makes parts from their description in a file. Their weights are loaded later.
 
     Args:
-        stored: dict of arguments of `MaskRCNN` to what keras.saving.serialize_keras_object
-            returned.
-        config: MaskRCNNConfig, of the model. Stages get it in place of theirs.
+        stored: dict. Maps arguments of `MaskRCNN` to results of
+            keras.saving.serialize_keras_object.
+        config: MaskRCNNConfig of the model. It replaces the config of the stored stages.
 
     Raises:
-        ValueError: if a class is not known to Keras.
+        ValueError: if Keras does not know a class.
     """
     parts = {}
     for name, part in stored.items():
@@ -142,12 +142,12 @@ def revive(stored: dict[str, dict[str, Any]], config: MaskRCNNConfig) -> dict[st
             part = {**part, "config": inner}
         try:
             parts[name] = keras.saving.deserialize_keras_object(part)
-        except TypeError as error:  # which Keras would hide in the text of the whole config
+        except TypeError as error:  # Keras' message contains the whole config, and hides the cause
             unknown = re.search(r"Could not locate class '(\w+)'", str(error))
             if not unknown:
                 raise
             raise ValueError(
-                f"the {name} has a class that is not known: register it by keras.saving."
+                f"the {name} has an unknown class: register it with keras.saving."
                 "register_keras_serializable, and import its module before the model is loaded. "
                 f"Received: {unknown[1]}."
             ) from error

@@ -1,7 +1,7 @@
-"""Configs that have a name: those of the paper, of each peer, and a small one.
+"""Named configs: those of the paper, of each peer, and a small one.
 
-A preset holds only what differs from the defaults of `MaskRCNNConfig`. `mask_rcnn_` before a name
-below is Mask R-CNN; `faster_rcnn_` is the same without masks.
+A preset holds only the fields that differ from the defaults of `MaskRCNNConfig`. The prefix
+`mask_rcnn_` stands for Mask R-CNN, `faster_rcnn_` for the same model without masks.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ _PAPER: dict[str, dict[str, Any]] = {
     **{f"{backbone}_c4": dict(_C4_FIELDS, backbone=backbone) for backbone in BACKBONES},
 }
 
-# torchvision: what it does differently from the paper or from detectron2, see docs/parity.md.
+# torchvision, where it differs from the paper or from detectron2, see docs/parity.md.
 
 _TORCHVISION_FIELDS = dict(
     num_classes=90,
@@ -44,7 +44,8 @@ _TORCHVISION_FIELDS = dict(
     soft_mask_targets=True,
 )
 _TORCHVISION = {
-    # norm_epsilon: torchvision sets it for its own COCO weights; checkpoints of your own have 1e-5.
+    # norm_epsilon: torchvision sets 0 for the COCO weights that it publishes. For checkpoints that
+    # you trained in torchvision use 1e-5.
     "resnet50_fpn_torchvision": dict(_TORCHVISION_FIELDS, norm_epsilon=0.0),
     "resnet50_fpn_torchvision_v2": dict(
         _TORCHVISION_FIELDS,
@@ -56,11 +57,11 @@ _TORCHVISION = {
     ),
 }
 
-# detectron2, with images in RGB: its importer reverses the first convolution.
+# detectron2, but with images in RGB: our importer reverses the first convolution's channels.
 
 _DETECTRON2_FIELDS = dict(
     pixel_mean=(123.675, 116.28, 103.53),
-    pixel_std=(1.0, 1.0, 1.0),  # it subtracts means and does not divide
+    pixel_std=(1.0, 1.0, 1.0),  # detectron2 subtracts means and does not divide
     stride_in_1x1=True,
     sampling_ratio=0,
     roi_loss_divisor="sampled",
@@ -90,7 +91,8 @@ _DETECTRON2_DC5_FIELDS = {
 _DETECTRON2 = {
     "resnet50_fpn_detectron2": _DETECTRON2_FIELDS,
     "resnet101_fpn_detectron2": dict(_DETECTRON2_FIELDS, backbone="resnet101"),
-    # Its ResNeXt, unlike its ResNets, divides by deviations and halves in the 3x3 convolution.
+    # Unlike detectron2's ResNets, its ResNeXt divides by standard deviations, and halves maps in
+    # the 3x3 convolution.
     "resnext101_32x8d_fpn_detectron2": {
         **_DETECTRON2_FIELDS,
         "backbone": "resnext101_32x8d",
@@ -103,7 +105,7 @@ _DETECTRON2 = {
     "resnet101_dc5_detectron2": dict(_DETECTRON2_DC5_FIELDS, backbone="resnet101"),
 }
 
-# Matterport's Mask_RCNN; what its importer settles is not here, see docs/parity.md.
+# Matterport's Mask_RCNN, except what our importer handles, see docs/parity.md.
 
 _MATTERPORT_FIELDS = dict(
     image_max_side=1024,
@@ -113,7 +115,7 @@ _MATTERPORT_FIELDS = dict(
     stride_in_1x1=True,
     stem_pool_same=True,
     anchor_rule="matterport",
-    anchor_ratios=(2.0, 1.0, 0.5),  # its ratios are width over height
+    anchor_ratios=(2.0, 1.0, 0.5),  # Matterport's ratios are width / height, in another order
     rpn_head_channels=512,
     rpn_joint_nms=True,
     train_pre_nms=6000,
@@ -131,7 +133,7 @@ _MATTERPORT = {
     "resnet101_fpn_matterport": dict(_MATTERPORT_FIELDS, backbone="resnet101"),
 }
 
-# Ours: for training from scratch without a GPU, and for small objects (docs/deviations.md).
+# Our preset for training from scratch without a GPU, and for small objects (docs/deviations.md).
 
 _SMALL = {
     "resnet18_fpn_small": dict(
@@ -162,10 +164,10 @@ def preset_config(name: str, **overrides: Any) -> MaskRCNNConfig:
 
     Args:
         name: str, one of `PRESETS`.
-        **overrides: fields of the config.
+        **overrides: fields of the config, for instance `num_classes=3`.
 
     Raises:
-        ValueError: if there is no such preset, or no such field, or a value is out of its range.
+        ValueError: if there is no such preset or field, or a value is out of its range.
     """
     if name not in PRESETS:
         raise ValueError(f"no such preset{suggestion(name, PRESETS)} Received: preset={name!r}.")

@@ -1,4 +1,4 @@
-"""What --quiet has to do before TensorFlow is imported, which writes to stderr while it is."""
+"""Makes --quiet work while TensorFlow is imported, because TensorFlow then writes to stderr."""
 
 import contextlib
 import logging
@@ -10,22 +10,23 @@ from collections.abc import Iterator, Sequence
 
 
 def is_asked(argv: Sequence[str]) -> bool:
-    """Whether flags, a list of str, ask for --quiet."""
+    """Returns whether a list of flags contains --quiet."""
     return any(re.fullmatch("--?quiet(=(true|t|1))?", flag, re.IGNORECASE) for flag in argv)
 
 
 @contextlib.contextmanager
 def while_importing() -> Iterator[None]:
-    """Drops what is written to stderr inside, if this process is the command with --quiet.
+    """Drops all output to stderr in the block, if this process is the command with --quiet.
 
-    TensorFlow's C++ writes there before anybody could tell it not to. Errors are exceptions.
+    TensorFlow's C++ code writes there before a setting could stop it. Errors are exceptions, so
+    none is lost.
     """
     program = os.path.basename(sys.argv[0]) if sys.argv else ""
     module = program == "-m" and "keras_maskrcnn" in sys.orig_argv
     if not ((module or program == "keras-maskrcnn") and is_asked(sys.argv)):
         yield
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # later: fatal errors only
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # after the import: only fatal errors
     sys.stderr.flush()
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
@@ -39,7 +40,7 @@ def while_importing() -> Iterator[None]:
 
 
 def silence() -> None:
-    """Drops the warnings and logs of this process, ours and those of the libraries."""
+    """Drops warnings and logs of this process, also those of libraries."""
     from absl import logging as absl_logging
 
     warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Keras' steps: what `fit`, `evaluate` and `predict` do with one batch, and what callbacks add."""
+"""The steps of `fit`, `evaluate` and `predict` for one batch, and the hooks that callbacks add."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -17,15 +17,16 @@ Step = Callable[..., tuple[Tensors, tf.Tensor | bool]]
 
 
 class StepHook:
-    """What a callback adds to the training step, inside of its graph.
+    """Base class of callbacks that change the training step inside of its graph.
 
-    `fit` finds callbacks that derive from it, and runs the step through them, the first in the list
-    outermost. `training.Sentinel` and `training.Throughput` are two.
+    `fit` finds the callbacks that derive from this class and wraps the step in them. The first in
+    the list is outermost. Examples are `training.Sentinel` and `training.Throughput`.
 
     Attributes:
-        sees_every_step: bool. Whether it fails if `steps_per_execution` hides steps from callbacks.
-        looks_for_nonfinite: bool. Whether it deals with pixels, boxes and losses that are not
-            finite; the checks of a batch then leave them to it.
+        sees_every_step: bool. Whether the hook needs `steps_per_execution=1`, which hides no step
+            from callbacks. `fit` fails otherwise.
+        looks_for_nonfinite: bool. Whether the hook handles pixels, boxes and losses that are not
+            finite. The checks of a batch then skip them.
     """
 
     sees_every_step = looks_for_nonfinite = False
@@ -36,30 +37,33 @@ class StepHook:
         """Runs a step.
 
         Args:
-            step: function of (inputs, gt, apply=None), the step with the hooks further in. `apply`
-                takes the place of `TrainSteps.apply`: a function of terms and gradients that
-                returns whether the step counts.
-            inputs, gt: those of this replica's batch.
+            step: function of (inputs, gt, apply=None). The step with the hooks inside of this one.
+                `apply` replaces `TrainSteps.apply`: a function of terms and gradients that returns
+                whether the step counts.
+            inputs: dict of tensors. The inputs of this replica's batch.
+            gt: dict of tensors. The targets of this replica's batch.
 
         Returns:
-            terms, counts: what `step` returned.
+            terms and counts, as `step` returned them.
         """
         return step(inputs, gt)
 
 
 class TrainSteps(keras.Model):
-    """The steps of a model, which itself has these methods:
+    """The training, test and prediction steps of a model.
 
-        compute_losses(inputs, gt, training): a dict of losses by name;
-        prepare(inputs): a batch, of plain images too;
-        target_limits(): what `checks.check_targets` has to know, a dict of its arguments.
+    The model has these methods:
+
+    - `compute_losses(inputs, gt, training)` returns a dict of losses by name.
+    - `prepare(inputs)` returns a batch, also for plain images.
+    - `target_limits()` returns a dict of arguments for `checks.check_targets`.
 
     Attributes:
-        trackers: dict of names to keras.metrics.Mean: "loss", `loss_names` and `shares`.
+        trackers: dict. Maps "loss", `loss_names` and `shares` to a keras.metrics.Mean each.
     """
 
     def make_trackers(self, loss_names: Iterable[str], shares: Iterable[str]) -> None:
-        """Makes the running means of the losses, and of shares: which of the boxes are ..."""
+        """Makes the running means of the losses and of shares, such as that of positive RoIs."""
         self.loss_names, self.shares = tuple(loss_names), tuple(shares)
         names = ("loss", *self.loss_names, *self.shares)
         self.trackers = {name: keras.metrics.Mean(name) for name in names}
@@ -68,15 +72,15 @@ class TrainSteps(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The running means of the losses, and of the shares."""
+        """The running means of the losses and of the shares."""
         return list(self.trackers.values())
 
     # The steps
 
     def train_step(self, data: Any) -> Tensors:
-        """One step of SGD on a batch (inputs, targets) of `data.batches`."""
+        """Trains on one batch (inputs, targets) of `data.batches`. Returns the running means."""
         hooks = self._traced_hooks
-        # Else the hook names the images.
+        # Such a hook names the images that have numbers that are not finite.
         finite = not any(hook.looks_for_nonfinite for hook in hooks)
         step: Step = self._differentiate_and_apply
         for hook in reversed(hooks):
@@ -87,7 +91,7 @@ class TrainSteps(keras.Model):
     def _differentiate_and_apply(self, inputs, gt, apply=None):
         with tf.GradientTape() as tape:
             terms = self.compute_losses(inputs, gt, training=True)
-            # Gradients are summed over replicas; dividing makes that sum a mean.
+            # Gradients are summed over replicas. Dividing the loss makes this sum a mean.
             num_replicas = self.distribute_strategy.num_replicas_in_sync
             scaled = self.optimizer.scale_loss(tf.add_n(list(terms.values())) / num_replicas)
         gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
@@ -99,10 +103,10 @@ class TrainSteps(keras.Model):
 
         Args:
             terms: dict of () float32, the losses.
-            gradients: list, of the trainable variables, summed over the replicas.
+            gradients: list. Gradients of the trainable variables, summed over the replicas.
 
         Returns:
-            bool: whether the step counts.
+            bool. Whether the step counts.
         """
         # Apply gradients last. Otherwise TensorFlow computes weight decay and momentum before the
         # forward pass, and holds two copies of the weights during the step.
@@ -112,23 +116,23 @@ class TrainSteps(keras.Model):
         return True
 
     def test_step(self, data: Any) -> Tensors:
-        """The losses of a batch (inputs, targets), without training."""
+        """Computes the losses of a batch (inputs, targets), and returns the running means."""
         return self._track(self.compute_losses(*self._checked(data, finite=True), training=False))
 
     def predict_step(self, data: Any) -> Tensors:
-        """The detections of a batch; targets, if any, are ignored."""
+        """Returns the detections of a batch. Ignores targets."""
         inputs = keras.utils.unpack_x_y_sample_weight(data)[0]
         return self(self.prepare(checks.check_prediction(inputs)), training=False)
 
     def batches_seen(self) -> tf.Tensor | int:
-        """Returns how many batches the model was trained on, () int32; 0 before `compile`."""
+        """Returns how many batches the model was trained on: () int32, 0 before `compile`."""
         optimizer = getattr(self, "optimizer", None)
         return tf.cast(batches_seen(optimizer), tf.int32) if optimizer else 0
 
     def _checked(self, data, finite):
         inputs, gt, weights = keras.utils.unpack_x_y_sample_weight(data)
         if weights is not None:
-            raise ValueError("images are not weighted. Received: sample_weight.")
+            raise ValueError("images cannot be weighted. Received: sample_weight.")
         if gt is None:
             raise ValueError(
                 "training needs batches of (inputs, targets), as data.batches makes them. "
@@ -140,14 +144,15 @@ class TrainSteps(keras.Model):
     # Means
 
     def count_share(self, name: str, values: tf.Tensor, counted: tf.Tensor) -> None:
-        """Adds to a share.
+        """Adds values to a share: the fraction of counted values that are true.
 
         Args:
-            name: str, of `shares`.
+            name: str, one of `shares`.
             values: (B, N) bool.
             counted: (B, N) bool. Which of the values count.
         """
-        # Flat, for keras.metrics.Mean first averages over the later axes, whose length varies.
+        # Flat, because keras.metrics.Mean first averages over the later axes, and their length
+        # varies from batch to batch.
         values, counted = (tf.reshape(tf.cast(x, tf.float32), [-1]) for x in (values, counted))
         self.trackers[name].update_state(values, sample_weight=counted)
 
@@ -158,41 +163,42 @@ class TrainSteps(keras.Model):
             self.trackers[name].update_state(value, sample_weight=tf.cast(counts, tf.float32))
         logs = {name: tracker.result() for name, tracker in self.trackers.items()}
         if distribution.worker(self.distribute_strategy)[1] > 1:
-            # Keras averages over the first axis too there, which scalars do not have.
+            # With several workers Keras averages over the first axis, which scalars do not have.
             logs = {name: value[None] for name, value in logs.items()}
         return logs
 
     # Tracing
 
     def make_train_function(self, force: bool = False) -> Callable[..., Any]:
-        """Keras' own, with `step_hooks` in the step, and the optimizer's momenta made before.
+        """Calls Keras' method after adding `step_hooks` and building the optimizer.
 
-        The first step would make the momenta otherwise, and TensorFlow trace it twice.
+        Otherwise the first step would make the optimizer's momenta, and TensorFlow would trace it
+        twice.
         """
         force = force or self.step_hooks != self._traced_hooks
         self._traced_hooks = self.step_hooks
         for hook in self.step_hooks:
             if hook.sees_every_step and self.steps_per_execution > 1:
                 raise ValueError(
-                    f"a {type(hook).__name__} looks at every step. "
+                    f"a {type(hook).__name__} must see every step. "
                     f"Received: steps_per_execution={self.steps_per_execution}."
                 )
         optimizer = innermost(self.optimizer)
         num_replicas = self.distribute_strategy.num_replicas_in_sync
         if num_replicas > 1 and optimizer.gradient_accumulation_steps:
-            # Keras decides inside of a replica whether to step, where replicas cannot be merged.
+            # Keras decides inside of a replica whether to step. Replicas cannot be merged there.
             raise ValueError(
-                "several replicas share a larger batch instead of accumulating gradients. "
+                "gradients cannot be accumulated on several replicas; use a larger batch instead. "
                 f"Received: gradient_accumulation_steps={optimizer.gradient_accumulation_steps}."
             )
-        if not self.optimizer.built:  # LossScaleOptimizer would begin anew
+        if not self.optimizer.built:  # building a LossScaleOptimizer again would reset it
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Does nothing: overrides a private method of Keras, for all weights exist.
+        """Does nothing. Overrides a private method of Keras, because all weights exist already.
 
-        Under a strategy Keras would take the first batch to build the model; the epoch would then
+        Under a strategy Keras would take the first batch to build the model. The epoch would then
         miss it, and several workers would crash.
         """

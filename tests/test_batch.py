@@ -31,7 +31,7 @@ def test_a_batch_stays_as_it_is():
     [
         ({"images": IMAGES}, True, r"inputs lack \['original_sizes', 'proposals', 'sizes'\]"),
         ({"images": IMAGES, "sizes": 0}, False, r"lack \['original_sizes'\]. Received: \['images'"),
-        (IMAGES[0], False, r"images are \(B, H, W, 3\). Received: shape=\(128, 160, 3\)"),
+        (IMAGES[0], False, r"images must be \(B, H, W, 3\). Received: shape=\(128, 160, 3\)"),
         (IMAGES[..., :1], False, r"Received: shape=\(2, 128, 160, 1\)"),
     ],
 )

@@ -121,7 +121,7 @@ CONTRADICTIONS = [
     (
         "anchor_rule",
         {"neck": "c5", "anchor_rule": "torchvision"},
-        "'detectron2' with another neck than FPN",
+        "'detectron2' with a neck other than 'fpn'",
     ),
     (
         "mask_pool_size",

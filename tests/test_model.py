@@ -110,7 +110,7 @@ def test_wrong_inputs_are_refused(model, batch):
         model(np.zeros((64, 64, 3), np.float32))
     with pytest.raises(ValueError, match="inputs only"):
         model.fit(tf.data.Dataset.from_tensors(batch[0]), verbose=0)
-    with pytest.raises(ValueError, match="not weighted. Received: sample_weight"):
+    with pytest.raises(ValueError, match="cannot be weighted. Received: sample_weight"):
         model.fit(*batch, sample_weight=np.ones(2), verbose=0)
 
 

@@ -153,7 +153,7 @@ def test_stages_that_contradict_the_config_are_refused(config):
     for fields, given, error in (
         ({}, {"rpn": other}, "rpn must have the model's config. Received: .*{'rpn_nms_iou': 0.5}"),
         ({}, {"roi_heads": boxes}, "if, and only if, task is 'masks'. Received: task='masks'"),
-        ({"proposals": "precomputed"}, {"rpn": rpn}, "a model without rpn cannot be given any"),
+        ({"proposals": "precomputed"}, {"rpn": rpn}, "a model without rpn takes none"),
         ({"task": "proposals"}, {"roi_heads": heads}, "without roi_heads .* task='proposals'"),
     ):
         with pytest.raises(ValueError, match=error):
@@ -199,7 +199,7 @@ def test_a_stage_cannot_take_the_name_of_something_else(config, parts, name):
     ours = parts["roi_heads"]
     more = More(config, ours.box_align, ours.box_head, ours.mask_align, ours.mask_head)
     with pytest.raises(
-        ValueError, match=f"needs a name that nothing .* Received: '{name}', of More"
+        ValueError, match=f"needs a name that the model does not use .* Received: '{name}', of More"
     ):
         MaskRCNN(config, roi_heads=more)
 
@@ -207,7 +207,9 @@ def test_a_stage_cannot_take_the_name_of_something_else(config, parts, name):
 def test_a_part_made_outside_of_the_scope_is_refused(tiny_config, two_devices):
     outside = four_convolutions()
     with two_devices.scope():
-        with pytest.raises(ValueError, match="made in the scope .* Received: backbone=<Functional"):
+        with pytest.raises(
+            ValueError, match="made in the strategy scope .* Received: backbone=<Functional"
+        ):
             MaskRCNN(tiny_config, backbone=outside)
         MaskRCNN(tiny_config, backbone=four_convolutions())
 
@@ -216,7 +218,9 @@ def test_a_class_that_is_not_registered_is_named(config, parts):
     model = MaskRCNN(config, roi_heads=parts["roi_heads"])
     stored = model.get_config()
     stored["roi_heads"] |= {"class_name": "Unknown", "module": "x", "registered_name": "x>Unknown"}
-    with pytest.raises(ValueError, match="the roi_heads has a class .*Received: Unknown.$"):
+    with pytest.raises(
+        ValueError, match="the roi_heads has an unknown class .*Received: Unknown.$"
+    ):
         MaskRCNN.from_config(stored)
 
 

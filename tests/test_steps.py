@@ -139,6 +139,6 @@ def test_a_step_that_does_not_count_changes_no_weight_and_no_mean(quick, batch):
 
 def test_a_hook_that_sees_every_step_refuses_several_in_one_execution(quick, batch):
     quick.compile(mrcnn.training.sgd(0.01, warmup_steps=0), steps_per_execution=2)
-    line = "a Sentinel looks at every step. Received: steps_per_execution=2."
+    line = "a Sentinel must see every step. Received: steps_per_execution=2."
     with pytest.raises(ValueError, match=line):
         quick.fit(dataset(batch, 2), callbacks=[mrcnn.training.Sentinel()], verbose=0)
