@@ -198,15 +198,17 @@ def test_frozen_random_layers_are_told_until_weights_are_loaded(quick, batch, ca
 
     assert lines(norm="batch") == lines(norm="group", fpn_channels=32) == ""
     assert lines(frozen_stages=2, norm="group").startswith(
-        "backbone:stem, backbone:res2 are frozen as they were drawn at random: no weights"
+        "backbone:stem, backbone:res2 are frozen with random weights: no weights"
     )
-    assert lines(norm="frozen_batch").startswith("the fixed batch norm of backbone is the identity")
+    assert lines(norm="frozen_batch").startswith(
+        "the frozen batch norm of backbone is the identity"
+    )
     model = MaskRCNN(dataclasses.replace(quick.config, frozen_stages=2, norm="frozen_batch"))
     model.compile(mrcnn.training.sgd(0.01, warmup_steps=0))
     model.fit(inputs, batch[1], epochs=2, verbose=0)
     found = told(caplog)
     assert len(found) == 1 and found[0].startswith(
-        "fit: backbone:stem, backbone:res2 are frozen as they were drawn at random, and the fixed "
+        "fit: backbone:stem, backbone:res2 are frozen with random weights, and the frozen "
         "batch norm of backbone is the identity: no weights were loaded."
     )
     for variable in model.backbone.weights:

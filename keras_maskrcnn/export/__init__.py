@@ -1,4 +1,4 @@
-"""Writes a model in the forms in which others run it."""
+"""Exports a model for other runtimes: TensorFlow Serving (SavedModel), ONNX Runtime and LiteRT."""
 
 from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.export.litert import export_litert

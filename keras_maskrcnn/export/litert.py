@@ -1,4 +1,4 @@
-"""Writes a model for LiteRT (TensorFlow Lite), through Keras' exporter."""
+"""Exports a model for LiteRT (TensorFlow Lite) with Keras' exporter."""
 
 import keras
 import tensorflow as tf
@@ -18,22 +18,22 @@ def export_litert(
 ) -> None:
     """Exports a model as a .tflite file of built-in operations, for images of one size.
 
-    Inputs and outputs are those of `export.portable_model.PortableModel`, by name.
+    Inputs and outputs have the names and meanings of `export.portable_model.PortableModel`.
 
     Args:
         model: a `MaskRCNN`.
-        filepath: str. The file to write; it ends with ".tflite".
-        image_size: (height, width), multiples of config.padding_multiple, to which a client
-            resizes and pads.
+        filepath: str. The file to write; the name must end with ".tflite".
+        image_size: (height, width), multiples of config.padding_multiple. A client resizes and
+            pads its images to this size.
         batch_size: int. Images per request.
-        precision: "float32", or "int8": kernels are stored in 8 bits ("dynamic range" of LiteRT,
-            which also rounds what they are multiplied with): a quarter of the size, other
-            detections.
-        verbose: bool. Whether to print where it went.
+        precision: "float32" or "int8". "int8" is LiteRT's "dynamic range": kernels are stored in 8
+            bits, and the values that they are multiplied with are rounded too. The file has a
+            quarter of the size, and detections differ.
+        verbose: bool. Whether to print the path of the file.
 
     Raises:
-        FileExistsError: if there is such a file.
-        ValueError: if `filepath`, `image_size`, `batch_size` or `precision` is not as said, or the
+        FileExistsError: if the file exists.
+        ValueError: if `filepath`, `image_size`, `batch_size` or `precision` is not allowed, or the
             model takes proposals or has RoIPool.
     """
     if precision not in ("float32", "int8"):
@@ -47,7 +47,7 @@ def export_litert(
         image_size=image_size,
         batch_size=batch_size,
         verbose=verbose,
-        # Keras' default also allows operations of TensorFlow, which most devices do not have.
+        # Keras' default also allows TensorFlow's operations, which most devices lack.
         target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
         optimizations=[tf.lite.Optimize.DEFAULT] if precision == "int8" else [],
     )

@@ -1,4 +1,4 @@
-"""Writes a model for ONNX Runtime, through Keras' exporter and tf2onnx."""
+"""Exports a model for ONNX Runtime with Keras' exporter and tf2onnx."""
 
 import keras
 
@@ -17,22 +17,22 @@ def export_onnx(
 ) -> None:
     """Exports a model as an ONNX file, for images of one size.
 
-    Inputs and outputs are those of `export.portable_model.PortableModel`, by name. It needs
-    tf2onnx, in the extra `onnx`; the file does not.
+    Inputs and outputs have the names and meanings of `export.portable_model.PortableModel`. The
+    export needs tf2onnx, in the extra `onnx`; running the file does not.
 
     Args:
         model: a `MaskRCNN`.
         filepath: str. The file to write.
-        image_size: (height, width), multiples of config.padding_multiple, to which a client
-            resizes and pads.
+        image_size: (height, width), multiples of config.padding_multiple. A client resizes and
+            pads its images to this size.
         batch_size: int. Images per request.
-        opset_version: int. Version of ONNX' operations.
-        verbose: bool. Whether to print where it went.
+        opset_version: int. Version of ONNX' set of operations.
+        verbose: bool. Whether to print the path of the file.
 
     Raises:
-        FileExistsError: if there is such a file.
+        FileExistsError: if the file exists.
         ImportError: if tf2onnx is not installed.
-        ValueError: if `image_size` or `batch_size` is not as said, or the model takes proposals or
+        ValueError: if `image_size` or `batch_size` is not allowed, or the model takes proposals or
             has RoIPool.
     """
     try:

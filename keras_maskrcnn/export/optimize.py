@@ -1,4 +1,4 @@
-"""Makes the forward pass that a SavedModel holds: norms folded, weights in a smaller type."""
+"""Builds the forward pass of a SavedModel: batch norms folded, weights in a smaller type."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,22 +16,24 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 def inference_function(
     model: keras.Model, precision: str | None = None
 ) -> Callable[[Tensors], Tensors]:
-    """Makes the function that computes what `model(inputs, training=False)` does, for an export.
+    """Makes a function for an export that computes the same as `model(inputs, training=False)`.
 
-    Only its own variables are part of a graph that it is traced into; those of `model` are not.
+    It works on copies of the weights, so a graph that is traced from it has no variables of
+    `model`.
 
     Args:
         model: a `MaskRCNN`.
-        precision: str. None, that of `model`; "float32"; "bfloat16", in which weights are stored
-            and networks computed, while boxes, NMS and RoIAlign stay float32; or "int8", in which
-            kernels are stored, with a float32 scale for each of their last channels: a quarter of
-            the size, but every request multiplies them out and computes in float32.
+        precision: str. None keeps the precision of `model`. "float32" computes in float32.
+            "bfloat16" stores weights and computes networks in bfloat16; boxes, NMS and RoIAlign
+            stay float32. "int8" stores kernels in 8 bits, with a float32 scale per output channel:
+            a quarter of the size, but each request converts them back and computes in float32.
 
     Returns:
         Function from the inputs of `MaskRCNN` to its outputs.
 
     Raises:
-        ValueError: if there is no such precision.
+        ValueError: if there is no such precision, or if one is given and the model has quantized
+            layers or LoRA.
     """
     if precision not in (None, *PRECISIONS):
         raise ValueError(
@@ -54,11 +56,11 @@ def inference_function(
 def folded_copy(model: keras.Model, dtype: str | None = None) -> keras.Model:
     """Copies a model for inference, with batch norm folded into the convolutions before it.
 
-    A layer with `ConvNorm.folded` does that on each call, and would in each request.
+    Without this, each `ConvNorm` would fold its norm again in each request.
 
     Args:
         model: a `MaskRCNN`.
-        dtype: str. The dtype policy of the copy; None for the model's own. Folding is done in
+        dtype: str. The dtype policy of the copy; None for the model's policy. Folding is done in
             float32.
 
     Returns:
@@ -78,12 +80,12 @@ def folded_copy(model: keras.Model, dtype: str | None = None) -> keras.Model:
     }
     changed = {path: change for path, change in changed.items() if change}
     if dtype is None:
-        norms = {path for path in changed if path.endswith("/norm")}  # which may be folded
+        norms = {path for path in changed if path.endswith("/norm")}  # the copy may lack them
         apply_changes(copy, {path: changed[path] for path in set(changed) - norms})
     elif any(set(change) - {"dtype"} for change in changed.values()):
         raise ValueError(
-            "quantized layers and LoRA are exported as a SavedModel without `precision`. "
-            f"Received: {sorted(changed)[0]}, such a layer, and dtype={dtype!r}."
+            "models with quantized layers or LoRA can only be exported as a SavedModel without "
+            f"`precision`. Received: layer {sorted(changed)[0]}, dtype={dtype!r}."
         )
     for name, network in copy.networks.items():
         for ours, theirs in zip(network.layers, model.networks[name].layers, strict=True):
@@ -93,14 +95,14 @@ def folded_copy(model: keras.Model, dtype: str | None = None) -> keras.Model:
 
 
 def quantize(kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Rounds a kernel to 8 bits, with a scale for each channel of its last axis.
+    """Rounds a kernel to 8 bits, with one scale per channel of its last axis.
 
     Args:
         kernel: (..., K) float.
 
     Returns:
         whole: (..., K) int8 in -127..127.
-        scale: (K,) float32, positive: the kernel is about `whole * scale`.
+        scale: (K,) float32, positive. `whole * scale` approximates the kernel.
     """
     kernel = tf.cast(kernel, tf.float32)
     greatest = tf.reduce_max(tf.abs(kernel), axis=list(range(kernel.shape.rank - 1)))

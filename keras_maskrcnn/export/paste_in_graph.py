@@ -1,4 +1,4 @@
-"""Pastes masks into their images as TensorFlow operations: `ops/masks.py` inside a graph."""
+"""Pastes masks into their images with TensorFlow operations, as `ops/masks.py` does in NumPy."""
 
 import tensorflow as tf
 
@@ -9,7 +9,7 @@ from keras_maskrcnn.typing import Tensors
 def paste_region(
     mask: tf.Tensor, box: tf.Tensor, size: tf.Tensor, rule: str = "detectron2"
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Does what `ops.masks.paste` does, with the same numbers, and cuts at 0.5 (§3.1).
+    """Pastes a mask exactly as `ops.masks.paste` does, and thresholds it at 0.5 (§3.1).
 
     Args:
         mask: (m, m) float32 in [0, 1].
@@ -19,13 +19,13 @@ def paste_region(
 
     Returns:
         region: (h, w) bool. The part of the image that the box touches.
-        origin: (2,) int64 [y, x], where its upper left pixel lies. A box without area, or outside
-            the image, gives a region of size 0 at the origin.
+        origin: (2,) int64 [y, x]. Position of the region's upper left pixel. A box without area,
+            or outside the image, gives a region of size 0 at [0, 0].
     """
     if rule == "torchvision":
         mask, box = _on_whole_pixels(mask, box)
     cells = mask.shape[0]
-    # From here on y before x.
+    # From here on, y comes before x.
     first, last = tf.split(tf.gather(tf.cast(box, tf.float64), [1, 0, 3, 2]), 2)
     reach = (last - first) / cells / 2
     begin = tf.maximum(tf.floor(first - reach), 0.0)
@@ -46,33 +46,33 @@ def paste_region(
 
 
 def _tents(positions, cells):
-    """Weights of `cells` unit cells for bilinear sampling at (n,) float64 positions."""
+    """Returns (n, cells) weights of unit cells for bilinear sampling at (n,) float64 positions."""
     distance = tf.abs(positions[:, None] - (tf.range(cells, dtype=tf.float64) + 0.5))
     return tf.cast(tf.maximum(1.0 - distance, 0.0), tf.float32)
 
 
 def _on_whole_pixels(mask, box):
-    """torchvision's rule as a preparation for detectron2's, see `ops.masks`."""
+    """Changes mask and box so that detectron2's rule gives torchvision's result (`ops.masks`)."""
     corner, opposite = tf.split(box, 2)
     half = (opposite - corner) * 0.5 * ((mask.shape[0] + 2) / mask.shape[0])
     center = (opposite + corner) * 0.5
-    # To whole numbers towards zero, as a cast does.
+    # A cast rounds toward zero, as torchvision does.
     first, last = (tf.cast(x, tf.int32) for x in (center - half, center + half))
     box = tf.concat([first, tf.maximum(last, first) + 1], axis=0)
     return tf.pad(mask, [[1, 1], [1, 1]]), tf.cast(box, tf.float32)
 
 
 def paste_binary(outputs: Tensors, sizes: tf.Tensor, rule: str) -> tf.Tensor:
-    """Pastes every mask of a batch into an image of its own.
+    """Pastes each mask of a batch into a separate image.
 
     Args:
         outputs: dict of a model's outputs, with masks (B, D, m, m).
-        sizes: (B, 2) int32. Height and width of the images in whose pixels the boxes are.
+        sizes: (B, 2) int32. Height and width of the images; boxes are in their pixels.
         rule: as in `paste_region`.
 
     Returns:
-        (B, D, H, W) uint8 of 0 and 1, as high and wide as the largest of `sizes`; zeros beyond
-        each image and in empty slots.
+        (B, D, H, W) uint8 of 0 and 1. H and W are the greatest height and width in `sizes`. Zeros
+        outside each image and in empty slots.
     """
     canvas = tf.reduce_max(tf.cast(sizes, tf.int64), axis=0)
 
@@ -84,29 +84,31 @@ def paste_binary(outputs: Tensors, sizes: tf.Tensor, rule: str) -> tf.Tensor:
 
 
 def paste_rle(outputs: Tensors, sizes: tf.Tensor, rule: str) -> tf.Tensor:
-    """Pastes and encodes every mask of a batch.
+    """Pastes each mask of a batch and encodes it as COCO's run lengths.
 
     Args:
         outputs, sizes, rule: as in `paste_binary`.
 
     Returns:
-        (B, D) string, compressed counts of COCO; those of an empty mask in empty slots.
+        (B, D) string, COCO's compressed counts; in empty slots those of an empty mask.
     """
     return _for_each(rle_in_graph.encode_region, outputs, sizes, rule, tf.TensorSpec([], tf.string))
 
 
 def _for_each(finish, outputs, sizes, rule, spec):
-    """Pastes one detection after another, a few at a time, so that memory does not grow with them.
+    """Pastes a few detections at a time, so that memory does not grow with their number.
 
     Args:
-        finish: function of a region, its origin, and its image's size to a tensor like `spec`.
+        finish: function from a region, its origin and its image's size to a tensor like `spec`.
+        outputs, sizes, rule: as in `paste_binary`.
+        spec: tf.TensorSpec.
 
     Returns:
-        (B, D, ...), what `finish` returned.
+        (B, D, ...), the results of `finish`.
     """
     labels, boxes, masks = (outputs[name] for name in ("labels", "boxes", "masks"))
     batch, count = tf.shape(labels)[0], labels.shape[1]
-    # A slot without a detection has a mask like any other.
+    # Slots without a detection have masks too: set them to 0.
     masks = tf.where((labels > 0)[..., None, None], masks, 0.0)
     slots = (
         tf.reshape(masks, [-1, *masks.shape[2:]]),
@@ -119,7 +121,7 @@ def _for_each(finish, outputs, sizes, rule, spec):
         region, origin = paste_region(mask, box, size, rule)
         return finish(region, origin, size)
 
-    with tf.device("CPU:0"):  # GPUs multiply float32 in TF32, which moves a mask's outline
+    with tf.device("CPU:0"):  # GPUs multiply float32 as TF32, which moves a mask's outline
         found = tf.map_fn(paste, slots, fn_output_signature=spec)
     found = tf.reshape(found, tf.concat([[batch, count], tf.shape(found)[1:]], axis=0))
     return tf.ensure_shape(found, [None, count, *spec.shape])

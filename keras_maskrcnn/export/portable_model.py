@@ -1,4 +1,4 @@
-"""The model for images of one size, from operations that other runtimes have."""
+"""Exports a model for images of one size, with only the operations that other runtimes have."""
 
 import os
 from typing import Any
@@ -13,10 +13,11 @@ from keras_maskrcnn.typing import Path, Tensors
 
 
 class PortableModel(keras.Model):
-    """A `MaskRCNN` for inference in float32, made of what ONNX and LiteRT have.
+    """A `MaskRCNN` for inference in float32, made of operations that ONNX and LiteRT have.
 
-    Call: images (B, H, W, 3) float32 RGB in 0..255, zero-padded on the right and below, and sizes
-    (B, 2) int32, height and width without padding -> as `MaskRCNN`, boxes in pixels of `images`.
+    Call: images (B, H, W, 3) float32 RGB in 0..255, zero-padded at the right and bottom, and sizes
+    (B, 2) int32, height and width without padding -> outputs of `MaskRCNN`, with boxes in pixels
+    of `images`.
 
     Args:
         model: a `MaskRCNN`. Its weights are copied.
@@ -30,12 +31,12 @@ class PortableModel(keras.Model):
         config = model.config
         if config.proposals == "precomputed":
             raise ValueError(
-                "other runtimes get images alone: the model must have an RPN. "
+                "the model must have an RPN, because other runtimes take only images. "
                 f"Received: proposals={config.proposals!r}."
             )
         if config.roi_op == "pool":
             raise ValueError(
-                "RoIPool has no portable form, only RoIAlign, RoIWarp and crops have. "
+                "roi_op must not be 'pool', because RoIPool has no portable form. "
                 f"Received: roi_op={config.roi_op!r}."
             )
         self.model = folded_copy(model, "float32")
@@ -57,20 +58,20 @@ def export_portable(
     verbose: bool,
     **kwargs: Any,
 ) -> None:
-    """Writes a `PortableModel` through Keras' exporter.
+    """Writes a `PortableModel` with Keras' exporter.
 
     Args:
         model: a `MaskRCNN`.
         filepath: str. The file to write.
-        format: str. Keras' name of it.
+        format: str. Keras' name of the file's format.
         image_size: (height, width), multiples of config.padding_multiple.
         batch_size: int. Images per request.
-        verbose: bool. Whether to print where it went.
-        **kwargs: of Keras' exporter.
+        verbose: bool. Whether to print the path of the file.
+        **kwargs: more arguments of Keras' exporter.
 
     Raises:
-        FileExistsError: if there is such a file.
-        ValueError: as `PortableModel`; if `image_size` or `batch_size` is not as said.
+        FileExistsError: if the file exists.
+        ValueError: as in `PortableModel`, or if `image_size` or `batch_size` is not allowed.
     """
     multiple = model.config.padding_multiple
     if len(image_size) != 2 or any(side < 1 or side % multiple for side in image_size):
@@ -90,7 +91,7 @@ def export_portable(
         PortableModel(model).export(
             new, format=format, input_signature=signature, verbose=False, **kwargs
         )
-        _require_new(filepath)  # nor has somebody else written it meanwhile
+        _require_new(filepath)  # another process may have written it meanwhile
     if verbose:
         print(f"Wrote {filepath} for {batch_size} x {image_size[0]} x {image_size[1]} images.")
 

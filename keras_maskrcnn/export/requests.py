@@ -1,8 +1,9 @@
-"""Checks and decodes what clients send, as TensorFlow operations.
+"""Checks and decodes the requests of clients with TensorFlow operations.
 
-A bad request ends in an error of one line that names the image and the reason, before anything is
-allocated for it. JPEG and PNG are what TensorFlow decodes as `data.images` does: it allocates all
-frames of a GIF before it tells their size, and takes the palette of a BMP for gray levels.
+A bad request fails with an error of one line that names the image and the reason, before memory is
+allocated for the image. Only JPEG and PNG are accepted, because TensorFlow decodes these as
+`data.images` does. It allocates all frames of a GIF before their size is known, and reads a BMP's
+palette indices as gray levels.
 """
 
 import numpy as np
@@ -13,11 +14,11 @@ from keras_maskrcnn.typing import Tensors
 
 _PNG_HEADER = np.frombuffer(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", ">i4").astype(np.int32)
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
-MASK_BYTES = 2**31 - 1  # what one message of gRPC can hold
+MASK_BYTES = 2**31 - 1  # the most that one gRPC message can hold
 
 
 def check_images(images: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """Returns the images (B, H, W, 3) of a request, or ends in an error."""
+    """Returns the images (B, H, W, 3) of a request; fails if they are empty or too large."""
     shape = tf.shape(images, tf.int64)
     empty = "images must hold at least one pixel. Received: shape={}."
     large = f"the images of a request have at most {max_pixels} pixels. Received: shape={{}}."
@@ -34,7 +35,7 @@ def check_images(images: tf.Tensor, max_pixels: int) -> tf.Tensor:
 
 
 def check_proposals(proposals: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-    """Returns the proposals (B, P, 4) of a request with B images, or ends in an error."""
+    """Returns a request's proposals (B, P, 4); fails if they are not for B images or not finite."""
     given = tf.shape(proposals)[0]
     text = "proposals must be for {} images. Received: proposals for {}."
     text = tf.strings.format(text, [batch, given])
@@ -49,7 +50,7 @@ def check_proposals(proposals: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
 
 
 def check_masks(sizes: tf.Tensor, count: int) -> tf.Tensor:
-    """Returns sizes (B, 2) of images, or ends in an error if full-size masks take too much."""
+    """Returns the images' sizes (B, 2); fails if full-size masks would not fit into a message."""
     batch, slots = tf.shape(sizes, tf.int64)[0], tf.constant(count, tf.int64)
     size = tf.reduce_max(tf.cast(sizes, tf.int64), axis=0)
     text = tf.strings.format(
@@ -68,17 +69,17 @@ def decode_images(
     padding_multiple: int,
     max_pixels: int,
 ) -> Tensors:
-    """Decodes, resizes and pads the encoded images of a request, or ends in an error.
+    """Decodes, resizes and pads the encoded images of a request; fails if one cannot be read.
 
     Args:
-        image_bytes: (B,) string. JPEG or PNG, whose sizes may differ.
+        image_bytes: (B,) string. JPEG or PNG files, whose sizes may differ.
         min_side, max_side, rule: as in `ops.images.resized_size`.
         padding_multiple: as in `ops.images.pad_to_multiple`.
-        max_pixels: int. Pixels of all images together, as their headers tell.
+        max_pixels: int. Limit of the pixels of all images together, by their headers.
 
     Returns:
-        dict of images (B, H, W, 3) float32, padded to the largest of the resized images; sizes and
-        original_sizes (B, 2) int32: the inputs of a model.
+        dict, the inputs of a model: images (B, H, W, 3) float32, padded to the greatest resized
+        height and width; sizes and original_sizes (B, 2) int32.
     """
     image_bytes, stored_sizes = _check_headers(image_bytes, max_pixels)
 
@@ -103,8 +104,8 @@ def decode_images(
 
 
 def _check_headers(image_bytes, max_pixels):
-    """Returns the encoded images, and their sizes (B, 2) int32 from their headers."""
-    # 24 bytes: signature, length and name of the first chunk, width and height.
+    """Returns the encoded images, and their sizes (B, 2) int32 read from their headers."""
+    # The first 24 bytes of a PNG: signature, length and name of the first chunk, width, height.
     words = tf.io.decode_raw(image_bytes, tf.int32, little_endian=False, fixed_length=24)
     is_png = tf.reduce_all(words[:, :4] == _PNG_HEADER, axis=1)
     png_sizes = tf.where(is_png[:, None], tf.reverse(words[:, 4:], axis=[1]), 0)
@@ -146,10 +147,10 @@ def _jpeg_size(data):
 
 
 def _pixels(data):
-    """Decodes a JPEG or PNG to (H, W, 3) uint8: stored pixels, whatever the EXIF orientation."""
+    """Decodes a JPEG or PNG to (H, W, 3) uint8, as stored; the EXIF orientation is ignored."""
     image = tf.cond(
         tf.io.is_jpeg(data),
-        # The accurate DCT is the one that Pillow uses, and so what the model was trained on.
+        # Training decodes images with Pillow, which uses the accurate DCT.
         lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_png(data, channels=3),
     )
@@ -159,8 +160,8 @@ def _pixels(data):
 def _unless_broken(function, data, otherwise):
     """Returns function(data), or `otherwise` if that fails.
 
-    An error of a decoder does not say which image of the batch it is about. tf.data alone can go
-    on after one inside a graph.
+    A decoder's error does not say which image of the batch failed. Inside a graph, only tf.data
+    can go on after such an error.
     """
     found = tf.data.Dataset.from_tensors(data).map(function).ignore_errors()
     either = found.concatenate(tf.data.Dataset.from_tensors(otherwise))
@@ -168,17 +169,17 @@ def _unless_broken(function, data, otherwise):
 
 
 def _each(valid, text, *values):
-    """A check of every image, whose text is about the first that fails it."""
+    """Makes a check of all images; its text names the first image that fails."""
     failing = [tf.where(~valid)[:, 0], *(tf.boolean_mask(value, ~valid) for value in values)]
-    # One number prints as [3], one size as [20 30]: nothing is indexed that may not exist.
+    # Slices are safe when no image fails. One number prints as [3], one size as [20 30].
     return tf.reduce_all(valid), tf.strings.format(text, [tf.reshape(x[:1], [-1]) for x in failing])
 
 
 def _checked(value, checks):
-    """Returns `value` after checks: pairs of a condition and the text of its error."""
+    """Returns `value` after `checks`, which are pairs of a condition and its error's text."""
     done: list[tf.Operation] = []
     for condition, text in checks:
-        with tf.control_dependencies(done):  # the first reason is the one that is told
+        with tf.control_dependencies(done):  # in this order, so that the first reason is reported
             done = [tf.debugging.Assert(condition, [text])]
     with tf.control_dependencies(done):
         return tf.identity(value)

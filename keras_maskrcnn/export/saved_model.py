@@ -1,4 +1,4 @@
-"""Writes a SavedModel that takes images or encoded images and needs only TensorFlow."""
+"""Exports a SavedModel that takes pixels or encoded images, and needs only TensorFlow to run."""
 
 import contextlib
 import dataclasses
@@ -32,35 +32,41 @@ def export_saved_model(
     warmup_sizes: Sequence[tuple[int, int]] | None = None,
     verbose: bool = True,
 ) -> None:
-    """Exports a model for TensorFlow Serving; docs/serving.md is its contract with clients.
+    """Exports a model for TensorFlow Serving; docs/serving.md is the contract with clients.
 
-    Signatures: `serving_default` takes `images`, uint8 (B, H, W, 3); `serve_image_bytes` takes
-    `image_bytes`, string (B,), JPEG or PNG, whose sizes may differ. EXIF orientation is ignored,
-    as in training. Both resize inside, and give what `model.predict` gives, with boxes in pixels
-    of each original image. With proposals="precomputed" both also take `proposals`, float32
-    (B, config.test_proposals, 4), in those pixels, zeros in padding. `describe` takes nothing, and
-    gives `class_names` (C,), `category_ids` (C,) and `description`, the JSON text that also lies in
-    `assets.extra/model.json`: config, thresholds, options and versions.
+    The SavedModel has three signatures:
 
-    The folder gets its name when all of it is written. Thresholds, sizes and numbers of detections
-    are those of the config: `model.with_config(score_threshold=0.5).export(...)`.
+    - `serving_default` takes `images`, uint8 (B, H, W, 3).
+    - `serve_image_bytes` takes `image_bytes`, string (B,), JPEG or PNG files of any sizes. EXIF
+      orientation is ignored, as in training.
+    - `describe` has no inputs. It returns `class_names` (C,), `category_ids` (C,) and
+      `description`, a JSON text with config, thresholds, options and versions. The file
+      `assets.extra/model.json` has the same text.
+
+    The first two resize the images, and return the outputs of `model.predict` with boxes in pixels
+    of each original image. With proposals="precomputed" they also take `proposals`, float32
+    (B, config.test_proposals, 4), in the same pixels, padded with zeros.
+
+    The folder gets its name once it is complete. Thresholds, sizes and the number of detections
+    are those of the config. To change them: `model.with_config(score_threshold=0.5).export(...)`.
 
     Args:
         model: a `MaskRCNN`.
-        filepath: str. A folder; for TensorFlow Serving its name is a number.
-        masks: "soft": `masks` (B, D, m, m) float32 in their boxes, as `model.predict` gives. Or
-            pasted into their images and cut at 0.5, as `predict_image` does, with `sizes` (B, 2)
-            int32, height and width of the images: "binary": `masks` (B, D, H, W) uint8, as high
-            and wide as the largest image; "rle": `rle` (B, D) string, COCO's compressed counts.
+        filepath: str. A new or empty folder; for TensorFlow Serving its name must be a number.
+        masks: "soft", "binary" or "rle". "soft" gives `masks` (B, D, m, m) float32 in their boxes,
+            as `model.predict` does. The others paste masks into their images and threshold them at
+            0.5, as `predict_image` does, and add `sizes` (B, 2) int32, height and width of the
+            images. "binary" gives `masks` (B, D, H, W) uint8, with the greatest height and width in
+            the batch; "rle" gives `rle` (B, D) string, COCO's compressed counts.
         precision: None, "float32", "bfloat16" or "int8", as in `optimize.inference_function`.
-        max_pixels: int. A request whose images have more of them together is refused.
-        warmup_sizes: sequence of (height, width), of the images that TensorFlow Serving tries
-            before it serves; None: one that needs no resizing. Empty: none are written.
-        verbose: bool. Whether to print where it went.
+        max_pixels: int. Requests with more pixels, in all their images together, are refused.
+        warmup_sizes: sequence of (height, width). TensorFlow Serving runs the model on an image of
+            each size before it serves. None: one size that needs no resizing. Empty: no warmup.
+        verbose: bool. Whether to print the path of the folder.
 
     Raises:
-        FileExistsError: if `filepath` is a folder with something in it.
-        ValueError: if an option is none of these, or the model has no masks to paste.
+        FileExistsError: if `filepath` is a file, or a folder that is not empty.
+        ValueError: if an option is not allowed, or the model has no masks to paste.
     """
     filepath, config = os.path.normpath(filepath), model.config
     if warmup_sizes is None:
@@ -107,7 +113,7 @@ def _check_folder(filepath):
 
 
 def _describe(model, masks, precision, max_pixels):
-    """Returns the JSON text that `describe` gives and assets.extra/model.json holds."""
+    """Returns the JSON text of `describe` and of assets.extra/model.json."""
     content = {
         "class_names": model.config.names(),
         "category_ids": model.config.ids(),
@@ -124,12 +130,12 @@ def _describe(model, masks, precision, max_pixels):
 
 @contextlib.contextmanager
 def _new_folder(filepath):
-    """Yields the path of a folder to make and fill, which then gets the name `filepath`.
+    """Yields the path of a folder to create and fill; it is then renamed to `filepath`.
 
-    After an error nothing is left of it.
+    After an error, the unfinished folder is deleted.
     """
     final = os.path.realpath(filepath)
-    unfinished = files.unfinished(final)  # which no server takes for a version's number
+    unfinished = files.unfinished(final)  # not a number, so that no server loads it as a version
     try:
         yield unfinished
         try:
@@ -138,7 +144,7 @@ def _new_folder(filepath):
             if not os.path.exists(final):
                 raise
             raise FileExistsError(
-                f"somebody else has filled the folder meanwhile. Received: filepath={filepath!r}."
+                f"another process has filled the folder meanwhile. Received: filepath={filepath!r}."
             ) from error
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -146,8 +152,8 @@ def _new_folder(filepath):
 
 
 def _write(signatures, folder):
-    """Writes a SavedModel, the same bytes for the same signatures."""
-    # keras.export.ExportArchive would write them, with the variables in the order of a set.
+    """Writes a SavedModel; the same signatures give the same bytes."""
+    # keras.export.ExportArchive is not used: it writes variables in the random order of a set.
     module, seen = tf.Module(), {}
     for function in signatures.values():
         places = {id(handle): i for i, handle in enumerate(function.captured_inputs)}

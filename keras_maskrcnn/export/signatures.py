@@ -1,4 +1,4 @@
-"""The functions that a SavedModel serves, traced."""
+"""Traces the functions that a SavedModel serves."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,13 +18,13 @@ def trace_signatures(
     max_pixels: int,
     description: str,
 ) -> dict[str, Callable[..., Any]]:
-    """Traces what is served of a model.
+    """Traces the three signatures of a model.
 
     Args:
         forward: function from the inputs of `MaskRCNN` to its outputs.
         config: MaskRCNNConfig of the model.
         masks, max_pixels: as in `export_saved_model`.
-        description: str. What `describe` gives beside the classes.
+        description: str. The text that `describe` returns besides the classes.
 
     Returns:
         dict of "serving_default", "serve_image_bytes" and "describe": concrete functions.
@@ -48,7 +48,7 @@ def trace_signatures(
 
 
 class _Served:
-    """The functions before they are traced; arguments as of `trace_signatures`."""
+    """The functions before they are traced; arguments as in `trace_signatures`."""
 
     def __init__(self, forward, config, masks, max_pixels, description):
         self.forward, self.config, self.masks = forward, config, masks
@@ -91,7 +91,7 @@ class _Served:
         return sizes
 
     def _finish(self, outputs, sizes):
-        """Pastes the masks into images of `sizes` (B, 2), unless they stay as they are."""
+        """Pastes the masks into images of `sizes` (B, 2); "soft" masks stay unchanged."""
         if self.masks == "soft":
             return outputs
         outputs["sizes"] = sizes

@@ -1,4 +1,4 @@
-"""Requests that TensorFlow Serving runs before a model takes the first of a client."""
+"""Writes warmup requests, which TensorFlow Serving runs before it serves clients."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,20 @@ import tensorflow as tf
 
 from keras_maskrcnn.typing import Path
 
-FILE = "tf_serving_warmup_requests"  # in assets.extra; the name is TensorFlow Serving's
+FILE = "tf_serving_warmup_requests"  # in assets.extra; TensorFlow Serving fixes the name
 
 
 def write_warmup(folder: Path, sizes: Sequence[tuple[int, int]], proposals: int = 0) -> None:
-    """Writes a request of one gray image to each signature for every size.
+    """Writes one request per size and signature, each with one gray image.
 
     Args:
         folder: str. `assets.extra` of a SavedModel.
         sizes: sequence of (height, width) ints.
-        proposals: int. How many, without area, go with an image; 0: the model takes none.
+        proposals: int. Number of proposals per image, all without area; 0 if the model takes none.
     """
     with tf.io.TFRecordWriter(os.path.join(folder, FILE)) as file:
         for height, width in sizes:
-            # A constant takes the place of one number in a TensorProto.
+            # A TensorProto stores a constant image as a single number.
             shape = [1, height, width, 3]
             images = tf.make_tensor_proto(128, dtype=tf.uint8, shape=shape)
             jpeg = tf.io.encode_jpeg(np.full(shape[1:], 128, np.uint8)).numpy()
@@ -37,15 +37,15 @@ def write_warmup(folder: Path, sizes: Sequence[tuple[int, int]], proposals: int 
 def predict_log(signature: str, inputs: Mapping[str, Any]) -> bytes:
     """Encodes a `tensorflow.serving.PredictionLog` of one request.
 
-    TensorFlow does not ship these messages. The numbers are those of prediction_log.proto,
+    TensorFlow does not ship these messages. The field numbers are those of prediction_log.proto,
     predict.proto and model.proto in tensorflow/serving.
 
     Args:
-        signature: str.
-        inputs: dict of str to TensorProto.
+        signature: str. Name of the signature.
+        inputs: dict from names to TensorProto.
 
     Returns:
-        bytes.
+        bytes, the encoded message.
     """
     request = _field(1, _field(3, signature.encode()))  # model_spec.signature_name
     for name, tensor in inputs.items():
@@ -54,12 +54,12 @@ def predict_log(signature: str, inputs: Mapping[str, Any]) -> bytes:
 
 
 def _field(number, content):
-    """Encodes a field of bytes, text or a message: its number and type 2, its length, itself."""
+    """Encodes a field of bytes, text or a message: number and type 2, length, content."""
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
 def _varint(value):
-    """Encodes a whole number in groups of 7 bits, the lowest first; bit 8 says that more follow."""
+    """Encodes an integer in groups of 7 bits, lowest first; an eighth bit says that more follow."""
     encoded = b""
     while value > 127:
         encoded += bytes([value & 127 | 128])

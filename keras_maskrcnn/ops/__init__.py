@@ -1,4 +1,4 @@
-"""Pure functions on boxes, anchors, images and masks: no weights, no config."""
+"""Pure functions on boxes, anchors, images and masks, without weights or config."""
 
 from keras_maskrcnn.ops import anchors, boxes, images, masks, rle
 

@@ -1,4 +1,4 @@
-"""Anchors (Faster R-CNN §3.1.1; FPN §4.1: one scale a level)."""
+"""Anchors (Faster R-CNN §3.1.1; with one scale per level, FPN §4.1)."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,16 @@ import tensorflow as tf
 def cell_anchors(
     sizes: Sequence[float], ratios: Sequence[float], rounded: bool = False
 ) -> np.ndarray:
-    """Anchors around the origin.
+    """Makes the anchors of one cell, centered on the origin.
 
     Args:
         sizes: sequence of A float. Square roots of the anchors' areas, in pixels.
-        ratios: sequence of R float. Height over width.
-        rounded: bool. Whether corners are whole numbers, as torchvision's, rounded half to even.
+        ratios: sequence of R float. Height divided by width.
+        rounded: bool. Whether to round corners to integers, half to even, as torchvision does.
 
     Returns:
-        (A * R, 4) float32 NumPy array, size outermost (detectron2's order).
+        (A * R, 4) float32 NumPy array: all ratios of the first size, then of the second, ...
+        (detectron2's order).
     """
     sizes, ratios = np.asarray(sizes, np.float64)[:, None], np.sqrt(ratios)[None]
     half_width, half_height = (sizes / ratios).ravel() / 2, (sizes * ratios).ravel() / 2
@@ -33,15 +34,15 @@ def level_anchors(
     ratios: Sequence[float],
     rounded: bool = False,
 ) -> tf.Tensor:
-    """Anchors of one feature map, centred on `stride` times the cell's index.
+    """Makes the anchors of one feature map, centered on `stride` times the cell's index.
 
     Args:
-        height, width: int or () int32. Cells of the map.
+        height, width: int or () int32. Size of the map in cells.
         stride: int, or (2,) int32. Image pixels per cell, in y and x.
         sizes, ratios, rounded: as in `cell_anchors`.
 
     Returns:
-        (height * width * A * R, 4) float32: row by row, cell by cell, then the cell's anchors.
+        (height * width * A * R, 4) float32, ordered by row, then column, then anchor of the cell.
     """
     stride_y, stride_x = tf.unstack(tf.broadcast_to(stride, [2]))
     ys = tf.cast(tf.range(height) * stride_y, tf.float32)

@@ -1,36 +1,39 @@
-"""Boxes [x1, y1, x2, y2] in pixels, x2 and y2 exclusive, and their deltas. Always float32."""
+"""Functions on boxes [x1, y1, x2, y2] in pixels, x2 and y2 exclusive, and on their deltas.
+
+All are float32.
+"""
 
 import math
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-# A side grows at most by this factor; from the authors' code (Detectron), kept by every peer.
+# A side grows at most 1000 / 16 times. From the authors' code (Detectron); all peers use it.
 MAX_LOG_SCALE = math.log(1000 / 16)
 
 
 def area(boxes: tf.Tensor) -> tf.Tensor:
-    """Returns the areas of (..., 4) boxes as (...); 0 where a side is negative."""
+    """Returns the areas of (..., 4) boxes as (...); 0 for boxes with a negative side."""
     sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
     return sides[..., 0] * sides[..., 1]
 
 
 def shorter_side(boxes: tf.Tensor) -> tf.Tensor:
-    """Returns the shorter sides of (..., 4) boxes as (...); negative where corners are swapped."""
+    """Returns the shorter sides of (..., 4) boxes as (...); negative if corners are swapped."""
     return tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=-1)
 
 
 def iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    """Intersection over union of every pair.
+    """Computes the intersection over union (IoU) of each pair of boxes.
 
     Args:
         boxes_a: (..., N, 4) float32.
         boxes_b: (..., M, 4) float32.
 
     Returns:
-        (..., N, M) float32 in [0, 1]; 0 where both boxes are empty.
+        (..., N, M) float32 in [0, 1]; 0 if both boxes are empty.
     """
-    # One coordinate at a time: a (..., N, M, 2) intermediate is far slower than two (..., N, M).
+    # x and y separately: one (..., N, M, 2) intermediate is far slower than two of (..., N, M).
     ax1, ay1, ax2, ay2 = (a[..., None] for a in tf.unstack(boxes_a, axis=-1))
     bx1, by1, bx2, by2 = (b[..., None, :] for b in tf.unstack(boxes_b, axis=-1))
     width = tf.maximum(tf.minimum(ax2, bx2) - tf.maximum(ax1, bx1), 0.0)
@@ -41,7 +44,7 @@ def iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def clip(boxes: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
-    """Moves corners outside of an image onto its border.
+    """Moves corners outside an image onto its border.
 
     Args:
         boxes: (B, ..., 4) float32.
@@ -58,16 +61,16 @@ def clip(boxes: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
 def encode(
     boxes: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
 ) -> tf.Tensor:
-    """Deltas that lead from anchors to boxes (R-CNN, appendix C; Faster R-CNN Eq. 2).
+    """Computes the deltas from anchors to boxes (R-CNN, appendix C; Faster R-CNN Eq. 2).
 
     Args:
         boxes: (..., 4) float32.
-        anchors: (..., 4) float32 with positive sides; anchors, or proposals in the second stage.
-        weights: 4 numbers that multiply dx, dy, dw, dh.
+        anchors: (..., 4) float32. Anchors, or proposals in the second stage.
+        weights: 4 numbers. Factors of dx, dy, dw, dh.
 
     Returns:
-        (..., 4) float32 [dx, dy, dw, dh]. Sides of `boxes` below 1e-6 px count as 1e-6, so that
-        padding gives finite deltas.
+        (..., 4) float32 [dx, dy, dw, dh]. Sides below 1e-6 px count as 1e-6, so that padding gives
+        finite deltas.
     """
     sides, anchor_sides = boxes[..., 2:] - boxes[..., :2], anchors[..., 2:] - anchors[..., :2]
     sides, anchor_sides = tf.maximum(sides, 1e-6), tf.maximum(anchor_sides, 1e-6)
@@ -82,10 +85,12 @@ def encode(
 def decode(
     deltas: tf.Tensor, anchors: tf.Tensor, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
 ) -> tf.Tensor:
-    """The inverse of `encode`; dw and dh are cut above at log(1000 / 16).
+    """Computes boxes from anchors and deltas: the inverse of `encode`.
+
+    dw and dh are limited to log(1000 / 16).
 
     Args:
-        deltas: (..., 4) float. Leading dimensions broadcast against those of `anchors`.
+        deltas: (..., 4) float. Leading dimensions broadcast with those of `anchors`.
         anchors: (..., 4) float32.
         weights: 4 numbers, as in `encode`.
 
@@ -100,11 +105,11 @@ def decode(
 
 
 def rescale(boxes: tf.Tensor, sizes: tf.Tensor, new_sizes: tf.Tensor) -> tf.Tensor:
-    """Moves boxes from images of one size into the same images of another size.
+    """Scales boxes with their images.
 
     Args:
         boxes: (B, N, 4) float32.
-        sizes, new_sizes: (B, 2) int32. Height and width of each image, before and after.
+        sizes, new_sizes: (B, 2) int32. Height and width of each image before and after scaling.
 
     Returns:
         (B, N, 4) float32.

@@ -1,8 +1,8 @@
-"""Where the boxes of a network end: after their last pixel, or on it.
+"""Converts boxes between this package and networks whose boxes include their last pixel.
 
 All boxes of this package are exclusive: a box of one pixel has x2 = x1 + 1. Matterport's networks
-speak of inclusive boxes, x2 = x1. A `Frame` translates at the border of a network, so that nothing
-else need know.
+work with inclusive boxes, where x2 = x1. A `Frame` converts boxes where they enter and leave a
+network, so that the rest of the code sees exclusive boxes only.
 """
 
 from typing import Self
@@ -11,10 +11,10 @@ import tensorflow as tf
 
 
 class Frame:
-    """The convention of a network.
+    """A network's convention of where boxes end.
 
     Args:
-        inclusive: bool. Whether x2 and y2 of its boxes are their last pixel.
+        inclusive: bool. Whether x2 and y2 of the network's boxes are their last pixel.
     """
 
     def __init__(self, inclusive: bool = False) -> None:
@@ -26,11 +26,11 @@ class Frame:
         return cls(inclusive=anchor_rule == "matterport")
 
     def from_exclusive(self, boxes: tf.Tensor, filled: tf.Tensor | None = None) -> tf.Tensor:
-        """Turns boxes of this package into those of the network.
+        """Converts boxes of this package to those of the network.
 
         Args:
             boxes: (..., 4) float32 [x1, y1, x2, y2].
-            filled: (...) bool. Which are no padding, which stays as it is; None for all.
+            filled: (...) bool. False for padding, which is not changed; None if there is none.
 
         Returns:
             (..., 4) float32.
@@ -38,7 +38,7 @@ class Frame:
         return tf.subtract(boxes, self._corner(filled)) if self.inclusive else boxes
 
     def to_exclusive(self, boxes: tf.Tensor, filled: tf.Tensor | None = None) -> tf.Tensor:
-        """Turns boxes of the network into those of this package: the inverse."""
+        """Converts boxes of the network to those of this package: inverts `from_exclusive`."""
         return tf.add(boxes, self._corner(filled)) if self.inclusive else boxes
 
     def borders(self, sizes: tf.Tensor) -> tf.Tensor:

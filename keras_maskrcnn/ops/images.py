@@ -11,9 +11,10 @@ def resized_size(
     max_side: int,
     rule: str = "detectron2",
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scales a size so that its shorter side is `min_side`, or its longer side `max_side` if less.
+    """Scales a size to a shorter side of `min_side`, or to a longer side of `max_side` if smaller.
 
-    One scale; each side is rounded half up by detectron2, down by torchvision; never to zero.
+    Both sides have the same scale. detectron2 rounds half up, torchvision down. A side is at least
+    one pixel.
 
     Args:
         height, width: () or (B,) int. Size of the image.
@@ -21,11 +22,11 @@ def resized_size(
         rule: "detectron2" or "torchvision".
 
     Returns:
-        The new height and width, int32, shaped as given.
+        The new height and width, int32, in the shapes of `height` and `width`.
     """
     height, width = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
     shorter, longer = tf.minimum(height, width), tf.maximum(height, width)
-    # float64, because in float32 a side of exactly n.5 pixels rounds either way.
+    # float64, because in float32 a side of exactly n.5 pixels may round up or down.
     scale = tf.minimum(
         tf.cast(min_side, tf.float64) / shorter, tf.cast(max_side, tf.float64) / longer
     )
@@ -38,24 +39,25 @@ def resized_size(
 def resize(
     image: tf.Tensor, min_side: int | tf.Tensor, max_side: int, rule: str = "detectron2"
 ) -> tf.Tensor:
-    """Resizes an image as `resized_size` says.
+    """Resizes an image to the size that `resized_size` returns.
 
-    detectron2's rule is Pillow's bilinear resize of 8-bit images, which antialiases where the
-    image shrinks, to the last bit. torchvision's does not antialias, and keeps fractions.
+    detectron2's rule equals Pillow's bilinear resizing of 8-bit images to the last bit; it
+    antialiases when an image shrinks. torchvision's rule does not antialias, and does not round
+    values to integers.
 
     Args:
-        image: (H, W, 3) or (B, H, W, 3) of whole numbers in 0..255, any dtype.
+        image: (H, W, 3) or (B, H, W, 3) of any dtype, integers in 0..255.
         min_side, max_side, rule: as in `resized_size`.
 
     Returns:
-        (H', W', 3) or (B, H', W', 3) float32 in 0..255; whole numbers by detectron2's rule.
+        (H', W', 3) or (B, H', W', 3) float32 in 0..255; integers by detectron2's rule.
     """
     image = tf.convert_to_tensor(image)
     shape = tf.shape(image)
     size = resized_size(shape[-3], shape[-2], min_side, max_side, rule)
     if rule == "torchvision":
         return tf.image.resize(tf.cast(image, tf.float32), tf.stack(size))
-    # As Pillow: along rows first, to whole grey levels, then along columns.
+    # Pillow resizes along rows first, rounds to integers, and then resizes along columns.
     image = tf.cast(image, tf.float32)
     for axis, side in ((-2, size[1]), (-3, size[0])):
         resampled = tf.cond(
@@ -73,16 +75,17 @@ def _resample(image, axis, size):
     """Resizes one axis as Pillow's bilinear filter does, to the last bit (libImaging/Resample.c).
 
     Args:
-        image: (..., H, W, 3) of whole numbers in 0..255.
+        image: (..., H, W, 3), integers in 0..255.
         axis: -3 or -2.
-        size: () int32.
+        size: () int32. New length of the axis.
 
     Returns:
-        float32 of whole numbers in 0..255, `size` long along `axis`.
+        float32, integers in 0..255, `size` long along `axis`.
     """
     length = tf.shape(image)[axis]
     scale = tf.cast(length, tf.float64) / tf.cast(size, tf.float64)
-    # A triangle as wide as two pixels of the result or of the image, whichever are larger.
+    # The filter is a triangle. It is as wide as two pixels of the result or of the image,
+    # whichever are larger.
     support = tf.maximum(scale, 1.0)
     center = (tf.range(tf.cast(size, tf.float64), dtype=tf.float64)[:, None] + 0.5) * scale
     first = tf.maximum(tf.floor(center - support + 0.5), 0.0)
@@ -91,7 +94,8 @@ def _resample(image, axis, size):
     weights = tf.nn.relu(1 - tf.abs((taps + first - center + 0.5) / support))
     weights *= tf.cast(first + taps < last, tf.float64)
     weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
-    # 22 bits a weight and 8 a pixel: float64 holds every product and sum exactly, in any order.
+    # With 22 bits per weight and 8 per pixel, float64 holds all products and sums exactly. The
+    # order of the sums then does not matter.
     weights = tf.floor(weights * 2**22 + 0.5)
     read = tf.where(weights > 0)
     columns = read[:, 1] + tf.gather(tf.cast(first[:, 0], tf.int64), read[:, 0])
@@ -112,14 +116,17 @@ def _resample(image, axis, size):
 
 
 def pad_to_multiple(images: tf.Tensor, multiple: int) -> tf.Tensor:
-    """Pads images with zeros, right and bottom, until both sides are multiples of `multiple`.
+    """Pads images with zeros at the right and bottom until both sides are multiples of `multiple`.
 
     Args:
         images: (..., H, W, K). Any dtype.
-        multiple: int. 32 is the stride of the coarsest convolution of FPN.
+        multiple: int. FPN needs 32, the stride of its coarsest convolution.
 
     Returns:
-        (..., H', W', K), static where the sides of `images` are.
+        (..., H', W', K). Sides that are static in `images` are static here.
+
+    Raises:
+        ValueError: if `multiple` is below 1.
     """
     if multiple < 1:
         raise ValueError(f"multiple must be positive. Received: multiple={multiple}.")

@@ -1,4 +1,7 @@
-"""Moves masks between the frames of an image and a box: `sample` in a graph, the rest in NumPy."""
+"""Converts masks between an image's pixels and a box's grid.
+
+`sample` and `of_class` are TensorFlow operations, the rest is NumPy.
+"""
 
 import math
 
@@ -8,7 +11,7 @@ from PIL import Image
 
 
 def _tent(positions, size):
-    """Weights of `size` unit cells, centred at 0.5, 1.5, ..., for sampling at `positions`."""
+    """Returns bilinear weights of `size` cells with centers 0.5, 1.5, ... at `positions`."""
     distance = np.abs(positions[:, None] - (np.arange(size, dtype=np.float32) + 0.5))
     return np.maximum(0.0, 1.0 - distance).astype(np.float32)
 
@@ -18,8 +21,9 @@ def paste(
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Resizes a mask to its box and places it in the image (§3.1, Inference).
 
-    Every pixel takes the bilinear value at its centre, zero outside the mask's grid. detectron2
-    does not round the box (layers/mask_ops.py); torchvision does (`paste_masks_in_image`).
+    Each pixel takes the bilinear value at its center; the mask is zero outside its grid.
+    detectron2 does not round the box (layers/mask_ops.py); torchvision does
+    (`paste_masks_in_image`).
 
     Args:
         mask: (m, m) float in [0, 1]. Probabilities on the box's grid.
@@ -29,7 +33,7 @@ def paste(
 
     Returns:
         region: (h, w) float32 in [0, 1]. The part of the image that the box touches.
-        origin: (y, x) ints, where the region's upper left pixel lies. Outside the region the mask
+        origin: (y, x) ints. Position of the region's upper left pixel. Outside the region the mask
             is zero. A box without area, or outside the image, gives a region of size 0.
     """
     if rule == "torchvision":
@@ -45,14 +49,17 @@ def paste(
         return np.zeros((0, 0), np.float32), (0, 0)
     ys = (np.arange(top, bottom) + 0.5 - y1) / (y2 - y1) * mask.shape[0]
     xs = (np.arange(left, right) + 0.5 - x1) / (x2 - x1) * mask.shape[1]
-    # Bilinear interpolation is separable: two small matrices, never larger than the box.
+    # Bilinear interpolation is separable: two matrices, no larger than the box, are enough.
     rows, columns = _tent(ys, mask.shape[0]), _tent(xs, mask.shape[1])
     return rows @ mask.astype(np.float32) @ columns.T, (top, left)
 
 
 def _on_whole_pixels(mask, box):
-    """torchvision's rule as a preparation for detectron2's: the mask gets a border of zeros, and
-    the box as much, its corners cut to whole numbers, its last pixel included."""
+    """Changes mask and box so that detectron2's rule gives torchvision's result.
+
+    The mask gets a border of zeros, and the box grows by this border. The box's corners are
+    truncated to integers, and its last pixel is included.
+    """
     corner, opposite = np.split(np.asarray(box, np.float32), 2)
     half = (opposite - corner) * np.float32(0.5)
     half *= np.float32((mask.shape[0] + 2) / mask.shape[0])
@@ -69,10 +76,14 @@ def paste_binary(
     threshold: float = 0.5,
     rule: str = "detectron2",
 ) -> np.ndarray:
-    """Pastes one mask and cuts it at `threshold` (§3.1: 0.5).
+    """Pastes one mask and thresholds it (§3.1: at 0.5).
+
+    Args:
+        mask, box, height, width, rule: as in `paste`.
+        threshold: float. Values from it on become 1.
 
     Returns:
-        (height, width) uint8 of 0 and 1, in Fortran order, as `pycocotools.mask.encode` wants it.
+        (height, width) uint8 of 0 and 1, in Fortran order, which `pycocotools.mask.encode` needs.
     """
     region, (top, left) = paste(mask, box, height, width, rule)
     pasted = np.zeros((height, width), np.uint8, order="F")
@@ -81,10 +92,10 @@ def paste_binary(
 
 
 def crop(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
-    """Samples an image-sized mask on a regular grid inside a box, the inverse of `paste`.
+    """Samples an image-sized mask on a regular grid inside a box: the inverse of `paste`.
 
-    Where the grid is coarser than the pixels, the pixels under a cell are averaged, so that thin
-    parts do not vanish. Beyond the image's border the border pixel counts.
+    If the grid is coarser than the pixels, the pixels under a cell are averaged, so that thin
+    parts do not vanish. Outside the image, the nearest border pixel counts.
 
     Args:
         mask: (H, W) array of 0 and 1, or of probabilities.
@@ -92,11 +103,11 @@ def crop(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
         size: int. Cells per side of the result.
 
     Returns:
-        (size, size) uint8 in 0..255: the covered share of each cell times 255; 0 if the box has no
+        (size, size) uint8 in 0..255: the covered part of each cell times 255; 0 if the box has no
         area inside the image.
     """
-    # Pillow, and not matrices as above: the input pipeline calls this from several threads, where
-    # those of BLAS get into each other's way.
+    # Not by matrices as in `paste`: the input pipeline calls this from several threads, and the
+    # threads of BLAS would slow each other down. Pillow uses one thread.
     x1, y1, x2, y2 = box = np.clip(box, 0, [mask.shape[1], mask.shape[0]] * 2).tolist()
     if x1 >= x2 or y1 >= y2:
         return np.zeros((size, size), np.uint8)
@@ -112,15 +123,16 @@ def sample(
     height: int,
     width: int,
 ) -> tf.Tensor:
-    """Reads masks at the centers of a grid of cells that is laid over a window.
+    """Reads masks at the cell centers of a regular grid over each window.
 
-    Bilinear between the centers of the mask's cells, zero beyond its box, as `paste`.
+    As in `paste`, values are bilinear between the centers of a mask's cells, and zero outside its
+    box.
 
     Args:
         masks: (n, A, B) uint8 or float32.
-        boxes: (n, 4) float32. Where each mask lies.
-        owners: (k,) int32 in [0, n). Which mask is read.
-        windows: (k, 4) float32.
+        boxes: (n, 4) float32. The box of each mask.
+        owners: (k,) int32 in [0, n). The mask that each window reads.
+        windows: (k, 4) float32, in the same pixels as `boxes`.
         height, width: int. Cells of the grid.
 
     Returns:
@@ -132,7 +144,7 @@ def sample(
     count = tf.cast(tf.stack([width, height]), tf.float32)
     first = (windows[:, :2] - boxes[:, :2]) * scale
     step = (windows[:, 2:] - windows[:, :2]) * scale / count
-    first = first + step / 2 + 0.5  # -0.5 for cell centers, +1 for a border of zeros
+    first = first + step / 2 + 0.5  # 0.5 = -0.5 for the cells' centers + 1 for the border of zeros
     last = first + step * (count - 1)
     corners = tf.concat([first, last], axis=1) / (tf.tile(cells, [2]) + 1)
     corners = tf.gather(corners, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
@@ -141,12 +153,13 @@ def sample(
 
 
 def of_class(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Picks each RoI's mask of its class: (B, F, m, m, C), (B, F) in 1..C -> (B, F, m, m).
+    """Selects each RoI's mask by its class: (B, F, m, m, C), (B, F) in 1..C -> (B, F, m, m).
 
-    Slots without a class (label below 1) get the first class's; of one channel all get that.
+    Slots without a class (label below 1) get the mask of the first class. If there is only one
+    channel, all slots get it.
     """
     if logits.shape[-1] == 1:
         return logits[..., 0]
-    # Not a gather: its gradient is a scatter, which TF runs on one core.
+    # Not a gather, because the gradient of a gather is a scatter, which TF runs on one core.
     channel = tf.one_hot(tf.maximum(labels - 1, 0), logits.shape[-1], dtype=logits.dtype)
     return tf.einsum("bfhwc,bfc->bfhw", logits, channel)

@@ -1,4 +1,4 @@
-"""Non-maximum suppression, also for runtimes that lack TensorFlow's combined operation."""
+"""Non-maximum suppression (NMS), also for runtimes without TensorFlow's combined operation."""
 
 import collections
 from typing import Any
@@ -24,16 +24,17 @@ def combined_non_max_suppression(
     """`tf.image.combined_non_max_suppression` without clipping.
 
     Args:
-        boxes: (B, N, C, 4) float32, for each class its own.
-        scores: (B, N, C) float32. Only those above `score_threshold`, at least 0, count.
-        per_class: int. Boxes of a class that are kept, at least min(N, `count`).
-        count: int D. Boxes of all classes that are kept.
-        iou: float. Of two boxes of a class above this IoU the lower-scored is dropped.
-        score_threshold: float.
+        boxes: (B, N, C, 4) float32. A separate box for each class.
+        scores: (B, N, C) float32.
+        per_class: int. Limit of the boxes kept per class; must be at least min(N, `count`).
+        count: int D. Limit of the boxes kept in total.
+        iou: float. If two boxes of a class have an IoU above this, the one with the lower score is
+            dropped.
+        score_threshold: float, at least 0. Boxes with scores up to this are dropped.
 
     Returns:
-        A tuple as TensorFlow's: nmsed_boxes (B, D, 4), nmsed_scores (B, D), nmsed_classes (B, D)
-        float32, valid_detections (B,) int32; zeros in empty slots.
+        A named tuple with TensorFlow's fields: nmsed_boxes (B, D, 4), nmsed_scores (B, D),
+        nmsed_classes (B, D) float32, and valid_detections (B,) int32. Empty slots are zero.
     """
     if is_portable():
         return _portable(boxes, scores, count, iou, score_threshold)
@@ -43,9 +44,9 @@ def combined_non_max_suppression(
 
 
 def _portable(boxes, scores, count, iou, score_threshold):
-    """Keeps the best box of all classes, again and again; arguments and result as above.
+    """Does the same with basic operations; it keeps the best box of all classes in each turn.
 
-    Padded NMS would need N x N IoUs for each class.
+    TensorFlow's padded NMS would need N x N IoUs per class.
     """
     batch, (size, num_classes) = tf.shape(scores)[0], scores.shape[1:]
     boxes = tf.reshape(boxes, [batch, size * num_classes, 4])

@@ -1,4 +1,4 @@
-"""Whether the model is being traced for runtimes that lack some of TensorFlow's operations."""
+"""A switch for tracing models with only the operations that other runtimes have."""
 
 import contextlib
 import contextvars
@@ -15,10 +15,10 @@ __getattr__ = moved(
 
 @contextlib.contextmanager
 def portable() -> Iterator[None]:
-    """What is traced inside has no operation without a converter to ONNX or LiteRT.
+    """Makes models that are traced inside avoid operations that ONNX or LiteRT lack.
 
-    These are CombinedNonMaxSuppression, CropAndResize and sparse products. It is slower, and gives
-    the same.
+    These are CombinedNonMaxSuppression, CropAndResize and sparse products. Their replacements give
+    the same results, but are slower.
     """
     token = _PORTABLE.set(True)
     try:
@@ -28,5 +28,5 @@ def portable() -> Iterator[None]:
 
 
 def is_portable() -> bool:
-    """Returns whether we are inside of `portable`."""
+    """Returns whether the code runs inside `portable`."""
     return _PORTABLE.get()

@@ -1,8 +1,9 @@
-"""Python functions in TensorFlow's graphs that live as long as their graph.
+"""Ties the lifetime of Python functions in TensorFlow's graphs to that of the graph.
 
-TensorFlow keeps each function of `tf.numpy_function` and each gradient of `tf.custom_gradient` till
-the process ends, and with it all that the function refers to: a model, a data set, the graph. Here
-the graph keeps them, that of the outermost function, and TensorFlow a weak reference.
+TensorFlow keeps each function of `tf.numpy_function` and each gradient of `tf.custom_gradient`
+until the process ends. With the function it keeps all that the function refers to: a model, a data
+set, the graph. Here TensorFlow gets only a weak reference. The graph of the outermost function
+keeps the Python function.
 """
 
 import functools
@@ -18,15 +19,15 @@ from keras_maskrcnn.keras_private import registered_gradients
 def numpy_function(
     function: Callable[..., Any], inputs: Sequence[tf.Tensor], dtypes: Any, stateful: bool = True
 ) -> Any:
-    """`tf.numpy_function` whose function goes with the graph; arguments and result as there."""
+    """Calls `tf.numpy_function`, but frees `function` with the graph; same arguments and result."""
     return tf.numpy_function(_kept_by_graph(function), inputs, dtypes, stateful=stateful)
 
 
 def gradients_of_graph(outputs: Any) -> Any:
-    """Lets the gradients that `tf.custom_gradient` registered go with the graph.
+    """Makes gradients that `tf.custom_gradient` registered be freed with the graph.
 
     Args:
-        outputs: nested tensors, what a function with a custom gradient returned.
+        outputs: nested tensors. The result of a function with a custom gradient.
 
     Returns:
         outputs.
@@ -43,18 +44,18 @@ def gradients_of_graph(outputs: Any) -> Any:
     return outputs
 
 
-@tf.autograph.experimental.do_not_convert  # of data sets, which would rewrite it
+@tf.autograph.experimental.do_not_convert  # data sets would rewrite it
 def _kept_by_graph(function, forget=lambda: None):
-    """Makes a function that calls another one, which the graph that is being traced keeps.
+    """Makes a wrapper that calls `function`; only the graph being traced keeps `function` alive.
 
     Args:
-        function: callable. In eager mode it must outlive the calls.
-        forget: function without arguments, called once the graph is gone.
+        function: callable. In eager mode, the caller must keep it alive.
+        forget: function without arguments, called once `function` is freed.
     """
     if not tf.executing_eagerly():
         graph = tf.compat.v1.get_default_graph()
         while getattr(getattr(graph, "outer_graph", None), "outer_graph", None) is not None:
-            graph = graph.outer_graph  # branches may go before the function that they are in
+            graph = graph.outer_graph  # a branch's graph may be freed before its function's graph
         graph.kept_functions = [*getattr(graph, "kept_functions", ()), function]
     reference: Any = weakref.ref(function, lambda _: forget())
 

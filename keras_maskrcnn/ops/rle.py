@@ -1,4 +1,4 @@
-"""COCO's compressed run lengths, read and written without a whole image in between."""
+"""Reads and writes COCO's compressed run lengths without building whole-image masks."""
 
 import math
 from collections.abc import Sequence
@@ -14,39 +14,41 @@ from keras_maskrcnn.typing import Size
 def encode_region(
     region: np.ndarray, origin: tuple[int, int], height: int, width: int
 ) -> dict[str, Any]:
-    """Encodes a mask that is given inside a window only, as COCO's run lengths.
+    """Encodes a mask that is given only inside a window as COCO's run lengths.
 
-    Equals `pycocotools.mask.encode` of the whole image, but the cost is that of the window: on
-    large images with hundreds of small instances this is an order of magnitude.
+    The result equals `pycocotools.mask.encode` of the whole image, but the time depends on the
+    window. On large images with hundreds of small instances it is ten times faster.
 
     Args:
-        region: (h, w) bool. The mask inside its window; zero outside.
-        origin: (y, x) ints. Where the window's upper left pixel lies.
+        region: (h, w) bool. The mask inside its window; it is zero outside.
+        origin: (y, x) ints. Position of the window's upper left pixel.
         height, width: int. Size of the image.
 
     Returns:
-        {"size": [height, width], "counts": str}, compressed RLE.
+        {"size": [height, width], "counts": str}, compressed run lengths.
     """
-    # COCO's runs go down the columns. A zero before each column ends every run at its column.
+    # COCO's runs go down the columns. A zero before each column ends all runs at column borders.
     columns = np.zeros((region.shape[1], region.shape[0] + 1), bool)
     columns[:, 1:] = region.T
     steps = np.flatnonzero(np.diff(columns.ravel(), append=False))
     column, row = np.divmod(steps, region.shape[0] + 1)
     edges = (column + origin[1]) * height + row + origin[0]  # begin, end, begin, end, ...
-    joined = np.flatnonzero(edges[1:] == edges[:-1])  # at the image's bottom a run goes on
+    # At the image's bottom, a run may go on in the next column: its end equals the next begin.
+    joined = np.flatnonzero(edges[1:] == edges[:-1])
     if joined.size:
         edges = np.delete(edges, [joined, joined + 1])
     return _encode_edges(edges, height, width)
 
 
 def encode_values(index: np.ndarray) -> dict[int, dict[str, Any]]:
-    """Encodes every value of an index mask, at the cost of their pixels and not of a mask each.
+    """Encodes each value of an index mask as run lengths, without building a mask per value.
 
     Args:
-        index: (H, W) integer. 0 is background, every other value an instance.
+        index: (H, W) integer. 0 is background, each other value is an instance.
 
     Returns:
-        Dict of value to {"size": [H, W], "counts": str}, by ascending value; empty for no pixel.
+        dict from value to {"size": [H, W], "counts": str}, in ascending order of values; empty if
+        all is background.
     """
     flat = index.ravel(order="F")
     pixels = np.flatnonzero(flat)
@@ -63,7 +65,7 @@ def encode_values(index: np.ndarray) -> dict[int, dict[str, Any]]:
 
 
 def _encode_edges(edges, height, width):
-    """Encodes a mask from where its runs begin and end, counted down the columns."""
+    """Encodes a mask from the begins and ends of its runs, counted down the columns."""
     counts = np.diff(edges, prepend=0, append=height * width).tolist()
     if len(counts) > 1 and counts[-1] == 0:
         counts.pop()  # as pycocotools does when the last pixel belongs to the mask
@@ -72,10 +74,18 @@ def _encode_edges(edges, height, width):
 
 
 def run_lengths(counts: bytes) -> np.ndarray | None:
-    """Decodes COCO's compressed counts: (R,) int64 of lengths, of zeros first, or None if broken.
+    """Decodes COCO's compressed counts.
 
-    A number is a row of 5-bit digits, the least significant first, with 32 added to all but the
-    last; bit 16 of the last is the sign. From the fourth number on, the one two before is added.
+    A number is a row of 5-bit digits, the least significant first. 32 is added to all digits
+    except the last. The bit of value 16 in the last digit is the sign. From the fourth number on,
+    the stored number is the difference to the number two places before.
+
+    Args:
+        counts: bytes. COCO's compressed counts.
+
+    Returns:
+        (R,) int64, the lengths of runs, which are alternately of zeros and ones, zeros first. None
+        if `counts` are broken.
     """
     digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     if not digits.size or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
@@ -92,12 +102,12 @@ def run_lengths(counts: bytes) -> np.ndarray | None:
 
 
 def touches(counts: bytes, box: Sequence[float], height: int, width: int) -> bool:
-    """Whether a mask has a pixel that the box touches."""
+    """Returns whether a mask has a pixel that the box touches."""
     x1, y1, x2, y2 = *map(math.floor, box[:2]), *map(math.ceil, box[2:])
     mask = {"size": [height, width], "counts": counts}
     x, y, w, h = mask_api.toBbox(mask).tolist()
     inside = x1 <= x and y1 <= y and x + w <= x2 and y + h <= y2
-    if w and inside:  # as most are; a tenth of the time
+    if w and inside:  # true for most masks, and ten times faster than the test below
         return True
     outward = np.array([[x1, y1, x2 - x1, y2 - y1]], np.float64)
     rectangle = mask_api.frPyObjects(outward, height, width)[0]
@@ -105,15 +115,15 @@ def touches(counts: bytes, box: Sequence[float], height: int, width: int) -> boo
 
 
 def crop(counts: bytes, box: np.ndarray, size: Size, mask_size: int) -> np.ndarray:
-    """Samples a compressed mask inside its box, decoding only the columns that matter.
+    """Samples a compressed mask inside its box, decoding only the columns of the box.
 
-    The same as decoding the whole mask for `mask_ops.crop`, but the time grows with the instance
-    and not with the image: 300 instances in 12 megapixels take 5 s the other way.
+    The result equals `mask_ops.crop` of the whole mask, but the time grows with the instance and
+    not with the image. Decoding whole masks takes 5 s for 300 instances in 12 megapixels.
     """
     height, width = size
     margin = 1 + (box[2] - box[0]) / mask_size
     left, right = max(0, math.floor(box[0] - margin)), min(width, math.ceil(box[2] + margin))
-    runs: Any = run_lengths(counts)  # of a mask that was checked
+    runs: Any = run_lengths(counts)  # not None, because the mask was checked before
     ends = np.clip(np.cumsum(runs), left * height, right * height)
     lengths = np.diff(ends, prepend=left * height)
     values = np.arange(len(lengths), dtype=np.uint8) & 1

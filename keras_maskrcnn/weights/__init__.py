@@ -1,4 +1,4 @@
-"""Weights of other frameworks, and of models that were trained before."""
+"""Loads weights of other frameworks, and of models that were trained before."""
 
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint
 from keras_maskrcnn.weights.load import (

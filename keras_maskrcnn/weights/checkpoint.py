@@ -1,7 +1,7 @@
-"""Checkpoints of other frameworks as {name: array}, read with NumPy; nothing in them is executed.
+"""Reads checkpoints of other frameworks as {name: array} with NumPy, without executing any code.
 
-A pickle may build numbers, strings, lists, tuples, dicts, arrays (`data/pickles.py`) and tensors.
-What a file declares is compared with its length before memory is taken for it.
+A pickle may only build numbers, strings, lists, tuples, dicts, arrays (`data/pickles.py`) and
+tensors. Sizes that a file declares are compared with its length before memory is allocated.
 """
 
 import io
@@ -19,7 +19,7 @@ from keras_maskrcnn.typing import Path
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read; the message names the file and what was expected."""
+    """Raised for a checkpoint that cannot be read or does not fit; the message names the file."""
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
@@ -28,17 +28,18 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     Args:
         path: str. A file of PyTorch (.pth or .pt, zip or legacy), detectron2 or Caffe2 (.pkl),
             NumPy (.npz), Keras (.h5, .weights.h5), or safetensors (.safetensors; needs the
-            package of that name, in our extra `weights`). What a file is, is found by its content.
+            package `safetensors`, in the extra `weights`). The format is recognized by the file's
+            content, except .safetensors.
 
     Returns:
-        dict of str to np.ndarray. Nested dicts, as in `{"model": {...}, "optimizer": {...}}`, are
-        joined with "/"; but if there is a dict named "model", "state_dict" or "blobs", only it is
-        read. bfloat16 becomes float32. Numbers that are no arrays are left out. Keys of Keras 3 are
-        "layers/CLASS/LAYER/NUMBER".
+        dict of str to np.ndarray. Names in nested dicts are joined with "/". If the file has a
+        dict named "model", "state_dict" or "blobs", as in `{"model": {...}, "optimizer": {...}}`,
+        only this dict is read. bfloat16 becomes float32. Values that are not arrays are left out.
+        Keys of Keras 3 are "layers/CLASS/LAYER/NUMBER".
 
     Raises:
-        CheckpointError: if there is no such file, it is broken, of another kind, its pickle wants
-            to call something, or it declares far more than it holds.
+        CheckpointError: if the file is missing, broken, of another format or without arrays, if
+            its pickle would call a function, or if it declares far more data than it holds.
     """
     path = os.fspath(path)
     try:
@@ -52,7 +53,7 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
         raise CheckpointError(f"{path} is refused: {error}") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # zipfile, pickle, h5py and NumPy have a dozen between them
+    except Exception as error:  # zipfile, pickle, h5py and NumPy raise a dozen different kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is broken: {reason}") from error
     if not arrays:
@@ -61,12 +62,12 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
 
 
 def require_finite(path: Path, name: str, array: np.ndarray) -> None:
-    """Raises CheckpointError if an array of a file has NaN or infinite numbers."""
+    """Raises CheckpointError if an array of a file has NaN or infinite values."""
     bad = np.size(array) - np.count_nonzero(np.isfinite(array))
     if bad:
         raise CheckpointError(
-            f"{path}: weights must be finite; a run that diverged may have written them. "
-            f"Received: {bad} of {np.size(array)} numbers of {name} are not."
+            f"{path}: weights must be finite. They may come from a training run that diverged. "
+            f"Received: {bad} of {np.size(array)} numbers of {name} are not finite."
         )
 
 
@@ -80,11 +81,11 @@ def _reader(path, head):
         return _read_h5
     if path.endswith(".safetensors"):
         return _read_safetensors
-    # Python 2's and 3's pickles alike, and the legacy format of PyTorch, which is five in a row.
+    # Pickles of Python 2 and 3. PyTorch's legacy format is a sequence of five pickles.
     if head[:1] in (b"\x80", b"(", b"}", b"c"):
         return _read_pickle
     raise CheckpointError(
-        f"{path} is no checkpoint: expected a file of PyTorch, a pickle, .npz, .h5 or "
+        f"{path} is not a checkpoint: expected a file of PyTorch, a pickle, .npz, .h5 or "
         f".safetensors. Received: a file that begins with {head[:8]!r}."
     )
 
@@ -103,7 +104,7 @@ def _read_h5(path, file):
         nonlocal room
         for key in group:
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                continue  # a link into another file, or to a name
+                continue  # a link to another file, or a symbolic link
             item, name = group[key], f"{prefix}{key}"
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
@@ -119,7 +120,7 @@ def _read_h5(path, file):
                 if item.external or item.is_virtual:
                     raise ValueError(f"{name} lies in another file")
                 layer = group.attrs.get("name")
-                if layer and prefix.endswith("/vars/"):  # Keras 3, groups named after classes
+                if layer and prefix.endswith("/vars/"):  # Keras 3 names groups after classes
                     name = f"{prefix.removesuffix('vars/')}{layer}/{key}"
                 arrays[name] = item[()]
 
@@ -140,7 +141,7 @@ def _read_safetensors(path, file):
 
 # Pickles
 
-_MOST_AXES = 32  # more than 4, what a layer has, and fewer than NumPy allows
+_MOST_AXES = 32  # layers have at most 4; NumPy allows more than 32
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {
     "FloatStorage": "<f4",
@@ -157,7 +158,7 @@ _STORAGES = {
 
 
 class _Storage:
-    """The flat memory that tensors are views of; filled when its bytes have been read."""
+    """The flat memory that tensors are views of; filled once its bytes have been read."""
 
     def __init__(self, kind, size):
         self.kind, self.size, self.values = kind, size, None
@@ -167,12 +168,12 @@ class _Storage:
         if len(data) < self.size * dtype.itemsize:
             raise ValueError(f"a tensor has {len(data)} bytes of {self.size * dtype.itemsize}")
         self.values = np.frombuffer(data, dtype, self.size)
-        if self.kind == "BFloat16Storage":  # the upper half of a float32
+        if self.kind == "BFloat16Storage":  # bfloat16 is the upper half of a float32
             self.values = (self.values.astype(np.uint32) << 16).view(np.float32)
 
 
 class _Tensor:
-    """A view of a storage."""
+    """A tensor, which is a view of a storage."""
 
     def __init__(self, storage, offset, shape, strides, *_):
         self.storage, self.offset = storage, offset
@@ -187,18 +188,18 @@ class _Tensor:
             return np.zeros(shape, values.dtype)
         if inside:
             last = self.offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-            # With a stride of 0 a few numbers would become as many as the shape says.
+            # A stride of 0 would let a few numbers fill a shape of any size.
             inside = last < values.size and math.prod(shape) <= values.size
         if not inside:
-            raise ValueError(f"a tensor of shape {reprlib.repr(shape)} lies outside of its storage")
-        # A view, not a copy: many tensors may share a storage.
+            raise ValueError(f"a tensor of shape {reprlib.repr(shape)} lies outside its storage")
+        # A view, not a copy, because many tensors may share a storage.
         return np.lib.stride_tricks.as_strided(
             values[self.offset :], shape, [s * values.itemsize for s in strides], writeable=False
         )
 
 
 class _Plain:
-    """An object of which only the attributes matter, such as `argparse.Namespace`."""
+    """Stands for objects with attributes only, such as `argparse.Namespace`."""
 
 
 def _parameter(tensor, *_):
@@ -216,7 +217,7 @@ _ALLOWED = {
 
 
 class _Unpickler(pickles.Unpickler):
-    """Builds arrays and tensors; the latter are filled later, from `storages`."""
+    """Builds arrays and tensors; the values of tensors are read later, into `storages`."""
 
     def __init__(self, file, storages):
         super().__init__(file, _ALLOWED)
@@ -275,7 +276,7 @@ def _model_part(tree):
 
 
 def _flatten(tree):
-    """Joins the names of nested dicts; a dict that is shared counts as often as it is met."""
+    """Joins the names of nested dicts. A dict that occurs several times counts each time."""
     arrays, entries = {}, 0
 
     def visit(value, name, depth):
@@ -298,7 +299,7 @@ _DEEPEST, _MOST_ENTRIES, _LONGEST_NAME = 32, 100_000, 1000
 
 
 def _check_entry(number, depth, name):
-    """Raises ValueError for more names, levels or characters than a checkpoint has use for."""
+    """Raises ValueError for more entries, levels or characters than any real checkpoint has."""
     if number > _MOST_ENTRIES or depth > _DEEPEST or len(name) > _LONGEST_NAME:
         raise ValueError(
             f"it has over {_MOST_ENTRIES} entries, {_DEEPEST} levels, or {_LONGEST_NAME} "

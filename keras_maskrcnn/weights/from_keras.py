@@ -1,8 +1,8 @@
-"""Weights of Matterport's Mask_RCNN and of keras.applications -> ours, in plain NumPy.
+"""Converts weights of Matterport's Mask_RCNN and keras.applications to ours, in plain NumPy.
 
-Much of what these models do otherwise is settled here exactly, by changing arrays: batch norm's
-epsilon and the biases before it, batch norm in the heads, convolutions over whole RoIs, an RPN with
-a softmax over two logits and scaled deltas, the order y before x, outputs for background.
+These models differ from ours in many points. Changed arrays make up for them exactly: batch norm's
+epsilon, biases before batch norm, batch norm in the heads, convolutions over whole RoIs, an RPN
+with a softmax over two logits and scaled deltas, y before x, and outputs for background.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-# What these models add to the variance in batch norm.
+# The epsilon that batch norm of these models adds to the variance.
 EPSILON = {"matterport": 1e-3, "keras_applications": 1.001e-5}
-RPN_BBOX_STD_DEV = (0.1, 0.1, 0.2, 0.2)  # by which Matterport's default config multiplies deltas
+RPN_BBOX_STD_DEV = (0.1, 0.1, 0.2, 0.2)  # Matterport's default config multiplies RPN deltas by it
 
 _HEADS = {
     **{f"fpn_c{i}p{i}": f"fpn/lateral{i}" for i in (2, 3, 4, 5)},
@@ -36,8 +36,8 @@ _STEM = ("conv1", "bn_conv1", "conv1_conv", "conv1_bn")
 _PARTS = {"1": "shortcut", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
 _LINEAR = ("kernel", "bias")
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
-_NUMBERED = {2: _LINEAR, 4: _NORM}  # Keras 3, by the number of a layer's variables
-_VARIABLES = {  # Keras 2, and Keras 1, whose "std" is a variance
+_NUMBERED = {2: _LINEAR, 4: _NORM}  # Keras 3 numbers them; the key is how many a layer has
+_VARIABLES = {  # names in Keras 2, then in Keras 1, where "running_std" is a variance
     **{name: name for name in (*_LINEAR, *_NORM)},
     "W": "kernel",
     "b": "bias",
@@ -52,14 +52,14 @@ def our_weights(
     """Gives arrays the names and the layout of our variables.
 
     Args:
-        arrays: dict of str to array, from `read_checkpoint`. Keys are paths as "GROUP/LAYER/NAME:0"
-            (Keras 2), "LAYER/LAYER_NAME:0" (Keras 1) or "GROUP/LAYER/NUMBER" (Keras 3).
+        arrays: dict of str to array, from `read_checkpoint`. Keys are "GROUP/LAYER/NAME:0" (Keras
+            2), "LAYER/LAYER_NAME:0" (Keras 1) or "GROUP/LAYER/NUMBER" (Keras 3).
         source: a key of `EPSILON`.
-        epsilon: float. What our batch norm adds to the variance.
+        epsilon: float. The epsilon that our batch norm adds to the variance.
 
     Returns:
         dict of str to array. Keys are "network/path of our variable", for instance
-        "backbone/res2_0_conv1/norm/gamma"; what is no layer of ours keeps its key.
+        "backbone/res2_0_conv1/norm/gamma". Arrays of other layers keep their keys.
     """
     layers: dict[str, Any] = {}
     renamed: dict[str, np.ndarray] = {}
@@ -82,7 +82,7 @@ def our_weights(
 
 
 def _by_variable(arrays):
-    """{(our layer, name): keys of the file}; (None, "") where there is no layer of ours."""
+    """Returns {(our layer, name): keys of the file}; (None, "") for keys of other layers."""
     counts: dict[str, int] = {}
     for key in arrays:
         group = key.rpartition("/")[0]
@@ -90,7 +90,7 @@ def _by_variable(arrays):
     found: dict[tuple[str | None, str], list[str]] = {}
     for key in arrays:
         group, _, name = key.rpartition("/")
-        # Keras numbers the second model of a process: "conv1_1/kernel:0" in the group "conv1".
+        # Keras adds a number in the second model of a process: "conv1/conv1_1/kernel:0".
         layer = _our_layer(re.sub(r"_\d+$", "", group.rpartition("/")[2]))
         name = name.removesuffix(":0")
         if name.isdecimal():
@@ -104,7 +104,7 @@ def _by_variable(arrays):
 
 
 def _our_layer(theirs):
-    """Our "network/layer" of their layer, or of the norm after it; None if there is none."""
+    """Returns our "network/layer" for their layer or the norm after it; None if there is none."""
     if theirs in _STEM:
         return "backbone/stem"
     if found := re.fullmatch(r"(?:res|bn)([2-5])([a-w])_branch(1|2[abc])", theirs):
@@ -117,7 +117,12 @@ def _our_layer(theirs):
 
 
 def _move_into_norm(values, epsilon):
-    """Drops the bias of a convolution before a norm, and makes the norm's epsilon ours."""
+    """Moves the bias before a norm into the norm's mean, and an epsilon into its variance.
+
+    Args:
+        values: dict of name to array of one layer. Changed in place.
+        epsilon: float. Their epsilon minus ours.
+    """
     if "moving_mean" in values:
         values["moving_mean"] = values["moving_mean"] - values.pop("bias", 0.0)
     if "moving_variance" in values:
@@ -125,7 +130,7 @@ def _move_into_norm(values, epsilon):
 
 
 def _fold_norm(values, epsilon):
-    """Multiplies a norm into the layer before it."""
+    """Folds a norm into the kernel and bias of the layer before it; changes `values` in place."""
     gamma, beta, mean, variance = (values.pop(name) for name in _NORM)
     scale = gamma / np.sqrt(variance + epsilon)
     values["kernel"] = values["kernel"] * scale
@@ -133,17 +138,18 @@ def _fold_norm(values, epsilon):
 
 
 def _rearrange(value, layer, name):
-    """Outputs, the last axis, in our order; fully connected layers as matrices."""
+    """Puts the outputs (the last axis) in our order, and kernels of "fc" layers into matrices."""
     if layer.startswith("box_head/fc") and name == "kernel":
         return value.reshape(-1, value.shape[-1])
-    if layer == "rpn_head/logits":  # softmax over background and object is a sigmoid
+    if layer == "rpn_head/logits":  # a softmax over (background, object) is a sigmoid
         pairs = value.reshape(*value.shape[:-1], -1, 2)
         return pairs[..., 1] - pairs[..., 0]
     if layer in ("rpn_head/deltas", "box_head/box_deltas"):
-        deltas = value.reshape(*value.shape[:-1], -1, 4)[..., [1, 0, 3, 2]]  # dy, dx, dh, dw
-        rpn = layer == "rpn_head/deltas"  # else they are of each class, background first
+        # Theirs are dy, dx, dh, dw.
+        deltas = value.reshape(*value.shape[:-1], -1, 4)[..., [1, 0, 3, 2]]
+        rpn = layer == "rpn_head/deltas"  # otherwise there are 4 per class, background first
         deltas = deltas * RPN_BBOX_STD_DEV if rpn else deltas[..., 1:, :]
         return deltas.reshape(*value.shape[:-1], -1)
-    if layer == "mask_head/logits":  # background first
+    if layer == "mask_head/logits":  # their first class is background
         return value[..., 1:]
     return value

@@ -1,4 +1,4 @@
-"""Puts the arrays of a peer's checkpoint into a model, and accounts for every one of them."""
+"""Loads a peer's checkpoint into a model, and reports what was done with each of its arrays."""
 
 import dataclasses
 import re
@@ -14,8 +14,8 @@ from keras_maskrcnn.weights import from_keras, names
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint, require_finite
 from keras_maskrcnn.weights.public import coco_classes, download, download_imagenet
 
-BODY = ("backbone", "res5")  # what an ImageNet classifier has weights for
-# What keras.applications' ResNets expect of a config, beside stem_pool_same=False.
+BODY = ("backbone", "res5")  # the networks that an ImageNet classifier has weights for
+# Fields of a config that fit keras.applications' ResNets; they also need stem_pool_same=False.
 KERAS_CONVENTIONS = {
     "stride_in_1x1": True,
     "pixel_std": (1.0, 1.0, 1.0),
@@ -34,13 +34,13 @@ _VARIABLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a checkpoint's keys became.
+    """Says what was done with each key of a checkpoint.
 
     Attributes:
-        matched: dict of our variables to the file's keys; those of a classifier as they are called
+        matched: dict from our variables to the file's keys. Keys of a classifier are named as
             inside a detector.
-        skipped: dict of the file's keys to the reason.
-        missing: tuple of our variables that keep the values they had.
+        skipped: dict from the file's keys that were not used to the reason.
+        missing: tuple of our variables that the file has no array for. They are not changed.
     """
 
     matched: dict[str, str]
@@ -55,7 +55,7 @@ class Report:
         for reason, keys in by_reason.items():
             lines.append(f"skipped {len(keys)} ({reason}): {_some(keys)}")
         if self.missing:
-            lines.append(f"left as they were {len(self.missing)}: {_some(self.missing)}")
+            lines.append(f"left {len(self.missing)} variables unchanged: {_some(self.missing)}")
         return "\n".join(lines)
 
 
@@ -64,21 +64,22 @@ def load_torchvision(
 ) -> Report:
     """Loads a torchvision detector, or a torchvision or timm ResNet as the backbone.
 
-    The model needs torchvision's conventions to give torchvision's detections: the presets whose
-    names end in `_torchvision` or `_torchvision_v2`.
+    To give the same detections as torchvision, the model needs torchvision's conventions. The
+    presets whose names end in `_torchvision` or `_torchvision_v2` have them.
 
     Args:
-        model: MaskRCNN.
+        model: MaskRCNN. Changed in place.
         path: str. A file that `read_checkpoint` reads.
-        skip_predictors: bool. Leaves out the layers that depend on the classes.
+        skip_predictors: bool. Whether to leave out the layers whose shapes depend on the classes.
         verbose: bool. Whether to print the report.
 
     Returns:
-        Report.
+        `Report`.
 
     Raises:
-        CheckpointError: if the file cannot be read, an array has another shape than our variable,
-            or a key or variable is left over. The model is not changed then.
+        CheckpointError: if the file cannot be read, an array does not have our variable's shape or
+            is not finite, a variable has no array, or a key has no variable and no known reason to
+            be skipped. The model is then not changed.
     """
     return _load(model, path, "torchvision", skip_predictors, verbose)
 
@@ -86,13 +87,13 @@ def load_torchvision(
 def load_detectron2(
     model: keras.Model, path: Path, *, skip_predictors: bool = False, verbose: bool = True
 ) -> Report:
-    """Loads a detectron2 detector, or one of its ImageNet ResNets (also Caffe2's) as the backbone.
+    """Loads a detectron2 detector, or a detectron2 or Caffe2 ImageNet ResNet as the backbone.
 
-    The model needs detectron2's conventions to give its detections: the presets whose names end
-    in `_detectron2`. Channels of the first convolution go from BGR to RGB, and background from
-    last to first.
+    To give the same detections as detectron2, the model needs detectron2's conventions. The
+    presets whose names end in `_detectron2` have them. Loading changes the first convolution from
+    BGR to RGB, and moves the background class from last to first.
 
-    Args, returns and raises as `load_torchvision`.
+    Arguments, result and errors are those of `load_torchvision`.
     """
     return _load(model, path, "detectron2", skip_predictors, verbose)
 
@@ -100,13 +101,14 @@ def load_detectron2(
 def load_matterport(
     model: keras.Model, path: Path, *, skip_predictors: bool = False, verbose: bool = True
 ) -> Report:
-    """Loads a detector of Matterport's Mask_RCNN (Keras 2), or its ResNet alone as the backbone.
+    """Loads a detector of Matterport's Mask_RCNN (Keras 2), or only its ResNet as the backbone.
 
-    The model needs Matterport's conventions to give its detections: the presets whose names end in
-    `_matterport`. Batch norm in the heads is folded into their convolutions. The file is one of
-    `save_weights` or of `save`; RPN deltas are scaled by Matterport's default RPN_BBOX_STD_DEV.
+    To give the same detections as Matterport, the model needs Matterport's conventions. The
+    presets whose names end in `_matterport` have them. The file comes from `save_weights` or
+    `save`. Loading folds the batch norm of the heads into their convolutions, and scales the RPN's
+    deltas by Matterport's default RPN_BBOX_STD_DEV.
 
-    Args, returns and raises as `load_torchvision`.
+    Arguments, result and errors are those of `load_torchvision`.
     """
     return _load(model, path, "matterport", skip_predictors, verbose)
 
@@ -116,16 +118,16 @@ def load_keras_applications(
 ) -> Report:
     """Loads a ResNet of keras.applications (ImageNet, with or without top) as the backbone.
 
-    The file is a .h5 of Keras 1 or 2, or a .weights.h5 of Keras 3. These networks stride in the 1x1
-    convolution and see pixels with the mean subtracted, undivided: the config has
-    stride_in_1x1=True, pixel_std=(1, 1, 1) and pixel_mean=(123.68, 116.779, 103.939). Channels of
-    the first convolution go from BGR to RGB.
+    The file is a .h5 of Keras 1 or 2, or a .weights.h5 of Keras 3. These networks have their
+    strides in 1x1 convolutions, and subtract the mean from pixels without dividing them. The config
+    therefore needs stride_in_1x1=True, stem_pool_same=False, pixel_std=(1, 1, 1) and
+    pixel_mean=(123.68, 116.779, 103.939). Loading changes the first convolution from BGR to RGB.
 
-    Args, returns and raises as `load_torchvision`; `skip_predictors` changes nothing.
+    Arguments, result and errors are those of `load_torchvision`; `skip_predictors` has no effect.
 
     Raises:
-        ValueError: also if the config has another stride_in_1x1, pixel_std or stem_pool_same, which
-            no shape would tell.
+        ValueError: also if the config's stride_in_1x1, pixel_std or stem_pool_same do not fit.
+            Shapes alone would not show it.
     """
     config = model.config
     needed = {name: KERAS_CONVENTIONS[name] for name in ("stride_in_1x1", "pixel_std")}
@@ -140,7 +142,7 @@ def load_keras_applications(
 
 
 def peer_of(preset: str) -> str | None:
-    """Returns whose checkpoints a preset, by its name, takes: a key of `LOADERS`; None for none."""
+    """Returns the key of `LOADERS` whose checkpoints fit a preset, by its name; None if none do."""
     return next((peer for peer in LOADERS if f"_{peer}" in preset), None)
 
 
@@ -151,14 +153,21 @@ def load_for_preset(
     weights: Path,
     verbose: bool = True,
 ) -> keras.Model:
-    """Builds a model and loads weights into it, see `MaskRCNN.from_preset`.
+    """Builds a model and loads weights into it; see `MaskRCNN.from_preset`.
 
     Args:
         make: function from a config to a model.
-        preset: str. Its name says whose weights fit.
+        preset: str. Its name says which library's weights fit.
         config: `MaskRCNNConfig` of the preset, perhaps with fields replaced.
         weights: "coco", "imagenet" or a path.
-        verbose: bool. Whether to print what became of the arrays.
+        verbose: bool. Whether to print the report.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: if there are no such weights for this preset or backbone.
+        CheckpointError: if the file cannot be downloaded or read, or does not fit.
     """
     if weights == "imagenet":
         path = download_imagenet(config.backbone)
@@ -168,8 +177,8 @@ def load_for_preset(
     source = peer_of(preset)
     if source is None:
         raise ValueError(
-            "weights are for presets that end in _torchvision, _torchvision_v2, _detectron2 or "
-            '_matterport; for others there is "imagenet". '
+            "weights must be 'imagenet' unless the preset's name ends in _torchvision, "
+            "_torchvision_v2, _detectron2 or _matterport. "
             f"Received: preset={preset!r}, weights={weights!r}."
         )
     other_classes = config.num_classes != preset_config(preset).num_classes
@@ -177,7 +186,7 @@ def load_for_preset(
     if weights == "coco":
         path = download(preset)
         classes = {} if other_classes else coco_classes(config.num_classes)
-        if config.class_names:  # as many as COCO has, but which?
+        if config.class_names:  # their number may be COCO's, but the names may differ
             other_classes |= config.class_names != classes.get("class_names")
         else:
             config = dataclasses.replace(config, **classes)
@@ -224,7 +233,7 @@ def _load(model, path, source, skip_predictors, verbose):
     if missing:
         raise CheckpointError(
             f"{path} has no {_some(missing.values())} for the model's {_some(missing)}. Is it a "
-            f"checkpoint of {source}, of the preset's architecture?"
+            f"checkpoint of {source} with the preset's architecture?"
         )
     skipped |= _without_place(path, set(arrays) - set(matched.values()) - set(skipped))
     for name, value in values.items():
@@ -236,12 +245,12 @@ def _load(model, path, source, skip_predictors, verbose):
 
 
 def _from_torch(source):
-    """Whether a peer's arrays are in PyTorch's layout, with its own names; else they are Keras'."""
+    """Returns whether a peer's arrays have PyTorch's layout and names, and not Keras'."""
     return source not in from_keras.EPSILON
 
 
 def _read(path, source, norm_epsilon):
-    """Returns a checkpoint's dict of key to array, and whether it is one of a backbone alone."""
+    """Returns a checkpoint's dict of key to array, and whether it has only a backbone."""
     arrays = read_checkpoint(path)
     if _from_torch(source):
         backbone = names.rename_backbone(arrays, source)
@@ -251,7 +260,7 @@ def _read(path, source, norm_epsilon):
 
 
 def _key(full_name, layer, source, arrays, only_backbone):
-    """Returns the key that one of our variables has in a checkpoint."""
+    """Returns the key of one of our variables in a checkpoint."""
     if not _from_torch(source):
         return full_name.replace("res5/", "backbone/", 1) if only_backbone else full_name
     own, norm = names.peer_names(source, layer, arrays)
@@ -259,10 +268,10 @@ def _key(full_name, layer, source, arrays, only_backbone):
 
 
 def _without_place(path, keys):
-    """Returns a dict of keys that no model has a place for to the reason why that is no loss.
+    """Returns a dict from keys that no model needs to the reason why they can be skipped.
 
     Raises:
-        CheckpointError: if there is a key without a reason.
+        CheckpointError: if there is no reason to skip one of the keys.
     """
     reasons, left = {}, []
     for key in keys:
@@ -273,24 +282,27 @@ def _without_place(path, keys):
             left.append(key)
     if left:
         raise CheckpointError(
-            f"{path} holds {_some(sorted(left))}, which the model has no place for. Is the "
-            "preset's architecture that of the checkpoint?"
+            f"{path} holds {_some(sorted(left))}, which the model has no place for. Does the "
+            "preset have the checkpoint's architecture?"
         )
     return reasons
 
 
 def _convert(array, layer, name, source, cells):
-    """A torch array in our layout; None if it has none. `cells` are those of a box RoI."""
+    """Returns a PyTorch array in our layout; None if it does not fit.
+
+    `cells` is the number of cells of a box RoI.
+    """
     if layer in PREDICTORS:
         array = _classes(array, layer, source)
     if name == "kernel" and array.ndim == 4:
-        # Also of a transposed convolution, where torch has (in, out, ...) and Keras (..., out, in).
+        # Right for transposed convolutions too: PyTorch has (in, out, ...), Keras (..., out, in).
         array = array.transpose(2, 3, 1, 0)
         if layer == "backbone/stem" and source == "detectron2":
-            array = array[:, :, ::-1]  # BGR
+            array = array[:, :, ::-1]  # BGR to RGB
     elif name == "kernel" and array.ndim == 2:
         units, count = array.shape
-        if layer == "box_head/fc1":  # torch flattens channels first
+        if layer == "box_head/fc1":  # PyTorch flattens with the channels first
             if count % cells:
                 return None
             array = array.reshape(units, count // cells, cells).transpose(2, 1, 0)
@@ -301,7 +313,7 @@ def _convert(array, layer, name, source, cells):
 
 
 def _classes(array, layer, source):
-    """Brings the rows of a predictor into our order: background first, and only in the logits."""
+    """Puts a predictor's rows in our order: background first, and only in the class logits."""
     if source == "torchvision" and layer == "box_head/box_deltas":
         return array[4:]
     if source == "torchvision" and layer == "mask_head/logits":
@@ -314,7 +326,7 @@ def _classes(array, layer, source):
 def _wrong_shape(path, key, array, name, variable, layer):
     hint = ""
     if layer in PREDICTORS:
-        hint = " For another number of classes, leave the predictors out (skip_predictors)."
+        hint = " For another number of classes, leave out the predictors: skip_predictors=True."
     return CheckpointError(
         f"{path}: {key} has the shape {tuple(array.shape)}, which does not fit the model's {name} "
         f"of shape {tuple(variable.shape)}.{hint}"

@@ -1,7 +1,7 @@
-"""What our layers are called in the checkpoints of torchvision and detectron2.
+"""The names of our layers in the checkpoints of torchvision and detectron2.
 
-A map takes the name of one of our layers, "network/layer", to a pair: the peer's layer, and the
-peer's norm after it ("" where there can be none).
+Each table maps the name of one of our layers, "network/layer", to a pair: the peer's layer, and the
+peer's norm after it ("" if it never has a norm).
 """
 
 import re
@@ -39,7 +39,7 @@ _TORCHVISION = {
     r"mask_head/deconv": ("roi_heads.mask_predictor.conv5_mask", ""),
     r"mask_head/logits": ("roi_heads.mask_predictor.mask_fcn_logits", ""),
 }
-# v2: the fully connected layer follows four convolutions and a Flatten in one Sequential.
+# In v2, one Sequential holds four convolutions, a Flatten and then the fully connected layer.
 _TORCHVISION_V2 = {r"box_head/fc1": ("roi_heads.box_head.5", "")}
 
 _DETECTRON2 = {
@@ -65,7 +65,7 @@ _DETECTRON2 = {
     r"mask_head/logits": ("roi_heads.mask_head.predictor", ""),
 }
 
-# Keys that no model of ours has a place for, and why that is no loss.
+# Keys that none of our models needs, and the reason why they can be skipped.
 IGNORED = {
     r".*\.num_batches_tracked": "a counter of training steps",
     r"pixel_(mean|std)": "our config has them",
@@ -84,10 +84,13 @@ def peer_names(source: str, layer: str, keys: Container[str]) -> tuple[str, ...]
     Args:
         source: "torchvision" or "detectron2".
         layer: str, "network/layer".
-        keys: those of the checkpoint.
+        keys: the keys of the checkpoint.
 
     Returns:
         (layer, norm after it), both str.
+
+    Raises:
+        ValueError: if the peer has no such layer.
     """
     table = {"torchvision": _TORCHVISION, "detectron2": _DETECTRON2}[source]
     if "roi_heads.box_head.5.weight" in keys:
@@ -105,7 +108,7 @@ def peer_names(source: str, layer: str, keys: Container[str]) -> tuple[str, ...]
 
 
 def _fill(name, groups):
-    """ "a{0}.b{1-2}" with ("3", "4") is "a3.b2"."""
+    """Fills a template: "a{0}.b{1-2}" with ("3", "4") gives "a3.b2"."""
 
     def value(found):
         index, less = found.groups()
@@ -115,16 +118,16 @@ def _fill(name, groups):
 
 
 def rename_backbone(arrays: Mapping[str, np.ndarray], source: str) -> dict[str, np.ndarray] | None:
-    """Gives the keys of a classifier's checkpoint the names they have inside a detector.
+    """Renames the keys of a classifier's checkpoint as they are named inside a detector.
 
     Args:
-        arrays: dict of str to array. torchvision's or timm's ("conv1.weight", "layer1.0..."),
-            detectron2's ("stem.conv1.weight", "res2.0...") or Caffe2's ("conv1_w",
-            "res2_0_branch2a_bn_s") ResNet.
+        arrays: dict of str to array. A ResNet of torchvision or timm ("conv1.weight",
+            "layer1.0..."), detectron2 ("stem.conv1.weight", "res2.0...") or Caffe2 ("conv1_w",
+            "res2_0_branch2a_bn_s").
         source: "torchvision" or "detectron2".
 
     Returns:
-        dict of str to array; None if this is no classifier's checkpoint.
+        dict of str to array; None if the checkpoint is not that of a classifier.
     """
     if source == "torchvision" and "layer1.0.conv1.weight" in arrays:
         body = re.compile(r"(conv1|bn1|layer\d)\..*")
@@ -149,7 +152,7 @@ _CAFFE2_ENDS = {"_bn_s": ".norm.weight", "_bn_b": ".norm.bias", "_w": ".weight"}
 
 
 def _from_caffe2(arrays):
-    """Caffe2's names -> detectron2's. Its norms are affine maps without statistics."""
+    """Renames Caffe2's keys as detectron2's, and adds statistics: Caffe2's norms have none."""
     renamed = {}
     for key, value in arrays.items():
         end = next((end for end in _CAFFE2_ENDS if key.endswith(end)), "")
@@ -165,6 +168,6 @@ def _from_caffe2(arrays):
         renamed[names[0] + _CAFFE2_ENDS[end]] = value
         if end == "_bn_s":
             renamed[f"{names[0]}.norm.running_mean"] = np.zeros_like(value)
-            # detectron2's frozen norm adds 1e-5 again.
+            # Together with the epsilon of 1e-5 that the norm adds, the variance is 1.
             renamed[f"{names[0]}.norm.running_var"] = np.full_like(value, 1 - 1e-5)
     return renamed

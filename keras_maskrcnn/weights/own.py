@@ -12,9 +12,9 @@ from keras_maskrcnn.typing import Path
 from keras_maskrcnn.weights.checkpoint import CheckpointError, require_finite
 from keras_maskrcnn.weights.load import PREDICTORS
 
-# The last layers: their shapes follow from the classes, those of the RPN from the anchors.
+# The last layers. Their shapes depend on the classes; those of the RPN on the anchors.
 _LAST = (*PREDICTORS, "rpn_head/logits", "rpn_head/deltas")
-# What no shape tells, and what the weights were made for.
+# Fields that the weights depend on, although no shape shows it.
 _MEANING = (
     "pixel_mean",
     "pixel_std",
@@ -27,24 +27,25 @@ _MEANING = (
 
 
 def start_from(model: keras.Model, source: keras.Model | Path, name: str) -> list[str]:
-    """Takes over the weights of a trained model; predictors that do not fit keep their own.
+    """Copies the weights of a trained model, except predictors that do not fit.
 
-    The predictors are the last layers: class logits, box deltas and mask logits, whose shapes
-    follow from the classes, and the RPN's, whose shapes follow from the anchors. Of a model whose
-    class names are others those of the classes are left out too, even if their number is the same.
+    The predictors are the last layers. The shapes of class logits, box deltas and mask logits
+    depend on the classes, and those of the RPN's last layers on the anchors. If the two models name
+    different classes, the predictors of the classes are not copied, even if their shapes fit.
 
     Args:
-        model: MaskRCNN.
-        source: MaskRCNN, of which the networks that both have are taken; or the path of a
-            .weights.h5 file, which must have all networks.
-        name: str. What messages call the source.
+        model: MaskRCNN. Changed in place.
+        source: MaskRCNN, or the path of a .weights.h5 file. Of a model, the networks that both
+            have are copied; a file must have all networks.
+        name: str. The source's name in messages.
 
     Returns:
-        list of str, the arrays (or whole networks) that the source did not give.
+        list of str, the arrays (or whole networks) that were not copied.
 
     Raises:
-        CheckpointError: if the file cannot be read, or another array than a predictor's is missing,
-            has another shape, or is left over. The model is not changed then.
+        CheckpointError: if the file cannot be read, or has values that are not finite, or if an
+            array outside the predictors is missing, has another shape, or has no place in the
+            model. The model is then not changed.
     """
     ours = {
         f"{network}/{variable.path}": variable
@@ -93,16 +94,17 @@ _NONE = np.zeros([0])
 
 
 def _read_h5(model, ours, path):
-    """The arrays of a .weights.h5 file by our names; those that it does not have are left out.
+    """Reads a .weights.h5 file as a dict from our variables' names to arrays.
 
-    Keras finds the file's arrays for our layers, but does not tell which it found: those that
-    differ from a NaN that was there before. The model is not changed.
+    Keras loads the arrays that fit our layers, but does not say which ones. To find out, all
+    variables are first set to NaN: those that are still NaN after loading are not in the file. In
+    the end the model has its old weights again.
     """
     before = {key: np.asarray(variable) for key, variable in ours.items()}
     try:
         for variable in ours.values():
             variable.assign(np.full(variable.shape, np.nan))
-        with warnings.catch_warnings():  # of what does not fit, which we name
+        with warnings.catch_warnings():  # Keras warns of arrays that do not fit; we report them
             warnings.simplefilter("ignore")
             model.load_weights(path, skip_mismatch=True)
         found = {key: np.asarray(variable) for key, variable in ours.items()}
@@ -116,7 +118,7 @@ def _read_h5(model, ours, path):
 
 
 def _other_names(ours, theirs):
-    """Whether two configs name different classes."""
+    """Returns whether both configs have class names, and these differ."""
     names = [[plain_name(name) for name in config.class_names] for config in (ours, theirs)]
     return all(names) and names[0] != names[1]
 

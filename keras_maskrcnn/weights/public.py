@@ -1,4 +1,4 @@
-"""Where the peers publish their weights for COCO, and Keras its own for ImageNet."""
+"""Downloads published weights: the peers' for COCO, and those of Keras for ImageNet."""
 
 import os
 from typing import Any
@@ -52,9 +52,9 @@ URLS = {
     },
 }
 
-# First digits of each file's SHA-256. torchvision writes them into the name; those of detectron2
-# were recorded by CompressAI-Vision's installer (its names hold the digits of another hash). Files
-# of detectron2's that are not here, and Matterport's, were recorded by nobody and are not checked.
+# First digits of each file's SHA-256. torchvision has them in the file's name. Those of detectron2
+# come from CompressAI-Vision's installer (detectron2's file names have digits of another hash). No
+# digits are published for Matterport's file and detectron2's others, so these are not checked.
 SHA256 = {
     "mask_rcnn_resnet50_fpn_torchvision": "bf2d0c1e",
     "mask_rcnn_resnet50_fpn_torchvision_v2": "73cbd019",
@@ -67,7 +67,7 @@ SHA256 = {
 }
 
 
-# File and MD5 of keras.applications' networks without their classifiers.
+# File name and MD5 of keras.applications' networks without classifiers.
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
 IMAGENET = {
     name: (f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5", md5)
@@ -79,11 +79,11 @@ IMAGENET = {
 
 
 def download(preset: str) -> str:
-    """Returns the path of the COCO weights of a preset, downloaded once into Keras' cache.
+    """Downloads a preset's COCO weights once into Keras' cache, and returns their path.
 
     Raises:
-        ValueError: if the preset has none.
-        CheckpointError: if they cannot be downloaded, or are not the file they should be.
+        ValueError: if no COCO weights are published for this preset.
+        CheckpointError: if the file cannot be downloaded, or has another checksum.
     """
     if preset not in URLS:
         raise ValueError(
@@ -98,22 +98,24 @@ def download(preset: str) -> str:
     found: Any = checksum(path)
     if not found.startswith(expected):
         raise CheckpointError(
-            f"{path} is not what was published: its SHA-256 begins with {found[:8]}, not "
+            f"{path} is not the published file: its SHA-256 begins with {found[:8]}, not "
             f"{expected}. Delete it, and it will be downloaded again."
         )
     return path
 
 
 def download_imagenet(backbone: str) -> str:
-    """Returns the path of a backbone's ImageNet weights, where keras.applications keeps them.
+    """Downloads a backbone's ImageNet weights once, and returns their path.
+
+    The file lies in the same cache as those of keras.applications.
 
     Raises:
-        ValueError: if Keras publishes none for this backbone.
-        CheckpointError: if they cannot be downloaded, or are not the file they should be.
+        ValueError: if Keras publishes no weights for this backbone.
+        CheckpointError: if the file cannot be downloaded, or has another checksum.
     """
     if backbone not in IMAGENET:
         raise ValueError(
-            f'weights="imagenet" are published by Keras for {" and ".join(IMAGENET)}. '
+            f'weights="imagenet" exist only for {" and ".join(IMAGENET)}. '
             f"Received: backbone={backbone!r}."
         )
     name, md5 = IMAGENET[backbone]
@@ -124,7 +126,7 @@ def download_imagenet(backbone: str) -> str:
 def _get_file(url, instead, **arguments):
     try:
         return keras.utils.get_file(url.rsplit("/", 1)[1], origin=url, **arguments)
-    except Exception as error:  # Keras raises a bare Exception for whatever urllib says
+    except Exception as error:  # Keras raises a bare Exception for any error of urllib
         reason = " ".join(str(error).split())
         raise CheckpointError(
             f"{url} cannot be downloaded ({reason}). Without a network, {instead}."
@@ -132,13 +134,13 @@ def _get_file(url, instead, **arguments):
 
 
 def coco_classes(num_classes: int) -> dict[str, Any]:
-    """The names and category ids of the peers' labels.
+    """Returns the class names and category ids of COCO, in the order of the peers' labels.
 
     Args:
-        num_classes: 80, or 90 where labels are the category ids themselves, gaps included.
+        num_classes: 80; or 90, where labels are category ids, including the unused ones.
 
     Returns:
-        dict of class_names and category_ids, as `MaskRCNNConfig` takes them.
+        dict with class_names and category_ids, two fields of `MaskRCNNConfig`.
     """
     ids = tuple(COCO_CLASSES) if num_classes == len(COCO_CLASSES) else range(1, num_classes + 1)
     names = tuple(COCO_CLASSES.get(i, f"unused {i}") for i in ids)

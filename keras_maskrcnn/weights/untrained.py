@@ -1,23 +1,24 @@
-"""Finds what will never be trained, and was never loaded."""
+"""Finds layers that are not trained and still have their initial values."""
 
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 
-# What a norm, or the bias in place of one, begins with; none that was trained has these values.
+# Initial values of a norm, or of the bias of a layer without one. Trained ones differ from them.
 _FIRST = {"gamma": 1.0, "beta": 0.0, "moving_mean": 0.0, "moving_variance": 1.0, "bias": 0.0}
 
 
 def frozen_at_random(networks: Mapping[str, keras.Model]) -> tuple[list[str], list[str]]:
-    """Finds stages that are frozen as they were drawn, and fixed batch norms that do nothing.
+    """Finds frozen stages with random weights, and frozen batch norms that do nothing.
 
     Args:
         networks: dict of name to Keras model, `MaskRCNN.networks`.
 
     Returns:
         list of str, frozen stages as `training.freeze` names them, for instance "backbone:stem".
-        list of str, networks with trained convolutions and fixed norms, those being the identity.
+        list of str, networks whose convolutions are trained while their batch norms are frozen at
+            their initial values, which make them the identity.
     """
     stages: dict[str, bool] = {}
     norms: dict[str, bool] = {}
@@ -40,14 +41,14 @@ def frozen_at_random(networks: Mapping[str, keras.Model]) -> tuple[list[str], li
 
 
 def advice(networks: Mapping[str, keras.Model]) -> str:
-    """Says in one line what `frozen_at_random` finds and what to do; empty if that is nothing."""
+    """Says in one line what `frozen_at_random` finds and what to do; "" if it finds nothing."""
     stages, norms = frozen_at_random(networks)
-    found = [f"{', '.join(stages)} are frozen as they were drawn at random"] if stages else []
-    found += [f"the fixed batch norm of {', '.join(norms)} is the identity"] if norms else []
+    found = [f"{', '.join(stages)} are frozen with random weights"] if stages else []
+    found += [f"the frozen batch norm of {', '.join(norms)} is the identity"] if norms else []
     if not found:
         return ""
     return (
-        f"{', and '.join(found)}: no weights were loaded. Load some, with "
-        'from_preset(..., weights="imagenet") or "coco"; or train from scratch with '
+        f"{', and '.join(found)}: no weights were loaded. Load weights with "
+        'from_preset(..., weights="imagenet") or weights="coco", or train from scratch with '
         'frozen_stages=0 and norm="batch" or "group".'
     )

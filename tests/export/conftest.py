@@ -10,7 +10,7 @@ from keras_maskrcnn.model import MaskRCNN
 
 @pytest.fixture(scope="session")
 def lively():
-    """Function from a config to a model whose norms do something, and whose scores vary."""
+    """A function from a config to a model with random norms, whose scores vary."""
 
     def build(config, **overrides):
         model = MaskRCNN(dataclasses.replace(config, score_threshold=0.0, **overrides))
@@ -28,7 +28,7 @@ def lively():
 
 @pytest.fixture
 def canvas():
-    """One image of 64 x 80 on a canvas of 64 x 96, as `MaskRCNN` takes it."""
+    """One image of 64 x 80 on a canvas of 64 x 96, as an input of `MaskRCNN`."""
     images = np.random.default_rng(1).uniform(0, 255, (1, 64, 96, 3)).astype(np.float32)
     size = np.array([[64, 80]], np.int32)
     return {"images": images, "sizes": size, "original_sizes": size}

@@ -1,11 +1,11 @@
-"""Models that other runtimes take."""
+"""Configs of models that can be exported to other runtimes."""
 
 import numpy as np
 import pytest
 
 C4 = {"neck": "c4", "mask_pool_size": 7, "box_head_layers": 0, "mask_head_convs": 0}
 MATTERPORT = {"roi_op": "crop", "anchor_rule": "matterport", "rpn_joint_nms": True}
-# In the default run the model that has every part; what else converts takes as long again.
+# The default run converts only the model that has every part. Each of the others takes as long.
 slow = pytest.mark.slow
 FAMILIES = [
     {},

@@ -1,4 +1,4 @@
-"""Folded and smaller weights against the model that they were made of."""
+"""Compares exports with folded and smaller weights with the model that they were made from."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from keras_maskrcnn.ops import boxes as box_ops
 
 
 def networks_outputs(model, canvas):
-    """What the networks say, before NMS makes a small difference a large one."""
+    """Returns the networks' outputs before NMS, which can turn a small difference into a large."""
     features, heads = model.features(canvas), model.roi_heads
     rois = tf.constant([[[4.0, 4, 60, 40], [10, 20, 30, 60]]])
     logits, deltas, _ = heads.box_branch(features, rois)
@@ -57,8 +57,8 @@ def test_kernels_are_rounded_to_steps_of_a_127th_of_each_channels_greatest_weigh
     np.testing.assert_allclose(scale, [0.1, 1.0, 1 / 127], rtol=1e-6)
 
 
-# bfloat16 has 8 bits, an error of 2^-9 in each of some twenty layers; int8 kernels err by up to
-# 1/254 of a channel's greatest weight.
+# bfloat16 has 8 bits: an error of 2^-9 in each of about twenty layers. The error of int8 kernels is
+# up to 1/254 of a channel's greatest weight.
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 def test_smaller_weights_change_the_networks_by_less_than_a_twentieth(
     lively, tiny_config, canvas, precision
@@ -90,7 +90,7 @@ def test_smaller_weights_find_what_a_trained_model_finds(tiny_config, batch):
         assert (tf.reduce_max(overlaps, axis=2).numpy()[confident] > 0.8).all(), precision
 
 
-# The graph fuses operations, and so rounds to bfloat16 less often than one at a time does.
+# The graph fuses operations. It therefore rounds to bfloat16 less often than eager mode does.
 BFLOAT16 = pytest.param("bfloat16", 0.55, 0.02, marks=pytest.mark.slow)
 
 
@@ -124,6 +124,6 @@ def test_quantized_layers_and_lora_are_those_of_the_model(tiny_config):
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(
-        ValueError, match="without `precision`. Received: box_head/fc1, .*'float32'"
+        ValueError, match="without `precision`. Received: layer box_head/fc1, .*'float32'"
     ):
         folded_copy(model, "float32")

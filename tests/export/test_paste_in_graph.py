@@ -1,4 +1,4 @@
-"""export/paste_in_graph.py against ops/masks.py, pixel by pixel."""
+"""Compares export/paste_in_graph.py with ops/masks.py, pixel by pixel."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_pasted_pixels_are_those_of_the_package(rule, kind):
     rng = np.random.default_rng(0)
     for i in range(150):
         size, box = rng.integers(1, 120, 2), random_box(rng, kind)
-        # Ones bring every value at the box's border to exactly the threshold.
+        # With a mask of ones, all values at the box's border equal the threshold.
         mask = rng.random((14, 14)).astype(np.float32) if i % 3 else np.ones((14, 14), np.float32)
         region, (top, left) = (x.numpy() for x in paste(mask, box, size))
         whole = np.zeros(size, np.uint8)

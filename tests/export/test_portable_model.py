@@ -55,7 +55,7 @@ def test_a_file_is_not_overwritten(lively, tiny_config, tmp_path):
 
 
 class Writer:
-    """In place of a `PortableModel`: writes slowly, or fails."""
+    """Stands for a `PortableModel`; writes slowly, or fails."""
 
     def __init__(self, barrier, failure=None):
         self.barrier, self.failure = barrier, failure
@@ -90,7 +90,7 @@ def test_exports_at_once_leave_one_whole_file(tiny_config, tmp_path, monkeypatch
     for thread in threads:
         thread.join()
     assert path.read_bytes() == b"whole" and os.listdir(tmp_path) == ["a.tflite"]
-    assert len(errors) < 2  # the later one may find the other's file, and says so
+    assert len(errors) < 2  # the second writer may find the first one's file, and fail
 
 
 def test_an_export_that_fails_leaves_no_file(tiny_config, tmp_path, monkeypatch):

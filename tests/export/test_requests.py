@@ -1,4 +1,4 @@
-"""export/requests.py: good images are what data reads, bad ones an error that names them."""
+"""Good images decode as in training; bad ones raise an error that names the image."""
 
 import functools
 import io
@@ -40,11 +40,11 @@ def encoded(image, kind, **options):
 
 
 def with_size(image_bytes, height, width):
-    """A file whose header tells another size."""
+    """Returns a file whose header is changed to another size."""
     changed = bytearray(image_bytes)
     if image_bytes[:4] == b"\x89PNG":
         changed[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    else:  # 5 bytes into the frame header
+    else:  # the size lies 5 bytes into the frame header
         start = image_bytes.index(b"\xff\xc0") + 5
         changed[start : start + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
     return bytes(changed)

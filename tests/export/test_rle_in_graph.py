@@ -1,4 +1,4 @@
-"""export/rle_in_graph.py against pycocotools, byte by byte."""
+"""Compares export/rle_in_graph.py with pycocotools, byte by byte."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def one_column(rng):
 
 
 def long_runs(rng):
-    """Runs of up to a million pixels, whose differences have five digits and either sign."""
+    """Makes runs of up to a million pixels; their differences have five digits and both signs."""
     mask = np.zeros((1000, 2000), bool)
     for column in rng.integers(0, 2000, 4):
         mask[rng.integers(0, 900) :, column : column + rng.integers(1, 900)] ^= True
@@ -84,7 +84,7 @@ def test_strings_of_1000_masks_equal_pycocotools(make):
     "rows, columns",
     [
         (slice(3, 9), slice(4, 7)),  # inside
-        (slice(0, 12), slice(4, 7)),  # whole columns: runs go on from one to the next
+        (slice(0, 12), slice(4, 7)),  # whole columns, so that runs go on in the next column
         (slice(0, 1), slice(0, 1)),  # the first pixel
         (slice(11, 12), slice(14, 15)),  # the last pixel
         (slice(5, 5), slice(5, 5)),  # no window

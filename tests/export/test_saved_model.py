@@ -1,4 +1,4 @@
-"""The SavedModel against model.predict, in this process and in one that lacks the package."""
+"""Compares the SavedModel with model.predict, here and in a process without the package."""
 
 import dataclasses
 import io
@@ -82,7 +82,7 @@ def assert_same(found, expected):
 
 
 def batch_of(model, images, tmp_path):
-    """What `data.batches` makes of images of different sizes."""
+    """Makes a batch of images of different sizes with `data.batches`."""
     entries = []
     for i, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
@@ -168,7 +168,8 @@ def test_masks_are_pasted_as_predict_image_does(tiny_config, tmp_path, masks):
                 binary = coco_mask.decode({"size": [int(height), int(width)], "counts": counts})
             else:
                 binary = found["masks"][i, j, :height, :width].numpy()
-            # An untrained model is undecided: predict's last digits differ from the graph's.
+            # An untrained model's mask probabilities are near 0.5. There the last digits decide,
+            # and those of predict and of the graph differ.
             sure = abs(pasted - 0.5) > 1e-4
             assert sure.mean() > 0.5
             np.testing.assert_array_equal(binary[sure], pasted[sure] >= 0.5)
@@ -297,7 +298,7 @@ def test_of_two_exports_at_once_one_is_whole_and_the_other_an_error(tmp_path, mo
         thread.join()
     assert os.listdir(tmp_path) == ["1"]
     assert sorted(os.listdir(tmp_path / "1")) == ["assets.extra", "saved_model.pb"]
-    assert len(errors) == 1 and "somebody else has filled the folder" in errors[0]
+    assert len(errors) == 1 and "another process has filled the folder" in errors[0]
 
 
 def test_an_export_that_fails_leaves_nothing(model, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""export/warmup.py: what TensorFlow Serving reads from assets.extra."""
+"""The warmup requests that TensorFlow Serving reads from assets.extra."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def records(folder):
 
 def test_a_request_is_the_message_that_tensorflow_serving_defines():
     inputs = {"x": tf.make_tensor_proto(7, dtype=tf.uint8, shape=[200])}
-    # Written by PredictionLog of tensorflow-serving-api 2.21:
+    # Bytes written by PredictionLog of tensorflow-serving-api 2.21:
     # {predict_log: {request: {model_spec: {signature_name: "s"}, inputs: {"x": ...}}}}
     tensor = b"\x08\x04\x12\x05\x12\x03\x08\xc8\x01:\x01\x07"
     entry = b"\n\x01x\x12\x0c" + tensor

@@ -59,7 +59,7 @@ def test_pickles_of_numpy_as_detectron2_writes_them(protocol, tmp_path):
 
 
 def test_pickles_of_python_2(tmp_path):
-    # cPickle.dumps({"blobs": {"w": np.array([1, 2], "<f4")}}, 2), written out.
+    # The bytes of cPickle.dumps({"blobs": {"w": np.array([1, 2], "<f4")}}, 2).
     data = (
         b"\x80\x02}q\x01U\x05blobsq\x02}q\x03U\x01wcnumpy.core.multiarray\n_reconstruct\nq\x04"
         b"cnumpy\nndarray\nq\x05K\x00\x85U\x01b\x87Rq\x06(K\x01K\x02\x85cnumpy\ndtype\nq\x07"
@@ -131,7 +131,7 @@ def test_a_truncated_file_is_an_error(name, share, tmp_path):
     data = (GOLDEN / name).read_bytes()
     path = tmp_path / "short.pth"
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(CheckpointError, match="short.pth (is broken|is no checkpoint)"):
+    with pytest.raises(CheckpointError, match="short.pth (is broken|is not a checkpoint)"):
         read_checkpoint(path)
 
 
@@ -142,7 +142,7 @@ def test_a_tensor_outside_of_its_storage_is_an_error():
     storage.fill(np.arange(4, dtype="<f4").tobytes())
     np.testing.assert_array_equal(_Tensor(storage, 1, (3,), (1,)).array(), [1, 2, 3])
     for bad in [(1, (4,), (1,)), (-1, (1,), (1,)), (3, (2,), (-1,)), (0, (2,), (4,))]:
-        with pytest.raises(ValueError, match="outside of its storage"):
+        with pytest.raises(ValueError, match="outside its storage"):
             _Tensor(storage, *bad).array()
 
 
@@ -150,7 +150,7 @@ def test_a_tensor_outside_of_its_storage_is_an_error():
     ("content", "words"),
     [
         (None, "cannot be read: No such file"),
-        (b"hello, world", "is no checkpoint: expected .* begins with b'hello, w'"),
+        (b"hello, world", "is not a checkpoint: expected .* begins with b'hello, w'"),
         (pickle.dumps({"epoch": 3}), "holds no arrays"),
         (b"PK\x03\x04 and nothing more", "is broken"),
     ],
@@ -202,7 +202,7 @@ def test_dicts_that_are_shared_are_read(tmp_path):
 
 
 def test_a_tensor_has_no_more_numbers_than_its_storage():
-    """A stride of 0 would make 2 GiB of 16 bytes."""
+    """A stride of 0 would turn 16 bytes into 2 GiB."""
     from keras_maskrcnn.weights.checkpoint import _Storage, _Tensor
 
     storage = _Storage("FloatStorage", 4)
@@ -210,12 +210,12 @@ def test_a_tensor_has_no_more_numbers_than_its_storage():
     found = _Tensor(storage, 0, (2, 2), (0, 1)).array()
     np.testing.assert_array_equal(found, [[0, 1], [0, 1]])
     for bad in [(0, (5,), (0,)), (0, (2**29,), (0,)), (0, (1,) * 40, (0,) * 40), (0, (2.0,), (1,))]:
-        with pytest.raises(ValueError, match="outside of its storage"):
+        with pytest.raises(ValueError, match="outside its storage"):
             _Tensor(storage, *bad).array()
 
 
 def torch_zip(path, data, declared=None, method=zipfile.ZIP_STORED):
-    """The zip of a state dict {"w": 4 floats}, with other bytes as its storage."""
+    """Writes the zip of a state dict {"w": 4 floats}, with other bytes as its storage."""
     with zipfile.ZipFile(GOLDEN / "torch_zip.pth") as golden:
         entries = {name: golden.read(name) for name in golden.namelist()}
     with zipfile.ZipFile(path, "w", method) as archive:
@@ -269,7 +269,7 @@ def test_an_h5_file_is_read_within_bounds(tmp_path, monkeypatch):
     refused("it has over", lambda file: file.create_group("/".join("a" * 40)))
     with h5py.File(path, "w") as file:
         file["a/w"] = [1.0]
-        file["a/again"] = file["a"]  # a ring
+        file["a/again"] = file["a"]  # a group that contains itself
         file["far"] = h5py.ExternalLink("b.h5", "w")
         file["soft"] = h5py.SoftLink("/a/w")
     assert list(read_checkpoint(path)) == ["a/w"]

@@ -1,4 +1,4 @@
-"""Matterport's and keras.applications' arrays in our layout; test_matterport.py has the whole."""
+"""Arrays of Matterport and keras.applications in our layout; test_matterport.py runs a model."""
 
 import pathlib
 
@@ -36,7 +36,7 @@ def new_model(**overrides):
 
 
 def rewrite(source, path, change):
-    """Copies a file of Matterport with `change` applied to its dict of arrays."""
+    """Copies a Matterport file with `change` applied to its dict of arrays."""
     arrays = {}
     with h5py.File(source) as file:
         file.visititems(
@@ -183,7 +183,7 @@ def test_command_imports_matterports_file(matterport_file, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def resnet50():
-    """keras.applications' ResNet-50, with everything random that an initializer makes 0 or 1."""
+    """keras.applications' ResNet-50 with random values also where initializers give 0 or 1."""
     model = keras.applications.ResNet50(weights=None, input_shape=(64, 96, 3), classes=5)
     rng = np.random.default_rng(0)
     for variable in model.variables:
@@ -195,7 +195,7 @@ def resnet50():
 
 
 class Backbone:
-    """What a loader needs of a model: a backbone, its config, no heads."""
+    """Stands for a model in a loader: a backbone and its config, without heads."""
 
     def __init__(self, **overrides):
         self.config = mrcnn.MaskRCNNConfig(
@@ -215,7 +215,7 @@ def test_keras_applications_resnet_has_the_same_outputs(resnet50, suffix, tmp_pa
     pixels = np.random.default_rng(1).uniform(-100, 100, (1, 64, 96, 3)).astype(np.float32)
     names = ("conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
     theirs = keras.Model(resnet50.input, [resnet50.get_layer(name).output for name in names])
-    outputs = model.backbone(pixels[..., ::-1])  # RGB; theirs is BGR
+    outputs = model.backbone(pixels[..., ::-1])  # RGB; keras.applications takes BGR
     for stage, expected in zip(("c2", "c3", "c4", "c5"), theirs(pixels), strict=True):
         np.testing.assert_allclose(outputs[stage], expected, rtol=0, atol=1e-5 * np.std(expected))
 
@@ -230,7 +230,7 @@ def test_a_config_that_does_not_fit_keras_applications_is_an_error(field, value)
 
 
 def applications_file(path, network):
-    """Writes a backbone's arrays as keras.applications' .h5 of Keras 2 has them."""
+    """Writes a backbone's arrays as a .h5 file of keras.applications (Keras 2)."""
     parts = {"shortcut": 0, "conv1": 1, "conv2": 2, "conv3": 3}
     arrays = {}
     for variable in network.weights:

@@ -15,7 +15,7 @@ PREDICTORS = [
 
 @pytest.fixture(scope="module")
 def trained(tiny_config):
-    """A model of three classes whose weights are none that a new model has."""
+    """A model of three classes whose weights all differ from those of a new model."""
     config = dataclasses.replace(tiny_config, class_names=("cat", "dog", "cow"))
     model = MaskRCNN(config)
     model.set_weights([value + 1 for value in model.get_weights()])
@@ -66,7 +66,7 @@ def test_as_many_classes_of_other_names_are_other_classes(trained, path):
     assert_starts_from(model, before, trained, afresh)
     spelled = like(trained, class_names=("Cat", "dog ", "COW"))
     assert start_from(spelled, trained, "earlier") == []
-    assert start_from(model, path, path) == []  # a file of weights alone knows no names
+    assert start_from(model, path, path) == []  # a weights file has no class names
     assert_starts_from(model, before, trained, [])
 
 

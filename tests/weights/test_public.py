@@ -13,7 +13,7 @@ TINY = dict(backbone_width=8, fpn_channels=32, box_head_units=64, mask_head_chan
 
 
 def serve(monkeypatch, path):
-    """Keras' download returns this file instead."""
+    """Makes Keras' download return this file."""
     asked = []
 
     def get_file(name, origin, cache_subdir):
@@ -26,7 +26,7 @@ def serve(monkeypatch, path):
 
 def test_every_peers_preset_has_weights():
     presets = {p for p in mrcnn.PRESETS if "_torchvision" in p or "_detec" in p}
-    # Matterport published one file, with a ResNet-101 and masks.
+    # Matterport published only one file, a ResNet-101 with masks.
     assert set(public.URLS) == presets | {"mask_rcnn_resnet101_fpn_matterport"}
 
 
@@ -41,7 +41,7 @@ def test_a_download_is_checked_by_its_hash(tmp_path, monkeypatch):
         ("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", public.URLS[PRESET], f"keras_maskrcnn/{PRESET}")
     ]
     path.write_bytes(b"other")
-    with pytest.raises(CheckpointError, match=f"file.pth is not what was .* not {digits}"):
+    with pytest.raises(CheckpointError, match=f"file.pth is not the published .* not {digits}"):
         public.download(PRESET)
 
 

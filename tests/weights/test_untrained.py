@@ -6,7 +6,7 @@ from keras_maskrcnn.weights.untrained import advice, frozen_at_random
 
 
 def network(norm, trainable=True):
-    """A stem and a block, of which the stem may be frozen."""
+    """Makes a network of a stem and a block; the stem may be frozen."""
     images = keras.Input((None, None, 3))
     x = ConvNorm(4, 1, norm=norm, trainable=trainable, name="stem")(images)
     return keras.Model(images, ConvNorm(4, 1, norm=norm, name="res2_0_conv1")(x))
@@ -30,7 +30,7 @@ def test_what_is_fixed_as_it_was_drawn_is_found(norm, trainable, stages, norms):
 def test_advice_ends_once_weights_are_loaded():
     backbone = network("frozen_batch", trainable=False)
     line = advice({"backbone": backbone})
-    assert line.startswith("backbone:stem are frozen as they were drawn at random, and the fixed")
+    assert line.startswith("backbone:stem are frozen with random weights, and the frozen batch")
     for variable in backbone.weights:
         variable.assign(variable + 0.1)
     assert advice({"backbone": backbone}) == ""
