@@ -1,7 +1,7 @@
 """The description on PyPI: README.md with links that lead somewhere from there.
 
-All other metadata is in setup.cfg. PyPI shows README.md without the files beside it, so relative links
-get the project's address, which is `url` in setup.cfg. While there is none, they become plain text.
+All other metadata is in setup.cfg. PyPI shows README.md without the files beside it. So relative
+links get the project's address, `url` in setup.cfg. While that is empty, they become plain text.
 """
 
 import configparser

@@ -1,4 +1,4 @@
-"""Adds to the site what is no file of docs/: the pages of the project, and the help of the commands.
+"""Adds pages to the site that are not files of docs/: the project's, and the help of the commands.
 
 MkDocs calls the functions below (mkdocs.yml, `hooks`).
 """
@@ -58,7 +58,7 @@ def on_page_content(html, page, **_):
     """Makes links of the pages that docstrings name, such as docs/training.md."""
     if not page.file.src_uri.startswith("reference/"):
         return html
-    return re.sub(r"\bdocs/(\w+)\.md", r'<a href="../../\1/">\1</a>', html)
+    return re.sub(r"\bdocs/(\w+)\.md", r'<a href="../../\1/">\g<0></a>', html)
 
 
 def commands():

@@ -157,6 +157,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     **{f"mask_rcnn_{name}": fields for name, fields in _ALL.items()},
     **{f"faster_rcnn_{name}": dict(fields, task="boxes") for name, fields in _ALL.items()},
 }
+"""Name of each preset, and the fields in which it differs from the defaults of `MaskRCNNConfig`."""
 
 
 def preset_config(name: str, **overrides: Any) -> MaskRCNNConfig:

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pathlib
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -83,6 +84,22 @@ def test_python_in_the_readme_compiles(readme):
         first_line = readme.count("\n", 0, block.start()) + 2
         code = "\n" * (first_line - 1) + textwrap.dedent(block[2])  # errors tell README's lines
         compile(code, "README.md", "exec", flags=ast.PyCF_ONLY_AST)
+
+
+def test_links_of_the_readme_lead_to_the_project_on_pypi(readme):
+    description = runpy.run_path(str(ROOT / "setup.py"))["description"]
+    text = description(readme, "https://forge.example/project")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert targets and all(re.match("https?://|#", target) for target in targets)
+    assert "![" in text and "(https://forge.example/project/raw/main/docs/" in text
+    assert "(https://forge.example/project/blob/main/docs/training.md)" in text
+
+
+def test_without_an_address_no_link_of_the_description_is_dead(readme):
+    description = runpy.run_path(str(ROOT / "setup.py"))["description"]
+    text = description(readme, "")
+    assert all(re.match("https?://|#", target) for target in re.findall(r"\]\(([^)\s]+)\)", text))
+    assert "![" not in text and "docs/training.md" in text.replace("](", "")
 
 
 def test_ci_runs_the_test_command_of_the_readme(readme):

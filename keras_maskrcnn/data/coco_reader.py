@@ -123,8 +123,13 @@ def read_annotations(
     """Reads all A annotations: ordinary ones in chunks, the others one by one.
 
     Args:
+        content: dict of a COCO json.
+        path: str. The json's name in error messages.
+        image_ids: list of the images' ids.
         sizes: list of (height, width) of the images.
+        category_ids: list of the categories' ids, in the order of the labels.
         drop: function that is called with a reason and an annotation's id.
+        masks: bool. Whether outlines are read.
 
     Returns:
         images: (A,) int. The index of each annotation's image, -1 if the annotation is left out.

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
+"""Names that `make_strategy` knows."""
 
 
 def make_strategy(name: str, devices: Sequence[str] | None = None) -> tf.distribute.Strategy:

@@ -8,7 +8,13 @@ import numpy as np
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.typing import Size
 
-ERROR, DROPPED, WARNING = SEVERITIES = ("error", "dropped", "warning")
+ERROR = "error"
+"""Severity of a problem that stops training."""
+DROPPED = "dropped"
+"""Severity of an annotation that is left out."""
+WARNING = "warning"
+"""Severity of a likely mistake."""
+SEVERITIES = (ERROR, DROPPED, WARNING)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,7 @@ DROPPED_KINDS = {
     coco_checks.NO_MASK: "no mask in the box",
     coco_checks.FEW_POINTS: "polygon of few points",
 }
+"""Reasons for which a reader drops an annotation, and the kind of problem that each one is here."""
 DROPPED_REASONS = {kind: reason for reason, kind in DROPPED_KINDS.items()}
 
 

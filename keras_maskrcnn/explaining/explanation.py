@@ -23,6 +23,7 @@ from keras_maskrcnn.typing import Proposals
 
 MIN_IOU = 0.5  # COCO's most lenient threshold: a box this near counts as the object's
 FOUND = "found"
+"""The stage of an object that was found."""
 _CAUSES = (
     "no anchor",
     "no proposal",
@@ -32,11 +33,12 @@ _CAUSES = (
     "suppressed",
     "capped",
 )
-COLORS = {  # in the order of the stages
+COLORS = {
     FOUND: np.array((255, 255, 255), np.uint8),
     **dict(zip(_CAUSES, visualize.PALETTE[[4, 5, 6, 0, 3, 2, 1]], strict=True)),
     "too small": np.array((128, 128, 128), np.uint8),
 }
+"""Each stage at which an object may be lost, in order, with the color of its frame in pictures."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -164,6 +164,7 @@ class Recipe:
 # Not the paper's. From random weights it needs a third of the steps that SGD needs; its decay is
 # decoupled (Loshchilov & Hutter, 2019), so the same number means less.
 ADAMW = {"algorithm": "adamw", "base_rate": 4e-3, "weight_decay": 0.05}
+"""Fields of a `Recipe` that trains with AdamW instead of SGD."""
 
 # What the paper and the peers trained on COCO with; "images" are those of all steps together, so
 # that another batch size sees as many. docs/recipes.md says which preset each one belongs to.
@@ -201,12 +202,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         "weight_decay": 4e-5,
     },
 }
+"""Schedules of the paper and of its peers, by name, for `Recipe.named`."""
 
 # Where a preset is meant for training from scratch, the recipe differs from that of §3.1.
 PRESET_RECIPES: dict[str, dict[str, Any]] = {
     f"{task}_rcnn_resnet18_fpn_small": {"base_rate": 0.08, "milestones": (0.85,)}
     for task in ("mask", "faster")
 }
+"""Fields of a `Recipe` that differ for a preset, by the preset's name."""
 
 __getattr__ = moved(
     __name__,

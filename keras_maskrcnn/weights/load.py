@@ -15,12 +15,12 @@ from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint, 
 from keras_maskrcnn.weights.public import coco_classes, download, download_imagenet
 
 BODY = ("backbone", "res5")  # the networks that an ImageNet classifier has weights for
-# Fields of a config that fit keras.applications' ResNets; they also need stem_pool_same=False.
 KERAS_CONVENTIONS = {
     "stride_in_1x1": True,
     "pixel_std": (1.0, 1.0, 1.0),
     "pixel_mean": (123.68, 116.779, 103.939),
 }
+"""Fields of a config that keras.applications\' ResNets need, beside `stem_pool_same=False`."""
 PREDICTORS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
 _VARIABLES = {
     "kernel": "weight",
@@ -201,6 +201,7 @@ LOADERS = {
     "matterport": load_matterport,
     "keras_applications": load_keras_applications,
 }
+"""Name of each source of checkpoints, and the function that loads them."""
 
 
 def _load(model, path, source, skip_predictors, verbose):

@@ -5,7 +5,8 @@ import tensorflow as tf
 from keras_maskrcnn.data.augment.draws import check, uniform
 from keras_maskrcnn.typing import Tensors
 
-LUMA = (0.299, 0.587, 0.114)  # of grey in ITU-R BT.601, as torchvision and Pillow
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601), as in torchvision and Pillow."""
 
 
 def color_jitter(

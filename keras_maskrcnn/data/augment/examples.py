@@ -5,9 +5,12 @@ import tensorflow as tf
 from keras_maskrcnn.data.augment.draws import uniform
 from keras_maskrcnn.typing import Tensors
 
-BOXES = {"boxes", "proposals"}  # what is moved with the image
+BOXES = {"boxes", "proposals"}
+"""Entries of an example that hold boxes, which move with the image."""
 INSTANCES = ("boxes", "labels", "masks")
+"""Entries of an example that have one row per instance."""
 MIN_VISIBLE = 0.1
+"""Share of an instance's mask that must stay visible; below it the instance is dropped."""
 
 
 def instances(example: Tensors) -> list[str]:

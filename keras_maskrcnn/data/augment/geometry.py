@@ -11,7 +11,8 @@ from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.typing import Tensors
 
-FILL = 128  # detectron2's FixedSizeCrop; near the mean color of photographs
+FILL = 128
+"""Value of pixels outside the image, near the mean of photographs (detectron2's FixedSizeCrop)."""
 
 
 def random_flip(
