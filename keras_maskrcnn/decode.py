@@ -1,4 +1,4 @@
-"""Raw outputs -> proposals -> detections with masks. Used in training and at inference."""
+"""Turns raw outputs into proposals, detections and masks, in training and at inference."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,9 @@ from keras_maskrcnn.ops import masks as mask_ops
 from keras_maskrcnn.ops.nms import combined_non_max_suppression
 from keras_maskrcnn.ops.python import gradients_of_graph
 
-# CombinedNonMaxSuppression confuses scores at or below 0 with its own padding, and sigmoid ties at
-# 1 for confident logits: so NMS ranks by exp(logit / 4), which keeps order over the whole range.
+# NMS ranks boxes by exp(logit / 4), which keeps the order of logits over the whole range. Logits
+# themselves do not work: CombinedNonMaxSuppression confuses values at or below 0 with its padding.
+# Sigmoid does not work either: all confident logits become 1.
 _RANGE = 80.0
 
 
@@ -33,21 +34,23 @@ def proposals(
     nms_iou: float = 0.7,
     min_size: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The RPN's best boxes: top-k and NMS level by level, then the best of all (FPN §4.1).
+    """Chooses proposals: top-k and NMS per level, then the best of all levels (FPN §4.1).
 
     Args:
         logits: list of L (B, Nl) float, one for each level.
         deltas: list of L (B, Nl, 4) float.
         anchors: list of L (Nl, 4) float32.
         sizes: (B, 2) int32. Height and width of each image without its padding.
-        pre_nms: int. Boxes a level before NMS.
-        count: int P. Boxes an image after NMS.
-        nms_iou: float. Of two boxes of a level above this IoU the lower-scored is dropped.
-        min_size: float. Boxes with a side of this many pixels or less are dropped.
+        pre_nms: int. Boxes per level before NMS.
+        count: int P. Boxes per image after NMS.
+        nms_iou: float. If two boxes of one level have an IoU above this, the one with the lower
+            score is dropped.
+        min_size: float. Boxes with a side of this many pixels or fewer are dropped.
 
     Returns:
-        boxes: (B, P, 4) float32 inside the images, by falling score; zeros where there are fewer.
-        scores: (B, P) float32 in [0, 1]; 0 where there are fewer. No gradient flows through both.
+        boxes: (B, P, 4) float32 inside the images, by falling score; zeros in empty slots.
+        scores: (B, P) float32 in [0, 1]; 0 in empty slots. No gradient flows through boxes and
+            scores.
     """
     level_boxes, level_ranks = [], []
     for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
@@ -60,7 +63,7 @@ def proposals(
         missing = pre_nms - size
         level_boxes.append(tf.pad(boxes, [[0, 0], [0, missing], [0, 0]]))
         level_ranks.append(tf.pad(ranks, [[0, 0], [0, missing]]))
-    # Levels take the place of classes: one operation suppresses within each and merges all.
+    # Levels are passed as classes: one operation then suppresses within each level and merges all.
     kept = combined_non_max_suppression(
         tf.stack(level_boxes, axis=2),
         tf.stack(level_ranks, axis=2),
@@ -87,7 +90,9 @@ def detections(
     min_size: float = 0.0,
     one_class: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Final boxes: decode for each class, NMS within classes, the best of all (§3.1, Inference).
+    """Computes the final boxes: boxes per class, NMS within each class, the best of all classes.
+
+    See §3.1, Inference.
 
     Args:
         class_logits: (B, R, C + 1) float, background first.
@@ -96,16 +101,17 @@ def detections(
         sizes: (B, 2) int32. Height and width of each image without its padding.
         delta_weights: 4 numbers, as in `boxes.encode`.
         score_threshold: float. Only scores above it are kept.
-        nms_iou: float. Of two boxes of a class above this IoU the lower-scored is dropped.
-        count: int D. Detections an image.
-        min_size: float. Boxes with a side of this many pixels or less are dropped before NMS.
-        one_class: bool. Whether a RoI can only be of its best class, or background.
+        nms_iou: float. If two boxes of one class have an IoU above this, the one with the lower
+            score is dropped.
+        count: int D. Detections per image.
+        min_size: float. Boxes with a side of this many pixels or fewer are dropped before NMS.
+        one_class: bool. Whether a RoI can only have its best class, which may be background.
 
     Returns:
         boxes: (B, D, 4) float32 inside the images, by falling score; zeros in empty slots.
         scores: (B, D) float32 in [0, 1]; 0 in empty slots.
         labels: (B, D) int32 in 1..C; 0 in empty slots.
-        num_detections: (B,) int32. Gradients flow through boxes and scores, from what was kept.
+        num_detections: (B,) int32. Gradients flow through the boxes and scores that are kept.
     """
     scores = tf.nn.softmax(tf.cast(class_logits, tf.float32))
     if one_class:
@@ -121,11 +127,12 @@ def detections(
 
 
 def mask_probabilities(logits: tf.Tensor, labels: tf.Tensor, kind: str = "sigmoid") -> tf.Tensor:
-    """What each RoI's mask of its class says of each pixel (§3.1, Inference).
+    """Computes the probabilities of each RoI's mask, for the class of the RoI (§3.1, Inference).
 
     Args:
-        logits, kind: as in `losses.mask_loss`.
+        logits: float. As in `losses.mask_loss`.
         labels: (B, F) int32 in 1..C, 0 in empty slots.
+        kind: str. As in `losses.mask_loss`.
 
     Returns:
         (B, F, m, m) float32 in [0, 1]; 0 in empty slots.
@@ -139,15 +146,16 @@ def mask_probabilities(logits: tf.Tensor, labels: tf.Tensor, kind: str = "sigmoi
 
 
 def _suppress(boxes, scores, count, nms_iou, score_threshold):
-    """NMS of (B, R, C, 4) and (B, R, C); boxes and scores that are kept pass on gradients."""
+    """NMS of boxes (B, R, C, 4) and scores (B, R, C), with gradients for those that are kept."""
 
-    @tf.custom_gradient  # TensorFlow has none
+    @tf.custom_gradient  # TensorFlow's NMS has no gradient
     def suppress(boxes, scores):
         kept = combined_non_max_suppression(boxes, scores, count, count, nms_iou, score_threshold)
         kept_boxes, kept_scores, classes, num_detections = kept
 
         def gradient(boxes_upstream, scores_upstream, *_):
-            # Which RoI each was: the operation does not tell, and prediction need not know.
+            # Find the RoI of each kept box. The operation does not return it, and only gradients
+            # need it.
             of_class = tf.cast(classes, tf.int32)
             found = tf.gather(tf.transpose(scores, [0, 2, 1]), of_class, batch_dims=1)
             equal = found == kept_scores[..., None]  # (B, D, R)

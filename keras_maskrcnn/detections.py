@@ -1,7 +1,6 @@
-"""From the model's padded outputs to things in one image: masks in pixels, or COCO results.
+"""Turns the model's padded outputs into the detections of one image, or into COCO results.
 
-Both ways out paste one mask at a time, so memory does not grow with the number of detections
-beyond what is returned.
+Masks are pasted one at a time, so no more memory is needed than for what is returned.
 """
 
 import os
@@ -22,25 +21,27 @@ from keras_maskrcnn.typing import Path
 def predict_image(
     model: keras.Model, image: np.ndarray | Image.Image | Path, *, score_threshold: float = 0.0
 ) -> dict[str, Any]:
-    """Runs the model on one image and pastes its masks (§3.1, Inference).
+    """Runs the model on one image and pastes the masks into it (§3.1, Inference).
 
     Args:
         model: MaskRCNN.
-        image: (H, W, 3) uint8 RGB array, or a PIL image, or the path of an image file, read as
-            `data` reads it: stored pixels, whatever the EXIF orientation.
+        image: (H, W, 3) uint8 RGB array, a PIL image, or the path of an image file. A file is read
+            as `data` reads it: the stored pixels, without EXIF rotation.
         score_threshold: float in [0, 1]. Detections with a lower score are left out.
 
     Returns:
         dict of n detections by falling score, n may be 0:
-        boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of `image`.
-        scores: (n,) float32.
-        labels: (n,) int32 in 1..num_classes.
-        masks: (n, H, W) bool. Absent if the model has no mask branch.
-        class_names: tuple, label 1 first. Absent if the model does not know names.
+
+            - boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of `image`.
+            - scores: (n,) float32.
+            - labels: (n,) int32 in 1..num_classes.
+            - masks: (n, H, W) bool. Absent if the model has no mask branch.
+            - class_names: tuple of str, label 1 first. Absent if the config has no class names.
 
     Raises:
-        ValueError: if an array has another shape or dtype, or no pixel, (DataError) a file cannot
-            be read, the threshold is out of its range, or the model does not detect by itself.
+        ValueError: if an array has another shape or dtype, or no pixel; if the threshold is out of
+            its range; or if the model lacks an RPN or heads.
+        DataError: if a file cannot be read.
     """
     if not 0 <= score_threshold <= 1:
         raise ValueError(
@@ -96,23 +97,24 @@ def coco_results(
     category_ids: Sequence[int] = (),
     mask_paste: str = "detectron2",
 ) -> list[dict[str, Any]]:
-    """Writes the detections of one image as COCO results.
+    """Converts the detections of one image to COCO results.
 
     Args:
         outputs: dict of the model's outputs for a batch: boxes (B, D, 4), scores (B, D),
-            labels (B, D), num_detections (B,), and masks (B, D, m, m) unless the model has no
-            mask branch.
-        index: int in [0, B). Which image of the batch.
+            labels (B, D), num_detections (B,), and masks (B, D, m, m) if the model has a mask
+            branch.
+        index: int in [0, B). The image's place in the batch.
         image_id: int or str. The image's id in the annotation file.
-        height, width: int. The original image's size, in whose pixels the boxes are.
-        category_ids: sequence of ints. `category_ids[label - 1]` is written for a label; empty
-            writes the label itself.
+        height: int. Height of the original image. Boxes are in its pixels.
+        width: int. Width of the original image.
+        category_ids: sequence of int. The category id of a label is `category_ids[label - 1]`. If
+            empty, it is the label.
         mask_paste: str. The rule of `ops.masks.paste`.
 
     Returns:
-        list of {"image_id", "category_id", "bbox" [x, y, w, h], "score", "segmentation"}, plain
-        Python values that `json.dumps` takes; empty without detections. "segmentation" is a
-        compressed RLE, and absent without masks.
+        list of dicts with "image_id", "category_id", "bbox" [x, y, w, h], "score" and, with masks,
+            "segmentation", a compressed RLE. Empty without detections. All are plain Python values
+            that `json.dumps` accepts.
     """
     count = int(outputs["num_detections"][index])
     boxes = np.asarray(outputs["boxes"][index])[:count].astype(np.float64)
@@ -133,13 +135,13 @@ def coco_results(
 def coco_box(
     box: np.ndarray, score: float, label: int, category_ids: Sequence[int] = ()
 ) -> dict[str, Any]:
-    """Writes one box as COCO does.
+    """Converts one box to COCO's form.
 
     Args:
         box: (4,) float [x1, y1, x2, y2] in pixels.
         score: () float.
         label: () int in 1..C.
-        category_ids: as in `coco_results`.
+        category_ids: sequence of int. As in `coco_results`.
 
     Returns:
         dict of "category_id", "bbox" [x, y, w, h] and "score", plain Python values.

@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole: a kill at any moment leaves the old one or the new one."""
+"""Replaces files as a whole: a process killed at any moment leaves the old or the new file."""
 
 import contextlib
 import hashlib
@@ -11,16 +11,16 @@ from typing import Any
 
 from keras_maskrcnn.typing import Path
 
-# What the names of unfinished files and folders begin with, in the folder of what they become. A
-# process that is killed leaves them behind, and they may be deleted.
+# Prefix of unfinished files and folders. They lie in the folder of the final file. If a process is
+# killed, its unfinished files stay and may be deleted.
 UNFINISHED = "unfinished-"
-_KEPT = 50  # characters of the name that follow; 255 bytes are the limit of most file systems
+_KEPT = 50  # characters of the final name that are kept; most file systems allow 255 bytes
 
 
 def unfinished(path: Path) -> str:
-    """Returns a name for what becomes `path` when it is whole, which nobody else has.
+    """Returns a unique path for a file or folder that becomes `path` when it is complete.
 
-    It lies in the same folder, and ends as `path` does.
+    It is in the same folder as `path`, and has the same ending.
     """
     folder, name = os.path.split(path)
     return os.path.join(folder, f"{UNFINISHED}{secrets.token_hex(8)}.{name[-_KEPT:]}")
@@ -28,19 +28,19 @@ def unfinished(path: Path) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path, sync: bool = True) -> Iterator[str]:
-    """Yields the path of a new file, which takes the place of `path` once it is on the disk.
+    """Yields the path of a new file, which replaces `path` once it is complete on the disk.
 
-    It lies in the same folder, ends as `path` does, and has the permissions that `open` would
-    leave. Of a link the target is replaced. An error in between removes the new file, and what was
-    there stays. Several threads or processes may replace one path at once: each file is whole, and
-    the last one stays. A device or a pipe is written as it is.
+    The new file is in the same folder, has the same ending, and gets the permissions that `open`
+    would give. If `path` is a link, its target is replaced. An error in the block removes the new
+    file and keeps the old one. Several threads or processes may replace the same path at once: each
+    file is complete, and the last one stays. If `path` is a device or a pipe, it is yielded itself.
 
     Args:
         path: str or PathLike, in a folder that exists.
-        sync: bool. Whether to wait for the disk, so that even a power cut leaves a whole file.
+        sync: bool. Whether to wait for the disk, so that a power cut also leaves a complete file.
 
     Raises:
-        OSError: as `open` for writing; it names `path`.
+        OSError: if `path` cannot be written, as from `open`. It names `path`.
     """
     final = os.path.realpath(path)
     try:
@@ -49,7 +49,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[str]:
             new = None
         else:
             new = unfinished(final)
-            # Nobody else may read what will be private.
+            # A file that replaces a private one must not be readable by others in the meantime.
             allowed = 0o666 if mode is None else 0o600
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, allowed))
     except OSError as error:
@@ -70,11 +70,11 @@ def replacing(path: Path, sync: bool = True) -> Iterator[str]:
             os.remove(new)
         raise
     if sync:
-        _sync(os.path.dirname(final))  # which holds the name
+        _sync(os.path.dirname(final))  # the folder holds the new name
 
 
 def _writable_mode(path):
-    """Returns the mode of what is there, None if nothing is; OSError if `open` could not write."""
+    """Returns the mode of a file; None if there is none. Raises OSError if it is not writable."""
     try:
         descriptor = os.open(path, os.O_WRONLY)
     except FileNotFoundError:
@@ -86,19 +86,19 @@ def _writable_mode(path):
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Writes a JSON file as a whole.
+    """Writes a JSON file, see `replacing`.
 
     Args:
         path: str or PathLike.
-        content: what `json.dump` takes.
-        indent: int or None, as there.
+        content: anything that `json.dump` accepts.
+        indent: int or None, as in `json.dump`.
     """
     with replacing(path) as new, open(new, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=indent)
 
 
 def checksum(path: Path | None) -> str | None:
-    """Returns a file's SHA-256, hexadecimal; None if `path` is None or empty."""
+    """Returns a file's SHA-256 as hexadecimal text; None if `path` is None or empty."""
     if not path:
         return None
     with open(path, "rb") as file:
@@ -106,7 +106,7 @@ def checksum(path: Path | None) -> str | None:
 
 
 def _sync(path):
-    """Waits until a file, or the names in a folder, would survive a power cut."""
+    """Waits until a file, or the names in a folder, are safe from a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""Names of Keras and TensorFlow that are private and that we need, each read in one place.
+"""Reads the private names of Keras and TensorFlow that we need, each in one place.
 
-tests/test_keras_private.py says which is missing when one is renamed.
+If one is renamed, tests/test_keras_private.py says which.
 """
 
 import contextlib
@@ -18,16 +18,16 @@ def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimiz
 
 
 def batches_seen(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
-    """Returns the variable that counts an optimizer's batches, () int.
+    """Returns the variable that counts the batches an optimizer has seen, () int.
 
-    The public `iterations` counts changes of the weights: it stands still while gradients are
+    The public `iterations` counts changes of the weights: it does not grow while gradients are
     accumulated.
     """
     return innermost(optimizer)._iterations
 
 
 def learning_rate_or_schedule(optimizer: keras.optimizers.Optimizer) -> Any:
-    """Returns what an optimizer's rate was set to: a variable, or a LearningRateSchedule.
+    """Returns an optimizer's learning rate as it was set: a variable or a LearningRateSchedule.
 
     The public `learning_rate` is a number in both cases.
     """
@@ -35,37 +35,37 @@ def learning_rate_or_schedule(optimizer: keras.optimizers.Optimizer) -> Any:
 
 
 def layers_inside(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """Returns the list of a layer's own layers, in the order of a model's graph.
+    """Returns the list of layers directly inside of a layer, for a model in the order of its graph.
 
-    The public `layers` is an attribute of models alone.
+    The public attribute `layers` exists only for models.
     """
     return layer._layers
 
 
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:
-    """Returns the place of a variable among those that an optimizer was built with."""
+    """Returns the index of a variable in the list that an optimizer was built with."""
     return optimizer._get_variable_index(variable)
 
 
 @contextlib.contextmanager
 def without_summing(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Keeps an optimizer's `apply` from summing gradients over replicas, inside of the block.
+    """Inside of the block, an optimizer's `apply` does not sum gradients over replicas.
 
-    `apply` has no argument for it. The optimizer is as before when the block ends, also by an
+    `apply` has no argument for this. The optimizer is restored when the block ends, also after an
     error.
     """
     inner = innermost(optimizer)
     inner._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
     try:
         yield
-    finally:  # all replicas are through; each of them was here
+    finally:  # all replicas run this block, and each of them ends it; only the first finds the name
         vars(inner).pop("_all_reduce_sum_gradients", None)
 
 
 def inputs_of_dataset(dataset: tf.data.Dataset) -> list[tf.data.Dataset]:
-    """Returns the data sets that a tf.data.Dataset is made from.
+    """Returns the list of data sets that a tf.data.Dataset is made from.
 
-    The public graph has the same data sets, without the attributes that Python gave them.
+    The public graph holds the same data sets, but not the attributes that were set in Python.
     """
     return dataset._inputs()
 
@@ -73,6 +73,7 @@ def inputs_of_dataset(dataset: tf.data.Dataset) -> list[tf.data.Dataset]:
 def registered_gradients() -> dict[str, Any]:
     """Returns TensorFlow's dict of the gradients that were registered in this process.
 
-    It is changed in place. Without it all works as before, and TensorFlow's registry grows.
+    Callers remove entries from it. If TensorFlow renames it, this returns an empty dict: everything
+    still works, but TensorFlow's registry grows.
     """
     return getattr(ops.gradient_registry, "_registry", {})

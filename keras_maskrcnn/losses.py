@@ -1,7 +1,8 @@
-"""The five terms of the loss on one page: L = L_cls + L_box + L_mask (§3), and the RPN's two.
+"""The five terms of the loss: L = L_cls + L_box + L_mask (§3), and the two of the RPN.
 
-All are float32 and defined on empty slots and on images without objects. What a loss is divided by
-is a replica's share of the whole batch's: the mean over replicas is the loss of all images.
+All are float32, and defined for empty slots and for images without objects. With several replicas,
+each one divides by the mean of the divisors over all replicas. The mean of their losses is then the
+loss of the whole batch.
 """
 
 import tensorflow as tf
@@ -12,7 +13,15 @@ from keras_maskrcnn.ops import masks as mask_ops
 
 
 def smooth_l1(differences: tf.Tensor, beta: float) -> tf.Tensor:
-    """Quadratic below `beta`, linear above (Fast R-CNN Eq. 3 with beta = 1); L1 where beta is 0."""
+    """Quadratic below `beta`, linear above (Fast R-CNN Eq. 3 with beta = 1); L1 if beta is 0.
+
+    Args:
+        differences: float tensor of any shape.
+        beta: float >= 0, in units of the differences.
+
+    Returns:
+        Tensor of the same shape.
+    """
     size = tf.abs(differences)
     if beta == 0:
         return size
@@ -20,7 +29,7 @@ def smooth_l1(differences: tf.Tensor, beta: float) -> tf.Tensor:
 
 
 def _mean(losses, labels, divisor):
-    """Averages over the slots, or over those with a label ("sampled")."""
+    """Averages over all slots, or only over those with a label ("sampled")."""
     return _mean_where(losses, labels >= (0 if divisor == "sampled" else -1))
 
 
@@ -35,11 +44,11 @@ def objectness_loss(logits: tf.Tensor, labels: tf.Tensor, divisor: str = "slots"
 
     Args:
         logits: (B, N) float.
-        labels: (B, N) int32. 1 object, 0 background, -1 no loss, -2 not even a slot.
-        divisor: "slots", B * N; or "sampled", the number of labels that are not negative.
+        labels: (B, N) int32. 1 object, 0 background, -1 slot without a loss, -2 no slot.
+        divisor: str. "slots": B * N. "sampled": the number of labels that are not negative.
 
     Returns:
-        () float32: the sum divided by `divisor`.
+        () float32. The sum divided by `divisor`.
     """
     targets = tf.cast(labels == 1, tf.float32)
     losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32))
@@ -49,17 +58,17 @@ def objectness_loss(logits: tf.Tensor, labels: tf.Tensor, divisor: str = "slots"
 def box_loss(
     deltas: tf.Tensor, targets: tf.Tensor, labels: tf.Tensor, beta: float, divisor: str = "slots"
 ) -> tf.Tensor:
-    """Smooth L1 of the positives' deltas (L_box; Faster R-CNN Eq. 1, second term).
+    """Smooth L1 loss of the positives' deltas (L_box; Faster R-CNN Eq. 1, second term).
 
     Args:
         deltas: (B, N, 4) float.
-        targets: (B, N, 4) float32. Finite also where not positive.
-        labels: (B, N) int32. Above 0 positive, 0 background, -1 an empty slot.
+        targets: (B, N, 4) float32. Must be finite everywhere, not only for positives.
+        labels: (B, N) int32. Above 0 positive, 0 background, -1 empty slot.
         beta: float. As in `smooth_l1`.
-        divisor: as in `objectness_loss`; background counts in both.
+        divisor: str. As in `objectness_loss`. Background counts in both cases.
 
     Returns:
-        () float32: the sum over positives divided by `divisor`.
+        () float32. The sum over positives, divided by `divisor`.
     """
     losses = tf.reduce_sum(smooth_l1(tf.cast(deltas, tf.float32) - targets, beta), axis=2)
     return _mean(tf.where(labels > 0, losses, 0.0), labels, divisor)
@@ -70,11 +79,11 @@ def classifier_loss(logits: tf.Tensor, labels: tf.Tensor, divisor: str = "slots"
 
     Args:
         logits: (B, S, C + 1) float, background first.
-        labels: (B, S) int32 in 0..C; -1 no loss.
-        divisor: as in `objectness_loss`.
+        labels: (B, S) int32 in 0..C; -1 has no loss.
+        divisor: str. As in `objectness_loss`.
 
     Returns:
-        () float32: the sum divided by `divisor`.
+        () float32. The sum divided by `divisor`.
     """
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         tf.maximum(labels, 0), tf.cast(logits, tf.float32)
@@ -88,15 +97,15 @@ def mask_loss(
     """Average cross-entropy of the masks' pixels (L_mask).
 
     Args:
-        logits: (B, F, m, m, C) float; one channel if masks are class-agnostic; with "softmax"
+        logits: (B, F, m, m, C) float. One channel if masks are class-agnostic. With "softmax"
             (B, F, m, m, C + 1), background first.
         targets: (B, F, m, m) float32 in [0, 1].
-        labels: (B, F) int32 in 1..C; others have no loss.
-        kind: "sigmoid", binary on the mask of the true class, so that classes do not compete; or
-            "softmax" over classes and background, as FCN does (Table 2b).
+        labels: (B, F) int32 in 1..C; other values have no loss.
+        kind: str. "sigmoid": binary cross-entropy of the true class' mask, so classes do not
+            compete. "softmax": over classes and background, as in FCN (Table 2b).
 
     Returns:
-        () float32, the mean over the pixels of the RoIs with a loss; 0 if there is none.
+        () float32. The mean over the pixels of all RoIs with a loss; 0 if there are none.
     """
     logits = tf.cast(logits, tf.float32)
     if kind == "softmax":

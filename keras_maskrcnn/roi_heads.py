@@ -1,4 +1,4 @@
-"""The second stage: class, box and mask of each RoI, in parallel (§3 and Figure 4)."""
+"""The second stage: predicts class, box and mask of each RoI in parallel (§3 and Figure 4)."""
 
 import dataclasses
 from typing import Any, Self
@@ -19,18 +19,19 @@ from keras_maskrcnn.typing import Tensors
 class RoIHeads:
     """Box branch, mask branch, detection, and the three losses of the heads.
 
-    It holds no weights itself: those are in `networks`, which the model tracks.
+    The weights are in `networks`, which the model tracks.
 
     Args:
         config: `MaskRCNNConfig`.
-        box_align: layer from (list of maps, RoIs (B, R, 4)) to (B, R, m, m, K), as
+        box_align: layer from (list of maps, RoIs (B, R, 4)) to (B, R, m, m, K), such as
             `layers.roi_align.RoIAlign`.
         box_head: Keras model from (n, m, m, K) to class logits (n, C + 1), background first, and
             deltas (n, C, 4).
-        mask_align: as `box_align`, of the mask branch; None without one.
-        mask_head: Keras model from (n, m, m, K) to mask logits (n, M, M, C); None without one.
-        res5: Keras model that both branches run each RoI through (C4, Figure 4 left); None for
-            none.
+        mask_align: layer as `box_align`, for the mask branch; None if there is no mask branch.
+        mask_head: Keras model from (n, m, m, K) to mask logits (n, M, M, C); None if there is no
+            mask branch.
+        res5: Keras model that both branches apply to each RoI (C4; Figure 4, left); None if there
+            is none.
     """
 
     def __init__(
@@ -49,12 +50,12 @@ class RoIHeads:
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """The names of what `compute_losses` returns."""
+        """The names of the losses that `compute_losses` returns."""
         return ("classifier", "box") if self.mask_head is None else ("classifier", "box", "mask")
 
     @property
     def networks(self) -> dict[str, keras.Model]:
-        """The Keras models of this stage, by the names that files and `freeze` know them by."""
+        """The Keras models of this stage, by their names in files and in `freeze`."""
         every = {"res5": self.res5, "box_head": self.box_head, "mask_head": self.mask_head}
         return {name: network for name, network in every.items() if network is not None}
 
@@ -73,14 +74,24 @@ class RoIHeads:
         Returns:
             class_logits: (B, R, C + 1) float, background first.
             deltas: (B, R, C, 4) float, as `ops.boxes.encode` makes them.
-            pooled: (B, R, m, m, K) float, what the head saw: with C4 the mask head sees the same.
+            pooled: (B, R, m, m, K) float. The input of the box head. With C4 it is also the input
+                of the mask head.
         """
         pooled = self._pool(self.box_align, features, rois, training)
         class_logits, deltas = per_roi(self.box_head, pooled, training)
         return class_logits, deltas, pooled
 
     def mask_branch(self, features: Tensors, rois: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Draws the masks of RoIs (B, R, 4): logits (B, R, M, M, C), one mask per class."""
+        """Predicts the masks of RoIs.
+
+        Args:
+            features: dict of maps, (B, H, W, K).
+            rois: (B, R, 4) float32 in the frame of the network.
+            training: bool. Whether batch norm uses the batch's statistics.
+
+        Returns:
+            (B, R, M, M, C) float. Mask logits, one mask per class.
+        """
         pooled = self._pool(self.mask_align, features, rois, training)
         return per_roi(self.mask_head, pooled, training)
 
@@ -93,16 +104,16 @@ class RoIHeads:
     def detect(
         self, features: Tensors, rois: tf.Tensor, sizes: tf.Tensor, training: bool = False
     ) -> Tensors:
-        """Finds the objects of images (§3.1, Inference): masks are drawn in the final boxes.
+        """Detects the objects in images. Masks are predicted for the final boxes (§3.1, Inference).
 
         Args:
             features: dict of maps, (B, H, W, K).
-            rois: (B, R, 4) float32 in the frame of the network; without area in padding.
+            rois: (B, R, 4) float32 in the frame of the network. Boxes without area are padding.
             sizes: (B, 2) int32. Height and width of each image without its padding.
             training: bool. Whether batch norm uses the batch's statistics.
 
         Returns:
-            dict as of `MaskRCNN`, with boxes in the frame of the network.
+            dict of the outputs of `MaskRCNN`, but with boxes in the frame of the network.
         """
         class_logits, deltas, _ = self.box_branch(features, rois, training)
         boxes, scores, labels, count = self.select(class_logits, deltas, rois, sizes)
@@ -120,18 +131,19 @@ class RoIHeads:
         sizes: tf.Tensor,
         **limits: Any,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Chooses the detections of an image.
+        """Chooses the detections of each image.
 
         Args:
-            class_logits, deltas: what `box_branch` returned.
-            rois: (B, R, 4) float32, of which it did; without area in padding.
+            class_logits: (B, R, C + 1) float. As `box_branch` returned them.
+            deltas: (B, R, C, 4) float. As `box_branch` returned them.
+            rois: (B, R, 4) float32. The RoIs that `box_branch` got. Boxes without area are padding.
             sizes: (B, 2) int32. Height and width of each image without its padding.
-            **limits: `score_threshold`, `nms_iou`, `count`, `min_size`, `one_class` of
-                `decode.detections`, in place of the config's.
+            **limits: `score_threshold`, `nms_iou`, `count`, `min_size` and `one_class` of
+                `decode.detections`, to replace the config's values.
 
         Returns:
-            boxes, scores, labels, num_detections: as of `decode.detections`, in the frame of the
-            network.
+            boxes, scores, labels and num_detections of `decode.detections`, with boxes in the frame
+                of the network.
         """
         config = self.config
         limits = {
@@ -158,20 +170,22 @@ class RoIHeads:
         step: tf.Tensor,
         training: bool = True,
     ) -> tuple[Tensors, tf.Tensor]:
-        """Compares the heads with the truth, on RoIs drawn from proposals and truth (§3.1).
+        """Computes the losses of the heads on RoIs sampled from proposals and ground truth (§3.1).
 
         Args:
             features: dict of maps, (B, H, W, K).
-            proposals: (B, P, 4) float32 in the frame of the network; without area in padding.
+            proposals: (B, P, 4) float32 in the frame of the network. Boxes without area are
+                padding.
             sizes: (B, 2) int32. Height and width of each image without its padding.
             gt: dict of boxes (B, G, 4) float32 in the frame of the network, labels (B, G) int32,
-                and masks (B, G, M, M) uint8 with a mask head.
-            step: () int32. Decides with the image's place in the batch which RoIs are drawn.
+                and, for a mask head, masks (B, G, M, M) uint8.
+            step: () int32. Seeds the sampling, together with the image's place in the batch.
             training: bool. Whether batch norm uses the batch's statistics.
 
         Returns:
-            dict of `loss_names` to () float32.
-            labels: (B, S) int32 of the drawn RoIs. Above 0 positive, 0 background, else no RoI.
+            terms: dict. Maps `loss_names` to () float32.
+            labels: (B, S) int32. Labels of the sampled RoIs: above 0 positive, 0 background, below
+                0 no RoI.
         """
         config = self.config
         rois, labels, matched = self.sample(proposals, sizes, gt, step)
@@ -193,7 +207,18 @@ class RoIHeads:
     def sample(
         self, proposals: tf.Tensor, sizes: tf.Tensor, gt: Tensors, step: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Draws the RoIs of a training step: `targets.sample_rois` within the config's limits."""
+        """Samples the RoIs of a training step, as `targets.sample_rois` does, with the config.
+
+        Args:
+            proposals: (B, P, 4) float32. As in `compute_losses`.
+            sizes: (B, 2) int32. As in `compute_losses`.
+            gt: dict of boxes and labels. As in `compute_losses`.
+            step: () int32. As in `compute_losses`.
+
+        Returns:
+            rois, labels and matched of `targets.sample_rois`. Labels are -2 for images that
+                `replicas.not_empty` added.
+        """
         config = self.config
         batch, slots = tf.unstack(tf.shape(gt["boxes"])[:2])
         noise = targets.sampling_noise([batch, tf.shape(proposals)[1] + slots], step, stream=1)
@@ -209,13 +234,14 @@ class RoIHeads:
         return rois, targets.without_filling(labels, sizes), matched
 
     def _mask_loss(self, features, pooled, rois, labels, matched, gt, training):
-        """L_mask, of the positive RoIs alone."""
+        """Computes L_mask, for the positive RoIs only."""
         config = self.config
-        # Positives come first. The empty slots after them would cost what full ones do, and four
-        # convolutions of each are the largest part of a step.
+        # Positives come first. The slots after them have no loss and are cut off: they would cost
+        # as much as positives do, and their four convolutions are the largest part of a step.
         count = tf.reduce_max(tf.reduce_sum(tf.cast(labels > 0, tf.int32), axis=1))
         count = tf.maximum(count, 1)
-        if config.head_norm == "batch":  # whose statistics see empty slots too, the same everywhere
+        # Batch norm's statistics include empty slots, so all replicas must have the same number.
+        if config.head_norm == "batch":
             count = tf.reduce_max(replicas.concat_over_replicas(count[None]))
         rois, labels, matched = rois[:, :count], labels[:, :count], matched[:, :count]
         if self.res5 is None:
@@ -228,7 +254,7 @@ class RoIHeads:
         return losses.mask_loss(logits, mask_targets, labels, config.mask_loss)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs, as plain values."""
+        """Returns a dict of plain values for `from_config`."""
         parts = {name: getattr(self, name) for name in _PARTS}
         parts = {
             name: None if part is None else keras.saving.serialize_keras_object(part)
@@ -238,7 +264,7 @@ class RoIHeads:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The inverse of `get_config`; the weights come later."""
+        """Makes the stage from the dict that `get_config` returned. Weights are loaded later."""
         parts = {
             name: None if part is None else keras.saving.deserialize_keras_object(part)
             for name, part in config.items()
@@ -251,15 +277,15 @@ _PARTS = ("box_align", "box_head", "mask_align", "mask_head", "res5")
 
 
 def per_roi(head: keras.Model, pooled: tf.Tensor, training: bool = False) -> Any:
-    """Applies a network to RoIs, those of all images as one batch.
+    """Applies a network to the RoIs of all images as one batch.
 
     Args:
-        head: Keras model of one or several outputs.
+        head: Keras model with one or several outputs.
         pooled: (B, R, m, m, K) float.
         training: bool. Whether batch norm uses the batch's statistics.
 
     Returns:
-        (B, R, ...), the output; or a list of them.
+        (B, R, ...), the output; or a list of several outputs.
     """
     images, count = tf.unstack(tf.shape(pooled)[:2])
     outputs = head(tf.reshape(pooled, [-1, *pooled.shape[2:]]), training=training)

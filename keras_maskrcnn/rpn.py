@@ -16,7 +16,7 @@ from keras_maskrcnn.typing import Tensors
 
 
 class RpnOutputs(NamedTuple):
-    """What the RPN says of each anchor, level by level.
+    """The RPN's outputs for each anchor, level by level.
 
     Attributes:
         logits: list of (B, Nl) float32. Objectness.
@@ -29,7 +29,7 @@ class RpnOutputs(NamedTuple):
     anchors: list[tf.Tensor]
 
     def joined(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns those of all levels together: (B, N), (B, N, 4), (N, 4)."""
+        """Returns logits (B, N), deltas (B, N, 4) and anchors (N, 4) of all levels together."""
         return tf.concat(self.logits, 1), tf.concat(self.deltas, 1), tf.concat(self.anchors, 0)
 
 
@@ -37,12 +37,12 @@ class RpnOutputs(NamedTuple):
 class RegionProposalNetwork:
     """Head, anchors, selection of proposals, and the two losses of the RPN.
 
-    It holds no weights itself: those are in `networks`, which the model tracks.
+    The weights are in `networks`, which the model tracks.
 
     Args:
         config: `MaskRCNNConfig`.
         head: Keras model from a feature map (B, H, W, K) to objectness logits (B, H, W, A) and
-            deltas (B, H, W, 4 A), of A anchors per cell; `layers.heads.rpn_head` makes one.
+            deltas (B, H, W, 4 A), for A anchors per cell. `layers.heads.rpn_head` makes one.
     """
 
     loss_names = ("rpn_objectness", "rpn_box")
@@ -53,7 +53,7 @@ class RegionProposalNetwork:
 
     @property
     def networks(self) -> dict[str, keras.Model]:
-        """The Keras models of this stage, by the names that files and `freeze` know them by."""
+        """The Keras models of this stage, by their names in files and in `freeze`."""
         return {"rpn_head": self.head}
 
     def __call__(self, features: Tensors, training: bool = False) -> RpnOutputs:
@@ -75,13 +75,20 @@ class RegionProposalNetwork:
         return RpnOutputs(logits, deltas, self.anchors(features))
 
     def anchors(self, features: Tensors) -> list[tf.Tensor]:
-        """Returns the anchors of each map, a list of (Nl, 4) float32."""
+        """Computes the anchors of each map.
+
+        Args:
+            features: dict of the maps of `levels.STRIDES`, (B, H, W, K). Only their sizes matter.
+
+        Returns:
+            list of (Nl, 4) float32, in the frame of the network.
+        """
         config, strides = self.config, STRIDES[self.config.neck]
         torchvision = config.anchor_rule == "torchvision"
         anchors = []
         for (level, stride), sizes in zip(strides.items(), anchor_sizes(config), strict=True):
             height, width = tf.unstack(tf.shape(features[level])[1:3])
-            if torchvision:  # its strides are of whole pixels, and fit the padded size
+            if torchvision:  # its strides are whole pixels that fit the padded size
                 canvas = tf.shape(features["p2"])[1:3] * strides["p2"]
                 stride = canvas // tf.stack([height, width])
             of_level = anchor_ops.level_anchors(
@@ -93,13 +100,13 @@ class RegionProposalNetwork:
     def select(
         self, outputs: RpnOutputs, sizes: tf.Tensor, **limits: Any
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Chooses the proposals of an image (§3.1, Inference).
+        """Chooses the proposals of each image (§3.1, Inference).
 
         Args:
             outputs: RpnOutputs.
             sizes: (B, 2) int32. Height and width of each image without its padding.
-            **limits: `pre_nms`, `count`, `nms_iou`, `min_size` of `decode.proposals`, in place of
-                the config's for inference.
+            **limits: `pre_nms`, `count`, `nms_iou` and `min_size` of `decode.proposals`, to replace
+                the config's values for inference.
 
         Returns:
             boxes: (B, P, 4) float32 in the frame of the network, by falling score; zeros in
@@ -107,7 +114,7 @@ class RegionProposalNetwork:
             scores: (B, P) float32 in [0, 1]; 0 in padding.
         """
         config, (logits, deltas, anchors) = self.config, outputs
-        if config.rpn_joint_nms:  # all levels as one
+        if config.rpn_joint_nms:  # treat all levels as one
             logits, deltas, anchors = ([part] for part in outputs.joined())
         limits = {
             "pre_nms": config.test_pre_nms,
@@ -120,28 +127,28 @@ class RegionProposalNetwork:
         return decode.proposals(logits, deltas, anchors, borders, **limits)
 
     def select_for_training(self, outputs: RpnOutputs, sizes: tf.Tensor) -> tf.Tensor:
-        """Chooses the proposals that the heads are trained on: (B, P, 4) float32, as `select`."""
+        """Chooses the proposals for training the heads: boxes (B, P, 4) float32, as in `select`."""
         config = self.config
         boxes, _ = self.select(
             outputs, sizes, pre_nms=config.train_pre_nms, count=config.train_proposals
         )
-        # CropAndResize would fail before anybody could say that the losses are not finite.
+        # Otherwise CropAndResize would fail before the losses can be reported as not finite.
         return tf.where(tf.math.is_finite(boxes), boxes, 0.0)
 
     def compute_losses(
         self, outputs: RpnOutputs, sizes: tf.Tensor, gt: Tensors, step: tf.Tensor
     ) -> Tensors:
-        """Compares a sample of the anchors with the truth (Faster R-CNN Eq. 1).
+        """Computes the two losses on a sample of the anchors (Faster R-CNN Eq. 1).
 
         Args:
             outputs: RpnOutputs.
             sizes: (B, 2) int32. Height and width of each image without its padding.
-            gt: dict of boxes (B, G, 4) float32 in the frame of the network, without area in
+            gt: dict of boxes (B, G, 4) float32 in the frame of the network. Boxes without area are
                 padding.
-            step: () int32. Decides with the image's place in the batch which anchors are drawn.
+            step: () int32. Seeds the sampling, together with the image's place in the batch.
 
         Returns:
-            dict of `loss_names` to () float32.
+            dict. Maps `loss_names` to () float32.
         """
         config = self.config
         logits, deltas, anchors = outputs.joined()
@@ -168,12 +175,12 @@ class RegionProposalNetwork:
         }
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs, as plain values."""
+        """Returns a dict of plain values for `from_config`."""
         head = keras.saving.serialize_keras_object(self.head)
         return {"config": dataclasses.asdict(self.config), "head": head}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The inverse of `get_config`; the weights come later."""
+        """Makes the stage from the dict that `get_config` returned. Weights are loaded later."""
         head = keras.saving.deserialize_keras_object(config["head"])
         return cls(MaskRCNNConfig.from_fields(config["config"]), head)

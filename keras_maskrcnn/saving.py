@@ -1,4 +1,4 @@
-"""How a model is written: as Keras writes it, but never half; and for other programs."""
+"""Saves models as Keras does, but never leaves half a file, and exports them."""
 
 import inspect
 import os
@@ -18,32 +18,45 @@ EXPORTERS: dict[str, Callable[..., None]] = {
 
 
 class WholeFiles(keras.Model):
-    """`save`, `save_weights` and `export` of keras.Model."""
+    """Overrides `save`, `save_weights` and `export` of keras.Model."""
 
     def save(self, filepath: Path, overwrite: bool = True, **kwargs: Any) -> None:
-        """Keras' own; but a .keras file that is replaced stays until the new one is complete."""
+        """Saves the model as Keras does. An old .keras file stays until the new one is complete.
+
+        Args:
+            filepath: str or PathLike.
+            overwrite: bool. Whether to replace an existing file without asking.
+            **kwargs: further arguments of `keras.Model.save`.
+        """
         if kwargs or not (overwrite and _is_local(filepath, ".keras")):
             return super().save(filepath, overwrite=overwrite, **kwargs)
         with files.replacing(filepath) as new:
             super().save(new)
 
     def save_weights(self, filepath: Path, overwrite: bool = True, **kwargs: Any) -> None:
-        """Keras' own; but a .weights.h5 file stays until the new one is complete."""
+        """Saves the weights as Keras does. An old file stays until the new one is complete.
+
+        Args:
+            filepath: str or PathLike. Ends in .weights.h5.
+            overwrite: bool. Whether to replace an existing file without asking.
+            **kwargs: further arguments of `keras.Model.save_weights`.
+        """
         if kwargs or not (overwrite and _is_local(filepath, ".weights.h5")):
             return super().save_weights(filepath, overwrite=overwrite, **kwargs)
         with files.replacing(filepath) as new:
             super().save_weights(new)
 
     def export(self, filepath: Path, format: str = "tf_saved_model", **kwargs: Any) -> None:
-        """Writes the model for other programs.
+        """Exports the model for other programs.
 
         Args:
-            filepath: str. A folder, or a file for "onnx" and "litert".
-            format: "tf_saved_model", "onnx" or "litert".
-            **kwargs: of `export.export_saved_model`, `export_onnx` or `export_litert`.
+            filepath: str or PathLike. A folder for "tf_saved_model", a file for "onnx" and
+                "litert".
+            format: str. "tf_saved_model", "onnx" or "litert".
+            **kwargs: arguments of `export.export_saved_model`, `export_onnx` or `export_litert`.
 
         Raises:
-            ValueError: if there is no such format, or it has no such argument.
+            ValueError: if there is no such format, or the format has no such argument.
         """
         if format not in EXPORTERS:
             raise ValueError(
@@ -54,13 +67,13 @@ class WholeFiles(keras.Model):
         _, _, *known = inspect.signature(EXPORTERS[format]).parameters
         for name in kwargs.keys() - set(known):
             raise ValueError(
-                f"an export as {format} has fixed inputs, and takes {', '.join(known)}. "
+                f"an export as {format} has fixed inputs; its arguments are {', '.join(known)}. "
                 f"Received: {name}."
             )
         EXPORTERS[format](self, filepath, **kwargs)
 
 
 def _is_local(path, suffix):
-    """Whether a path ends so, and lies in a folder of this machine: not gs://, say."""
+    """Whether a path has this suffix and is in a local folder, not for instance at gs://."""
     path = str(path)
     return path.endswith(suffix) and os.path.isdir(os.path.dirname(os.path.abspath(path)))

@@ -1,4 +1,4 @@
-"""What each output should predict: anchor labels, sampled RoIs, mask targets. Training only."""
+"""Training targets: labels of anchors, sampled RoIs, masks of RoIs."""
 
 from collections.abc import Sequence
 
@@ -11,22 +11,22 @@ from keras_maskrcnn.typing import Tensors
 
 
 def with_a_slot(values: tf.Tensor) -> tf.Tensor:
-    """Adds an empty slot, of zeros, to annotations (B, G, ...) if they have none at all.
+    """Adds an empty slot of zeros to annotations (B, G, ...) if G is 0.
 
-    What is matched with nothing then has a box to read, without area and of label 0.
+    Anchors and RoIs that match no object then still have a box to read: without area, label 0.
     """
     missing = tf.maximum(1 - tf.shape(values)[1], 0)
     return tf.pad(values, [[0, 0], [0, missing], *[[0, 0]] * (len(values.shape) - 2)])
 
 
 def without_empty_slots(gt: Tensors) -> Tensors:
-    """Cuts off the slots that no image of the batch fills, at least one remains.
+    """Cuts off the slots that no image of the batch fills. At least one slot remains.
 
-    A data set's fullest image may have ten times the instances of most: matching anchors with
-    empty slots would cost more than a backbone's stage.
+    The image with the most instances in a data set may have ten times as many as most images. To
+    match anchors with empty slots would cost more than a stage of the backbone.
 
     Args:
-        gt: dict of tensors (B, G, ...), among them labels (B, G) int32, 0 in empty slots.
+        gt: dict of tensors (B, G, ...), including labels (B, G) int32, 0 in empty slots.
 
     Returns:
         dict of tensors (B, G', ...).
@@ -38,11 +38,11 @@ def without_empty_slots(gt: Tensors) -> Tensors:
 
 
 def without_filling(labels: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
-    """Gives -2, which no loss counts, to the slots of images that `replicas.not_empty` made.
+    """Sets labels to -2 in images that `replicas.not_empty` added. No loss counts such slots.
 
     Args:
         labels: (B, N) int32.
-        sizes: (B, 2) int32. 0 x 0 of such images.
+        sizes: (B, 2) int32. 0 x 0 for added images.
 
     Returns:
         (B, N) int32.
@@ -53,15 +53,15 @@ def without_filling(labels: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
 def sampling_noise(
     shape: tf.Tensor | Sequence[tf.Tensor], step: tf.Tensor | int, stream: int
 ) -> tf.Tensor:
-    """Draws the numbers that decide which anchors or RoIs of an image have a loss.
+    """Draws the random numbers that decide which anchors or RoIs of an image have a loss.
 
-    They depend on the step and the image's place in the batch of all replicas alone: a resumed run
-    draws what the interrupted one would have drawn, and two replicas what one would. A longer row
-    begins with the shorter one's numbers, so slots do not matter.
+    They depend only on the step and on the image's place in the batch of all replicas. A resumed
+    run therefore draws the same numbers as an uninterrupted one, and two replicas the same as one.
+    A longer row begins with the numbers of a shorter row, so the number of slots does not matter.
 
     Args:
         shape: (2,) int32, or a pair: B, N.
-        step: () int32. Batches that were trained on before.
+        step: () int32. Number of batches trained on before.
         stream: int. 0 for anchors, 1 for RoIs.
 
     Returns:
@@ -80,17 +80,19 @@ def anchor_labels(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Labels anchors as object or background (Faster R-CNN §3.1.2).
 
-    Positive are anchors at or above `positive_iou` with a box, and for each box the anchors that
-    overlap it most; negative are the others below `negative_iou`.
+    An anchor is positive if its IoU with a box is at least `positive_iou`, or if it has the highest
+    IoU of all anchors with a box (ties included). The others are negative if their IoU with every
+    box is below `negative_iou`.
 
     Args:
         anchors: (N, 4) float32.
         gt_boxes: (B, G, 4) float32; boxes without area are padding.
-        positive_iou, negative_iou: float in [0, 1].
+        positive_iou: float in [0, 1].
+        negative_iou: float in [0, 1].
 
     Returns:
         labels: (B, N) int32. 1 positive, 0 negative, -1 ignored. All 0 if there are no boxes.
-        matched: (B, N) int32 in [0, G). The box that each anchor overlaps most; 0 if G is.
+        matched: (B, N) int32 in [0, G). The box that each anchor overlaps most; 0 if G is 0.
     """
     gt_boxes = with_a_slot(gt_boxes)
     iou = box_ops.iou(anchors[None], gt_boxes)  # (B, N, G)
@@ -105,12 +107,12 @@ def anchor_labels(
 def sample(
     labels: tf.Tensor, noise: tf.Tensor, count: int, max_positives: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws a fixed number of slots with at most `max_positives` positives, those first.
+    """Draws a fixed number of slots with at most `max_positives` positives. Positives come first.
 
     Args:
         labels: (B, N) int32. 1 positive, 0 negative, -1 never drawn.
-        noise: (B, N) float32 in [0, 1). Decides who is drawn.
-        count: int. Slots an image.
+        noise: (B, N) float32 in [0, 1). The slots with the highest numbers are drawn.
+        count: int. Slots per image.
         max_positives: int in 1..count.
 
     Returns:
@@ -125,8 +127,8 @@ def sample(
     missing = [[0, 0], [0, count - tf.shape(keys)[1]]]
     keys, indices = tf.pad(keys, missing), tf.pad(indices, missing)
     keys, indices = tf.ensure_shape(keys, [None, count]), tf.ensure_shape(indices, [None, count])
-    # Batch norm in the heads sees what is in empty slots: never a box that is padding itself, of
-    # which a batch has as many as its fullest image has objects.
+    # Batch norm in the heads sees the boxes of empty slots. They must not be padding boxes, because
+    # the number of these depends on the image with the most objects in the batch.
     indices = tf.where(keys > 0, indices, 0)
     return indices, tf.where(keys >= 2.0, 1, tf.where(keys >= 1.0, 0, -1))
 
@@ -141,7 +143,7 @@ def sample_rois(
     positive_fraction: float = 0.25,
     positive_iou: float = 0.5,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Draws the RoIs that the heads are trained on (§3.1, Training), positives first.
+    """Samples the RoIs that the heads are trained on (§3.1, Training).
 
     Ground-truth boxes are added to the proposals, so that there are positives from the first step
     on (Fast R-CNN's code; every peer).
@@ -150,16 +152,16 @@ def sample_rois(
         proposals: (B, P, 4) float32; boxes without area are padding.
         gt_boxes: (B, G, 4) float32.
         gt_labels: (B, G) int32 in 1..C, 0 in padding.
-        noise: (B, P + G) float32 in [0, 1).
-        count: int S. RoIs an image.
-        positive_fraction: float. At most this share of S is positive.
-        positive_iou: float. A RoI is positive at or above this IoU with a box.
+        noise: (B, P + G) float32 in [0, 1). As in `sample`.
+        count: int S. RoIs per image.
+        positive_fraction: float. At most this fraction of S is positive.
+        positive_iou: float. A RoI is positive if its IoU with a box is at least this.
 
     Returns:
         rois: (B, S, 4) float32.
-        labels: (B, S) int32 in 1..C, 0 background, -1 an empty slot. Positives come first and are
-            at most int(S * positive_fraction).
-        matched: (B, S) int32 in [0, G). The box that each RoI overlaps most; 0 if G is.
+        labels: (B, S) int32 in 1..C, 0 background, -1 empty slot. Positives come first. There are
+            at most max(1, int(S * positive_fraction)).
+        matched: (B, S) int32 in [0, G). The box that each RoI overlaps most; 0 if G is 0.
     """
     gt_boxes, gt_labels = with_a_slot(gt_boxes), with_a_slot(gt_labels)
     boxes = tf.concat([proposals, gt_boxes], axis=1)
@@ -177,12 +179,12 @@ def sample_rois(
 
 
 def recalled(proposals: tf.Tensor, gt_boxes: tf.Tensor, iou: float = 0.5) -> tf.Tensor:
-    """Tells which boxes have a proposal that overlaps them: a head can learn and find these.
+    """Finds the boxes that a proposal overlaps. The heads can only learn and find these.
 
     Args:
         proposals: (B, P, 4) float32.
         gt_boxes: (B, G, 4) float32.
-        iou: float. The least overlap.
+        iou: float. The smallest IoU that counts.
 
     Returns:
         (B, G) bool; False for boxes without area.
@@ -199,16 +201,16 @@ def mask_targets(
     samples: int = 2,
     soft: bool = False,
 ) -> tf.Tensor:
-    """The part of the matched mask that lies in each RoI (§3: the intersection of both).
+    """Computes the part of the matched mask that lies in each RoI (§3: their intersection).
 
     Args:
         rois: (B, F, 4) float32.
         gt_boxes: (B, G, 4) float32.
-        gt_masks: (B, G, M, M) uint8 in 0..255. Each in the frame of its own box.
+        gt_masks: (B, G, M, M) uint8 in 0..255. Each fills its box.
         matched: (B, F) int32 in [0, G).
         size: int m. Cells per side of the targets.
-        samples: int. samples x samples points are averaged per cell.
-        soft: bool. Whether the averages stay, as in torchvision, or are cut at 0.5.
+        samples: int. samples x samples points per cell are averaged.
+        soft: bool. True returns the averages, as in torchvision. False rounds them to 0 or 1.
 
     Returns:
         (B, F, m, m) float32 of 0 and 1, or in [0, 1] if soft; 0 outside the ground-truth box.

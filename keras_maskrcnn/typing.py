@@ -1,4 +1,4 @@
-"""Types that recur in signatures."""
+"""Types that several signatures use."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,24 +12,24 @@ Size = tuple[int, int]  # height, width
 Tensors = dict[str, tf.Tensor]  # by name: a batch's inputs or targets, feature maps, losses
 Augmentation = Callable[[Tensors, tf.Tensor], Tensors]  # (example, seed) -> example
 ClassNames = Sequence[str] | Mapping[int, str] | Path  # see data.class_names.read_class_names
-OnError = Literal["raise", "skip"]  # what becomes of an image that cannot be read
-Crowds = Literal["drop", "objects"]  # what annotations with iscrowd=1 are
+OnError = Literal["raise", "skip"]  # what to do with an image that cannot be read
+Crowds = Literal["drop", "objects"]  # how annotations with iscrowd=1 are treated
 
 
 class Dataset(Protocol):
-    """What `data.batches` needs of a data set; `CocoDataset` is one.
+    """The interface of a data set for `data.batches`. `CocoDataset` has it.
 
-    It may also have `has_masks`, which is true without, and `skipped`; with proposals it has
-    `image_ids`.
+    Optional attributes are `has_masks` (True if missing) and `skipped`. A data set that is used
+    with proposals also needs `image_ids`.
     """
 
     @property
     def file_names(self) -> Sequence[str]:
-        """One per image; error messages say it."""
+        """Name of each image, for error messages."""
 
     @property
     def sizes(self) -> Sequence[Size]:
-        """One per image, (height, width)."""
+        """(height, width) of each image, in pixels."""
 
     @property
     def mask_size(self) -> int:
@@ -37,11 +37,11 @@ class Dataset(Protocol):
 
     @property
     def max_instances(self) -> int:
-        """Most instances in one image, at least 1."""
+        """Largest number of instances in one image, at least 1."""
 
     @property
     def num_instances(self) -> np.ndarray:
-        """(I,) int. Instances in each image."""
+        """(I,) int. Number of instances in each image."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -57,7 +57,7 @@ class Proposals(Protocol):
     """Proposals of images: `data.ProposalFile`, or a dict of image id to (boxes, scores)."""
 
     def get(self, image_id: Any, /) -> Any:
-        """Boxes (n, 4) and scores (n,) of an image, by falling score."""
+        """Returns boxes (n, 4) and scores (n,) of an image, by falling score."""
 
     def __contains__(self, image_id: Any, /) -> bool:
-        """Whether an image has proposals, which may be none."""
+        """Whether an image has an entry, which may be empty."""

@@ -1,7 +1,7 @@
 """Draws boxes, masks, names and scores into a picture, with NumPy and Pillow.
 
-Colors are those of Okabe and Ito ("Color Universal Design", 2008) without black: they stay apart
-for the common kinds of color blindness. Next to color, every instance has an outline and a label.
+Colors are those of Okabe and Ito ("Color Universal Design", 2008) without black, which people with
+the common kinds of color blindness can distinguish. Every instance also has an outline and a label.
 """
 
 import os
@@ -16,7 +16,7 @@ from keras_maskrcnn import files
 from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.typing import Path
 
-# A path, a PIL image, or (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of 0..255.
+# A path, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with values in 0..255.
 Picture = Path | Image.Image | np.ndarray
 PALETTE = np.array(
     [
@@ -30,7 +30,7 @@ PALETTE = np.array(
     ],
     np.uint8,
 )
-_LEGIBLE_SIDE = 512  # pixels; smaller pictures are enlarged, or the labels would cover them
+_LEGIBLE_SIDE = 512  # pixels; labels would cover smaller pictures, so these are enlarged
 
 
 def draw(
@@ -48,31 +48,32 @@ def draw(
     """Draws detections, or ground truth, into a copy of the image.
 
     Args:
-        image: (H, W, 3) RGB, (H, W) or (H, W, 1) gray, or (H, W, 4) RGBA, whose transparency is
-            dropped; values 0 to 255. Or a PIL image, or the path of an image file, read as `data`
-            reads it.
-        detections: dict with "boxes" (n, 4) [x1, y1, x2, y2] in pixels of `image`, "labels" (n,)
-            from 1, and where known "scores" (n,), "masks" (n, H, W) bool, "class_names": what
-            `predict_image` returns, or ground truth.
-        class_names: sequence of str, label 1 first. None takes those of `detections`; a label
+        image: (H, W, 3) RGB, (H, W) or (H, W, 1) gray, or (H, W, 4) RGBA; values from 0 to 255.
+            Transparency is dropped. Or a PIL image, or the path of an image file, which is read as
+            `data` reads it.
+        detections: dict as `predict_image` returns it, or ground truth: "boxes" (n, 4)
+            [x1, y1, x2, y2] in pixels of `image` and "labels" (n,) from 1. Optional are "scores"
+            (n,), "masks" (n, H, W) bool and "class_names".
+        class_names: sequence of str, label 1 first. None takes those of `detections`. A label
             without a name is shown as its number.
-        score_threshold: float in [0, 1]. Detections with a lower score are not drawn; without
-            "scores" all are.
-        alpha: float in [0, 1]. Share of the color in a mask's pixels.
-        color_by: "class" gives each class its own color, the same in every picture; "instance"
+        score_threshold: float in [0, 1]. Detections with a lower score are not drawn. Without
+            "scores" all are drawn.
+        alpha: float in [0, 1]. Opacity of the color in a mask's pixels.
+        color_by: "class" gives each class its own color, the same in every picture. "instance"
             gives neighbors in the list different colors.
-        colors: (n, 3) uint8 RGB of each instance, in place of `color_by`.
-        scale: int, or "auto". Enlarges the picture smoothly; "auto" does so until the longer side
-            has at least 512 pixels.
-        max_labels: int. With more instances than this, only so many have their name and score
-            written: those of the highest scores, or without scores the largest, where there is
-            room.
+        colors: (n, 3) uint8 RGB of each instance. Replaces `color_by`.
+        scale: int, or "auto". Factor by which the picture is enlarged smoothly. "auto" takes the
+            smallest one that makes the longer side at least 512 pixels.
+        max_labels: int. If there are more instances than this, only so many get a label with name
+            and score: those with the highest scores, or without scores the largest. A label without
+            room is then left out.
 
     Returns:
         (scale * H, scale * W, 3) uint8.
 
     Raises:
-        ValueError: if an argument is none of the above, (DataError) or a file cannot be read.
+        ValueError: if an argument has another form than above.
+        DataError: if a file cannot be read.
     """
     if color_by not in ("instance", "class"):
         raise ValueError(
@@ -120,23 +121,23 @@ def draw(
 def grid(
     pictures: Sequence[Picture], columns: int, titles: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Composes pictures into one, row by row, on white.
+    """Puts pictures side by side, row by row, on white.
 
     Args:
-        pictures: list of (h, w, 3) uint8, or what else `draw` takes for an image; sizes may differ,
-            each is centered in its cell.
+        pictures: list of (h, w, 3) uint8, or of anything that `draw` takes as an image. Sizes may
+            differ: each picture is centered in its cell.
         columns: int. Pictures per row.
-        titles: list of str, one per picture, written above it; None for none.
+        titles: list of str. The text above each picture; None for no titles.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ValueError: if there is no picture, or the titles are not as many.
+        ValueError: if there is no picture, or the number of titles differs.
     """
     if not pictures or (titles is not None and len(titles) != len(pictures)):
         raise ValueError(
-            "There must be a picture, and as many titles as pictures. "
+            "there must be at least one picture, and as many titles as pictures. "
             f"Received: {len(pictures)} pictures, titles={titles}."
         )
     images = [_as_rgb(picture) for picture in pictures]
@@ -160,11 +161,11 @@ def grid(
 
 
 def legend(picture: np.ndarray, entries: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Writes what colors mean on white below a picture, in as many lines as they need.
+    """Adds a legend of colors below a picture, on white, in as many lines as needed.
 
     Args:
         picture: (H, W, 3) uint8.
-        entries: dict of text to (3,) uint8 RGB.
+        entries: dict. Maps each text to its color, (3,) uint8 RGB.
 
     Returns:
         (H + h, W, 3) uint8; the picture itself if there are no entries.
@@ -193,14 +194,18 @@ def legend(picture: np.ndarray, entries: Mapping[str, np.ndarray]) -> np.ndarray
 
 
 def save_png(path: Path, image: Picture) -> None:
-    """Writes a picture, of any kind that `draw` takes, as PNG; makes the folder if it is missing.
+    """Writes a picture as PNG. Makes the folder if it is missing.
+
+    Args:
+        path: str or PathLike. Ends in .png, or has no suffix.
+        image: anything that `draw` takes as an image.
 
     Raises:
-        ValueError: if the path has the suffix of another format, or the image is none.
+        ValueError: if the path has another suffix, or `image` is no image.
     """
     path = pathlib.Path(path)
     if path.suffix.lower() not in ("", ".png"):
-        raise ValueError(f"a PNG has the suffix .png. Received: path={str(path)!r}.")
+        raise ValueError(f"the suffix of a PNG must be .png. Received: path={str(path)!r}.")
     picture = Image.fromarray(_as_rgb(image))
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path, sync=False) as new:
@@ -208,7 +213,7 @@ def save_png(path: Path, image: Picture) -> None:
 
 
 def _as_rgb(image):
-    """Brings an image of any kind that `draw` takes to (H, W, 3) uint8 RGB."""
+    """Converts an image of any kind that `draw` takes to (H, W, 3) uint8 RGB."""
     if isinstance(image, str | os.PathLike):
         return read_image(image)
     if isinstance(image, Image.Image) and not image.mode.startswith(("I", "F")):
@@ -224,7 +229,7 @@ def _as_rgb(image):
         )
     if dtype != np.uint8:
         low, high = (image.min(), image.max()) if dtype.kind in "iuf" else (0, np.nan)
-        # A picture of 0 to 1 would come out black.
+        # A picture with values from 0 to 1 would be black.
         if not (low >= 0 and high <= 255) or (dtype.kind == "f" and 0 < high <= 1):
             raise ValueError(
                 f"image must have values from 0 to 255. Received: dtype={dtype}, values from {low}"
@@ -235,23 +240,23 @@ def _as_rgb(image):
 
 
 def _largest_first(boxes, shown):
-    """Orders the boxes that are shown so that small ones are not covered."""
+    """Sorts the shown boxes by falling area, so that small ones are drawn last and stay visible."""
     order = np.flatnonzero(shown)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return order[np.argsort(-areas[order], kind="stable")]
 
 
 def _labeled(order, scores, max_labels):
-    """Chooses the instances that get a label, in the order in which these choose their place.
+    """Chooses the instances that get a label.
 
     Args:
-        order: (n,) int, the largest instance first.
-        scores: (N,) of all instances, or None.
+        order: (n,) int. Indices of instances, the largest first.
+        scores: (N,) scores of all instances, or None.
         max_labels: int.
 
     Returns:
-        list of at most `max_labels` int, the smallest instance first. The best scores are among
-        them, or without scores the largest instances.
+        list of at most `max_labels` int, the smallest instance first: labels are placed in this
+            order. Instances with the best scores are chosen, or without scores the largest.
     """
     best = order
     if len(order) > max_labels and scores is not None:
@@ -261,13 +266,13 @@ def _labeled(order, scores, max_labels):
 
 
 def _text(label, class_names, score):
-    """Writes the name of a class, or its number, and the score if there is one."""
+    """Returns the text of a label: the class' name or number, and the score if there is one."""
     text = str(class_names[label - 1]) if label <= len(class_names) else str(label)
     return text if score is None else f"{text} {float(score):.2f}"
 
 
 def _colors(keys):
-    """Colors (n, 3) uint8 of whole numbers (n,): those of PALETTE, then lighter ones, and again."""
+    """Returns colors (n, 3) uint8 for whole numbers (n,): PALETTE, then lighter ones, repeated."""
     base, lighter = PALETTE[keys % len(PALETTE)], keys // len(PALETTE) % 2
     return base + lighter.astype(np.uint8)[:, None] * ((255 - base) // 2)
 
@@ -281,12 +286,12 @@ def _enlarge(image, scale):
 
 
 def _enlarge_mask(mask, image, scale):
-    """Enlarges a mask (H, W) to bool: its outline becomes smooth, and stays crisp."""
+    """Enlarges a mask (H, W) to a bool mask with a smooth outline."""
     mask = np.asarray(mask, bool)
     if mask.shape != image.shape[:2]:
         raise ValueError(
             f"masks must have the size of the image, {image.shape[:2]}; ops.masks.paste_binary"
-            f" pastes those of boxes. Received: shape={mask.shape}."
+            f" pastes a box's mask. Received: shape={mask.shape}."
         )
     if scale == 1:
         return mask
@@ -296,9 +301,9 @@ def _enlarge_mask(mask, image, scale):
 
 
 def _blend(pixels, mask, color, alpha, line):
-    """Tints the pixels of a mask in place, and its border of `line` pixels in full color."""
+    """Colors a mask in place: its border of `line` pixels fully, the rest with opacity `alpha`."""
     inner = mask
-    for _ in range(line):  # an erosion by one pixel; the picture's edge does not erode
+    for _ in range(line):  # erodes by one pixel, but not at the edge of the picture
         padded = np.pad(inner, 1, constant_values=True)
         inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     pixels[inner] += alpha * (color - pixels[inner])
@@ -314,7 +319,7 @@ def _draw_box(pen, box, color, line):
 
 
 def _draw_label(pen, text, box, color, font, placed, need_room):
-    """Writes a label at its box, inside the picture, beside earlier labels if there is room."""
+    """Writes a label at its box, inside the picture, and not over earlier labels if possible."""
     pad = 2
     text_width, text_height = _text_size(font, text)
     size = np.array([text_width + 2 * pad, text_height + 2 * pad])
@@ -331,7 +336,7 @@ def _draw_label(pen, text, box, color, font, placed, need_room):
         return
     corner = (free or choices)[0]
     placed.append((corner, corner + size))
-    # Black or white, whichever reads better on the color.
+    # Black or white, whichever has more contrast to the color.
     ink = "black" if color @ np.array([0.299, 0.587, 0.114]) > 110 else "white"
     background = (*corner.tolist(), *(corner + size - 1).tolist())
     pen.rectangle(background, fill=tuple(color.tolist()))

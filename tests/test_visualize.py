@@ -205,7 +205,9 @@ def test_grid_with_titles_makes_room_for_them():
 
 def test_save_png_refuses_the_suffix_of_another_format(tmp_path):
     for name in ("x.jpg", "x.JPEG", "x.tif"):
-        with pytest.raises(ValueError, match=f"has the suffix .png. Received: path='.*{name}'"):
+        with pytest.raises(
+            ValueError, match=f"suffix of a PNG must be .png. Received: path='.*{name}'"
+        ):
             visualize.save_png(tmp_path / "new" / name, make_image())
     assert not list(tmp_path.iterdir())
     visualize.save_png(tmp_path / "X.PNG", make_image()[..., 0])  # gray
