@@ -1,4 +1,4 @@
-"""Writes the small PyTorch files of this folder; needs torch, see ../shared/peerlab.
+"""Writes the small PyTorch files of this folder. It needs torch; see ../shared/peerlab.
 
 python tests/golden/make_checkpoints.py
 """
@@ -12,12 +12,12 @@ HERE = pathlib.Path(__file__).parent
 
 
 def main():
-    """Two files with the same contents, one in each of PyTorch's formats."""
+    """Writes one checkpoint in both of PyTorch's formats, and one plain state dict."""
     base = torch.arange(24, dtype=torch.float32)
     state = {
         "contiguous": base.view(2, 3, 4),
         "transposed": base.view(4, 6).t(),
-        "window": base[5:9],  # shares the storage of both
+        "window": base[5:9],  # shares the storage of the two above
         "scalar": torch.tensor(7),
         "empty": torch.zeros(0, 3),
         "half": torch.tensor([0.5, -2.0], dtype=torch.float16),

@@ -1,10 +1,12 @@
-"""Copies what the default tests need out of the large golden files: torchvision's and detectron2's
-outputs on random inputs, as plain arrays, so that neither is a dependency.
+"""Copies the arrays that the default tests need from the large golden files.
+
+These are outputs of torchvision and detectron2 on random inputs. As plain arrays, they make neither
+library a dependency of the tests.
 
     python tests/golden/make_golden.py --source=../shared/golden
 
-`../shared/golden/README.md` says how each array was made. A row more here, a .npz more beside this
-file.
+`../shared/golden/README.md` says how each array was made. Each entry of `GOLDEN` becomes one .npz
+file beside this script.
 """
 
 import argparse
@@ -79,7 +81,7 @@ GOLDEN = {
     },
 }
 
-# Output file → folder of a whole tiny network: its weights and what it makes of one image.
+# Output file → folder of a whole tiny network: its weights, and its outputs for one image.
 NETWORKS = {
     "tiny_fpn_torchvision.npz": "tv_tiny_v1",
     "tiny_fpn_torchvision_v2.npz": "tv_tiny_v2",
@@ -93,7 +95,7 @@ NETWORK_ARRAYS = (
 
 
 def make_networks(source, target, only=None):
-    """Writes the golden files of whole networks; weights are named "weights.KEY"."""
+    """Writes the golden files of whole networks; names of weights are "weights.KEY"."""
     for output, folder in NETWORKS.items():
         if only and output not in only:
             continue

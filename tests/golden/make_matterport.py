@@ -1,11 +1,12 @@
-"""Writes tiny_matterport.npz: Matterport's Mask_RCNN, transcribed from its source, on two images.
+"""Writes tiny_matterport.npz: outputs of Matterport's Mask_RCNN for two images, and its weights.
 
     python tests/golden/make_matterport.py
 
-The inference graph of github.com/matterport/Mask_RCNN (mrcnn/model.py and utils.py, 2019) in plain
-TensorFlow and NumPy, without any code of ours: a ResNet-50 at an eighth of the width, weights drawn
-at random and scaled so that no layer's outputs vanish or saturate, under the names and in the
-layout of its .h5 files. Image 0 fills its canvas, image 1 is centered in it between black bars.
+The inference graph of github.com/matterport/Mask_RCNN (mrcnn/model.py and utils.py, 2019) is
+transcribed here in plain TensorFlow and NumPy, without any code of this package. The network is a
+ResNet-50 with an eighth of the width. Weights are random, and scaled so that no layer's outputs
+vanish or saturate; they have the names and layout of Matterport's .h5 files. Image 0 fills its
+canvas, image 1 is centered in it between black bars.
 """
 
 import pathlib
@@ -18,7 +19,7 @@ CLASSES = 5  # with background
 SCALES = (16, 32, 64, 128, 256)
 RATIOS = (0.5, 1, 2)  # width / height
 STRIDES = (4, 8, 16, 32, 64)
-CANONICAL = 56.0  # its 224, as much smaller as the canvas
+CANONICAL = 56.0  # Matterport's 224, reduced like the canvas
 PRE_NMS, PROPOSALS, DETECTIONS = 300, 100, 20
 RPN_NMS, NMS, MIN_CONFIDENCE = 0.7, 0.3, 0.7
 STD_DEV = np.array([0.1, 0.1, 0.2, 0.2], np.float32)
@@ -27,13 +28,13 @@ EPSILON = 1e-3  # the default of Keras' batch norm
 
 
 class Network:
-    """Layers by name; weights are drawn when a layer is first used, for the outputs it then has."""
+    """Layers by name. A layer's weights are drawn at its first use, scaled by its outputs there."""
 
     def __init__(self, seed):
         self.rng, self.weights = np.random.default_rng(seed), {}
 
     def keep(self, layer, name, value):
-        """Rounds to float16, so that the file is half as large."""
+        """Stores a weight at first use, rounded to float16 to halve the file; returns it."""
         group = f"rpn_model/{layer}" if layer.startswith("rpn_") else f"{layer}/{layer}"
         key = f"{group}/{name}:0"
         if key not in self.weights:
@@ -41,7 +42,7 @@ class Network:
         return self.weights[key].astype(np.float32)
 
     def linear(self, run, layer, shape, outputs, spread=1.0):
-        """`run(kernel)` plus a bias; the kernel is scaled so that the first outputs spread so."""
+        """Returns `run(kernel)` plus a bias; at first use outputs have a deviation of `spread`."""
 
         def kernel():
             drawn = self.rng.standard_normal(shape, np.float32)
@@ -61,7 +62,7 @@ class Network:
         return self.linear(lambda kernel: x @ kernel, layer, (x.shape[-1], units), units, spread)
 
     def norm(self, x, layer, size=1.0):
-        """BatchNormalization at inference; statistics near those of the first inputs."""
+        """BatchNormalization at inference, with statistics near those of its first inputs."""
         axes, count = tuple(range(x.ndim - 1)), x.shape[-1]
         gamma = self.keep(layer, "gamma", lambda: self.rng.normal(size, 0.1 * size, count))
         beta = self.keep(layer, "beta", lambda: self.rng.normal(0, 0.1, count))
@@ -73,12 +74,12 @@ class Network:
 
 
 def relu(x):
-    """max(x, 0)."""
+    """Returns max(x, 0)."""
     return np.maximum(x, 0)
 
 
 def softmax(x):
-    """Over the last axis."""
+    """Returns the softmax over the last axis."""
     x = np.exp(x - x.max(-1, keepdims=True))
     return x / x.sum(-1, keepdims=True)
 
@@ -98,7 +99,7 @@ def resnet50(net, image):
             res, bn = f"res{stage}{letter}_branch", f"bn{stage}{letter}_branch"
             y = relu(net.norm(net.conv(x, f"{res}2a", width, 1, stride), f"{bn}2a"))
             y = relu(net.norm(net.conv(y, f"{res}2b", width, 3), f"{bn}2b"))
-            # Small beside what it is added to, or rounding errors would grow block by block.
+            # Smaller than x, to which it is added; else rounding errors would grow in each block.
             y = net.norm(net.conv(y, f"{res}2c", 4 * width), f"{bn}2c", 0.3)
             if letter == "a":
                 x = net.norm(net.conv(x, f"{res}1", 4 * width, 1, stride), f"{bn}1")
@@ -117,8 +118,8 @@ def pyramid(net, c):
     return {**p, 6: p[5][:, ::2, ::2]}
 
 
-# Proposals; from here on boxes are [y1, x1, y2, x2] over (height - 1, width - 1), the last pixel
-# of a box at y2, x2.
+# Proposals. From here on, boxes are [y1, x1, y2, x2] divided by (height - 1, width - 1), and y2, x2
+# are a box's last pixel.
 
 
 def anchors_of(canvas):
@@ -148,7 +149,7 @@ def clip(boxes, window):
 
 
 def rpn(net, maps):
-    """The shared RPN on all levels: probabilities (N, 2) and deltas (N, 4)."""
+    """Runs the shared RPN on all levels: probabilities (N, 2) and deltas (N, 4)."""
     logits, deltas = [], []
     for level in (2, 3, 4, 5, 6):
         x = relu(net.conv(maps[level], "rpn_conv_shared", 64, 3))
@@ -158,7 +159,7 @@ def rpn(net, maps):
 
 
 def proposals_of(probabilities, deltas, anchors):
-    """ProposalLayer: the best of all levels together, one NMS, zero padding."""
+    """ProposalLayer: takes the best of all levels together, one NMS, padding with zeros."""
     best = np.argsort(-probabilities[:, 1], kind="stable")[:PRE_NMS]
     boxes = clip(apply_deltas(anchors[best], deltas[best] * STD_DEV), np.array([0, 0, 1, 1]))
     boxes = boxes.astype(np.float32)
@@ -170,7 +171,7 @@ def proposals_of(probabilities, deltas, anchors):
 
 
 def pyramid_roi_align(boxes, maps, size):
-    """PyramidROIAlign: one point a bin, by TensorFlow's crop_and_resize."""
+    """PyramidROIAlign: one point per bin, read by TensorFlow's crop_and_resize."""
     h, w = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     with np.errstate(divide="ignore"):
         levels = np.round(np.log2(np.sqrt(h * w) / (CANONICAL / CANVAS)))
@@ -209,7 +210,7 @@ def mask_head(net, boxes, maps):
 
 
 def refine(rois, probabilities, deltas, window):
-    """refine_detections_graph: the best class of each RoI, NMS within classes, best of all."""
+    """refine_detections_graph: the best class of each RoI, NMS per class, then the best of all."""
     labels = probabilities.argmax(1)
     rows = np.arange(len(rois))
     scores = probabilities[rows, labels]
@@ -238,7 +239,7 @@ def resize_without_antialiasing(mask, height, width):
 
 
 def unmold(boxes, masks, window, shape):
-    """unmold_detections: whole pixels of the image, masks in full size."""
+    """unmold_detections: boxes in whole pixels of the image, and masks of full size."""
     shift, scale = np.tile(window[:2], 2), np.tile(window[2:] - window[:2], 2)
     pixels = np.array([*shape, *shape]) - 1
     boxes = np.around((boxes - shift) / scale * pixels + [0, 0, 1, 1]).astype(np.int32)
@@ -249,7 +250,7 @@ def unmold(boxes, masks, window, shape):
 
 
 def picture(rng, height, width):
-    """Colored rectangles and discs on a ramp, with noise: uint8."""
+    """Draws colored rectangles and discs on a ramp, with noise, as uint8."""
     y, x = np.mgrid[:height, :width]
     image = np.stack([x, y, x + y], axis=-1) * 0.8 + 40.0
     for _ in range(8):
@@ -261,7 +262,7 @@ def picture(rng, height, width):
 
 
 def mold(image):
-    """mold_inputs of an image that is not scaled: (128, 128, 3), and the window in pixels."""
+    """mold_inputs without scaling: returns the canvas (128, 128, 3) and the window in pixels."""
     height, width = image.shape[:2]
     top, left = (CANVAS - height) // 2, (CANVAS - width) // 2
     canvas = np.zeros((CANVAS, CANVAS, 3), np.uint8)
@@ -270,7 +271,7 @@ def mold(image):
 
 
 def detect(net, image):
-    """MaskRCNN.detect of one image: every stage."""
+    """MaskRCNN.detect for one image: returns the results of all stages."""
     canvas, pixels = mold(image)
     window = (pixels - [0, 0, 1, 1]) / (CANVAS - 1)
     maps = pyramid(net, resnet50(net, canvas[None]))
@@ -300,10 +301,10 @@ def detect(net, image):
 
 
 def main():
-    """Writes the file and tells whether it is fit for a test."""
+    """Writes the file, and prints figures that show whether it is fit for a test."""
     rng, net, arrays = np.random.default_rng(7), Network(4), {}
     images = [picture(rng, CANVAS, CANVAS), picture(rng, 90, CANVAS)]
-    # Draws the weights of both networks for both images: the black bars change all statistics.
+    # Draws the weights with both images at once, because the black bars change all statistics.
     pyramid(net, resnet50(net, np.stack([mold(image)[0] for image in images])))
     for i, image in enumerate(images):
         stages = detect(net, image)

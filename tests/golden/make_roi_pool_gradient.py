@@ -1,4 +1,4 @@
-"""Writes roi_pool_gradient.npz from roi_pool.npz; needs torchvision, see ../shared/peerlab.
+"""Writes roi_pool_gradient.npz from roi_pool.npz. It needs torchvision; see ../shared/peerlab.
 
 python tests/golden/make_roi_pool_gradient.py
 """
@@ -13,7 +13,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 def main():
-    """The gradient of sum(weight * roi_pool(features)) with respect to the features."""
+    """Writes the gradient of sum(weight * roi_pool(features)) with respect to the features."""
     with np.load(HERE / "roi_pool.npz") as stored:
         features = torch.tensor(stored["features"], requires_grad=True)
         pooled = ops.roi_pool(features, torch.tensor(stored["rois"]), 7, 0.25)

@@ -8,7 +8,7 @@ STRIDES, SIZES, RATIOS = (4, 8, 16, 32, 64), (32, 64, 128, 256, 512), (0.5, 1.0,
 
 
 def test_cell_anchors_by_hand():
-    # Ratio 4 is height over width: 16 wide and 64 high has the area of 32 x 32.
+    # Ratio 4 is height over width: an anchor 16 wide and 64 high has the area of 32 x 32.
     np.testing.assert_array_equal(
         anchor_ops.cell_anchors([32], [1, 4]), [[-16, -16, 16, 16], [-8, -32, 8, 32]]
     )
@@ -47,7 +47,8 @@ def test_pyramid_anchors_equal_detectron2(golden):
 
 @pytest.mark.parametrize("name", ["fpn", "uneven"])
 def test_rounded_anchors_equal_torchvision(golden, name):
-    # Strides fit the padded image: 100 x 75 pixels over 13 x 10 cells are 7 x 7 pixels a cell.
+    # Strides follow from the padded image: 100 x 75 pixels and 13 x 10 cells give 7 x 7 pixels per
+    # cell.
     expected = golden("anchors_torchvision")[f"{name}.anchors"]
     if name == "fpn":
         grids = [

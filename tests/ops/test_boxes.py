@@ -10,7 +10,7 @@ def test_area_is_width_times_height():
 
 
 def test_area_of_reversed_box_is_zero():
-    # Both sides negative: without the cut the product would be positive.
+    # Both sides are negative: without clipping them at 0, their product would be positive.
     assert float(box_ops.area(tf.constant([4.0, 7.0, 1.0, 2.0]))) == 0.0
 
 
@@ -67,7 +67,7 @@ def test_clip_equals_torchvision(golden):
 
 
 def test_encode_by_hand():
-    # Center moves by (2, 1) of sides (4, 2); sides become twice and four times as large.
+    # The center moves by (2, 1), with sides of (4, 2). Sides become 2 and 4 times as large.
     anchor, box = tf.constant([0.0, 0, 4, 2]), tf.constant([0.0, -2, 8, 6])
     expected = [0.5, 0.5, np.log(2), np.log(4)]
     np.testing.assert_allclose(box_ops.encode(box, anchor), expected, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""ops/images.py: sizes by hand and by detectron2's rule, pixels against Pillow."""
+"""Compares sizes with values by hand and detectron2's rule, and pixels with Pillow."""
 
 import numpy as np
 import pytest
@@ -18,9 +18,9 @@ def ramp(height, width):
     [
         ((480, 640), (800, 1067)),  # 640 * 800 / 480 = 1066.67
         ((640, 480), (1067, 800)),
-        ((400, 800), (667, 1333)),  # capped: 400 * 1333 / 800 = 666.5, up
+        ((400, 800), (667, 1333)),  # longer side limited: 400 * 1333 / 800 = 666.5, rounded up
         ((1600, 1600), (800, 800)),
-        ((1, 5000), (1, 1333)),  # 0.27 pixels are still one
+        ((1, 5000), (1, 1333)),  # 0.27 pixels become one
     ],
 )
 def test_the_shorter_side_is_800_unless_the_longer_exceeds_1333(size, expected):
@@ -33,7 +33,7 @@ def test_torchvision_resizes_without_antialiasing_and_rounds_sizes_down(golden):
         resized = image_ops.resized_size(*size, 800, 1333, "torchvision")
         assert [int(side) for side in resized] == expected.tolist()
     mean, std = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
-    for i in (0, 1):  # one grows, one shrinks
+    for i in (0, 1):  # one image grows, the other shrinks
         resized = image_ops.resize(data[f"image.{i}"], 64, 100, "torchvision")
         height, width = data["image_sizes"][i]
         assert resized.shape == (height, width, 3)

@@ -10,7 +10,7 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "paste.npz"
 
 
 def paste_whole(mask, box, height, width):
-    """Places the region that `paste` returns in the image it belongs to."""
+    """Places the region that `paste` returns in a whole image."""
     region, (top, left) = masks.paste(mask, box, height, width)
     whole = np.zeros((height, width), np.float32)
     whole[top : top + region.shape[0], left : left + region.shape[1]] = region
@@ -23,10 +23,10 @@ def disc(height, width, center, radius):
 
 
 def test_paste_interpolates_between_cell_centers():
-    # Cells of 2 pixels with centers at 1 and 3; pixel centers at 0.5, 1.5, 2.5, 3.5.
+    # Cells of 2 pixels have centers at 1 and 3; pixels have theirs at 0.5, 1.5, 2.5, 3.5.
     region, origin = masks.paste(np.array([[0.0, 1.0], [0.0, 1.0]]), [0, 0, 4, 4], 4, 4)
     assert origin == (0, 0)
-    # Beyond the outermost centers the value falls towards zero outside the mask.
+    # Beyond the outermost centers, values fall toward the zeros outside the mask.
     rows = np.array([0.75, 1.0, 1.0, 0.75])
     columns = np.array([0.0, 0.25, 0.75, 0.75])
     np.testing.assert_allclose(region, rows[:, None] * columns, atol=1e-6)
@@ -111,7 +111,7 @@ def test_crop_of_a_cell_per_pixel_copies_the_pixels():
 
 def test_crop_averages_the_pixels_under_coarse_cells():
     stripes = np.zeros((32, 32), np.uint8)
-    stripes[:, ::4] = 1  # thin lines, one pixel of four
+    stripes[:, ::4] = 1  # thin lines: one column in four
     cropped = masks.crop(stripes, [0, 0, 32, 32], 4)
     np.testing.assert_allclose(cropped / 255, 0.25, atol=0.06)
 

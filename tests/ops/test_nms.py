@@ -7,14 +7,14 @@ from keras_maskrcnn.ops.portable import portable
 
 
 def suppress(boxes, scores, *arguments):
-    """TensorFlow's answer, and the portable one."""
+    """Returns the results of the portable and of TensorFlow's NMS."""
     arguments = tf.constant(boxes, tf.float32), tf.constant(scores, tf.float32), *arguments
     expected = combined_non_max_suppression(*arguments)
     with portable():
         return combined_non_max_suppression(*arguments), expected
 
 
-@pytest.mark.parametrize("count", [5, 40, 200])  # fewer and more than are left
+@pytest.mark.parametrize("count", [5, 40, 200])  # fewer and more than NMS leaves
 @pytest.mark.parametrize(("iou", "threshold"), [(0.5, 0.3), (0.0, 0.0), (1.0, 0.9)])
 def test_portable_nms_equals_combined_nms(count, iou, threshold):
     rng = np.random.default_rng(0)

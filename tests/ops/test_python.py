@@ -1,4 +1,4 @@
-"""What a graph calls lives as long as the graph: no less, and no more."""
+"""Python functions that a graph calls live exactly as long as the graph."""
 
 import gc
 import weakref
@@ -13,7 +13,7 @@ from keras_maskrcnn.ops.python import gradients_of_graph, numpy_function
 
 
 class Adder:
-    """Stands for a model or a data set, of which a method is called."""
+    """Stands for a model or data set whose method a graph calls."""
 
     def add(self, x):
         return x + 1
@@ -77,7 +77,7 @@ def custom_gradients():
 
 
 def test_a_gradient_is_registered_as_long_as_its_graph_lives():
-    """A function that is called under a tape looks its gradient up, after it was traced."""
+    """A traced function that is called under a tape looks up its gradient only then."""
     before = custom_gradients()
     boxes = tf.constant([[[0.0, 0.0, 4.0, 4.0]]])
 
@@ -94,7 +94,7 @@ def test_a_gradient_is_registered_as_long_as_its_graph_lives():
         tape.watch(features)
         pooled = pool(features)
     assert pooled.numpy().ravel() == 7.5
-    # 2 x 2 points, each between four cells: a quarter of a quarter to each.
+    # 2 x 2 points, each between four cells. Each cell gets a quarter of a quarter.
     np.testing.assert_allclose(tape.gradient(pooled, features)[0, ..., 0], np.full((4, 4), 1 / 16))
     del pool, tape, pooled
     gc.collect()

@@ -1,4 +1,4 @@
-"""ops/rle.py against pycocotools."""
+"""Compares ops/rle.py with pycocotools."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from keras_maskrcnn.ops import rle
     "rows, columns",
     [
         (slice(3, 9), slice(4, 7)),  # inside
-        (slice(0, 12), slice(4, 7)),  # whole columns: runs go on from one to the next
+        (slice(0, 12), slice(4, 7)),  # whole columns, so that runs go on in the next column
         (slice(0, 12), slice(0, 15)),  # the whole image
         (slice(0, 1), slice(0, 1)),  # the first pixel
         (slice(11, 12), slice(14, 15)),  # the last pixel
@@ -57,7 +57,7 @@ def test_touches_equals_looking_at_the_pixels():
         encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
         x, y, w, h = coco_mask.toBbox(encoded)
         drawn = np.sort(rng.random((2, 2)), axis=0) * [width, height]
-        for box in (drawn.ravel(), np.array([x, y, x + w, y + h])):  # any, and the mask's own
+        for box in (drawn.ravel(), np.array([x, y, x + w, y + h])):  # a random one, the mask's
             if min(box[2:] - box[:2]) > 1e-3:
                 (x1, y1), (x2, y2) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
                 expected = mask[y1:y2, x1:x2].any()
