@@ -25,8 +25,9 @@ def inference_function(
         model: a `MaskRCNN`.
         precision: str. None keeps the precision of `model`. "float32" computes in float32.
             "bfloat16" stores weights and computes networks in bfloat16; boxes, NMS and RoIAlign
-            stay float32. "int8" stores kernels in 8 bits, with a float32 scale per output channel:
-            a quarter of the size, but each request converts them back and computes in float32.
+            stay float32. "int8" stores kernels in 8 bits, with a float32 scale per channel of the
+            last axis. This takes a quarter of the size, but each request converts the kernels back
+            and computes in float32.
 
     Returns:
         Function from the inputs of `MaskRCNN` to its outputs.

@@ -15,9 +15,9 @@ from keras_maskrcnn.typing import Path, Tensors
 class PortableModel(keras.Model):
     """A `MaskRCNN` for inference in float32, made of operations that ONNX and LiteRT have.
 
-    Call: images (B, H, W, 3) float32 RGB in 0..255, zero-padded at the right and bottom, and sizes
-    (B, 2) int32, height and width without padding -> outputs of `MaskRCNN`, with boxes in pixels
-    of `images`.
+    Call: images, sizes -> the outputs of `MaskRCNN`, with boxes in pixels of `images`. The images
+    are (B, H, W, 3) float32 RGB in 0..255, padded with zeros at the right and bottom. The sizes are
+    (B, 2) int32, height and width without padding.
 
     Args:
         model: a `MaskRCNN`. Its weights are copied.

@@ -55,9 +55,9 @@ def export_saved_model(
         filepath: str. A new or empty folder; for TensorFlow Serving its name must be a number.
         masks: "soft", "binary" or "rle". "soft" gives `masks` (B, D, m, m) float32 in their boxes,
             as `model.predict` does. The others paste masks into their images and threshold them at
-            0.5, as `predict_image` does, and add `sizes` (B, 2) int32, height and width of the
+            0.5, as `predict_image` does. They add `sizes` (B, 2) int32, height and width of the
             images. "binary" gives `masks` (B, D, H, W) uint8, with the greatest height and width in
-            the batch; "rle" gives `rle` (B, D) string, COCO's compressed counts.
+            the batch. "rle" gives `rle` (B, D) string, COCO's compressed counts.
         precision: None, "float32", "bfloat16" or "int8", as in `optimize.inference_function`.
         max_pixels: int. Requests with more pixels, in all their images together, are refused.
         warmup_sizes: sequence of (height, width). TensorFlow Serving runs the model on an image of

@@ -52,7 +52,7 @@ def roi_align(
         features: list of L (B, Hl, Wl, K) float. Feature maps, finest first.
         boxes: (B, R, 4) float32 [x1, y1, x2, y2] in image pixels. Points more than one cell
             outside their map read 0. With more than one map, `aligned` and a `sampling_ratio`
-            above 0, boxes must lie in the image unless `bounded` is true.
+            above 0, boxes must lie in the image, or `bounded` must be true.
         levels: (B, R) int32 in [0, L). The map that each box is pooled from.
         output_size: int m. Bins per side: 7 for boxes, 14 for masks (Figure 4).
         strides: L numbers. Image pixels per cell of each map.
@@ -137,7 +137,7 @@ def _maxima_of_points(points, ratio):
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class RoIAlign(RoILayer):
-    """`roi_align`, with each box's level chosen by its size; see `RoILayer`.
+    """Pools boxes with `roi_align`, each from the level for its size; see `RoILayer`.
 
     Args:
         output_size, strides, canonical_size, level_rule: as in `RoILayer`.

@@ -1,7 +1,7 @@
 """The alternatives to RoIAlign.
 
-The paper compares it with two (§3, Tables 2c and 2d): RoIPool rounds a box and its bins to whole
-cells of the map, RoIWarp rounds only the box. RoICrop is Matterport's plain crop.
+The paper compares it with two of them (§3, Tables 2c and 2d). RoIPool rounds a box and its bins to
+whole cells of the map. RoIWarp rounds only the box. RoICrop is Matterport's plain crop.
 """
 
 from collections.abc import Sequence
@@ -68,9 +68,9 @@ def _bins(boxes, levels, sizes, strides, bins):
 def _maxima(maps, corner, size):
     """Finds the maxima of N rectangles of cells.
 
-    Four windows of 2^i x 2^j cells, one in each corner, cover a rectangle. Window maxima are
-    computed for the whole map: those of one size are the maximum of two shifted copies of those of
-    half the size. This takes one pass over the map per window size in use, however many and large
+    Four windows of 2^i x 2^j cells, one in each corner, cover a rectangle. The maxima of windows
+    are computed for the whole map. For each size, they are the maximum of two shifted copies of
+    those of half the size. This takes one pass over the map per size in use, however many and large
     the rectangles are.
 
     Memory: a few maps and a few results. For 7 x 7 bins of 1024 boxes on two float32 maps of
@@ -100,7 +100,7 @@ def _maxima(maps, corner, size):
             largest = tf.maximum(largest, tf.gather(windows, other))
         return tf.tensor_scatter_nd_update(maxima, chosen, largest)
 
-    def grow(windows, cells, axis):  # windows that wrap around are never read: no rectangle does
+    def grow(windows, cells, axis):  # windows that wrap around lie in no rectangle: none is read
         return tf.maximum(windows, tf.roll(windows, -cells, axis))
 
     def add_rows(i, tall, maxima):
@@ -218,7 +218,7 @@ def roi_warp(
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class RoIPool(RoILayer):
-    """`roi_pool`, with each box's level chosen by its size; see `RoILayer`."""
+    """Pools boxes with `roi_pool`, each from the level for its size; see `RoILayer`."""
 
     def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
         return roi_pool(features, boxes, levels, output_size=self.output_size, strides=self.strides)
@@ -226,9 +226,10 @@ class RoIPool(RoILayer):
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class RoICrop(RoILayer):
-    """Matterport's plain CropAndResize: one point per bin, the outermost on the box's corners.
+    """Pools boxes as Matterport does, with plain CropAndResize, each from the level for its size.
 
-    `output_size` must be at least 2. See `RoILayer`, and `corners` in `roi_align`.
+    It reads one point per bin, the outermost on the box's corners. `output_size` must be at least
+    2. See `RoILayer`, and `corners` in `roi_align`.
     """
 
     def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
@@ -245,7 +246,7 @@ class RoICrop(RoILayer):
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class RoIWarp(RoILayer):
-    """`roi_warp`, with each box's level chosen by its size; see `RoILayer`.
+    """Pools boxes with `roi_warp`, each from the level for its size; see `RoILayer`.
 
     Args:
         output_size, strides, canonical_size, level_rule: as in `RoILayer`.

@@ -22,8 +22,8 @@ def upsample_and_predict(
     Args:
         features: (B, H, W, K) Keras tensor, H and W known.
         width: int. Channels of the deconvolution, which is named "deconv".
-        predict: function from (B, ·, ·, width) to (B, ·, ·, N). It must not depend on where a
-            cell is, for example a 1x1 convolution.
+        predict: function from (B, ·, ·, width) to (B, ·, ·, N), such as a 1x1 convolution. Its
+            result for a cell must not depend on the cell's position.
 
     Returns:
         (B, 2 H, 2 W, N) Keras tensor.

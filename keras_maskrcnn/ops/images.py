@@ -41,7 +41,7 @@ def resize(
 ) -> tf.Tensor:
     """Resizes an image to the size that `resized_size` returns.
 
-    detectron2's rule equals Pillow's bilinear resizing of 8-bit images to the last bit; it
+    detectron2's rule equals Pillow's bilinear resizing of 8-bit images to the last bit. It
     antialiases when an image shrinks. torchvision's rule does not antialias, and does not round
     values to integers.
 

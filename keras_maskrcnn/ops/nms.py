@@ -21,7 +21,7 @@ def combined_non_max_suppression(
     iou: float,
     score_threshold: float,
 ) -> Any:
-    """`tf.image.combined_non_max_suppression` without clipping.
+    """Does what `tf.image.combined_non_max_suppression` does, without clipping boxes to [0, 1].
 
     Args:
         boxes: (B, N, C, 4) float32. A separate box for each class.

@@ -92,7 +92,7 @@ def run_lengths(counts: bytes) -> np.ndarray | None:
         return None
     last = np.flatnonzero(digits & 32 == 0)
     first = np.concatenate([[0], last[:-1] + 1])
-    if (last - first).max() > 6:  # 35 bits
+    if (last - first).max() > 6:  # a number above 35 bits
         return None
     place = 5 * (np.arange(len(digits)) - np.repeat(first, last - first + 1))
     runs = np.add.reduceat((digits & 31) << place, first)

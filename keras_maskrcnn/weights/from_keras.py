@@ -1,8 +1,11 @@
 """Converts weights of Matterport's Mask_RCNN and keras.applications to ours, in plain NumPy.
 
-These models differ from ours in many points. Changed arrays make up for them exactly: batch norm's
-epsilon, biases before batch norm, batch norm in the heads, convolutions over whole RoIs, an RPN
-with a softmax over two logits and scaled deltas, y before x, and outputs for background.
+These models differ from ours in several points. The conversion makes up for each one exactly:
+
+- batch norm's epsilon, and biases before batch norm,
+- batch norm in the heads, and convolutions over whole RoIs,
+- an RPN with a softmax over two logits, and scaled deltas,
+- y before x, and outputs for background.
 """
 
 import re

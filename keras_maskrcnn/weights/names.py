@@ -1,7 +1,7 @@
 """The names of our layers in the checkpoints of torchvision and detectron2.
 
-Each table maps the name of one of our layers, "network/layer", to a pair: the peer's layer, and the
-peer's norm after it ("" if it never has a norm).
+Each table maps the name of one of our layers, "network/layer", to a pair of names: the peer's
+layer, and the norm after it ("" if it never has one).
 """
 
 import re
