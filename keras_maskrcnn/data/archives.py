@@ -1,7 +1,7 @@
-"""Zip archives whose entries are as large as the file allows, and NumPy's archives of arrays.
+"""Checks the sizes in zip archives, and opens NumPy's archives of arrays.
 
-An entry may declare gigabytes for a few bytes, or share its bytes with a thousand others. Sizes are
-compared before anything is unpacked.
+An entry may declare gigabytes for a few bytes, or share its bytes with a thousand other entries.
+Sizes are compared before anything is unpacked.
 """
 
 import os
@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_maskrcnn.typing import Path
 
-ROOM, RATIO = 2**30, 20  # bytes, and bytes for each byte of the file, that a file may unpack to
+ROOM, RATIO = 2**30, 20  # a file may unpack to ROOM bytes, or to RATIO times its size
 
 
 def room(path: Path) -> int:
@@ -20,11 +20,11 @@ def room(path: Path) -> int:
 
 
 def check_zip(path: Path) -> None:
-    """Compares the sizes that a zip archive declares with its own; reads its directory only.
+    """Compares the declared sizes of a zip archive with the file's size. Reads its directory only.
 
     Raises:
         ValueError: if its entries cannot have these sizes, or unpack to more than `room`.
-        zipfile.BadZipFile: if it is none.
+        zipfile.BadZipFile: if the file is no zip archive.
     """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -42,10 +42,10 @@ def check_zip(path: Path) -> None:
 
 
 def load_npz(path: Path) -> np.lib.npyio.NpzFile:
-    """Opens an .npz file, as `np.load` does, of numbers only and within `room`.
+    """Opens an .npz file with `np.load`. It may hold only numbers, and unpack to at most `room`.
 
     Raises:
-        ValueError: as `check_zip`. And what `np.load` raises.
+        ValueError: as in `check_zip`. `np.load` may raise other errors.
     """
     check_zip(path)
     return np.load(path, allow_pickle=False)

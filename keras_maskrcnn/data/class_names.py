@@ -1,4 +1,4 @@
-"""Names of classes: read from lists and files, and compared with those of a training."""
+"""Reads class names from lists and files, and compares them with the names used in training."""
 
 import os
 import re
@@ -17,18 +17,18 @@ _NO_NAME = re.compile(r"class \d+", re.IGNORECASE)
 
 
 def compare_names(names: Mapping[Any, str], known: Mapping[Any, str], where: str) -> None:
-    """Compares the names of classes with those of a training, by category id.
+    """Compares class names with those used in training, by category id.
 
-    Names are compared as in `plain_name`. Where one side has no name of its own ("class 1", the id,
-    or none at all), there is nothing to compare, which is logged.
+    Names are compared by `plain_name`. If one side has no real name ("class 1", the id, or an empty
+    name), the two cannot be compared; this is logged.
 
     Args:
-        names, known: dict of category id to name, here and in training. Ids of one alone don't
-            count.
-        where: str. What messages begin with.
+        names, known: dict of category id to name, here and in training. Ids that only one of them
+            has are ignored.
+        where: str. The beginning of messages.
 
     Raises:
-        DataError: if a category has another name; the message has the id and both names.
+        DataError: if a category has another name. The message has the id and both names.
     """
     unnamed = []
     for identity in [identity for identity in names if identity in known]:
@@ -45,8 +45,8 @@ def compare_names(names: Mapping[Any, str], known: Mapping[Any, str], where: str
         )
     if unnamed:
         logging.warning(
-            "%s: %d classes have no name here or in training (category ids %s): nothing tells"
-            " whether they are the same.",
+            "%s: %d classes have no name here or in training (category ids %s), so it cannot be"
+            " checked that they are the same.",
             where,
             len(unnamed),
             reprlib.repr(unnamed),
@@ -54,25 +54,33 @@ def compare_names(names: Mapping[Any, str], known: Mapping[Any, str], where: str
 
 
 def plain_name(name: object) -> str:
-    """Returns the name of a class without what tools write in their own ways.
+    """Returns a class name without the differences between tools.
 
-    These are capitals, spaces, "_" and "-" in place of a space, and Unicode's forms of an accent.
+    These are capital letters, extra spaces, "_" or "-" for a space, and the two ways in which
+    Unicode writes accents.
     """
     name = unicodedata.normalize("NFKC", str(name)).casefold()
     return " ".join(re.sub("[-_]", " ", name).split())
 
 
 def read_class_names(class_names: ClassNames | None, first_id: int = 1) -> dict[int, str] | None:
-    """Brings the names of classes into one form.
+    """Reads class names into a dict.
 
     Args:
-        class_names: sequence of str, for the categories `first_id`, `first_id` + 1, ...; dict of
-            category id to name; path of a text file with a name in each line (but those that begin
-            with #), or of a YAML file with `names:`, as YOLO's data.yaml; or None.
-        first_id: int.
+        class_names: one of
+
+            - a sequence of str, for the categories `first_id`, `first_id` + 1, ...;
+            - a dict of category id to name;
+            - the path of a text file with one name per line; lines that begin with # are ignored;
+            - the path of a YAML file with `names:`, such as YOLO's data.yaml;
+            - None.
+        first_id: int. The category id of the first name of a sequence or a list.
 
     Returns:
-        Dict of int to str in the given order, or None.
+        Dict of category id to name, in the given order. None for None.
+
+    Raises:
+        DataError: if a file cannot be read, or names are not distinct and not empty.
     """
     if class_names is None:
         return None
@@ -90,8 +98,7 @@ def read_class_names(class_names: ClassNames | None, first_id: int = 1) -> dict[
         or not 0 < len(names) == len(set(names))
     ):
         raise DataError(
-            f"{where}: classes need a name of their own each."
-            f" Received: {reprlib.repr(class_names)}."
+            f"{where}: every class needs its own name. Received: {reprlib.repr(class_names)}."
         )
     return class_names
 
@@ -99,12 +106,12 @@ def read_class_names(class_names: ClassNames | None, first_id: int = 1) -> dict[
 def _yaml_names(text, path):
     """Reads `names` of a YAML file: a list of names, or a map of numbers to names.
 
-    A name is what the file says, even where YAML takes it for another type: no, 1.0, null.
+    A name is the text in the file, even if YAML reads it as another type: no, 1.0, null.
     """
     import yaml
 
     try:
-        # Nodes and not values: no tag is followed, and a number that is there twice is seen.
+        # Nodes and not values: so no tag is followed, and repeated numbers are noticed.
         root = yaml.compose(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())

@@ -1,15 +1,15 @@
-"""The error of all readers of data, and what becomes of it."""
+"""The error that all readers of data raise."""
 
 
 class DataError(ValueError):
-    """Input that cannot be used, in one line that names the file, the annotation and the field.
+    """Input data cannot be used. The message is one line that names file, annotation and field.
 
     Attributes:
-        kind: str. One or more words by which like errors are counted; empty if none count them.
+        kind: str. A few words by which the dataset doctor counts errors; empty if it does not.
     """
 
     def __init__(self, message: str, kind: str = "") -> None:
-        # One line whatever a file name or a decoder's message holds.
+        # File names and messages of decoders may contain line breaks.
         super().__init__(message.replace("\r", "\\r").replace("\n", "\\n"))
         self.kind = kind
 

@@ -1,7 +1,6 @@
-"""Reads image files as the COCO tools do: the stored pixels, as 8-bit RGB.
+"""Reads image files like the COCO tools: the stored pixels, as 8-bit RGB.
 
-The EXIF orientation tag is ignored, because annotations made with those tools are drawn on the
-stored pixels.
+The EXIF orientation tag is ignored, because annotations of those tools refer to the stored pixels.
 """
 
 import collections
@@ -21,22 +20,23 @@ from keras_maskrcnn.typing import Path, Size
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-MAX_PIXELS = 178_956_970  # where Pillow, by default, starts to suspect a decompression bomb
+MAX_PIXELS = 178_956_970  # Pillow's default limit against decompression bombs
 
-# What is no error, but makes pictures of another look than the user's.
+# Properties that are no errors, but make an image look different from what the user expects.
 TURNED = "orientation tag that is ignored"
 DARK = "16 bits in a part of their range"
 REMARKS = {
-    TURNED: "have an orientation tag (EXIF). The tag is ignored: the stored pixels count, so"
+    TURNED: "have an orientation tag (EXIF). The tag is ignored and the stored pixels are used, so"
     " outlines that were drawn on the turned picture miss their objects. Store images upright.",
-    DARK: "have 16 bits, but values in the lowest quarter of the range only, as of 12-bit cameras."
-    " The high byte alone is read, so they come out nearly black. Scale the values up to 65535.",
+    DARK: "have 16 bits, but values in the lowest quarter of the range only, as 12-bit cameras"
+    " write them. Only the high byte is read, so the pixels come out nearly black. Scale the values"
+    " up to 65535.",
 }
-_DARK_BELOW = 64  # of 256, after 16 bits are cut
-_TILE_PIXELS = 2**24  # of a TIFF; they have thousands
-_WITH_LOSS = ("jpeg", "tiff_jpeg", "webp")  # compressions of a TIFF
+_DARK_BELOW = 64  # of 256, for the high byte of 16 bits
+_TILE_PIXELS = 2**24  # limit for a tile of a TIFF; real tiles have thousands of pixels
+_WITH_LOSS = ("jpeg", "tiff_jpeg", "webp")  # lossy compressions of a TIFF
 _ORIENTATION = 0x0112  # the tag in EXIF
-# Pillow turns TIFFs, and only them, by their tag when it loads them: what turns them back.
+# Pillow rotates TIFFs, and no other format, by their tag when it loads them. This undoes it.
 _TURN_BACK = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,35 +49,36 @@ _TURN_BACK = {
 
 
 def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
-    """Reads an image file of any `FORMATS` and color mode as 8-bit RGB, stored pixels as they are.
+    """Reads the stored pixels of an image file, in any of `FORMATS` and any color mode, as RGB.
 
-    16 bits are cut to the high byte, transparency is dropped and not blended, the EXIF orientation
-    is ignored; of an animation, or of a TIFF of several pages, the first counts.
+    16 bits are cut to the high byte. Transparency is dropped and not blended. The EXIF orientation
+    is ignored. Of an animation, or of a TIFF with several pages, the first image is read.
 
     Args:
-        path: str. The file; with `content` only what error messages call it.
-        content: bytes of the file, where it is not read from `path`.
+        path: str. The file. With `content` it is only the name in error messages.
+        content: bytes of the file, if it is not to be read from `path`.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        DataError: if the file is missing, broken, of another format, or above `MAX_PIXELS`.
+        DataError: if the file is missing or broken, has another format, or exceeds `MAX_PIXELS`.
     """
     return read_with_remarks(path, content)[0]
 
 
 def from_pillow(image: Image.Image) -> np.ndarray:
-    """Returns a PIL image as 8-bit RGB, converted as `read_image` does; it stays as it is.
+    """Converts a PIL image to 8-bit RGB as `read_image` does. The given image is not changed.
 
     Args:
-        image: PIL.Image.Image. One that was opened and not turned has its stored pixels.
+        image: PIL.Image.Image. It should not be rotated after opening: then its pixels are as
+            stored.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        DataError: if it has pixels of 32 bits, or is of a file that is broken.
+        DataError: if its pixels have 32 bits, or its file is broken.
     """
     try:
         return _load(image.copy())
@@ -89,16 +90,16 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 def read_with_remarks(
     path: Path, content: bytes | None = None, *, sides_tell: bool = False
 ) -> tuple[np.ndarray, list[str]]:
-    """Reads an image file as `read_image` does, and says what may be a mistake.
+    """Reads an image file as `read_image` does, and lists remarks about possible mistakes.
 
     Args:
         path, content: as in `read_image`.
-        sides_tell: whether the annotations tell the sides of the image. A quarter turn swaps sides,
-            so if those told are the stored ones, nobody drew on the turned picture; half a turn, a
-            mirror, and a square remain.
+        sides_tell: whether the annotations contain the image's sides, which must equal the stored
+            ones. Then nobody drew on a picture that was turned by 90 degrees, unless it is square.
+            A picture that was turned by 180 degrees or mirrored is still possible.
 
     Returns:
-        The image, (H, W, 3) uint8, and a list of those of `REMARKS` that are true of it.
+        The image, (H, W, 3) uint8, and a list of the `REMARKS` that are true of it.
     """
     with _open_image(path, content) as image:
         remarks = [TURNED] if _may_be_turned(image, sides_tell) else []
@@ -114,17 +115,17 @@ def read_with_remarks(
 
 
 def log_remarks(names_of: Mapping[str, Sequence[str]]) -> None:
-    """Logs one warning for each kind of remark.
+    """Logs one warning per kind of remark.
 
     Args:
-        names_of: dict of one of `REMARKS` to the names of the images that it is about.
+        names_of: dict of a key of `REMARKS` to the names of the images that it is true of.
     """
     for remark, names in names_of.items():
         logging.warning("%s", remark_line(remark, names))
 
 
 def remark_line(remark: str, names: Sequence[str]) -> str:
-    """Says in one line which images a remark is about, as "2 images have ..."."""
+    """Returns one line about the images that a remark is true of: "2 images have ..."."""
     count = f"{len(names)} image{'s' if len(names) > 1 else ''}"
     some = ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
     text = REMARKS[remark]
@@ -132,23 +133,23 @@ def remark_line(remark: str, names: Sequence[str]) -> str:
 
 
 def _load(image):
-    """Decodes an opened image, to (H, W, 3) uint8."""
+    """Decodes an opened image to (H, W, 3) uint8."""
     if image.mode in ("I", "F"):
         kind = "floats" if image.mode == "F" else "signed integers, or integers of 32 bits"
-        raise ValueError(f"pixels that are {kind}, where 8 or 16 bits, unsigned, are read")
+        raise ValueError(f"pixels that are {kind}; only unsigned 8 or 16 bits are supported")
     white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0
     image = _load_as_stored(image)
     if image.mode.startswith("I;16"):
         pixels = np.asarray(image).astype(np.uint16) >> 8
         pixels = pixels.astype(np.uint8)
-        # Pillow inverts such TIFFs of 8 bits, but not those of 16.
+        # For TIFFs in which white is 0, Pillow inverts 8 bits, but not 16.
         return np.repeat((~pixels if white_is_zero else pixels)[..., None], 3, axis=-1)
-    image.info.pop("transparency", None)  # Pillow warns when it drops it itself
+    image.info.pop("transparency", None)  # otherwise Pillow drops it with a warning
     return np.array(image.convert("RGB"))
 
 
 def _load_as_stored(image):
-    """Decodes an opened image; returns one whose pixels are the stored ones."""
+    """Decodes an opened image, and returns an image with the stored pixels."""
     turn_back = _TURN_BACK.get(_orientation(image)) if image.format == "TIFF" else None
     if turn_back is None:
         image.load()
@@ -159,10 +160,10 @@ def _load_as_stored(image):
 
 
 def _has_16_bits(image):
-    """Whether an opened image has 16 bits in each channel, of which `_load` takes the high byte."""
+    """Whether an opened image has 16 bits per channel; `_load` then takes the high byte."""
     if image.mode.startswith("I;16"):
         return True
-    kinds = image.tile[0][3] if image.tile else ""  # how the decoder finds the pixels
+    kinds = image.tile[0][3] if image.tile else ""  # the layout of pixels for Pillow's decoder
     kinds = kinds[0] if isinstance(kinds, tuple) and kinds else kinds
     return isinstance(kinds, str | list | tuple) and "16" in str(kinds)
 
@@ -170,28 +171,28 @@ def _has_16_bits(image):
 def _orientation(image):
     """Returns the orientation tag of an opened image, 2 to 8; 1 if it is upright or untagged."""
     try:
-        # Not image.getexif(): of a PNG it decodes all pixels, to look for a tag after them.
+        # Not image.getexif(): it decodes all pixels of a PNG to find a tag after them.
         tag = Image.Image.getexif(image).get(_ORIENTATION, 1)
-    except Exception:  # broken EXIF, of which Pillow's parsers raise nearly everything
+    except Exception:  # for broken EXIF, Pillow's parsers raise nearly everything
         return 1
     return tag if tag in _TURN_BACK else 1
 
 
 def _may_be_turned(image, sides_tell):
-    """Whether annotations may be drawn on another picture than the stored one."""
+    """Whether annotations may have been drawn on a turned picture and not on the stored one."""
     tag, (height, width) = _orientation(image), _stored_size(image)
     return tag != 1 and (tag < 5 or height == width or not sides_tell)
 
 
 def _stored_size(image):
     """Returns (height, width) of the stored pixels of an opened image."""
-    if image.format == "TIFF":  # Pillow tells the sides as they will be once it has turned it
+    if image.format == "TIFF":  # here Pillow gives the sides after turning
         return image.tag_v2[257], image.tag_v2[256]
     return image.height, image.width
 
 
 def _open_image(path, content=None):
-    """Opens an image file and reads no more than its header."""
+    """Opens an image file and reads only its header."""
     try:
         image = Image.open(path if content is None else io.BytesIO(content), formats=FORMATS)
     except FileNotFoundError as error:
@@ -201,8 +202,8 @@ def _open_image(path, content=None):
         formats = ", ".join(FORMATS)
         line = f"{path}: not an image, or in none of the formats {formats}."
         if kind:
-            line = f"{path}: a TIFF of this kind is not read; 8 bits, or 16 unsigned, of gray or"
-            line += f" RGB are. Received: {kind}."
+            line = f"{path}: a TIFF must be gray or RGB, of 8 bits or of unsigned 16 bits."
+            line += f" Received: {kind}."
         raise DataError(line, "unreadable image") from error
     except Exception as error:
         bomb = isinstance(error, Image.DecompressionBombError)
@@ -221,19 +222,22 @@ def _open_image(path, content=None):
 
 
 def _is_bounded(image):
-    """Whether decoding a TIFF takes time and memory as its size does, whatever its header says."""
+    """Whether decoding a TIFF takes time and memory in proportion to its size.
+
+    Its header may ask for more.
+    """
     pixels = image.width * image.height
     width, height = (image.tag_v2.get(tag, 1) for tag in (322, 323))
     if not isinstance(width, int) or not isinstance(height, int):
         return False
-    if width * height > max(pixels, _TILE_PIXELS):  # libtiff allocates one of these tiles
+    if width * height > max(pixels, _TILE_PIXELS):  # libtiff allocates a whole tile
         return False
-    # Four channels, in rows or in tiles of 16 x 16.
+    # At most four channels, in rows or in tiles of at least 16 x 16.
     return len(image.tile) <= 4 * (image.height + pixels // 256 + 1)
 
 
 def _tiff_kind(path, content=None):
-    """Tells the kind of a TIFF that Pillow does not read; empty if the file is none."""
+    """Returns the properties of a TIFF that Pillow cannot read; empty if the file is no TIFF."""
     try:
         with open(path, "rb") if content is None else io.BytesIO(content) as file:
             header = file.read(8)
@@ -262,41 +266,41 @@ def read_size(path: Path, content: bytes | None = None) -> tuple[int, int]:
     """Reads (height, width) from the header of an image file, given as in `read_image`.
 
     Raises:
-        DataError: as `read_image`, but for broken pixels.
+        DataError: as in `read_image`, except for broken pixels.
     """
     with _open_image(path, content) as image:
         return _stored_size(image)
 
 
 def read_header(path: Path, *, sides_tell: bool = False) -> tuple[Size, list[str]]:
-    """Reads (height, width) of an image file, and the remarks that its header is enough for.
+    """Reads (height, width) of an image file, and the remarks that follow from its header.
 
     Args:
         path, sides_tell: as in `read_with_remarks`.
 
     Raises:
-        DataError: as `read_image`, but for broken pixels.
+        DataError: as in `read_image`, except for broken pixels.
     """
     with _open_image(path) as image:
         return _stored_size(image), [TURNED] if _may_be_turned(image, sides_tell) else []
 
 
 def read_index(path: Path, size: Size) -> np.ndarray:
-    """Reads a PNG or TIFF whose pixels are numbers of instances or classes.
+    """Reads a PNG or TIFF in which pixels are numbers of instances or classes.
 
-    Gray levels of up to 32 bits and palette indices are taken as they are, colors as
-    R + 256 G + 65536 B, which is COCO's panoptic id. Transparency is ignored.
+    Gray levels of up to 32 bits and palette indices are the numbers. A color is the number
+    R + 256 G + 65536 B, as in COCO's panoptic ids. Transparency is ignored.
 
     Args:
         path: str.
-        size: (height, width) that it must have.
+        size: the required (height, width).
 
     Returns:
         (H, W) int64.
 
     Raises:
-        DataError: as `read_image`, and for another size, or a format other than PNG and TIFF, or a
-            TIFF with loss.
+        DataError: as in `read_image`; also for another size, for a format other than PNG and TIFF,
+            and for a lossy TIFF.
     """
     with _open_image(path) as image:
         loss = image.format == "TIFF" and image.info.get("compression") in _WITH_LOSS
@@ -304,7 +308,7 @@ def read_index(path: Path, size: Size) -> np.ndarray:
             kind = f"{image.format} with loss" if loss else image.format
             raise DataError(f"{path}: a mask must be a PNG or a TIFF. Received: format={kind!r}.")
         require_mask_size(path, _stored_size(image), size)
-        if image.mode.startswith("RGB") and _has_16_bits(image):  # Pillow cuts them
+        if image.mode.startswith("RGB") and _has_16_bits(image):  # Pillow reads the high byte only
             raise DataError(f"{path}: a mask in color must have 8 bits. Received: 16 bits.")
         if image.mode == "F":
             raise DataError(f"{path}: a mask must have whole numbers. Received: floats.")
@@ -313,7 +317,7 @@ def read_index(path: Path, size: Size) -> np.ndarray:
         except Exception as error:  # as in read_image
             raise DataError(f"{path}: image cannot be decoded. Received: {error}.") from error
         if pixels.min() < 0:
-            line = f"{path}: a mask must have numbers from 0. Received: {pixels.min()}."
+            line = f"{path}: a mask must have no number below 0. Received: {pixels.min()}."
             raise DataError(line)
         if image.mode.startswith("RGB"):
             return pixels[..., :3] @ [1, 256, 65536]
@@ -321,13 +325,13 @@ def read_index(path: Path, size: Size) -> np.ndarray:
 
 
 def decode_mask(png: bytes) -> np.ndarray:
-    """Decodes the PNG of one mask, bytes that a file of another format holds.
+    """Decodes the PNG of one mask from bytes that are part of another file.
 
     Returns:
-        (H, W) bool, where it is not 0; with more axes if the PNG has channels.
+        (H, W) bool, True where the PNG is not 0; with a third axis if the PNG has channels.
 
     Raises:
-        ValueError: if it is no PNG, or above `MAX_PIXELS`; callers name the file.
+        ValueError: if it is no PNG, or exceeds `MAX_PIXELS`. Callers name the file.
     """
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
@@ -339,10 +343,10 @@ def decode_mask(png: bytes) -> np.ndarray:
 
 
 def require_mask_size(path: Path, actual: Size, size: Size) -> None:
-    """Raises DataError for a mask that has not the (height, width) of its image."""
+    """Raises DataError for a mask that does not have the (height, width) of its image."""
     if tuple(actual) != tuple(size):
         raise DataError(
-            f"{path}: the image has width={size[1]}, height={size[0]}, and so must its masks."
+            f"{path}: a mask must have the size of its image, width={size[1]}, height={size[0]}."
             f" Received: width={actual[1]}, height={actual[0]}."
         )
 
@@ -351,7 +355,7 @@ def read_sized(path: Path, size: Size) -> np.ndarray:
     """Reads an image file as `read_image` does, and requires the (height, width) of the json.
 
     Raises:
-        DataError: as `read_image`, and if the size differs.
+        DataError: as in `read_image`, and if the size differs.
     """
     image = read_image(path)
     require_size(path, image.shape[:2], size)
@@ -359,20 +363,20 @@ def read_sized(path: Path, size: Size) -> np.ndarray:
 
 
 def require_size(path: Path, actual: Size, expected: Size) -> None:
-    """Raises DataError for an image that has not the (height, width) of the json."""
+    """Raises DataError for an image that does not have the (height, width) of the json."""
     if tuple(actual) != tuple(expected):
         raise size_error(path, actual, expected)
 
 
 def size_error(path: Path, actual: Size, expected: Size) -> DataError:
-    """Makes the error for an image that has not the (height, width) of the json."""
+    """Makes the error for an image that does not have the (height, width) of the json."""
     with _open_image(path) as image:
         orientation = _orientation(image)
     hint = ""
     if tuple(actual) == tuple(reversed(expected)) and orientation in (5, 6, 7, 8):
         hint = (
-            f" Its EXIF orientation tag ({orientation}) swaps the sides; as in the COCO tools, the"
-            " stored pixels count and the tag is ignored, so store the image upright."
+            f" Its EXIF orientation tag ({orientation}) swaps the sides. The tag is ignored and the"
+            " stored pixels are used, as in the COCO tools: store the image upright."
         )
     return DataError(
         f"{path}: the json says width={expected[1]}, height={expected[0]}."
@@ -384,15 +388,15 @@ def size_error(path: Path, actual: Size, expected: Size) -> DataError:
 def size_errors(
     folder: Path, file_names: Sequence[str], sizes: Sequence[Size]
 ) -> Iterator[tuple[int, DataError]]:
-    """Compares the size in every image's header with the json's, and logs remarks.
+    """Compares the size in every image's header with the size in the json, and logs remarks.
 
     Args:
-        folder: str. What the file names are relative to.
+        folder: str. Folder that the file names are relative to.
         file_names: sequence of str.
         sizes: sequence of (height, width).
 
     Yields:
-        index, DataError: of each image that cannot be opened, or has another size.
+        (index, DataError) for each image that cannot be opened or has another size.
     """
 
     def check(file_name, size):
@@ -404,7 +408,7 @@ def size_errors(
         except DataError as error:
             return error, ()
 
-    def check_block(start):  # a task for each image would take as long as its header
+    def check_block(start):  # one task per image would cost as much as reading its header
         block = slice(start, start + 256)
         return list(map(check, file_names[block], sizes[block]))
 

@@ -1,4 +1,4 @@
-"""Reads LVIS json: COCO's format without file names, for images that lie in COCO's folders."""
+"""Reads LVIS json: COCO's format without file names. The images are in the folders of COCO."""
 
 import os
 from typing import Any
@@ -11,15 +11,15 @@ from keras_maskrcnn.typing import Path
 def lvis_json(images: Path, annotations: Path, **options: Any) -> CocoDataset:
     """Reads an LVIS json.
 
-    Everything else is as in `coco_json`. LVIS annotates for each image only some of the
-    categories; pycocotools, which knows nothing of that, counts a detection of any other as wrong,
-    so its numbers are lower than those of LVIS' own evaluation (docs/data_tfds.md).
+    Everything else is as in `coco_json`. LVIS annotates only some of the categories in each image.
+    pycocotools does not know this and counts every detection of another category as wrong.
+    Therefore its numbers are lower than those of the official LVIS evaluation (docs/data_tfds.md).
 
     Args:
-        images: folder of COCO 2017 that holds `train2017` and `val2017`: LVIS' validation images
-            come from both.
+        images: folder of COCO 2017 with the subfolders `train2017` and `val2017`. The validation
+            images of LVIS come from both.
         annotations: json file.
-        options: as in `coco_dict`.
+        options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if the json, an annotation or an image cannot be used.
@@ -30,12 +30,13 @@ def lvis_json(images: Path, annotations: Path, **options: Any) -> CocoDataset:
 
 
 def with_file_names(content: Any) -> Any:
-    """Gives images that have a `coco_url` and no `file_name` its last two parts for one.
+    """Gives every image without `file_name` the last two parts of its `coco_url` as file name.
+
+    The `coco_url` of LVIS is "http://images.cocodataset.org/val2017/000000397133.jpg".
 
     Returns:
-        `content`, changed in place if it is LVIS', which writes
-        "http://images.cocodataset.org/val2017/000000397133.jpg". Anything that is not of COCO's
-        form stays for `coco_dict` to refuse.
+        `content`, changed in place. Anything that does not have COCO's form stays as it is;
+        `coco_dict` refuses it later.
     """
     images = content.get("images") if isinstance(content, dict) else None
     for image in images if isinstance(images, list) else ():

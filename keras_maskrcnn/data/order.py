@@ -1,6 +1,6 @@
-"""Which images make up which batch: a function of the seed, the epoch and nothing else.
+"""Decides which images form which batch. This depends on the seed and the epoch only.
 
-So a run that was stopped goes on with the batch that came next, without reading those before.
+Therefore a stopped run can continue with the next batch, without reading the batches before it.
 """
 
 import itertools
@@ -10,15 +10,19 @@ import tensorflow as tf
 
 from keras_maskrcnn.ops.python import numpy_function
 
-# As torchvision's reference training bins them (references/detection/group_by_aspect_ratio.py).
+# The bins of torchvision's reference training (references/detection/group_by_aspect_ratio.py).
 ASPECT_RATIOS = 2.0 ** (np.arange(-3, 4) / 3)
 
 
 def aspect_groups(sizes: np.ndarray) -> np.ndarray:
-    """Returns (I,) int64: images of one group differ in width / height by less than 1.26.
+    """Groups images by aspect ratio.
 
     Args:
         sizes: (I, 2) int. Height and width of every image.
+
+    Returns:
+        (I,) int64. The group of each image. Between the limits of 0.5 and 2, the ratios width /
+        height in one group differ by a factor of less than 1.26.
     """
     heights, widths = np.asarray(sizes).T
     return np.digitize(widths / heights, ASPECT_RATIOS)
@@ -27,19 +31,20 @@ def aspect_groups(sizes: np.ndarray) -> np.ndarray:
 def epoch_order(
     count: int, batch_size: int, *, groups: np.ndarray, rng: np.random.Generator | None
 ) -> np.ndarray:
-    """Draws an order of training images in which each batch has one group, as far as possible.
+    """Draws an order of training images in which, if possible, each batch has images of one group.
 
-    What is left of each group is joined to mixed batches; fewer than B images are left out, other
-    ones each time. Images are repeated only if there are fewer than B.
+    The remaining images of all groups form mixed batches. Fewer than B images are left out, other
+    ones each time. Images are repeated only if I < B.
 
     Args:
         count: int I >= 1.
         batch_size: int B.
-        groups: (I,) int. What each image belongs to.
-        rng: np.random.Generator, or None for images one after the other, whatever their group.
+        groups: (I,) int. The group of each image.
+        rng: np.random.Generator, or None to take the images in turn and ignore the groups.
 
     Returns:
-        (N,) int64 in [0, I), N = max(I // B, 1) * B; batch k has the entries from k * B on.
+        (N,) int64 in [0, I), with N = max(I // B, 1) * B. Batch k has the entries k * B to
+        (k + 1) * B - 1.
     """
     order = np.arange(count)
     if rng is None:
@@ -67,18 +72,19 @@ def training_positions(
     repeat: bool = False,
     first_step: int = 0,
 ) -> tf.data.Dataset:
-    """Yields which images to load, batch after batch.
+    """Yields the indices of the images to load, batch after batch.
 
     Args:
         count, batch_size, groups: as in `epoch_order`.
         seed: int >= 0.
         shuffle: whether to draw a new order in each epoch.
-        repeat: whether to go on forever. If not, every iteration over the data set is an epoch.
-        first_step: int. Batches to leave out at the beginning.
+        repeat: whether to continue without end. If False, each iteration over the data set is one
+            epoch.
+        first_step: int. Number of batches to skip at the beginning.
 
     Returns:
-        index: () int64 in [0, I).
-        seed: (2,) int32 >= 0, for what is random about this image this time.
+        tf.data.Dataset of (index, seed). index: () int64 in [0, I). seed: (2,) int32 >= 0, for the
+        random choices of this image in this epoch.
     """
 
     def draw(epoch):
@@ -94,10 +100,10 @@ def training_positions(
     # Not tf.data.Dataset.random: its numbers depend on TensorFlow's global seed too.
     first_epoch, first_batch = divmod(first_step, max(count // batch_size, 1))
     if repeat:
-        # Not a counter, of which TensorFlow keeps a function for ever.
+        # Not a Python counter: TensorFlow would keep its function forever.
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     else:
-        # Not from_generator, which several workers take for a file that they cannot share.
+        # Not from_generator: with several workers, TensorFlow treats it as a file and fails.
         iterations = itertools.count(first_epoch)
         epochs = tf.data.Dataset.range(1).map(
             lambda _: tf.ensure_shape(numpy_function(lambda: next(iterations), [], tf.int64), [])
@@ -106,15 +112,14 @@ def training_positions(
 
 
 def positions_in_turn(count: int, *, repeat: bool = False) -> tf.data.Dataset:
-    """Yields every image in the order of the data set, as `training_positions` does.
+    """Yields the images in the order of the data set.
 
     Args:
         count: int I.
-        repeat: whether to go on forever.
+        repeat: whether to continue without end.
 
     Returns:
-        index: () int64 in [0, I).
-        seed: (2,) int32, zeros.
+        tf.data.Dataset of (index, seed), as `training_positions` returns. The seeds are zeros.
     """
     positions = tf.data.Dataset.range(count).map(lambda i: (i, tf.zeros([2], tf.int32)))
     return positions.repeat() if repeat else positions

@@ -1,4 +1,4 @@
-"""Finds what is ours in what TensorFlow hands on: how batches were made, which error ended them."""
+"""Finds out how the batches of a tf.data.Dataset were made, and which `DataError` ended them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from keras_maskrcnn.data import augment
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.keras_private import inputs_of_dataset
 
-# Data sets of tf.data that hand on the elements of another.
+# Kinds of tf.data.Dataset that pass on the elements of another one unchanged.
 _KEEPING = (
     "AssertCardinality",
     "Cache",
@@ -31,7 +31,7 @@ def note(
     canvases: np.ndarray,
     augmentations: Sequence[Any],
 ) -> None:
-    """Notes on a tf.data.Dataset what `made_with` says of it."""
+    """Stores on a tf.data.Dataset what `made_with` returns later."""
     sides = np.ravel(resizing["min_side"]).tolist()
     dataset.made_with = {
         **resizing,
@@ -42,15 +42,16 @@ def note(
 
 
 def made_with(dataset: Any) -> tuple[dict[str, Any] | None, bool]:
-    """Finds what `batches` was called with, also through `take`, `map` and the like.
+    """Returns the arguments that `batches` was called with, also after `take`, `map` and so on.
 
     Args:
-        dataset: tf.data.Dataset; anything else is of unknown origin.
+        dataset: tf.data.Dataset, or anything else.
 
     Returns:
-        dict of min_side, max_side, resize_rule, padding_multiple, whether there are `canvases`, and
-        whether an augmentation `rescales` images; None if `batches` did not make it.
-        bool: whether its batches are still as `batches` made them.
+        A dict of min_side, max_side, resize_rule, padding_multiple, `canvases` (bool, whether there
+        are any) and `rescales` (bool, whether an augmentation may change sizes). None if `batches`
+        did not make the dataset. Second, a bool: whether its batches are still as `batches` made
+        them.
     """
     untouched = True
     while isinstance(dataset, tf.data.Dataset):
@@ -65,10 +66,10 @@ def made_with(dataset: Any) -> tuple[dict[str, Any] | None, bool]:
 
 
 def data_error(exception: BaseException) -> str | None:
-    """Finds our one-line message in what TensorFlow makes of a `DataError` in the pipeline.
+    """Finds the one-line message of a `DataError` in the error that TensorFlow makes of it.
 
     Returns:
-        The message, also for a `DataError` itself; None if the exception is about something else.
+        The message, also for a `DataError` itself. None for any other exception.
     """
     if isinstance(exception, DataError):
         return str(exception)
@@ -79,6 +80,6 @@ def data_error(exception: BaseException) -> str | None:
 
 
 def _keeps_size(augmentation):
-    """Whether an augmentation is known to leave an image's shorter and longer side."""
+    """Whether an augmentation is known to keep an image's shorter and longer side."""
     function = getattr(augmentation, "func", augmentation)
     return function in (augment.random_flip, augment.random_rotate90, augment.color_jitter)

@@ -1,8 +1,9 @@
-"""Polygons as arrays of numbers: masks that are made when they are asked for.
+"""Keeps polygons as arrays of numbers, and makes masks from them when they are needed.
 
-A set of COCO's size has 50 million coordinates: a Python float for each takes 1.5 GiB, and drawing
-all polygons to see whether their boxes hold a pixel of them takes half of the time of opening. So
-coordinates stay in arrays, and `surely_touch` answers for nearly all by looking at one column.
+A set of COCO's size has 50 million coordinates; as Python floats they take 1.5 GiB. To open it, one
+must know whether each box holds a pixel of its mask; drawing all polygons for this takes half of
+the time. Therefore coordinates stay in arrays, and `surely_touch` decides nearly all cases by
+looking at one column of pixels.
 """
 
 import array
@@ -14,11 +15,11 @@ from pycocotools import mask as mask_api
 
 # pycocotools draws on fifths of a pixel, rounds twice, and cuts rows at whole numbers.
 _FINE = 5
-_SURE = 3.0  # pixels; more than what all of that can take from a run
+_SURE = 3.0  # pixels; all of this shortens a run by less
 
 
 def compact(values: Any) -> "array.array[float] | None":
-    """Returns a list of numbers as array("d"), None if it is something else."""
+    """Returns a list of numbers as array("d"), or None for anything else."""
     if type(values) is array.array:
         return values
     if type(values) is not list or not values or type(values[0]) is bool:
@@ -30,10 +31,10 @@ def compact(values: Any) -> "array.array[float] | None":
 
 
 class Masks(Sequence[bytes]):
-    """The compressed run lengths of N masks, bytes each; those of polygons are made when asked for.
+    """The compressed run lengths of N masks, each as bytes. Polygons are drawn when they are read.
 
     Args:
-        outlines: list of N, bytes of run lengths, or a list of arrays [x1, y1, x2, y2, ...].
+        outlines: list of N. Each is bytes of run lengths, or a list of arrays [x1, y1, ...].
         sizes: (N, 2) int. Height and width of each instance's image.
     """
 
@@ -56,10 +57,10 @@ class Masks(Sequence[bytes]):
 
 
 def draw(polygons: Iterable[Iterable[float]], height: int, width: int) -> bytes:
-    """Returns the compressed run lengths of the union of polygons, bytes.
+    """Returns the compressed run lengths of the union of polygons, as bytes.
 
     Args:
-        polygons: sequence of [x1, y1, x2, y2, ...], at least 3 points each.
+        polygons: sequence of [x1, y1, x2, y2, ...] with at least 3 points each.
         height, width: int. Size of the image.
     """
     height, width = int(height), int(width)
@@ -70,12 +71,12 @@ def draw(polygons: Iterable[Iterable[float]], height: int, width: int) -> bytes:
 def surely_touch(
     outlines: Sequence[Sequence["array.array[float]"]], boxes: np.ndarray, sizes: np.ndarray
 ) -> np.ndarray:
-    """Tells of which instances it is sure that their box holds a pixel of their mask.
+    """Returns for which instances it is certain that the box holds a pixel of the mask.
 
-    It looks at one column of pixels, the middle one of the box. pycocotools fills a column from its
-    first crossing with the outline to the second, the third to the fourth, and so on. Which edges
-    cross is known exactly: those whose ends, in fifths of a pixel, lie on both sides. Where they do
-    is known to a pixel. So it is sure if the first run is 3 pixels long inside the box.
+    It looks at the middle column of the box. pycocotools fills a column from the first crossing
+    with the outline to the second, from the third to the fourth, and so on. It is known exactly
+    which edges cross: their ends, in fifths of a pixel, lie on both sides of the column. Where they
+    cross is known to one pixel. Therefore a first run of 3 pixels inside the box is proof enough.
 
     Args:
         outlines: list of N, each a list of arrays [x1, y1, x2, y2, ...] of at least 3 points.
@@ -83,7 +84,7 @@ def surely_touch(
         sizes: (N, 2) int. Height and width of each instance's image.
 
     Returns:
-        (N,) bool. Also False where a point is not finite, or outside of the image.
+        (N,) bool. Also False if a point is not finite or lies outside the image.
     """
     if not outlines:
         return np.zeros(0, bool)

@@ -1,4 +1,4 @@
-"""Text and paths as other systems write them."""
+"""Reads text files and paths that other systems wrote."""
 
 import json
 import os
@@ -10,23 +10,23 @@ from absl import logging
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.typing import Path
 
-MAX_TEXT = 16_000_000  # bytes of a text file; real ones have thousands
+MAX_TEXT = 16_000_000  # bytes of a text file; real files have thousands
 
 
 def decode(data: bytes, path: Path) -> str:
-    """Decodes a text file: UTF-8, UTF-16 and UTF-32, and for want of these Windows-1252.
+    """Decodes a text file: UTF-8, UTF-16 or UTF-32, otherwise Windows-1252.
 
-    Byte order marks are taken away; Western European bytes are taken for Windows-1252, or Latin-1
-    where that has no character, which is logged.
+    Byte order marks are removed. Bytes of none of these encodings are read as Windows-1252, or as
+    Latin-1 if Windows-1252 lacks a character; this is logged.
 
     Args:
         data: bytes.
-        path: str. What the log calls the file.
+        path: str. The name of the file in the log.
 
     Raises:
         ValueError: if the bytes are no text.
     """
-    encoding = json.detect_encoding(data)  # by the mark, or by zeros between ASCII characters
+    encoding = json.detect_encoding(data)  # by the mark, or by zeros beside ASCII characters
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
@@ -35,7 +35,7 @@ def decode(data: bytes, path: Path) -> str:
     logging.log_first_n(
         logging.WARNING,
         "%s: not UTF-8, so it is read as Western European (Windows-1252). Save it as UTF-8 if names"
-        " look wrong. Of more such files only 10 are named.",
+        " look wrong. Only the first 10 such files are logged.",
         10,
         path,
     )
@@ -46,14 +46,14 @@ def decode(data: bytes, path: Path) -> str:
 
 
 def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """Reads a json file of any content.
+    """Reads a json file with any content.
 
     Args:
         path: path.
         object_hook: as in `json.load`.
 
     Raises:
-        DataError: if there is none, or it is broken.
+        DataError: if the file is missing or broken.
     """
     try:
         with open(path, "rb") as file:
@@ -65,7 +65,7 @@ def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = 
 
 
 def read_text(path: Path) -> str:
-    """Reads a text file of at most `MAX_TEXT` bytes, in any encoding that `decode` knows."""
+    """Reads a text file of at most `MAX_TEXT` bytes, in any encoding of `decode`."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_TEXT + 1)
@@ -78,7 +78,7 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads the lines of a text file, stripped, without those that are empty or begin with #."""
+    """Reads the stripped lines of a text file, without empty lines and lines that begin with #."""
     lines = (line.strip() for line in read_text(path).split("\n"))
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -86,7 +86,7 @@ def read_lines(path: Path) -> list[str]:
 def local_path(name: str, folder: Path) -> str:
     r"""Returns a path below `folder` with the separators of this system.
 
-    Windows writes `a\b.jpg`; only where a file has that very name, the backslash is no separator.
+    Windows writes `a\b.jpg`. The backslash is a separator unless a file has exactly this name.
     """
     if "\\" not in name or "\0" in name or os.path.lexists(os.path.join(folder, name)):
         return name

@@ -1,32 +1,33 @@
-"""Augmentation: pure functions of an example and a seed, for the graph of tf.data.
+"""Augmentations: pure functions of an example and a seed, for the graph of tf.data.
 
-An example is a dict of tensors, as `CocoDataset.load` returns it and before it is resized for a
-batch; other entries than these pass through.
+An *example* is a dict of tensors, as `CocoDataset.load` returns it. It is not yet resized for a
+batch. Entries other than these stay unchanged.
 
     image (H, W, 3) uint8, or float32 of whole numbers in 0..255; the dtype stays
     boxes (n, 4) float32 [x1, y1, x2, y2] in pixels, inside the image
     labels (n,) int32 in 1..C
-    masks (n, M, M) uint8, the covered share of each cell of the instance's own box times 255
+    masks (n, M, M) uint8, the share of each cell of the instance's box that is covered, times 255
     proposals (p, 4) float32 as boxes, if given
 
-boxes and labels come together or not at all, masks with them or not; n may be 0. Without masks a
-box that is cut stays as far as it is inside, and `copy_paste` has nothing to cut out: an error.
+An example has both boxes and labels, or neither. Masks are optional; n may be 0. Without masks, a
+crop clips boxes to the window, and `copy_paste` raises an error.
 
-An *augmentation* is a callable (example, seed) -> example, with a (2,) integer seed as that of
-`tf.random.stateless_uniform`: `random_flip`, `random_rotate90`, `random_crop`,
-`large_scale_jitter`, `color_jitter`, with options by `functools.partial`. The same seed gives the
-same example. What they draw is done by `flip_horizontal`, `flip_vertical`, `rotate90`, `crop` and
-`scale_to_canvas`, which draw nothing. `copy_paste` takes a second example.
+An *augmentation* is a callable (example, seed) -> example. The seed is a (2,) integer as in
+`tf.random.stateless_uniform`; the same seed gives the same example. The augmentations here are
+`random_flip`, `random_rotate90`, `random_crop`, `large_scale_jitter` and `color_jitter`. Pass their
+options by `functools.partial`. They draw random numbers and then call deterministic functions:
+`flip_horizontal`, `flip_vertical`, `rotate90`, `crop` and `scale_to_canvas`. `copy_paste` takes a
+second example.
 
-A box is the extent of its mask afterwards: an instance that loses pixels gets a new box around the
-cells with at least half the coverage of its fullest one, and its mask is sampled again in that box.
-A cell is 1/M of the old box's side; a sliver thinner than half a cell is lost. An instance that
-loses nothing keeps its box and mask: boxes computed from polygons differ from the extent of the
-pixels by 0.3 pixels on average and 1.5 at most (examples/shapes.py), those of nuclei by 0.5.
+An instance that loses pixels gets a new box, the extent of its remaining mask: the cells with at
+least half the coverage of the fullest cell. Its mask is sampled again in that box. A cell is 1/M of
+the old box's side; a sliver thinner than half a cell is lost. An instance that loses nothing keeps
+its box and mask, because boxes computed from polygons differ from the extent of the pixels: by 0.3
+pixels on average and at most 1.5 (examples/shapes.py), for nuclei by 0.5.
 
-An instance of which less than `min_visible` is left (by default a tenth of its mask; YOLOv5's
-`box_candidates` has this number for boxes) is dropped from the example, and what is left of it in
-the image is background then.
+An instance is dropped if a share of less than `min_visible` of its mask is left. The default is a
+tenth, as for boxes in YOLOv5's `box_candidates`. Its remaining pixels in the image then count as
+background.
 """
 
 from keras_maskrcnn.data.augment.color import LUMA, color_jitter

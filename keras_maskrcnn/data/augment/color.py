@@ -1,4 +1,4 @@
-"""Colors of the image; boxes, labels and masks stay."""
+"""Color augmentation. It changes the image only; boxes, labels and masks stay."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from keras_maskrcnn.data.augment.draws import check, uniform
 from keras_maskrcnn.typing import Tensors
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601), as in torchvision and Pillow."""
+"""Weights of red, green and blue in gray (ITU-R BT.601), as in torchvision and Pillow."""
 
 
 def color_jitter(
@@ -17,14 +17,17 @@ def color_jitter(
     saturation: float = 0.0,
     hue: float = 0.0,
 ) -> Tensors:
-    """Changes the colors of the image as torchvision's ColorJitter, but always in this order.
+    """Changes the colors of the image like torchvision's ColorJitter, but in a fixed order.
+
+    The order is brightness, contrast, saturation, hue.
 
     Args:
         example: dict, see `data.augment`.
         seed: (2,) integer.
-        brightness, contrast, saturation: float in [0, 1]. With strength s the image is mixed with
-            black, with its mean grey or with its own grey, itself at a weight in 1 - s..1 + s.
-        hue: float in [0, 0.5]. The largest turn of the hue, of a full circle of 1.
+        brightness, contrast, saturation: float s in [0, 1]. The image gets a weight from 1 - s to
+            1 + s; the rest is black (brightness), the image's mean gray (contrast), or the gray of
+            each pixel (saturation).
+        hue: float in [0, 0.5]. Largest shift of the hue, as a fraction of the color circle.
     """
     strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
     for name, strength in strengths.items():

@@ -1,4 +1,4 @@
-"""Random numbers, and augmentations that are applied in turn or now and then."""
+"""Random numbers, and functions that apply augmentations in turn or at random."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from keras_maskrcnn.typing import Augmentation, Tensors
 
 
 def apply(example: Tensors, seed: tf.Tensor, augmentations: Sequence[Augmentation]) -> Tensors:
-    """Applies augmentations one after the other, each with a seed of its own.
+    """Applies augmentations one after the other, each with its own seed.
 
     Args:
         example: dict, see `data.augment`.
@@ -22,7 +22,7 @@ def apply(example: Tensors, seed: tf.Tensor, augmentations: Sequence[Augmentatio
 
 
 def maybe(probability: float, augmentation: Augmentation) -> Augmentation:
-    """Makes an augmentation that applies another one with a probability in [0, 1]."""
+    """Makes an augmentation that applies another augmentation with a probability in [0, 1]."""
 
     def augment(example, seed):
         draw, seed = tf.unstack(tf.random.split(seed))
@@ -34,7 +34,7 @@ def maybe(probability: float, augmentation: Augmentation) -> Augmentation:
 
 
 def random_side(seed: tf.Tensor, sides: Sequence[int]) -> tf.Tensor:
-    """Draws a shorter side for multi-scale training: one of `sides`, () int32."""
+    """Draws the shorter side for multi-scale training, one of `sides`, as () int32."""
     sides = tf.constant(sides, tf.int32)
     return sides[tf.cast(uniform(seed) * len(sides), tf.int32)]
 
@@ -42,12 +42,12 @@ def random_side(seed: tf.Tensor, sides: Sequence[int]) -> tf.Tensor:
 def uniform(
     seed: tf.Tensor, shape: Sequence[int] = (), low: float = 0.0, high: float = 1.0
 ) -> tf.Tensor:
-    """Draws float32 numbers of a shape from [low, high)."""
+    """Draws float32 numbers from [low, high), as a tensor of this shape."""
     return tf.random.stateless_uniform(shape, seed, low, high)
 
 
 def check(valid: bool, expected: str, **received: Any) -> None:
-    """Raises ValueError, by what is expected, if numbers given by name are not valid."""
+    """Raises ValueError with the text `expected` and the named numbers if `valid` is False."""
     if not valid:
         values = ", ".join(f"{name}={value}" for name, value in received.items())
         raise ValueError(f"Must be {expected}. Received: {values}.")

@@ -1,4 +1,4 @@
-"""The instances of an example, chosen and joined; `data.augment` says what an example is."""
+"""Chooses and joins the instances of examples; `data.augment` says what an example is."""
 
 import tensorflow as tf
 
@@ -14,24 +14,24 @@ MIN_VISIBLE = 0.1
 
 
 def instances(example: Tensors) -> list[str]:
-    """The entries of an example that have a row for each instance."""
+    """Returns the names of an example's entries that have one row per instance."""
     return [name for name in INSTANCES if name in example]
 
 
 def at_most(example: Tensors, limit: int, seed: tf.Tensor) -> Tensors:
-    """Takes `limit` random instances, in their order, if there are more."""
+    """Keeps `limit` random instances, in their order, if there are more."""
     order = tf.argsort(uniform(seed, tf.shape(example["labels"])))
     kept = tf.sort(order[:limit])
     return {**example, **{name: tf.gather(example[name], kept) for name in instances(example)}}
 
 
 def keep(example: Tensors, chosen: tf.Tensor) -> Tensors:
-    """Leaves out the instances where `chosen` (n,) is False."""
+    """Removes the instances where `chosen` (n,) is False."""
     kept = {name: tf.boolean_mask(example[name], chosen) for name in instances(example)}
     return {**example, **kept}
 
 
 def join(*examples: Tensors) -> Tensors:
-    """The instances of several examples, one after the other."""
+    """Returns the instances of several examples, one example after the other."""
     names = instances(examples[0])
     return {name: tf.concat([e[name] for e in examples], axis=0) for name in names}

@@ -1,4 +1,4 @@
-"""What moves an example: flips, turns, cuts and scales of image, boxes and masks together."""
+"""Geometric augmentations: flip, rotate, crop and scale image, boxes and masks together."""
 
 from collections.abc import Sequence
 
@@ -37,16 +37,16 @@ def random_crop(
     high: float = 1.0,
     min_visible: float = MIN_VISIBLE,
 ) -> Tensors:
-    """Cuts out a random window that holds the center of a random instance's box.
+    """Crops an example to a random window that holds the center of a random instance's box.
 
-    As detectron2's crop with instances. Without instances any window will do.
+    detectron2's crop with instances does the same. Without instances any window is possible.
 
     Args:
         example: dict, see `data.augment`.
         seed: (2,) integer.
-        low, high: float in (0, 1]. Range of the window's sides in parts of the image's, drawn for
-            each axis.
-        min_visible: as in `crop`; that instance too is dropped if too little of it is inside.
+        low, high: float in (0, 1]. Range of the window's sides as shares of the image's sides,
+            drawn for each axis.
+        min_visible: as in `crop`. It applies to the chosen instance too.
     """
     check(0 < low <= high <= 1, "0 < low <= high <= 1", low=low, high=high)
     which, extent, place = tf.unstack(tf.random.split(seed, 3))
@@ -56,7 +56,7 @@ def random_crop(
     if "boxes" in example:
         count = tf.shape(example["boxes"])[0]
         index = tf.cast(uniform(which) * tf.cast(count, tf.float32), tf.int32)
-        box = tf.pad(example["boxes"], [[0, 1], [0, 0]])[index]  # the padding is for no instance
+        box = tf.pad(example["boxes"], [[0, 1], [0, 0]])[index]  # padded, because n may be 0
         center = (box[:2] + box[2:]) / 2
         lowest = tf.where(count > 0, tf.maximum(tf.floor(center - sides) + 1, 0.0), lowest)
         highest = tf.where(count > 0, tf.minimum(tf.floor(center), highest), highest)
@@ -74,13 +74,13 @@ def large_scale_jitter(
     min_visible: float = MIN_VISIBLE,
     fill: int = FILL,
 ) -> Tensors:
-    """Scales an example at random and brings it to size x size (Simple Copy-Paste, §3).
+    """Scales an example at random, then crops or pads it to size x size (Simple Copy-Paste, §3).
 
     Args:
         example: dict, see `data.augment`.
         seed: (2,) integer.
-        size: int. Sides of the result; the image is 1024 x 1024 in the paper.
-        low, high: float > 0. Range of the scale; at 1 the image just fits.
+        size: int. Side of the result; 1024 in the paper.
+        low, high: float > 0. Range of the scale. At 1 the longer side of the image is `size`.
         min_visible: as in `crop`.
         fill: int in 0..255. Value of the padding.
     """
@@ -91,7 +91,7 @@ def large_scale_jitter(
 
 
 def flip_horizontal(example: Tensors) -> Tensors:
-    """Mirrors an example left to right; twice is the identity."""
+    """Mirrors an example left to right. Two calls give the original."""
     width = tf.cast(tf.shape(example["image"])[1], tf.float32)
     flipped = {**example, "image": example["image"][:, ::-1]}
     for name in BOXES & example.keys():
@@ -103,7 +103,7 @@ def flip_horizontal(example: Tensors) -> Tensors:
 
 
 def flip_vertical(example: Tensors) -> Tensors:
-    """Mirrors an example top to bottom; twice is the identity."""
+    """Mirrors an example top to bottom. Two calls give the original."""
     height = tf.cast(tf.shape(example["image"])[0], tf.float32)
     flipped = {**example, "image": example["image"][::-1]}
     for name in BOXES & example.keys():
@@ -115,18 +115,19 @@ def flip_vertical(example: Tensors) -> Tensors:
 
 
 def rotate90(example: Tensors, turns: int = 1) -> Tensors:
-    """Turns an example counterclockwise by `turns` quarters, an int; four are the identity."""
+    """Turns an example counterclockwise by `turns` times 90 degrees; `turns` is an int."""
     for _ in range(turns % 4):
         example = flip_vertical(_transpose(example))
     return example
 
 
 def crop(example: Tensors, window: tf.Tensor, min_visible: float = MIN_VISIBLE) -> Tensors:
-    """Cuts an example to a window of its image.
+    """Crops an example to a window of its image.
 
-    Proposals are clipped too, and may lose their area. Painted in full, masks that are cut have an
-    IoU of 0.9997 with the cut of those in full resolution, for shapes of 100 to 256 pixels at
-    M = 112 (0.9999 if M x M cells are made of the latter), and of 1 for nuclei.
+    Proposals are clipped too, and may lose their area. Cropping M x M masks is nearly as exact as
+    cropping in full resolution: for shapes of 100 to 256 pixels at M = 112, the pasted masks of
+    both ways have an IoU of 0.9997, and for nuclei of 1. The limit of M x M cells is 0.9999: masks
+    that are cropped in full resolution and then sampled in M x M cells reach it.
 
     Args:
         example: dict, see `data.augment`.
@@ -134,7 +135,7 @@ def crop(example: Tensors, window: tf.Tensor, min_visible: float = MIN_VISIBLE) 
         min_visible: float in [0, 1]. An instance is dropped if a smaller share of its mask is left.
 
     Returns:
-        The example: first the instances that lie wholly inside, then those that are cut.
+        The example: first the instances that lie wholly inside, then the instances that are cut.
     """
     x1, y1, x2, y2 = tf.unstack(window)
     cropped = {**example, "image": example["image"][y1:y2, x1:x2]}
@@ -154,7 +155,7 @@ def crop(example: Tensors, window: tf.Tensor, min_visible: float = MIN_VISIBLE) 
         cropped |= join(keep(example, whole), cut)
         return cropped | {"boxes": cropped["boxes"] - low}
     boxes, masks = cut["boxes"], cut["masks"]
-    # In cells of their own inside the window, because those of the mask do not end at its border.
+    # Sampled again inside the window, because the mask's cells do not end at its border.
     inside = recrop(masks, boxes, frames)
     left = mass(inside) * box_ops.area(frames)
     visible = tf.math.divide_no_nan(left, mass(masks) * box_ops.area(boxes))
@@ -173,13 +174,13 @@ def scale_to_canvas(
     min_visible: float = MIN_VISIBLE,
     fill: int = FILL,
 ) -> Tensors:
-    """Scales an example to fit scale * size, then cuts it or pads it to size x size.
+    """Scales an example to a longer side of scale * size, then crops or pads it to size x size.
 
     Args:
         example: dict, see `data.augment`.
-        size: int. Sides of the result.
-        scale: () float > 0. At 1 the image just fits, its longer side becomes `size`.
-        offset: (2,) float in [0, 1). What is cut left and above, in parts of what is too much.
+        size: int. Side of the result.
+        scale: () float > 0. At 1 the longer side of the image becomes `size`.
+        offset: (2,) float in [0, 1), x and y. The share of the excess that is cut left and above.
         min_visible: as in `crop`.
         fill: int in 0..255. Value of the padding, right and below.
     """
@@ -197,7 +198,7 @@ def scale_to_canvas(
 
 
 def pad(example: Tensors, height: int, width: int, fill: int) -> Tensors:
-    """Pads the image right and below."""
+    """Pads the image right and below to height x width."""
     shape = tf.shape(example["image"])
     missing = [[0, height - shape[0]], [0, width - shape[1]], [0, 0]]
     image = tf.pad(example["image"], missing, constant_values=fill)
@@ -216,5 +217,5 @@ def _transpose(example):
 
 
 def _width_height(image):
-    """(2,) int32, in the order of x and y."""
+    """Returns (width, height) of an image as (2,) int32."""
     return tf.gather(tf.shape(image), [1, 0])

@@ -1,4 +1,4 @@
-"""Instances of one example pasted into another (Simple Copy-Paste, Ghiasi et al., 2021)."""
+"""Pastes instances of one example into another (Simple Copy-Paste, Ghiasi et al., 2021)."""
 
 import tensorflow as tf
 
@@ -20,13 +20,13 @@ def copy_paste(
 ) -> Tensors:
     """Pastes random instances of another example (Simple Copy-Paste, Ghiasi et al., 2021).
 
-    The paper jitters both with `large_scale_jitter` and flips them before. Its blurred edges are
-    left out: without them the results were as good (§3).
+    Before this step, the paper applies `large_scale_jitter` and a flip to both examples. Edges are
+    not blurred: the paper's results were as good without it (§3).
 
     Args:
         example, other: dicts with instances, see `data.augment`.
         seed: (2,) integer.
-        share: float in [0, 1]. Probability of each instance of `other` to be pasted.
+        share: float in [0, 1]. Probability that an instance of `other` is pasted.
         min_visible: as in `paste`.
     """
     chosen = uniform(seed, tf.shape(other["labels"])) < share
@@ -34,18 +34,19 @@ def copy_paste(
 
 
 def paste(example: Tensors, other: Tensors, min_visible: float = MIN_VISIBLE) -> Tensors:
-    """Puts all instances of another example on top of this one, upper left corner on corner.
+    """Pastes all instances of another example on top of this one; upper left corners coincide.
 
-    What they cover is lost to the instances below; proposals stay as they are.
+    The instances below lose the pixels that are covered. Proposals stay as they are.
 
     Args:
-        example, other: dicts with instances, see `data.augment`. Where `other` reaches beyond the
-            image it is cut.
-        min_visible: float in [0, 1]. An instance is dropped if a smaller share of its mask is left,
-            of the base and, where it is cut, of the other.
+        example, other: dicts with instances, see `data.augment`. `other` is cropped to the size of
+            the image if it is larger.
+        min_visible: float in [0, 1]. An instance is dropped if a smaller share of its mask is left:
+            a covered instance of `example`, or a cropped instance of `other`.
 
     Returns:
-        The example: its own instances, first those far from the pasted ones, then the pasted ones.
+        The example. Its own instances come first, those far from the pasted ones before those near
+        them; the pasted ones follow.
     """
     check("masks" in other, "a data set with masks", masks=False)
     size = tf.shape(example["image"])[:2]
@@ -71,7 +72,7 @@ def paste(example: Tensors, other: Tensors, min_visible: float = MIN_VISIBLE) ->
 
 
 def _coverage(painted, boxes, side):
-    """The share of each cell of each box that is painted.
+    """Computes the painted share of each cell of each box.
 
     Args:
         painted: (H, W) bool.
@@ -79,9 +80,9 @@ def _coverage(painted, boxes, side):
         side: int M.
 
     Returns:
-        (n, M, M) float32 in [0, 1], the mean of 2 x 2 points.
+        (n, M, M) float32 in [0, 1]. Each value is the mean of 2 x 2 points.
     """
-    # Beyond the image's border the border pixel counts.
+    # Outside the image the nearest border pixel counts.
     grid = tf.pad(tf.cast(painted, tf.uint8), [[1, 1], [1, 1]], "SYMMETRIC")[None]
     height, width = tf.unstack(tf.cast(tf.shape(painted), tf.float32))
     frame = [[-1.0, -1.0, width + 1, height + 1]]
@@ -91,7 +92,7 @@ def _coverage(painted, boxes, side):
 
 
 def _paint(masks, boxes, size):
-    """Which pixels of an image of this size belong to any of the masks: (H, W) bool."""
+    """Returns which pixels of an image of this size belong to any of the masks, (H, W) bool."""
 
     limit = tf.gather(size, [1, 0])  # x, y
 
@@ -105,5 +106,5 @@ def _paint(masks, boxes, size):
         around = tf.gather(tf.stack([low, limit - high], axis=1), [1, 0])
         return canvas | tf.reshape(tf.pad(values >= 127.5, around), size)
 
-    # One at a time: all at once would take an image of memory for each.
+    # One instance at a time: all at once would take the memory of one image per instance.
     return tf.foldl(add, (masks, boxes), tf.zeros(size, tf.bool))

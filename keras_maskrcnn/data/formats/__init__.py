@@ -1,7 +1,8 @@
-"""Reads what other tools write: one file for each format, one function in it.
+"""Readers of other tools' formats: one file per format, with one public function.
 
-All take a folder of images and the annotations, and return a `CocoDataset`; its `annotations` are
-the content of a COCO json. Images are numbered from 1 by file name, instances in their order.
+Each reader takes a folder of images and the annotations, and returns a `CocoDataset`; its
+`annotations` are the content of a COCO json. Image ids count from 1 in the order of file names.
+Annotation ids follow the order of the images.
 """
 
 from keras_maskrcnn.aliases import moved
@@ -12,7 +13,7 @@ from keras_maskrcnn.data.formats.from_via import via_json
 from keras_maskrcnn.data.formats.from_voc import voc
 from keras_maskrcnn.data.formats.from_yolo import yolo_seg
 
-# What the command `convert` reads, by the name of its --format.
+# The readers of the command `convert`, by the value of its --format.
 READERS = {
     reader.__name__: reader for reader in (coco_json, via_json, labelme, mask_images, voc, yolo_seg)
 }

@@ -1,4 +1,4 @@
-"""What all formats share: collecting images and instances, and finding files."""
+"""Shared by all formats: collects images and instances, and finds files."""
 
 import os
 import re
@@ -35,12 +35,12 @@ _ELSEWHERE = re.compile("[A-Za-z]:/|/.*/")  # C:/a.png, /home/me/a.png
 
 
 class Content:
-    """What a reader finds, until it becomes the content of a COCO json.
+    """Collects what a reader finds, and makes the content of a COCO json from it.
 
     Args:
         images: folder that file names are relative to.
         class_names: as in `read_class_names`.
-        first_id: int. The category of the first of a list of class names.
+        first_id: int. The category id of the first name if `class_names` is a list.
         on_error: as in `coco_dict`.
     """
 
@@ -54,18 +54,18 @@ class Content:
         self.images, self.on_error = os.fspath(images), on_error
         self.names = read_class_names(class_names, first_id)
         self._sizes: dict[str, Size] = {}  # by file name
-        # By file name: pairs of an annotation without ids and where it is from.
+        # By file name: pairs of an annotation without ids, and its place in the source.
         self._annotations: dict[str, list[tuple[dict[str, Any], str]]] = {}
         self._skipped: list[str] = []  # file names
         self._dropped: dict[str, list[str]] = {}  # reason -> places
         self._remarks: dict[str, list[str]] = {}  # remark -> file names
 
     def the_class(self) -> int:
-        """Returns the id of the one class of a format, or of a file, that has no classes."""
+        """Returns the id of the only class, for a format or a file without classes."""
         names = self.names or {}
         if len(names) != 1:
             raise ValueError(
-                "class_names must be one name where the annotations have no classes."
+                "class_names must be a single name, because the annotations have no classes."
                 f" Received: class_names={list(names.values())}."
             )
         return next(iter(names))
@@ -77,19 +77,17 @@ class Content:
 
         Args:
             file_name: str. Path inside the folder of images.
-            where: str. What error messages begin with.
-            size: (height, width) that the annotations tell, or None.
-            has_mask: whether the annotations are a picture, which must have the image's size.
+            where: str. The beginning of error messages.
+            size: (height, width) according to the annotations, or None.
+            has_mask: whether the annotations are a mask file, which must have the image's size.
 
         Returns:
-            (height, width) as the image file has it; None if it is left out, as it cannot be read.
+            (height, width) of the image file, or None if the image is skipped as unreadable.
         """
         for error in image_errors({"file_name": file_name, "height": 1, "width": 1}, where):
             raise error
         if file_name in self._sizes:
-            raise DataError(
-                f"{where}: the image is there twice. Received: file_name={file_name!r}."
-            )
+            raise DataError(f"{where}: the image occurs twice. Received: file_name={file_name!r}.")
         path = os.path.join(self.images, file_name)
         try:
             actual, remarks = read_header(path, sides_tell=has_mask or size is not None)
@@ -107,7 +105,8 @@ class Content:
     def local(self, file_name: str) -> str:
         """Returns a path inside the folder of images with the separators of this system.
 
-        Of a path of another machine the last part counts, if the folder has such an image.
+        If the path is of another machine and the folder has an image of this name, only the file
+        name counts.
         """
         name = local_path(file_name, self.images)
         base = name.rpartition("/")[2]
@@ -116,7 +115,7 @@ class Content:
         return name
 
     def skip(self, file_name: str, error: DataError) -> None:
-        """Leaves out an image that cannot be read, or raises the error; returns None."""
+        """Skips an image that cannot be read, or raises the error. Returns None."""
         if self.on_error == "raise":
             raise error
         self._skipped.append(file_name)
@@ -124,13 +123,13 @@ class Content:
         logging.warning("skipped unreadable image %d: %s", len(self._skipped), error)
 
     def add(self, file_name: str, category: int | str, segmentation: Any, where: str) -> None:
-        """Adds an instance, or drops it if nothing of it lies inside the image.
+        """Adds an instance, or drops it if no part of it lies inside the image.
 
         Args:
             file_name: str. An image that was added.
-            category: int id, or str name, of the class.
+            category: int id or str name of the class.
             segmentation: polygons or run lengths, as in a COCO json.
-            where: str. What error messages begin with, and reports name.
+            where: str. The place in the source, for error messages and reports.
         """
         self.check_class(category, where)
         height, width = self._sizes[file_name]
@@ -160,7 +159,7 @@ class Content:
     def add_box(
         self, file_name: str, category: int | str, box: Sequence[float], where: str
     ) -> None:
-        """Adds an instance that has a box and no mask; `dataset` drops it if masks are asked for.
+        """Adds an instance with a box and no mask. `dataset` drops it if masks are required.
 
         Args:
             file_name, category, where: as in `add`.
@@ -182,7 +181,7 @@ class Content:
         self._annotations[file_name].append((annotation, where))
 
     def check_class(self, category: int | str, where: str) -> None:
-        """Refuses a class that is not among `class_names`, if those were given."""
+        """Raises DataError for a class that is not in `class_names`, if names were given."""
         if self.names is None or category in self.names or category in self.names.values():
             return
         known = list(self.names if isinstance(category, int) else self.names.values())
@@ -192,7 +191,7 @@ class Content:
         )
 
     def drop(self, reason: str, where: str) -> None:
-        """Counts what is left out."""
+        """Counts something that is left out."""
         self._dropped.setdefault(reason, []).append(where)
 
     def dataset(self, annotations: Path, options: Mapping[str, Any]) -> CocoDataset:
@@ -211,7 +210,7 @@ class Content:
                 counts = {reason: len(places) for reason, places in self._dropped.items()}
                 raise no_instances(source, counts, bool(masks))
             if not found:
-                raise DataError(f"{source}: no instance tells a class. Received: class_names=None.")
+                raise DataError(f"{source}: no instance has a class. Received: class_names=None.")
             found = enumerate(sorted(found), start=1)
             names = {c if isinstance(c, int) else i: str(c) for i, c in found}
         id_of = {name: identity for identity, name in names.items()}
@@ -249,11 +248,11 @@ class Content:
 
 
 def list_files(folder: Path, suffixes: str | tuple[str, ...]) -> list[str]:
-    """Lists the files in a folder and in those below, as sorted paths relative to it.
+    """Lists the files in a folder and its subfolders, as sorted paths relative to the folder.
 
     Args:
         folder: path.
-        suffixes: str or tuple of str, in lower case.
+        suffixes: str or tuple of str, in lower case. Files may have them in upper case.
     """
     if not os.path.isdir(folder):
         raise DataError(f"{os.fspath(folder)}: no such folder.")
@@ -261,11 +260,11 @@ def list_files(folder: Path, suffixes: str | tuple[str, ...]) -> list[str]:
         os.path.relpath(os.path.join(parent, name), folder)
         for parent, _, names in os.walk(folder)
         for name in names
-        if name.lower().endswith(suffixes) and not name.startswith("._")  # of macOS, no images
+        if name.lower().endswith(suffixes) and not name.startswith("._")  # metadata of macOS
     ]
     return sorted(paths)
 
 
 def files_by_stem(folder: Path, suffixes: str | tuple[str, ...]) -> dict[str, str]:
-    """Lists files as `list_files`: a dict of each path without its suffix to the path."""
+    """Lists files like `list_files`, as a dict of each path without suffix to the path."""
     return {os.path.splitext(name)[0]: name for name in list_files(folder, suffixes)}

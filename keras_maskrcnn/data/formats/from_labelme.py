@@ -23,7 +23,7 @@ NO_AREA = "shape without an area: point, points, line or linestrip"
 FEW_SHAPE_POINTS = "shape with fewer points than its kind needs"
 UNKNOWN_KIND = "shape of a kind that is not read"
 
-# How many points a shape has. Rectangles have two opposite corners, or all four, maybe turned.
+# Number of points of a shape. A rectangle has two opposite corners, or four if it may be rotated.
 _POINTS = {
     "polygon": None,
     "rectangle": (2, 4),
@@ -39,20 +39,21 @@ _KINDS_WITHOUT_AREA = ("point", "points", "line", "linestrip")
 def labelme(
     images: Path, annotations: Path, *, class_names: ClassNames | None = None, **options: Any
 ) -> CocoDataset:
-    """Reads the json files that labelme writes, one for each image.
+    """Reads the json files of labelme, one per image.
 
-    Polygons, rectangles (turned ones too), circles and masks become instances; those with the same
-    label and `group_id` become one. Points, lines and kinds that only other tools have are counted.
-    An image that is embedded in the json is not used: the file counts.
+    Polygons, rectangles (also rotated ones), circles and masks become instances. Shapes with the
+    same label and `group_id` become one instance. Points, lines and the shapes of other tools are
+    left out and counted. The image file is read, never the copy of it inside the json.
 
     Args:
         images: folder of the images. labelme's `imagePath` is relative to its json; if the image is
-            not there, it is taken relative to `images`. Of a path of another machine the last part
-            counts: beside the json, in the same place of `images`, or, if there is but one such
-            image, anywhere in it, in whatever capitals.
-        annotations: folder of the json files, often the same; those in folders below count too.
-        class_names: as in `read_class_names`. By default those found, in alphabetical order.
-        options: as in `coco_dict`.
+            not there, the path is tried relative to `images`. If that fails too (the path is of
+            another machine), only the file name counts. The image is then looked for beside the
+            json, in the same subfolder of `images`, in `images` itself, and last in all its
+            subfolders, where one image alone must have this name; case may differ.
+        annotations: folder of the json files, with its subfolders; often the same as `images`.
+        class_names: as in `read_class_names`. By default the names found, in alphabetical order.
+        options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if a json or an image cannot be used.
@@ -84,7 +85,7 @@ class _Finder:
     """Finds the images that labelme's files name.
 
     Args:
-        images: str. The folder that holds them; none outside of it is found.
+        images: str. The folder of the images. Images outside of it are never used.
         annotations: str. The folder of the json files.
     """
 
@@ -92,11 +93,11 @@ class _Finder:
         self.images, self.annotations, self._named = images, annotations, None
 
     def __call__(self, json_path, image_path):
-        """Returns the path of an image relative to the folder, of a file that may be missing."""
+        """Returns the path of an image relative to the folder. The file may be missing."""
         image_path = image_path.replace("\\", "/")
         base, folder = os.path.basename(image_path), os.path.dirname(json_path)
         if base in ("", os.curdir, os.pardir) or "\0" in image_path:
-            return image_path  # which is refused later
+            return image_path  # refused later
         likewise = os.path.join(os.path.relpath(folder, self.annotations), base)
         candidates = [
             os.path.relpath(os.path.join(folder, image_path), self.images),
@@ -122,7 +123,7 @@ class _Finder:
         return not os.path.isabs(path) and path.split(os.sep)[0] != os.pardir
 
     def _all_named(self, base):
-        """Lists the images of this name, in whatever capitals: Windows does not tell them apart."""
+        """Lists the images of this name, ignoring case as Windows does."""
         if self._named is None:
             self._named = collections.defaultdict(list)
             for name in list_files(self.images, SUFFIXES):
@@ -131,7 +132,7 @@ class _Finder:
 
 
 def _instances(shapes, path, drop):
-    """Returns (label, [(shape, where), ...]) of each instance, by its first shape."""
+    """Returns (label, [(shape, where), ...]) per instance, in the order of the first shapes."""
     instances: dict[Any, list[Any]] = {}
     for i, shape in enumerate(shapes):
         where = f"{path}: shape {i}"
@@ -154,7 +155,7 @@ def _instances(shapes, path, drop):
 
 
 def _unread(shape, where):
-    """Returns why a shape is left out, None if it is not."""
+    """Returns why a shape is left out, or None if it is read."""
     kind, points = shape.get("shape_type") or "polygon", shape.get("points")
     if not isinstance(kind, str):
         raise DataError(f"{where}: unknown shape. Received: shape_type={reprlib.repr(kind)}.")
@@ -169,7 +170,7 @@ def _unread(shape, where):
 
 
 def _join(parts, height, width, drop):
-    """Makes one segmentation of several (segmentation, where), of polygons if all are."""
+    """Joins several (segmentation, where) into one: polygons if all are, otherwise run lengths."""
     if all(isinstance(segmentation, list) for segmentation, _ in parts):
         return [polygon for segmentation, _ in parts for polygon in segmentation]
     encoded = []
@@ -215,14 +216,14 @@ def _are_points(points):
 
 
 def _mask(text, corners, where, height, width):
-    """Decodes a PNG in base64, which fills the box of the corners, both inclusive."""
+    """Decodes a PNG in base64 that fills the box of the corners; both corners are inclusive."""
     try:
         mask = decode_mask(base64.b64decode(text, validate=True))
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: mask must be a PNG in base64. Received: {error}.") from error
     x1, y1, x2, y2 = corners
     sides = x2 - x1 + 1, y2 - y1 + 1
-    # Corners may be fractions, and are rounded then, as labelme does.
+    # Corners may be fractions. They are rounded, as in labelme.
     if mask.ndim != 2 or any(abs(a - b) >= 1 for a, b in zip(sides, mask.shape[::-1], strict=True)):
         raise DataError(
             f"{where}: mask must have one channel and the size of its points, {sides[0]} x"

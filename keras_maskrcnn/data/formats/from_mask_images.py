@@ -1,4 +1,4 @@
-"""Reads masks from PNG files: numbered instances in one, or one file for each instance."""
+"""Reads masks from PNG files: numbered instances in one file, or one file per instance."""
 
 import collections
 import os
@@ -33,29 +33,31 @@ def mask_images(
     class_names: ClassNames | None = None,
     **options: Any,
 ) -> CocoDataset:
-    """Reads PNG masks. For the image `a/b.jpg` they are, in the folder of annotations, one of
+    """Reads PNG masks.
 
-    - `a/b.png` or `a/b_mask.png`: an index mask, in which 0 is background and every other value an
-      instance, connected or not; 8 or 16 bits, a palette, or a color for each instance;
-    - `a/b/*.png`: one file for each instance, which is where its pixels are not 0;
-    - for the image `a/images/b.jpg`: `a/masks/*.png`, likewise.
+    The folder of annotations has one of these for the image `a/b.jpg`:
 
-    In folders apart from the images, masks may be TIFFs without loss (`a/b.tif`, ...) too.
+    - `a/b.png` or `a/b_mask.png`: an index mask. 0 is background, and every other value is one
+      instance, connected or not. It has 8 or 16 bits, a palette, or a color per instance.
+    - `a/b/*.png`: one file per instance. The instance is where the pixels are not 0.
+    - for the image `a/images/b.jpg` also `a/masks/*.png`: one file per instance.
 
-    Images without masks, and masks without an image, are left out and counted. An index mask whose
-    values lie along edges only, as the gray levels of soft (antialiased) edges do, is refused;
-    with `mask_threshold` it is one instance.
+    If masks and images are in separate folders, masks may also be lossless TIFFs (`a/b.tif`, ...).
+
+    Images without masks, and masks without an image, are left out and counted. An index mask with
+    soft (antialiased) edges is refused, because each gray level would become an instance; with
+    `mask_threshold` the file is one instance.
 
     Args:
-        images: folder of the images, with those below it.
-        annotations: folder of the masks, laid out alike. It may be the same.
+        images: folder of the images, with its subfolders.
+        annotations: folder of the masks, with the same subfolders. It may be the same folder.
         label_divisor: int. If given, the value of an instance is its class * label_divisor + its
-            number, as in Cityscapes with 1000. By default, all instances are of one class.
-        mask_threshold: int in 1..255. If given, every file holds one instance: where its pixels, as
-            those of a picture of 8 bits, are at least that bright.
+            number, as in Cityscapes with 1000. By default all instances are of one class.
+        mask_threshold: int in 1..255. If given, every file holds one instance: the pixels that are
+            at least this bright when the file is read as an 8-bit image.
         class_names: as in `read_class_names`. By default "object" if there is no `label_divisor`,
-            otherwise the numbers of those found.
-        options: as in `coco_dict`.
+            otherwise the numbers of the classes found.
+        options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if a mask or an image cannot be used, or no image has a mask.
@@ -65,7 +67,7 @@ def mask_images(
         class_names = ["object"]
     content = Content(images, class_names, on_error=options.get("on_error", "raise"))
     if label_divisor is None:
-        content.the_class()  # raises if there is no such thing
+        content.the_class()  # raises unless there is exactly one class
     images, annotations = os.path.abspath(images), os.path.abspath(annotations)
     names, files = list_files(images, SUFFIXES), _mask_files(images, annotations)
     masks_of = _match(images, names, annotations, files)
@@ -93,28 +95,28 @@ def mask_images(
 
 
 def _check_numbers(label_divisor, mask_threshold):
-    """Raises ValueError for numbers that mean nothing, alone or together."""
+    """Raises ValueError for numbers that are out of range or exclude each other."""
     if label_divisor is not None and label_divisor < 1:
         raise ValueError(
             f"label_divisor must be positive. Received: label_divisor={label_divisor}."
         )
     if mask_threshold is not None and (not 1 <= mask_threshold <= 255 or label_divisor):
         raise ValueError(
-            "mask_threshold must be from 1 to 255, and leaves no numbers for label_divisor."
+            "mask_threshold must be from 1 to 255, and cannot be used with label_divisor."
             f" Received: mask_threshold={mask_threshold}, label_divisor={label_divisor}."
         )
 
 
 def _mask_files(images, annotations):
     """Returns the set of paths that may be masks."""
-    # In one folder, a TIFF beside a PNG is its image and not its mask.
+    # If images and masks share a folder, a TIFF beside a PNG is the image and not the mask.
     shared = os.path.realpath(images) == os.path.realpath(annotations)
     suffixes = (".png",) if shared else (".png", ".tif", ".tiff")
     return {os.path.join(annotations, name) for name in list_files(annotations, suffixes)}
 
 
 def _match(images, names, annotations, files):
-    """Returns, for every image, its masks: dict of path to whether it is an index mask."""
+    """Returns the masks of every image, as a dict of path to whether it is an index mask."""
     in_folder, by_stem = collections.defaultdict(list), collections.defaultdict(list)
     for path in sorted(files):
         in_folder[os.path.dirname(path)].append(path)
@@ -139,7 +141,7 @@ def _match(images, names, annotations, files):
 
 
 def _add_instances(content, name, mask, segmentations, label_divisor):
-    """Adds an instance for each value of a mask, whose class is in the value or the only one."""
+    """Adds an instance for each value of a mask. Its class is in the value, or the only one."""
     for value, segmentation in segmentations.items():
         where = f"{mask}: value {value}"
         if label_divisor is None:
@@ -151,10 +153,10 @@ def _add_instances(content, name, mask, segmentations, label_divisor):
 
 
 def _read(path, is_index, size, label_divisor, threshold):
-    """Returns the run lengths of each value of a mask; of 1 alone, maybe empty, if no index."""
+    """Returns a dict of value to run lengths. A mask of one instance, maybe empty, has value 1."""
     if label_divisor is not None and not is_index:
         raise DataError(
-            f"{path}: a file for one instance holds no class."
+            f"{path}: a file with one instance cannot hold a class."
             f" Received: label_divisor={label_divisor}."
         )
     if threshold is not None:
@@ -167,19 +169,19 @@ def _read(path, is_index, size, label_divisor, threshold):
     soft = _edge_values(index)
     if len(soft):
         raise DataError(
-            f"{path}: {len(soft)} values lie along edges only, as the gray levels of soft edges do,"
-            " and each would be an object. mask_threshold=128 takes what is at least that bright as"
-            " one object; objects that do touch like that need a file each."
+            f"{path}: {len(soft)} values lie along edges only, like the gray levels of soft edges;"
+            " each value would be an object. mask_threshold=128 takes all pixels of at least this"
+            " value as one object. If these are real objects that touch, use one file per object."
             f" Received: values={reprlib.repr(soft.tolist())}."
         )
     return rle.encode_values(index)
 
 
 def _edge_values(index):
-    """Returns the values of an index mask that are soft edges: most of them, or none.
+    """Returns the values of an index mask that are soft edges; empty if they are not the majority.
 
-    Such a value nowhere fills 3 x 3 pixels, and its pixels touch those of another object. Of small
-    or thin objects few do.
+    The value of a soft edge nowhere fills 3 x 3 pixels, and its pixels touch those of another
+    object. Few pixels of small or thin objects do.
     """
     values = _values(index)
     if len(values) < 4:
@@ -200,7 +202,7 @@ def _edge_values(index):
 
 
 def _values(index):
-    """Returns the values of an index mask but 0, in order."""
+    """Returns the values of an index mask in ascending order, without 0."""
     small = index.max(initial=0) < 2**16  # then counting is faster than sorting
     values = np.flatnonzero(np.bincount(index.ravel())) if small else np.unique(index)
     return values[values != 0]

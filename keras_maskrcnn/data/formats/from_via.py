@@ -24,17 +24,17 @@ def via_json(
 ) -> CocoDataset:
     """Reads a json of the VGG Image Annotator (VIA), version 1 or 2: annotations or a project.
 
-    Polygons, rectangles, circles and ellipses become instances, points and lines are counted. VIA
-    stores no image sizes: they are read from the images.
+    Polygons, rectangles, circles and ellipses become instances. Points and lines are left out and
+    counted. Image sizes are read from the images, because VIA does not store them.
 
     Args:
         images: folder that VIA's file names are relative to.
         annotations: json file.
-        class_attribute: str. The attribute of a region that tells its class; a checkbox must have
-            one tick. By default, all regions are of one class.
+        class_attribute: str. The attribute of a region that holds its class. If it is a checkbox,
+            exactly one option must be ticked. By default all regions are of one class.
         class_names: as in `read_class_names`. By default "object" if there is no `class_attribute`,
-            otherwise those found, in alphabetical order.
-        options: as in `coco_dict`.
+            otherwise the names found, in alphabetical order.
+        options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if the json or an image cannot be used.
@@ -95,7 +95,7 @@ def _polygon(shape, where):
         xs, ys = (shape.get(f"all_points_{axis}") for axis in "xy")
         if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
             received = f"all_points_x={reprlib.repr(xs)}, all_points_y={reprlib.repr(ys)}"
-            raise DataError(f"{where}: a polygon needs as many x as y. Received: {received}.")
+            raise DataError(f"{where}: a polygon needs one y for each x. Received: {received}.")
         return [coordinate for point in zip(xs, ys, strict=True) for coordinate in point]
     if kind == "rect":
         x, y, width, height = numbers(shape, ("x", "y", "width", "height"), where)
@@ -116,7 +116,7 @@ def _class(region, attribute, where):
         value = ticked[0] if len(ticked) == 1 else value
     if not isinstance(value, str) or not value.strip():
         raise DataError(
-            f"{where}: region_attributes must tell one class."
+            f"{where}: region_attributes must name one class."
             f" Received: {attribute}={reprlib.repr(value)}."
         )
     return value.strip()

@@ -1,4 +1,4 @@
-"""Reads folders laid out as those of Pascal VOC, with object segmentations or boxes."""
+"""Reads folders in the layout of Pascal VOC, with object segmentations or boxes."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from keras_maskrcnn.data.text import read_lines, read_text
 from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import ClassNames, Path
 
-VOID = 255  # borders between objects, and what is hard to tell
+VOID = 255  # borders between objects, and pixels that are hard to label
 
 # Category ids are the indices of SegmentationClass, which count from 1.
 CLASS_NAMES = (
@@ -52,22 +52,22 @@ def voc(
 ) -> CocoDataset:
     """Reads a folder in the layout of Pascal VOC.
 
-    `SegmentationObject/NAME.png` holds the numbers of the objects; 255 is void. The class of an
-    object is the one that `SegmentationClass/NAME.png` has at most of its pixels; where there is no
-    such file, the name of the object with this number in `Annotations/NAME.xml`.
+    `SegmentationObject/NAME.png` holds the numbers of the objects; 255 is void. An object has the
+    class of most of its pixels in `SegmentationClass/NAME.png`. Without that file, it has the name
+    of the object with this number in `Annotations/NAME.xml`.
 
-    With masks=False the boxes of `Annotations/NAME.xml` are read, as other tools write them alone:
-    pixels from 1, the last one included. With masks=None that happens if there is no folder
-    SegmentationObject.
+    With masks=False the boxes of `Annotations/NAME.xml` are read. Pixels count from 1, and the last
+    one is included. Without a folder `Annotations` the xml files may lie in the folder itself, as
+    other tools write them. With masks=None boxes are read if there is no folder SegmentationObject.
 
     Args:
         images: folder of the images, `VOC2012/JPEGImages`.
         annotations: the folder above, `VOC2012`.
-        split: str. The images are those in `ImageSets/Segmentation/SPLIT.txt`, of boxes those in
-            `ImageSets/Main/SPLIT.txt`; by default, those that have a SegmentationObject or an xml.
-        class_names: as in `read_class_names`, for the indices 1, 2, ... By default VOC's 20; of
-            boxes, if there are others, those found, in alphabetical order.
-        options: as in `coco_dict`.
+        split: str. Reads the images listed in `ImageSets/Segmentation/SPLIT.txt`, or for boxes in
+            `ImageSets/Main/SPLIT.txt`. By default all images with a SegmentationObject or an xml.
+        class_names: as in `read_class_names`, for the indices 1, 2, ... By default the 20 classes
+            of VOC. If boxes have other names, the names found, in alphabetical order.
+        options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if a file cannot be used.
@@ -111,7 +111,7 @@ def voc(
 
 
 def _classes(annotations, name, objects):
-    """Returns a dict of the objects' numbers to their classes: indices, or names from the xml."""
+    """Returns a dict of object numbers to classes: indices, or names from the xml."""
     path = _find(os.path.join(annotations, "SegmentationClass", name), ".png")
     if path is None:
         path = _find(os.path.join(annotations, "Annotations", name), ".xml")
@@ -120,12 +120,12 @@ def _classes(annotations, name, objects):
     known = (objects > 0) & (classes > 0) & (classes != VOID)
     pairs = np.stack([objects[known], classes[known]], axis=1)
     pairs, counts = np.unique(pairs, axis=0, return_counts=True)
-    order = np.argsort(counts, kind="stable")  # of a number that comes again, the last pair stays
+    order = np.argsort(counts, kind="stable")  # the dict keeps each number's last, largest pair
     return dict(pairs[order].tolist())
 
 
 def _find(stem, suffix):
-    """Returns the path of a file, its suffix in lower or upper case; None if there is none."""
+    """Returns the path of a file with its suffix in lower or upper case, or None."""
     paths = (stem + suffix, stem + suffix.upper())
     return next((path for path in paths if os.path.exists(path)), None)
 
@@ -135,7 +135,7 @@ def _boxes(images, annotations, split, class_names, on_error, options):
     file_of = files_by_stem(images, SUFFIXES)
     folder = source = os.path.join(annotations, "Annotations")
     if not os.path.isdir(folder):
-        folder = source = os.fspath(annotations)  # of other tools' xml files alone
+        folder = source = os.fspath(annotations)  # other tools write xml files without subfolders
     xml_of = files_by_stem(folder, ".xml")
     names = list(xml_of)
     if split is not None:
@@ -156,7 +156,7 @@ def _boxes(images, annotations, split, class_names, on_error, options):
 
 
 def _add_image(content, file_of, name, source, has_mask=False):
-    """Adds the image of a name; no name leads out of the folder."""
+    """Adds the image of a name. A name cannot lead out of the folder: it must be in `file_of`."""
     if name in file_of:
         return content.add_image(file_of[name], source, has_mask=has_mask)
     error = f"{source}: no such image in {content.images}. Received: name={name!r}."
@@ -164,7 +164,7 @@ def _add_image(content, file_of, name, source, has_mask=False):
 
 
 def _read_split(path, known):
-    """Returns the names of a list in ImageSets, as those of `known` are written."""
+    r"""Returns the names of a list in ImageSets, with "/" for "\" unless `known` has the name."""
     names = read_lines(path)
     return [name if name in known else name.replace("\\", "/") for name in names]
 
@@ -185,20 +185,20 @@ def _read_objects(path):
                 f"{path}: object {number} needs a name, and a bndbox of xmin, ymin, xmax, ymax."
                 f" Received: name={name!r}, bndbox={sides}."
             )
-        objects.append((name, [x1 - 1, y1 - 1, x2, y2]))  # the first pixel is 1 there
+        objects.append((name, [x1 - 1, y1 - 1, x2, y2]))  # VOC's first pixel is 1
     return objects
 
 
 def _read_names(path):
-    """Returns the names of the objects in an xml file, in its order."""
+    """Returns the names of the objects in an xml file, in the order of the file."""
     return [(entry.findtext("name") or "").strip() for entry in _read_xml(path)]
 
 
 def _read_xml(path):
     """Returns the objects of an xml file."""
     text = read_text(path)
-    if "<!DOCTYPE" in text:  # without one there are no entities, which could grow without limit
-        raise DataError(f"{path}: a document type is refused. Received: <!DOCTYPE ...>.")
+    if "<!DOCTYPE" in text:  # it could define entities, which can expand without limit
+        raise DataError(f"{path}: a document type is not allowed. Received: <!DOCTYPE ...>.")
     try:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:

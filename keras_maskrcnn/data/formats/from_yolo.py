@@ -1,4 +1,4 @@
-"""Reads YOLO's text files of polygons or boxes."""
+"""Reads text files of YOLO with polygons or boxes."""
 
 import os
 import reprlib
@@ -23,18 +23,18 @@ def yolo_seg(
 ) -> CocoDataset:
     """Reads YOLO's labels for segmentation: rows of `class x1 y1 x2 y2 x3 y3 ...`.
 
-    For the image `a/b.jpg` they are in `a/b.txt` of the folder of annotations; an image without
-    that file has no instances. Coordinates are shares of the image's sides. Rows of 5 numbers,
-    `class x_center y_center width height`, are boxes: with masks=False they are instances too, else
-    they are left out and counted.
+    The labels of the image `a/b.jpg` are in `a/b.txt` of the folder of annotations. An image
+    without that file has no instances. Coordinates are shares of the image's sides. Rows of 5
+    numbers, `class x_center y_center width height`, are boxes. With masks=False they are instances
+    too; otherwise they are left out and counted.
 
     Args:
-        images: folder of the images, with those below it.
-        annotations: folder of the text files, laid out alike.
+        images: folder of the images, with its subfolders.
+        annotations: folder of the text files, with the same subfolders.
         class_names: as in `read_class_names`, for the classes 0, 1, ...: a list, or the path of a
-            data.yaml. By default the names in the annotations' `classes.txt`; if there is none,
-            the numbers of those found.
-        options: as in `coco_dict`.
+            data.yaml. By default the names in `classes.txt` of the folder of annotations; without
+            this file, the numbers of the classes found.
+        options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if a file cannot be used, or no text file belongs to an image.
@@ -68,11 +68,11 @@ def _add_row(content, file_name, fields, where, height, width):
         values = [float(field) for field in fields]
     except ValueError:
         values = [float("nan")]
-    # Points a little outside are cut at the image's border, as in a polygon of COCO.
+    # Points a little outside the image are allowed; the mask ends at the border, as in COCO.
     whole = values[0].is_integer() and values[0] >= 0
     if not whole or not all(-1 <= value <= 2 for value in values[1:]):
         raise DataError(
-            f"{where}: a row is the number of a class, then shares of the image's sides, 0 to 1."
+            f"{where}: a row must be a class number, then shares of the image's sides, 0 to 1."
             f" Received: {reprlib.repr(' '.join(fields))}."
         )
     category = int(values[0])
@@ -83,10 +83,10 @@ def _add_row(content, file_name, fields, where, height, width):
         return
     if len(values) < 7 or len(values) % 2 == 0:
         raise DataError(
-            f"{where}: a row is class x1 y1 x2 y2 x3 y3 ..., at least 7 numbers, an odd count; or"
-            " class x y width height, a box."
+            f"{where}: a row must be a polygon, class x1 y1 x2 y2 x3 y3 ... (at least 7 numbers, an"
+            " odd count), or a box, class x y width height."
             f" Received: {len(values)} numbers."
         )
     points = np.array(values[1:]).reshape(-1, 2) * [width, height]
-    # COCO's polygons are drawn on fifths of a pixel, so halves must not come back as 0.4999.
+    # COCO's polygons are drawn on fifths of a pixel, so 0.5 must not come back as 0.4999.
     content.add(file_name, category, [points.ravel().round(2).tolist()], where)

@@ -1,4 +1,4 @@
-"""Shapes of annotation tools as polygons [x1, y1, x2, y2, ...], in pixels of the image."""
+"""Turns shapes of annotation tools into polygons [x1, y1, x2, y2, ...] in pixels of the image."""
 
 import math
 import reprlib
@@ -19,7 +19,7 @@ def rectangle(x1: float, y1: float, x2: float, y2: float) -> list[float]:
 def ellipse(
     x: float, y: float, radius_x: float, radius_y: float, angle: float = 0.0
 ) -> list[float]:
-    """Returns the polygon of an ellipse, turned by `angle` in radians from x towards y."""
+    """Returns the polygon of an ellipse, rotated by `angle` in radians from x towards y."""
     polygon = []
     for i in range(_CORNERS):
         turn = 2 * math.pi * i / _CORNERS
@@ -30,7 +30,7 @@ def ellipse(
 
 
 def numbers(entry: Mapping[str, Any], keys: Iterable[str], where: str) -> list[float]:
-    """Returns the values of `keys` in a dict, which must be numbers of a reasonable size."""
+    """Returns the values of `keys` in a dict. They must be numbers below 1e9 in absolute value."""
     for key in keys:
         value = entry.get(key)
         if not isinstance(value, int | float) or not abs(value) < 1e9:

@@ -1,4 +1,4 @@
-"""What no reader takes: every fault is refused in one line that names file, place and value."""
+"""Every fault in a format is refused in one line that names file, place and value."""
 
 import io
 import json
@@ -65,7 +65,7 @@ FAULTS = [
         "via_json",
         via({**POLYGON, "all_points_y": [1]}),
         {},
-        "region 0: a polygon needs as many x as",
+        "region 0: a polygon needs one y for each x",
     ),
     ("via_json", via({**POLYGON, "all_points_y": [1, 2, "3"]}), {}, "must be polygons .* finite"),
     (
@@ -85,9 +85,9 @@ FAULTS = [
         "via_json",
         via(),
         KIND,
-        "region 0: region_attributes must tell one class. Received: kind=None",
+        "region 0: region_attributes must name one class. Received: kind=None",
     ),
-    ("via_json", via(kind=TICKS), KIND, "must tell one class. Received: kind={'cat': True, 'dog'"),
+    ("via_json", via(kind=TICKS), KIND, "must name one class. Received: kind={'cat': True, 'dog'"),
     (
         "via_json",
         via(kind="dog"),
@@ -138,7 +138,7 @@ FAULTS = [
         "labelme",
         {**labelme(), "b.json": labelme()["a.json"]},
         {},
-        "b.json: the image is there twice",
+        "b.json: the image occurs twice",
     ),
     ("mask_images", {"c.png": EMPTY}, {}, "no mask belongs to an image. Received: images='"),
     (
@@ -151,7 +151,7 @@ FAULTS = [
         "mask_images",
         {"a.png": EMPTY.T},
         {},
-        "width=30, height=20, and so must.* Received: width=20",
+        "the size of its image, width=30, height=20. Received: width=20",
     ),
     ("mask_images", {"a.png": png(NOISE)[:-300]}, {}, "a.png: image cannot be decoded"),
     ("mask_images", {"a.png": "text"}, {}, "a.png: not an image, or in none of the formats"),
@@ -167,7 +167,7 @@ FAULTS = [
         "mask_images",
         {"a/1.png": EMPTY},
         {"label_divisor": 9},
-        "1.png: a file for one instance holds",
+        "1.png: a file with one instance cannot hold",
     ),
     ("voc", {"SegmentationClass/a.png": EMPTY}, {}, "SegmentationObject: no such folder"),
     ("voc", {"SegmentationObject/c.png": EMPTY}, {}, "no such image in .* Received: name='c'"),
@@ -190,17 +190,17 @@ FAULTS = [
         "a.png: object 1: unknown class, not one of .* Received: class=21",
     ),
     ("yolo_seg", {"c.txt": ""}, {}, "no .txt belongs to an image. Received: images='"),
-    ("yolo_seg", {"a.txt": f"cat {ROW}"}, {}, "a.txt: line 1: a row is the number of a class"),
-    ("yolo_seg", {"a.txt": f"0.5 {ROW}"}, {}, "a.txt: line 1: a row is the number of a class"),
-    ("yolo_seg", {"a.txt": f"-1 {ROW}"}, {}, "a.txt: line 1: a row is the number of a class"),
+    ("yolo_seg", {"a.txt": f"cat {ROW}"}, {}, "a.txt: line 1: a row must be a class number"),
+    ("yolo_seg", {"a.txt": f"0.5 {ROW}"}, {}, "a.txt: line 1: a row must be a class number"),
+    ("yolo_seg", {"a.txt": f"-1 {ROW}"}, {}, "a.txt: line 1: a row must be a class number"),
     ("yolo_seg", {"a.txt": "\n0 10 20 30 20 30 40"}, {}, "a.txt: line 2: .* Received: '0 10 20 30"),
-    ("yolo_seg", {"a.txt": "0 nan 0 0 0 0 0"}, {}, "a.txt: line 1: a row is the number of a class"),
-    ("yolo_seg", {"a.txt": "0 0.1 0.1"}, {}, "a.txt: line 1: a row is class x1 .* Received: 3 num"),
+    ("yolo_seg", {"a.txt": "0 nan 0 0 0 0 0"}, {}, "a.txt: line 1: a row must be a class number"),
+    ("yolo_seg", {"a.txt": "0 0.1 0.1"}, {}, "line 1: a row must be a polygon.* Received: 3 num"),
     (
         "yolo_seg",
         {"a.txt": f"0 {ROW} 0.9"},
         {},
-        "line 1: a row is class x1 y1 .* Received: 8 numbers",
+        "line 1: a row must be a polygon, class x1 y1 .* Received: 8 numbers",
     ),
     (
         "yolo_seg",

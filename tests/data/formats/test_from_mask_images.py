@@ -169,7 +169,7 @@ def test_a_tiff_beside_a_png_is_its_image(images, box):
 
 def test_masks_have_no_negative_numbers(images, masks, box):
     Image.fromarray(-box(0, 0, 5, 5).astype(np.int32)).save(masks / "a.tif")
-    with pytest.raises(DataError, match="a.tif: a mask must have numbers from 0. Received: -1."):
+    with pytest.raises(DataError, match="a.tif: a mask must have no number below 0. Received: -1."):
         mask_images(images, masks)
 
 

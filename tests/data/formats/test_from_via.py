@@ -102,5 +102,5 @@ def test_options_of_coco_dict_are_passed_on(images):
 
 
 def test_without_classes_one_name_is_needed(images):
-    with pytest.raises(ValueError, match="class_names must be one name .* Received: .*'b'"):
+    with pytest.raises(ValueError, match="class_names must be a single name.* Received: .*'b'"):
         read(images, entry(region(POLYGON)), class_names=["a", "b"])

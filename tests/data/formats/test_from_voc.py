@@ -73,7 +73,7 @@ def test_without_a_split_all_object_masks_count(images, root, box):
         ),
         ("<annotation/>", "a.png: neither"),
         ("<annotation>", "a.xml: cannot be read as xml"),
-        ('<!DOCTYPE x [<!ENTITY a "b">]>' + XML, "a.xml: a document type is refused"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]>' + XML, "a.xml: a document type is not allowed"),
     ],
 )
 def test_an_object_without_a_known_class_is_refused(images, root, xml, line):
@@ -92,7 +92,7 @@ def test_xml_of_any_depth_is_harmless(images, root):
 def test_another_encoding_hides_no_document_type(images, root):
     text = '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE x>' + XML
     (root / "Annotations" / "a.xml").write_bytes(text.encode("utf-16"))
-    with pytest.raises(DataError, match="a.xml: a document type is refused"):
+    with pytest.raises(DataError, match="a.xml: a document type is not allowed"):
         voc(images, root)
 
 

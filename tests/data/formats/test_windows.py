@@ -124,7 +124,7 @@ def test_of_a_path_of_another_machine_the_name_counts_in_via(images, tmp_path, n
     path = write(tmp_path, "a.json", via(name))
     assert READERS["via_json"](images, path).file_names == ("a.png",)
     path = write(tmp_path, "a.json", {**via(name), **via("a.png")})
-    with pytest.raises(DataError, match="the image is there twice"):
+    with pytest.raises(DataError, match="the image occurs twice"):
         READERS["via_json"](images, path)
 
 
