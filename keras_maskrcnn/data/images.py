@@ -202,8 +202,8 @@ def _open_image(path, content=None):
         formats = ", ".join(FORMATS)
         line = f"{path}: not an image, or in none of the formats {formats}."
         if kind:
-            line = f"{path}: this kind of TIFF is not read, only gray or RGB of 8 bits or of unsigned"
-            line += f" 16 bits. Received: {kind}."
+            line = f"{path}: a TIFF of this kind is not read; only gray or RGB is, of 8 bits or of"
+            line += f" unsigned 16 bits. Received: {kind}."
         raise DataError(line, "unreadable image") from error
     except Exception as error:
         bomb = isinstance(error, Image.DecompressionBombError)

@@ -242,9 +242,9 @@ def test_white_may_be_0_in_a_tiff_of_16_bits(tmp_path):
     [
         (
             {258: [32] * 3, 277: [3], 262: [2], 339: [3] * 3, **STRIP},
-            r"kind of TIFF is not read, only gray or RGB of 8 bits or .* bits=\(32, 32, 32\), .*format=\(3",
+            r"of this kind is not read; only gray or RGB .* bits=\(32, 32, 32\), .*format=\(3",
         ),
-        ({258: [8] * 7, 277: [7], **STRIP}, r"kind of TIFF is not read.* bits=\(8, 8, 8"),
+        ({258: [8] * 7, 277: [7], **STRIP}, r"of this kind is not read.* bits=\(8, 8, 8"),
         ({258: [32], 339: [3], **STRIP}, "cannot be decoded. Received: pixels that are floats"),
         ({258: [32], **STRIP}, "pixels that are signed integers, or integers of 32 bits"),
         ({256: [0], **STRIP}, "not read.* width=0, height=16"),

@@ -35,5 +35,5 @@ def test_a_quarter_turn_is_told_where_the_annotations_tell_no_sides(images, capl
 def test_annotations_without_classes_need_one_name(tmp_path):
     assert content.Content(tmp_path, ["cat"]).the_class() == 1
     for names in (["cat", "dog"], None):
-        with pytest.raises(ValueError, match="one name"):
+        with pytest.raises(ValueError, match="a single name"):
             content.Content(tmp_path, names).the_class()
