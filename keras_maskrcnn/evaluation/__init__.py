@@ -1,12 +1,22 @@
-"""Detections → COCO results → pycocotools. Every metric is pycocotools' own number (§4).
+"""Computes COCO's metrics of a model. All numbers come from pycocotools (§4).
 
-Names are `bbox/AP` (averaged over IoU 0.50:0.95), `bbox/AP50`, `bbox/AP75`, `bbox/APs`, `bbox/APm`,
-`bbox/APl` (small, medium, large), `bbox/AR1`, `bbox/AR10`, `bbox/AR100`, `bbox/ARs`, `bbox/ARm`,
-`bbox/ARl`, and the same under `segm/`. As in pycocotools, -1 means that there was nothing to
-average: no annotated object of that size, for instance.
+Metrics of detections, each also under `segm/` for masks:
 
-Proposals have no class; theirs are `bbox/AR100` and `bbox/AR1000`, recall averaged over the same
-IoU among the best 100 or 1000 of an image, and `bbox/ARs100`, `bbox/ARm100`, ... by object size.
+- `bbox/AP`: average precision, averaged over the IoU thresholds 0.50 to 0.95.
+- `bbox/AP50`, `bbox/AP75`: average precision at IoU 0.50 and 0.75.
+- `bbox/APs`, `bbox/APm`, `bbox/APl`: average precision of small, medium and large objects.
+- `bbox/AR1`, `bbox/AR10`, `bbox/AR100`: average recall with at most 1, 10 or 100 detections per
+  image.
+- `bbox/ARs`, `bbox/ARm`, `bbox/ARl`: average recall of small, medium and large objects.
+
+Metrics of proposals, which have no class:
+
+- `bbox/AR100`, `bbox/AR1000`: recall with the best 100 or 1000 proposals of each image, averaged
+  over the same IoU thresholds.
+- `bbox/ARs100`, `bbox/ARm100`, ...: the same for small, medium and large objects.
+
+As in pycocotools, -1 means that there was nothing to average, for instance no annotated object of
+this size.
 """
 
 from keras_maskrcnn.evaluation.callback import CocoEvaluation

@@ -1,4 +1,4 @@
-"""Evaluation at the end of epochs."""
+"""A callback that evaluates at the end of epochs."""
 
 from collections.abc import Sequence
 
@@ -15,21 +15,21 @@ from keras_maskrcnn.typing import OnError, Proposals
 
 
 class CocoEvaluation(keras.callbacks.Callback):
-    """Evaluates at the end of epochs and adds the numbers to the logs, as `val_segm/AP` and so on.
+    """Evaluates at the end of epochs, and adds the metrics to the logs, for instance `val_segm/AP`.
 
-    Callbacks after it in the list see the numbers, so do History, the progress bar and
-    TensorBoard: `EarlyStopping(monitor="val_segm/AP", mode="max")`. Keras cannot guess the mode.
-    Epochs without evaluation have no entry in the logs.
+    History, the progress bar, TensorBoard and callbacks later in the list get the metrics. For
+    instance, put `EarlyStopping(monitor="val_segm/AP", mode="max")` after this callback. Give the
+    mode, because Keras cannot guess it. Epochs without evaluation have no entry in the logs.
 
     Args:
         dataset: data.CocoDataset.
         batch_size: int. Images per step and replica.
         max_detections: int above 10. Detections counted per image.
-        every: int. Evaluates after every `every`-th epoch.
-        prefix: str. Stands before each name.
-        verbose: 0 is silent, 1 shows a progress bar.
-        proposals: data.ProposalFile, for a model that has no RPN.
-        on_error: as of `evaluate`.
+        every: int. Number of epochs from one evaluation to the next.
+        prefix: str. Prefix of each metric's name.
+        verbose: int. 0 is silent, 1 shows a progress bar.
+        proposals: data.ProposalFile, for a model without an RPN.
+        on_error: str. As in `evaluate`.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -59,14 +59,14 @@ class CocoEvaluation(keras.callbacks.Callback):
         self.on_error = on_error
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Finds out before the first epoch whether the data set is for the model."""
+        """Checks before the first epoch whether the data set fits the model."""
         check_dataset(self.model, self.dataset)
 
     def look_at_others(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        """Warns of callbacks of the same `fit` that decide by a loss.
+        """Warns about callbacks of the same `fit` that monitor a loss.
 
         Args:
-            callbacks: list of Keras callbacks; `MaskRCNN.fit` calls this with its own.
+            callbacks: list of Keras callbacks. `MaskRCNN.fit` passes the ones it got.
         """
         losses = {f"val_{name}" for name in ("loss", *LOSSES)}
         for callback in callbacks:
@@ -74,7 +74,7 @@ class CocoEvaluation(keras.callbacks.Callback):
             if monitor in losses and getattr(callback, "save_best_only", True):
                 logging.warning(
                     "%s(monitor=%r): this loss can be lowest while the detector finds nothing yet. "
-                    'Behind CocoEvaluation take monitor="%ssegm/AP" (without masks "bbox/AP"), '
+                    'After CocoEvaluation use monitor="%ssegm/AP" (without masks "bbox/AP"), '
                     'mode="max".',
                     type(callback).__name__,
                     monitor,
@@ -82,7 +82,7 @@ class CocoEvaluation(keras.callbacks.Callback):
                 )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Writes the numbers into `logs`, which Keras hands on to the next callback."""
+        """Adds the metrics to `logs`, which Keras passes on to the next callback."""
         if logs is None or (epoch + 1) % self.every:
             return
         metrics = evaluate(

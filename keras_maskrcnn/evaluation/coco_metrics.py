@@ -1,4 +1,4 @@
-"""COCO's metrics of results. Every number is pycocotools' own (§4)."""
+"""Computes COCO's metrics of results with pycocotools (§4)."""
 
 import collections
 import contextlib
@@ -30,20 +30,20 @@ def evaluate_results(
     Args:
         results: list of COCO results with "bbox" and, for "segm", "segmentation"; may be empty.
         annotations: path of a COCO annotation file, or its content.
-        max_detections: int above 10. Detections counted per image, COCO's 100 by default.
+        max_detections: int above 10. Detections counted per image. COCO's value is 100.
         iou_types: subset of ("bbox", "segm").
-        image_ids: sequence of ints. Images to count; None for all of the file.
-        category_ids: sequence of ints. Categories to count; None for all of the file.
-        class_names: sequence of str, their names in training; None for any.
-        per_class: bool. Adds `bbox/AP/<class name>` and so on.
+        image_ids: sequence of image ids to count; None for all of the file.
+        category_ids: sequence of int. Category ids to count; None for all of the file.
+        class_names: sequence of str. Names of these categories in training. None accepts any names.
+        per_class: bool. Adds the AP of each class, as `bbox/AP/<class name>` and so on.
 
     Returns:
-        dict name → float: twelve numbers per IoU type. 0 where nothing was found, -1 where nothing
-        was to be found.
+        dict of name to float: twelve numbers per IoU type. 0 if nothing was found, -1 if there was
+            nothing to find.
 
     Raises:
-        ValueError: if `max_detections` is 10 or less: AR1 and AR10 are among the twelve; or
-            (DataError) a category of the file has another name than in training.
+        ValueError: if `max_detections` is 10 or less, because AR1 and AR10 are among the metrics.
+        DataError: if a category of the file had another name in training.
     """
     check_max_detections(max_detections)
     metrics = {}
@@ -66,7 +66,7 @@ def evaluate_results(
 
 
 def _names(truth, category_ids, class_names, where):
-    """Returns a dict of category id to name: that of the training, or else the file's."""
+    """Returns a dict of category id to name: the name in training, or else that of the file."""
     names = {i: category.get("name", str(i)) for i, category in truth.cats.items()}
     if class_names:
         ids = sorted(names) if category_ids is None else category_ids
@@ -77,11 +77,10 @@ def _names(truth, category_ids, class_names, where):
 
 
 def _summarize(coco_eval, names):
-    """Reads the twelve numbers of `COCOeval.summarize`, for any number of detections; and with
-    `names`, a dict of category id to name, the AP of each class.
+    """Computes the twelve numbers of `COCOeval.summarize`, for any number of detections.
 
-    `summarize` itself asks for 100 detections by name in its first row, and prints -1 when the
-    evaluation ran with another number.
+    With `names`, a dict of category id to name, also the AP of each class. `summarize` itself is
+    not used, because its first number is always for 100 detections: with another limit it is -1.
     """
     params = coco_eval.params
     precision = coco_eval.eval["precision"]  # (IoU, recall, class, area, max_detections)
@@ -106,21 +105,21 @@ def _summarize(coco_eval, names):
         counts = collections.Counter(names.get(i, str(i)) for i in params.catIds)
         for i, category_id in enumerate(params.catIds):
             name = names.get(category_id, str(category_id))
-            if counts[name] > 1:  # the other's number would be lost
+            if counts[name] > 1:  # two categories have this name
                 name = f"{name} ({category_id})"
             metrics[f"AP/{name}"] = _mean(precision[:, :, i, all_sizes, -1])
     return metrics
 
 
 def check_max_detections(max_detections: int) -> None:
-    """Raises a ValueError if a limit of detections per image is 10 or less."""
-    if not max_detections > 10:  # AR1 and AR10 are among the twelve
+    """Raises ValueError if a limit of detections per image is 10 or less."""
+    if not max_detections > 10:  # AR1 and AR10 are among the metrics
         raise ValueError(
             f"max_detections must exceed 10. Received: max_detections={max_detections!r}."
         )
 
 
 def _mean(values):
-    """Averages what pycocotools could compute; -1 if there is nothing."""
+    """Averages the values that pycocotools could compute; -1 if there are none."""
     values = values[values > -1]
     return float(np.mean(values)) if values.size else -1.0

@@ -1,4 +1,4 @@
-"""pycocotools' COCO objects of annotations, results and proposals."""
+"""Makes pycocotools' COCO objects from annotations, results and proposals."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,21 @@ from keras_maskrcnn.typing import Path
 def load_annotations(annotations: Path | dict[str, Any], iou_type: str) -> COCO:
     """Makes the COCO object of an annotation file, or of its content.
 
-    What pycocotools stumbles over is mended:
+    It repairs what pycocotools cannot handle:
 
-    - Ids become 1, 2, ...: COCOeval takes id 0 for "not matched", and wants numbers.
-    - A missing "iscrowd" is 0. An "area" that is missing, or that no object can have, is the
-      mask's, or else the box's.
-    - Polygons of less than 3 points are left out; pycocotools would read 2 points as a box.
-    - An object without outline cannot be judged by masks: then its box is a region to ignore, as
-      crowds are.
-
-    A field that is missing beside these is a DataError.
+    - Annotation ids become 1, 2, ..., because COCOeval needs numbers, and id 0 means "not matched".
+    - A missing "iscrowd" becomes 0. A missing or impossible "area" becomes the area of the mask, or
+      else of the box.
+    - Polygons with fewer than 3 points are left out, because pycocotools would read 2 points as a
+      box.
+    - With "segm", the box of an object without an outline becomes a region to ignore, like a crowd.
 
     Args:
-        annotations: path of a COCO annotation file, or its content, which stays as it is.
+        annotations: path of a COCO annotation file, or its content, which is not changed.
         iou_type: "bbox" or "segm".
+
+    Raises:
+        DataError: if another field is missing.
     """
     truth = COCO()
     if isinstance(annotations, dict):
@@ -53,7 +54,7 @@ def load_annotations(annotations: Path | dict[str, Any], iou_type: str) -> COCO:
 
 
 def _mend(annotation, size, iou_type):
-    """Fills in what an annotation lacks, in place; `size` is its image's height and width."""
+    """Repairs an annotation in place. `size` is the (height, width) of its image."""
     x, y, width, height = annotation["bbox"]
     outline = annotation.get("segmentation")
     if isinstance(outline, list):
@@ -70,13 +71,13 @@ def _mend(annotation, size, iou_type):
 
 
 def _mask_area(outline, size):
-    """The pixels that an outline covers; None if there is none, or it cannot be read."""
+    """Returns the number of pixels in an outline; None if there is none, or it is unreadable."""
     if not outline or size is None:
         return None
     try:
         height, width = size
         counts, _ = read_segmentation(outline, height, width, "")
-    except (DataError, TypeError):  # boxes are all that is needed, or pycocotools will name it
+    except (DataError, TypeError):  # either only boxes are needed, or pycocotools raises an error
         return None
     return float(coco_mask.area({"size": size, "counts": counts}))
 
@@ -84,27 +85,27 @@ def _mask_area(outline, size):
 def load_results(truth: COCO, results: Sequence[Mapping[str, Any]], iou_type: str) -> COCO:
     """Makes the COCO object of results, with the fields that one IoU type needs.
 
-    For masks the boxes are left out: COCO would take the area of the box for that of the mask, and
-    count it among small, medium or large objects accordingly.
+    With "segm" the boxes are left out. Otherwise COCO would use the area of the box, not of the
+    mask, to decide whether an object is small, medium or large.
     """
     if not results:  # COCO.loadRes([]) raises
         return coco_object([])
     shape = {"bbox": "bbox", "segm": "segmentation"}[iou_type]
     names = ("image_id", "category_id", "score", shape)
-    # A copy, for loadRes writes into its argument.
+    # A copy, because loadRes changes its argument.
     return truth.loadRes([{name: result[name] for name in names} for result in results])
 
 
 def load_proposals(
     boxes: np.ndarray, scores: np.ndarray, image_id: int | str, category_id: int
 ) -> COCO:
-    """Makes the COCO object of one image's proposals; `COCO.loadRes` would copy every image.
+    """Makes the COCO object of one image's proposals. `COCO.loadRes` would copy every image.
 
     Args:
-        boxes: (n, 4) [x1, y1, x2, y2] in pixels of the original image.
-        scores: (n,).
-        image_id: the image's id.
-        category_id: the id that all proposals get, which have no class.
+        boxes: (n, 4) float [x1, y1, x2, y2] in pixels of the original image.
+        scores: (n,) float.
+        image_id: int or str. Id of the image.
+        category_id: int. Category id for all proposals, because they have no class.
     """
     annotations = []
     for i, (box, score) in enumerate(zip(np.asarray(boxes, np.float64), scores, strict=True)):
@@ -115,7 +116,7 @@ def load_proposals(
 
 
 def coco_object(annotations: list[dict[str, Any]]) -> COCO:
-    """Makes a COCO object of detections that have all its fields."""
+    """Makes a COCO object from detections that have all fields it needs."""
     loaded = COCO()
     loaded.dataset = {"annotations": annotations}
     loaded.createIndex()

@@ -1,4 +1,4 @@
-"""Whether a data set is for a model: its masks, classes and their names."""
+"""Checks whether a data set fits a model: its masks, classes and class names."""
 
 import reprlib
 
@@ -10,15 +10,15 @@ from keras_maskrcnn.model import MaskRCNN
 
 
 def check_dataset(model: MaskRCNN, dataset: CocoDataset) -> None:
-    """Raises if a data set is not for a model.
+    """Raises an error if a data set does not fit a model.
 
     Args:
         model: MaskRCNN.
         dataset: data.CocoDataset.
 
     Raises:
-        ValueError: if the data set has no masks and the model has, its classes are not the
-            model's, or (DataError) it has no instance, or a class had another name in training.
+        ValueError: if the model needs masks and the data set has none, or the classes differ.
+        DataError: if the data set has no instance, or a class had another name in training.
     """
     config, where = model.config, source_of(dataset)
     require_instances(dataset)
@@ -36,7 +36,7 @@ def check_dataset(model: MaskRCNN, dataset: CocoDataset) -> None:
     known = dataset.category_ids if config.task == "proposals" else ids  # an RPN has no classes
     labels = np.unique(getattr(dataset, "labels", []))
     foreign = [i for i in (dataset.category_ids[k - 1] for k in labels) if i not in known]
-    if foreign:  # which the model cannot find
+    if foreign:  # the model cannot find these
         raise ValueError(
             f"{where}: the model has the category ids {reprlib.repr(ids)}; read the data set with"
             f" category_ids=model.config.category_ids. Received: category_id={foreign[0]}."

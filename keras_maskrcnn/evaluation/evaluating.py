@@ -1,4 +1,4 @@
-"""Runs a model over a data set and scores what it finds."""
+"""Runs a model over a data set and computes its metrics."""
 
 from absl import logging
 
@@ -26,30 +26,32 @@ def evaluate(
 ) -> dict[str, float]:
     """Runs the model over a data set and returns COCO's metrics.
 
-    Under a strategy the images are divided among the replicas. Several workers must all call it,
-    and all get the same numbers.
+    Under a strategy the images are divided among the replicas. If there are several workers, all of
+    them must call it, and all get the same numbers.
 
     Args:
         model: MaskRCNN.
         dataset: data.CocoDataset.
-        batch_size: int. Images per step and replica. Those of one batch share a canvas, which
-            moves detections a little (docs/serving.md); with 1 each has its own.
-        max_detections: int above 10. Detections counted per image: COCO's 100, or more for
+        batch_size: int. Images per step and replica. All images of a batch are padded to one size,
+            which changes detections slightly (docs/serving.md). With 1 each has its own size.
+        max_detections: int above 10. Detections counted per image: 100 as in COCO, or more for
             crowded images. It should not exceed the model's `detections_per_image`.
         per_class: bool. Adds `bbox/AP/<class name>` and `segm/AP/<class name>`.
-        proposals: data.ProposalFile, for a model that has no RPN.
-        verbose: 0 is silent, 1 shows a progress bar.
-        on_error: what becomes of an image that cannot be read: "raise", or "skip": the numbers are
-            without it; it is logged, and named in `dataset.skipped`.
+        proposals: data.ProposalFile, for a model without an RPN.
+        verbose: int. 0 is silent, 1 shows a progress bar.
+        on_error: str. What to do with an image that cannot be read. "raise" raises the error.
+            "skip" logs it, leaves the image out of the metrics, and adds it to `dataset.skipped`.
 
     Returns:
-        dict name → float, see `keras_maskrcnn.evaluation`; only `bbox/` if the model has no mask
-        branch. `AR100` is named after `max_detections`. For an RPN alone, what `average_recall`
-        returns of its proposals.
+        dict of name to float, see `keras_maskrcnn.evaluation`. Only `bbox/` if the model has no
+            mask branch. The 100 in `AR100` is `max_detections`. For an RPN alone, the result of
+            `average_recall` for its proposals.
 
     Raises:
-        ValueError: if the data set has no masks and the model has, or (DataError) no instance, or
-            a class of it had another name in training.
+        ValueError: if a number is out of its range, the model needs masks and the data set has
+            none, or the classes differ.
+        DataError: if the data set has no instance, a class had another name in training, or an
+            image cannot be read.
     """
     check_positive(batch_size=batch_size)
     check_max_detections(max_detections)
@@ -60,7 +62,7 @@ def evaluate(
     available = model.config.detections_per_image
     if available < max_detections:
         logging.warning(
-            "The model returns at most %d detections per image (config.detections_per_image), "
+            "the model returns at most %d detections per image (config.detections_per_image), "
             "fewer than max_detections=%d; recall may be lower than it could be.",
             available,
             max_detections,
@@ -86,7 +88,7 @@ def evaluate(
 
 
 def _class_names(model, dataset):
-    """The names of the data set's classes; where its json has none, the model's."""
+    """Returns the class names of the data set, or of the model where the json has none."""
     config, names = model.config, getattr(dataset, "class_names", None)
     if names is None:
         return None

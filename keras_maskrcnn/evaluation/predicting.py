@@ -30,21 +30,27 @@ def predict_dataset(
 ) -> list[dict[str, Any]]:
     """Runs the model over a data set and returns COCO results.
 
-    Only run lengths are kept, so memory is bounded by a batch. The model's cached
-    `predict_function` is used: a second call does not trace again.
+    Masks are kept as run lengths, so memory for images and masks is that of one batch. A second
+    call does not trace again, because the model's cached `predict_function` is used.
 
     Args:
-        model, dataset, batch_size, proposals, verbose, on_error: as for `evaluate`.
+        model: MaskRCNN.
+        dataset: data.CocoDataset.
+        batch_size: int. As in `evaluate`.
+        proposals: data.ProposalFile, for a model without an RPN.
+        verbose: int. As in `evaluate`.
+        on_error: str. As in `evaluate`.
 
     Returns:
         list of COCO results (`detections.coco_results`), in the order of the data set. Labels
-        become the model's `config.category_ids`, or the data set's if the model has none.
+            become the category ids of the model's config, or of the data set if the config has
+            none.
     """
     config = model.config
     category_ids = tuple(config.category_ids) or tuple(dataset.category_ids)
     this_worker, workers = distribution.worker(model.distribute_strategy)
     images = predict_images(model, dataset, batch_size, proposals, verbose, on_error)
-    found = []  # (index, COCO results) of the images that are this worker's share
+    found = []  # (index, COCO results) of this worker's share of the images
     for index, outputs, row in images:
         if index % workers == this_worker:
             image_id, (height, width) = dataset.image_ids[index], dataset.sizes[index]
@@ -64,14 +70,19 @@ def predict_images(
     verbose: int,
     on_error: OnError,
 ) -> Iterator[tuple[int, dict[str, np.ndarray], int]]:
-    """Runs the model over a data set, batch by batch in its order.
+    """Runs the model over a data set, batch by batch, in the order of the data set.
 
     Args:
-        model, dataset, batch_size, proposals, verbose, on_error: as for `evaluate`.
+        model: MaskRCNN.
+        dataset: data.CocoDataset.
+        batch_size: int. As in `evaluate`.
+        proposals: data.ProposalFile or None. As in `evaluate`.
+        verbose: int. As in `evaluate`.
+        on_error: str. As in `evaluate`. With "skip", unreadable images are not yielded.
 
     Yields:
-        for each image but those that `on_error="skip"` leaves out: its index in the data set; the
-        outputs of its batch, NumPy arrays; its row in them.
+        For each image: its index in the data set; the outputs of its batch as NumPy arrays; and its
+            row in them.
     """
     config, strategy = model.config, model.distribute_strategy
     check_on_error(on_error)
@@ -104,13 +115,13 @@ def predict_images(
             progress.update(done)
     if done != num_images:
         raise ValueError(
-            "The batches must hold every image of the data set once. "
+            "the batches must hold every image of the data set once. "
             f"Received: {done} images, expected {num_images}."
         )
 
 
 def readable_images(dataset: CocoDataset) -> Sequence[int]:
-    """Returns the indices of the images that no run left out."""
+    """Returns the indices of all images that are not in `dataset.skipped`."""
     skipped = getattr(dataset, "skipped", {})
     if not skipped:
         return range(len(dataset.image_ids))
@@ -118,7 +129,7 @@ def readable_images(dataset: CocoDataset) -> Sequence[int]:
 
 
 class _WithBlanks:
-    """A data set in which a blank image takes the place of one that cannot be read."""
+    """A data set that replaces images that cannot be read by blank ones."""
 
     def __init__(self, dataset):
         self._dataset, self.blank = dataset, set()
@@ -130,7 +141,7 @@ class _WithBlanks:
         return len(self._dataset)
 
     def load_image(self, index):
-        """Reads an image; or logs why not, and counts it."""
+        """Reads an image. If that fails, logs why and returns a blank image."""
         dataset = self._dataset
         try:
             return dataset.load_image(index)
@@ -145,10 +156,11 @@ class _WithBlanks:
 
 
 def _distribute(strategy, batch, padding_multiple):
-    """Splits a batch over the replicas in order; repeats its last image to fill the last ones.
+    """Splits a batch over the replicas in order, and repeats its last image to fill the last ones.
 
-    `experimental_distribute_dataset` would hand empty batches to some replicas at the end of the
-    data set. Outputs come back concatenated, so the repeated images are simply not read.
+    `experimental_distribute_dataset` would give some replicas empty batches at the end of the data
+    set. Outputs come back concatenated, so the outputs of repeated images are at the end and are
+    ignored.
     """
     part = functools.partial(part_of_batch, strategy)
     replicas, count = strategy.num_replicas_in_sync, len(batch["images"])
@@ -158,7 +170,8 @@ def _distribute(strategy, batch, padding_multiple):
     def values(context):
         rows = indices[part(context.replica_id_in_sync_group)]
         own = {name: tf.gather(value, rows) for name, value in batch.items()}
-        # Without the padding that only other replicas' images need, and that biases would fill.
+        # Remove padding that only the images of other replicas need. Convolutions with biases would
+        # not keep it at zero.
         height, width = np.max(own["sizes"], axis=0)
         images = own["images"][:, :height, :width]
         return {**own, "images": image_ops.pad_to_multiple(images, padding_multiple)}

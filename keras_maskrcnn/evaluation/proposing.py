@@ -1,4 +1,4 @@
-"""Runs an RPN over a data set and keeps its proposals."""
+"""Runs an RPN over a data set and stores its proposals."""
 
 from collections.abc import Iterator
 
@@ -28,17 +28,19 @@ def propose(
     Args:
         model: MaskRCNN with task="proposals".
         dataset: data.CocoDataset.
-        path: str. The folder.
-        batch_size, verbose: as for `evaluate`.
-        overwrite: bool. Whether to remove proposals that the folder holds.
-        on_error: as for `evaluate`; an image that was left out has 0 proposals.
+        path: str or PathLike. The folder.
+        batch_size: int. Images per step and replica, as in `evaluate`.
+        overwrite: bool. Whether to replace proposals that the folder holds.
+        verbose: int. 0 is silent, 1 shows a progress bar.
+        on_error: str. "raise" or "skip", as in `evaluate`. A skipped image gets 0 proposals.
 
     Returns:
-        data.ProposalFile, what `data.read_proposals` makes of the folder.
+        data.ProposalFile, as from `data.read_proposals`.
 
     Raises:
-        FileExistsError: if the folder holds proposals that may not be removed.
-        ValueError: if the model detects, instead of proposing, or there are several workers.
+        FileExistsError: if the folder holds proposals and `overwrite` is False.
+        ValueError: if the model has another task, the data set does not fit it, or there are
+            several workers.
     """
     if model.config.task != "proposals":
         raise ValueError(
@@ -46,7 +48,7 @@ def propose(
         )
     check_dataset(model, dataset)
     if distribution.worker(model.distribute_strategy)[1] > 1:
-        raise ValueError("proposals are written by one process. Received: several workers.")
+        raise ValueError("propose must run in a single process. Received: several workers.")
     with data.ProposalWriter(path, dataset.image_ids, overwrite=overwrite) as writer:
         ids, nothing = iter(dataset.image_ids), (np.zeros([0, 4]), np.zeros([0]))
         found = proposals_of_images(model, dataset, batch_size, verbose, on_error)
@@ -63,7 +65,7 @@ def propose(
 def proposals_of_images(
     model: MaskRCNN, dataset: CocoDataset, batch_size: int, verbose: int, on_error: OnError
 ) -> Iterator[tuple[int | str, np.ndarray, np.ndarray]]:
-    """Runs an RPN over a data set; yields the id, boxes (n, 4) and scores (n,) of each image."""
+    """Runs an RPN over a data set. Yields the id, boxes (n, 4) and scores (n,) of each image."""
     for index, outputs, row in predict_images(model, dataset, batch_size, None, verbose, on_error):
         count = outputs["num_proposals"][row]
         boxes, scores = outputs["boxes"][row][:count], outputs["scores"][row][:count]

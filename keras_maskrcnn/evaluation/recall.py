@@ -1,4 +1,4 @@
-"""Average recall of proposals, by pycocotools."""
+"""Computes the average recall of proposals with pycocotools."""
 
 import contextlib
 import io
@@ -22,23 +22,25 @@ def average_recall(
     limits: Sequence[int] = (100, 1000),
     verbose: int = 1,
 ) -> dict[str, float]:
-    """Compares proposals with the annotated boxes, whatever their class (FPN §5.1).
+    """Compares proposals with the annotated boxes of all classes (FPN §5.1).
 
-    pycocotools matches image by image, so memory is bounded by the proposals of one.
+    pycocotools matches one image at a time, so memory is needed for the proposals of one image.
 
     Args:
-        proposals: data.ProposalFile, or a dict of image id to boxes (n, 4) [x1, y1, x2, y2] in
-            pixels of the original image and scores (n,).
+        proposals: data.ProposalFile, or a dict that maps image ids to (boxes, scores): boxes (n, 4)
+            [x1, y1, x2, y2] in pixels of the original image, scores (n,).
         dataset: data.CocoDataset.
-        limits: sequence of int. Of each image that many proposals count, the best.
-        verbose: 0 is silent, 1 shows a progress bar.
+        limits: sequence of int. Numbers of best proposals per image that count.
+        verbose: int. 0 is silent, 1 shows a progress bar.
 
     Returns:
-        dict name → float (names: see `keras_maskrcnn.evaluation`): for each limit one number for
-        all objects and three by size; 0 where nothing was found, -1 where nothing was to be found.
+        dict of name to float, see `keras_maskrcnn.evaluation`. For each limit one number for all
+            objects and three by object size. 0 if nothing was found, -1 if there was nothing to
+            find.
 
     Raises:
-        ValueError: if a limit is not positive, or (DataError) an image has no proposals.
+        ValueError: if a limit is not positive.
+        DataError: if an image has no entry in `proposals`.
     """
     data.proposals.check_images(proposals, dataset.image_ids)
     progress = keras.utils.Progbar(len(dataset.image_ids), verbose=verbose, unit_name="image")
@@ -57,11 +59,15 @@ def recall_of_images(
     dataset: CocoDataset,
     limits: Sequence[int] = (100, 1000),
 ) -> dict[str, float]:
-    """Computes `average_recall` of proposals that come image by image.
+    """Computes `average_recall` for proposals that are given image by image.
 
     Args:
         images: iterable of (image id, boxes (n, 4), scores (n,)).
-        dataset, limits: as for `average_recall`.
+        dataset: data.CocoDataset.
+        limits: sequence of int. As in `average_recall`.
+
+    Returns:
+        dict of name to float. As from `average_recall`.
     """
     if not limits or min(limits) < 1:
         raise ValueError(f"limits must be positive. Received: limits={limits}.")

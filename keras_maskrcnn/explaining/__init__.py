@@ -1,4 +1,4 @@
-"""Why an annotated object was not detected."""
+"""Explains why annotated objects were not detected."""
 
 from keras_maskrcnn.explaining.explanation import COLORS, FOUND, Explanation, explain, summary
 

@@ -1,7 +1,7 @@
-"""Why an annotated object was not detected: follows its boxes through every stage of the model.
+"""Explains why an object was not detected: follows its boxes through every stage of the model.
 
-A stage has an object if one of its boxes overlaps it enough, from the box head on one of its own
-class. What lost the object is the stage after the last one that has it.
+A stage has an object if one of its boxes overlaps the object enough. From the box head on, the box
+must also have the object's class. The stage after the last one that has the object lost it.
 """
 
 import collections
@@ -21,7 +21,7 @@ from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.typing import Proposals
 
-MIN_IOU = 0.5  # COCO's most lenient threshold: a box this near counts as the object's
+MIN_IOU = 0.5  # COCO's lowest threshold: a box with this IoU or more counts as the object's
 FOUND = "found"
 """The stage of an object that was found."""
 _CAUSES = (
@@ -38,22 +38,26 @@ COLORS = {
     **dict(zip(_CAUSES, visualize.PALETTE[[4, 5, 6, 0, 3, 2, 1]], strict=True)),
     "too small": np.array((128, 128, 128), np.uint8),
 }
-"""Each stage at which an object may be lost, in order, with the color of its frame in pictures."""
+"""All causes of lost objects, in order of the stages, with their RGB colors in pictures."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What became of the objects of one image. `str` tells it in words.
+    """Says for each annotated object of one image whether the model found it, and why not.
+
+    `str` returns it as text.
 
     Attributes:
-        file_name, image_id: of the image.
+        file_name: str. Name of the image.
+        image_id: int or str. Id of the image.
         image: (H, W, 3) uint8.
-        counts: dict of stage to its number of boxes; "matching anchors" are those that training
-            would take for objects.
-        objects: list of dicts, one for each annotated object: "annotation_id", "class", "box"
-            [x1, y1, x2, y2] in pixels of the image, "cause" (a key of `COLORS`), "limit" (the
-            config field that caused it, or None), "best_box" that it had at last, or None, its
-            "iou" and "score" (0 for None, 1 for given proposals), "why" and "remedy" in words.
+        counts: dict. Maps each stage to its number of boxes. "matching anchors" are the anchors
+            that training would label as objects.
+        objects: list of dicts, one per annotated object. "annotation_id" and "class"; "box"
+            [x1, y1, x2, y2] in pixels of the image; "cause", a key of `COLORS`; "limit", the config
+            field that dropped the object, or None; "best_box", its best box before it was lost, or
+            None, with "iou" and "score" (0 without a box, 1 for given proposals); "why" and
+            "remedy" in words.
     """
 
     file_name: str
@@ -63,7 +67,7 @@ class Explanation:
     objects: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns all but the image, as `json.dumps` takes it."""
+        """Returns all fields except the image as a dict that `json.dumps` accepts."""
         names = ("file_name", "image_id", "counts", "objects")
         return {name: getattr(self, name) for name in names}
 
@@ -75,11 +79,11 @@ class Explanation:
             if row["cause"] != FOUND:
                 box = [round(x) for x in row["box"]]
                 lines.append(f"  {row['class']} at {box}: {row['cause']}: {row['why']}.")
-                lines.append(f"    What helps: {row['remedy']}.")
+                lines.append(f"    Remedy: {row['remedy']}.")
         return "\n".join(lines)
 
     def picture(self) -> np.ndarray:
-        """Draws the truth beside the best box that each object had, colors telling the cause.
+        """Draws the annotated objects beside their best boxes, in the colors of the causes.
 
         Returns:
             (H, W, 3) uint8.
@@ -97,7 +101,7 @@ class Explanation:
     def _draw(self, rows, name, texts):
         boxes = np.array([row[name] for row in rows], np.float32).reshape(-1, 4)
         colors = np.array([COLORS[row["cause"]] for row in rows], np.uint8).reshape(-1, 3)
-        # Every object is a "class" of its own, which is named after what became of it.
+        # Each object gets its own label, so that `draw` writes a separate text for each.
         labelled = {"boxes": boxes, "labels": np.arange(len(rows)) + 1}
         return visualize.draw(self.image, labelled, texts, colors=colors)
 
@@ -105,25 +109,25 @@ class Explanation:
 def explain(
     model: MaskRCNN, dataset: CocoDataset, index: int, *, proposals: Proposals | None = None
 ) -> Explanation:
-    """Tells which stage of the model lost each annotated object of an image that it did not find.
+    """Finds the stage of the model that lost each annotated object of an image.
 
-    An object is found if a detection of its class has an IoU of at least 0.5 with its box; unlike
-    in COCO's evaluation, one detection may stand for several objects. An RPN alone finds it with a
-    proposal of any class.
+    An object is found if a detection of its class has an IoU of at least 0.5 with its box. Unlike
+    in COCO's evaluation, one detection may match several objects. If the model is an RPN alone, a
+    proposal with this IoU is enough.
 
     Args:
         model: MaskRCNN.
         dataset: data.CocoDataset, read with `category_ids=model.config.category_ids`.
-        index: int in [0, len(dataset)). The image.
-        proposals: data.ProposalFile, for a model that has no RPN.
+        index: int in [0, len(dataset)). Index of the image.
+        proposals: data.ProposalFile, for a model without an RPN.
 
     Returns:
         Explanation.
 
     Raises:
-        ValueError: if the classes are not the model's, by id and name, there is no such image,
-            proposals are missing or superfluous, or the model's outputs are not finite; (DataError)
-            if the image cannot be read.
+        ValueError: if the classes differ from the model's by id or name, there is no such image,
+            proposals are missing or not needed, or the model's outputs are not finite.
+        DataError: if the image cannot be read.
     """
     _check(model, dataset, index, proposals)
     example, image_id = dataset.load(index), dataset.image_ids[index]
@@ -131,7 +135,7 @@ def explain(
     if proposals is not None:
         size = tf.constant([example["image"].shape[:2]])
         boxes = box_ops.clip(tf.constant(proposals.get(image_id)[0], tf.float32)[None], size)
-        # As in `data.batches`; one empty slot, for the heads need a RoI.
+        # As in `data.batches`, plus one empty slot, because the heads need at least one RoI.
         boxes = tf.boolean_mask(boxes, box_ops.shorter_side(boxes) > 0)
         inputs["proposals"] = tf.pad(boxes, [[0, 1], [0, 0]])[None]
     inputs = model.prepare(inputs)
@@ -147,14 +151,15 @@ def explain(
 
 
 def summary(explanations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Counts what became of the objects of many images.
+    """Counts the found and lost objects of many images.
 
     Args:
-        explanations: iterable of what `Explanation.as_dict` returns.
+        explanations: iterable of results of `Explanation.as_dict`.
 
     Returns:
-        dict of "images", "objects", "found" and "lost": a dict of cause, with the config field that
-        is its limit, to the number of objects, by falling number.
+        dict of the counts "images", "objects" and "found", and of "lost". This is a dict from each
+            cause, with the config field that caused it, to its number of objects, by falling
+            number.
     """
     rows = [explanation["objects"] for explanation in explanations]
     lost = collections.Counter(
@@ -193,7 +198,7 @@ def _check(model, dataset, index, proposals):
 
 
 def _follow(stages, example, i, config, scale, class_names):
-    """Finds the stage that lost object i; returns its part of the row in `Explanation.objects`."""
+    """Finds the stage that lost object i. Returns its entries for `Explanation.objects`."""
     box, label = example["boxes"][i], example["labels"][i]
     overlaps = [_overlaps(stage, box, label) for stage in stages]
     needed = [config.rpn_negative_iou if s.cause == "no anchor" else MIN_IOU for s in stages]
@@ -217,10 +222,12 @@ def _follow(stages, example, i, config, scale, class_names):
         **row,
     }
     if cause in ("moved away", "low score"):
-        # Boxes are of a class: of one that the head does not see it does not move any either.
+        # The head refines boxes per class, and does not move the box of a class that it does not
+        # recognize. The real cause may be that the head takes the object for another class.
         scored = stages[last + 2] if cause == "moved away" else stage
         anything = box_ops.iou(scored.boxes, example["boxes"]).numpy()
-        # Of another class, for those of its own are lost; and nearer to it than to other objects.
+        # Boxes that overlap this object more than any other. All are of other classes, because
+        # those of its class are lost.
         taken = (anything[:, i] >= MIN_IOU) & (anything[:, i] == anything.max(axis=1))
         if taken.any():
             other, best = _best(scored, anything[:, i], taken)
@@ -240,14 +247,17 @@ def _follow(stages, example, i, config, scale, class_names):
 
 
 def _overlaps(stage, box, label):
-    """(n,) float32. IoU of a stage's boxes with a box (4,); 0 if they are of another class."""
+    """Returns the IoU of a stage's boxes with a box (4,): (n,) float32, 0 for other classes."""
     overlaps = box_ops.iou(stage.boxes, np.asarray(box, np.float32)[None])[:, 0].numpy()
     overlaps[(stage.labels > 0) & (stage.labels != label)] = 0
     return overlaps
 
 
 def _best(stage, overlaps, among=None):
-    """The box of highest score `among` (n,) bool, or else of highest IoU; and its index."""
+    """Returns the best box as a dict, and its index.
+
+    It has the highest score of the boxes in `among`, (n,) bool, or without `among` the highest IoU.
+    """
     best = None
     if among is not None:
         best = int(np.argmax(np.where(among, stage.scores, -1)))

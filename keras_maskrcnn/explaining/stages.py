@@ -1,7 +1,7 @@
 """The boxes of an image after every stage of a model, for `explain`.
 
-A stage makes boxes (anchors, RPN, box head) or drops some. Each is computed by the model's own
-parts, with the limits of the stages after it lifted.
+A stage makes boxes (anchors, RPN, box head) or drops some. The model's parts compute each stage,
+with the limits of later stages removed.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.typing import Tensors
 
-_RANGE = 80.0  # logits further below than this have a score that float32 rounds to 0, as padding's
+_RANGE = 80.0  # a smaller logit than -80 would have score 0 in float32, which means padding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Stage:
     """The boxes after a stage, in pixels of the image.
 
     Attributes:
-        name: str. What they are called in `Explanation.counts`.
-        cause: str. Of an object that the stage loses.
-        limit: str. The config field by which it drops boxes, None if it makes them.
+        name: str. Name of the boxes in `Explanation.counts`.
+        cause: str. The cause that is given for objects that this stage loses.
+        limit: str. The config field that makes the stage drop boxes; None if the stage makes boxes.
         boxes: (n, 4) float32.
         scores: (n,) float32.
-        labels: (n,) int32, 0 where boxes have no class.
+        labels: (n,) int32, 0 if boxes have no class.
     """
 
     name: str
@@ -47,9 +47,9 @@ class Stages:
         gt_boxes: (n, 4) float32 in pixels of the image before it was resized.
 
     Attributes:
-        stages: list of `Stage`, in the order in which the model goes through them.
-        counts: dict of their names to the numbers of their boxes, with "matching anchors": those
-            that training would take for objects.
+        stages: list of `Stage`, in the model's order.
+        counts: dict. Maps the name of each stage to its number of boxes. "matching anchors" are the
+            anchors that training would label as objects.
 
     Raises:
         ValueError: if the model's outputs are not finite.
@@ -68,7 +68,7 @@ class Stages:
             self._second_stage(model.roi_heads, features, rois)
 
     def _add(self, name, cause, limit, boxes, scores, labels=None):
-        """Takes boxes (1, n, 4) in the frame of the network; those with score 0 are padding."""
+        """Adds a stage with boxes (1, n, 4) in the network's frame. Score 0 means padding."""
         boxes = self.model.frame.to_exclusive(boxes)
         boxes = box_ops.rescale(boxes, self.sizes, self.inputs["original_sizes"])[0].numpy()
         labels = np.zeros(len(boxes), np.int32) if labels is None else labels[0].numpy()
@@ -78,15 +78,15 @@ class Stages:
         self.counts[name] = len(scores)
 
     def _given(self, inputs):
-        """The stages of a model without an RPN; returns its RoIs."""
+        """Adds the first stages of a model without an RPN. Returns its RoIs."""
         given, count = self.model.given_proposals(inputs), self.model.config.test_proposals
-        real = tf.cast(box_ops.area(given) > 0, tf.float32)  # the model knows no scores of theirs
+        real = tf.cast(box_ops.area(given) > 0, tf.float32)  # the model does not get their scores
         self._add("given proposals", "no proposal", None, given, real)
         self._add("proposals", "capped", "test_proposals", given[:, :count], real[:, :count])
         return given[:, :count]
 
     def _first_stage(self, rpn, features, gt_boxes):
-        """The stages of the RPN; returns the RoIs."""
+        """Adds the stages of the RPN. Returns the RoIs."""
         sizes, config = self.sizes, self.model.config
         outputs = rpn(features)
         self._require_finite(*outputs.logits, *outputs.deltas)
@@ -110,7 +110,7 @@ class Stages:
         return rois
 
     def _second_stage(self, heads, features, rois):
-        """The stages of the box head."""
+        """Adds the stages of the box head."""
         class_logits, deltas, _ = heads.box_branch(features, rois)
         self._require_finite(class_logits, deltas)
         count = deltas.shape[1] * deltas.shape[2]
@@ -137,13 +137,13 @@ class Stages:
         if not all(bool(tf.reduce_all(tf.math.is_finite(output))) for output in outputs):
             broken = [v.path for v in self.model.weights if not np.isfinite(v.numpy()).all()]
             raise ValueError(
-                "the model's outputs are not finite, so it detects nothing: its training diverged, "
+                "the model's outputs are not finite, so it detects nothing: its training diverged; "
                 "try a lower learning rate. "
                 f"Received: non-finite weights={broken[:3]} of {len(broken)}."
             )
 
     def _matching(self, anchors, gt_boxes):
-        """The number of anchors (N, 4) that training would take for objects."""
+        """Returns the number of anchors (N, 4) that training would label as objects."""
         gt = targets.with_a_slot(tf.constant(gt_boxes, tf.float32, [1, len(gt_boxes), 4]))
         gt = box_ops.rescale(gt, self.inputs["original_sizes"], self.sizes)
         config = self.model.config

@@ -1,34 +1,34 @@
-"""What happened to an object that was lost, and what helps, in words."""
+"""Texts that explain why an object was lost, and what to do about it."""
 
-# (what happened, what helps) by the config field that is the limit, else by the cause. The names in
-# braces are filled in by `explanation.follow`.
+# (reason, remedy), by the config field that dropped the object, or else by the cause.
+# `explanation._follow` fills in the names in braces.
 TEXTS = {
     "no anchor": (
         "no anchor fits it: the best has IoU {iou:.2f}, less than rpn_negative_iou={negative}, so "
-        "training takes the anchors here for background",
-        "anchor_sizes and anchor_ratios nearer to {width:.0f} x {height:.0f} pixels, its size in "
-        "the resized image, or a larger image_min_side; both need training",
+        "training labels all anchors here except the best as background",
+        "choose anchor_sizes and anchor_ratios nearer to {width:.0f} x {height:.0f} pixels, its "
+        "size in the resized image, or a larger image_min_side; then train again",
     ),
     "no proposal": (
-        "no box that the RPN makes of the anchors reaches IoU 0.5, the best has {iou:.2f}",
+        "no box of the RPN reaches IoU 0.5 with it; the best has {iou:.2f}",
         "train longer, or on more objects of this kind",
     ),
     "given": (
-        "none of the given proposals reaches IoU 0.5, the best has {iou:.2f}",
-        "more or better proposals",
+        "no given proposal reaches IoU 0.5 with it; the best has {iou:.2f}",
+        "give more or better proposals",
     ),
     "test_pre_nms": (
-        "the RPN's box for it scores {score:.3f}, not among the best test_pre_nms={limit}, and NMS "
-        "does not get to see it",
+        "the RPN's box for it has score {score:.3f} and is not among the best test_pre_nms={limit} "
+        "that enter NMS",
         "raise test_pre_nms, or train longer",
     ),
     "rpn_min_size": (
-        "the RPN's box for it has a side of rpn_min_size={limit} pixels or less",
+        "the RPN's box for it has a side of rpn_min_size={limit} pixels or fewer",
         "lower rpn_min_size",
     ),
     "rpn_nms_iou": (
-        "a proposal with a higher score overlaps that for it by more than rpn_nms_iou={limit}, and "
-        "NMS keeps the one with the higher score",
+        "NMS dropped its proposal, because a proposal with a higher score overlaps it with an IoU "
+        "above rpn_nms_iou={limit}",
         "raise rpn_nms_iou",
     ),
     "test_proposals": (
@@ -36,29 +36,32 @@ TEXTS = {
         "raise test_proposals",
     ),
     "moved away": (
-        "a proposal covers it, but the box that the head makes of it for {name} does not: the "
-        "best has IoU {iou:.2f}",
+        "a proposal reaches IoU 0.5 with it, but no box that the head predicts for {name} does; "
+        "the best has IoU {iou:.2f}",
         "train longer, or on more objects of this kind",
     ),
     "score_threshold": (
-        "it scores {score:.3f} as {name}, not above score_threshold={limit}",
+        "its score as {name} is {score:.3f}, not above score_threshold={limit}",
         "lower score_threshold, or train longer",
     ),
     "one_class_per_roi": (
-        "it scores {score:.3f} as {name}, but no RoI more as {name} than as background",
+        "its score as {name} is {score:.3f}, but no RoI has a higher score as {name} than as "
+        "background",
         "train longer, or set one_class_per_roi=False",
     ),
     "wrong class": (
-        "it is taken for {other} with score {other_score:.3f}, and scores {score:.3f} as {name}",
-        "more examples of both classes, or a correct annotation",
+        "the model takes it for {other} with score {other_score:.3f}; its score as {name} is "
+        "{score:.3f}",
+        "add examples of both classes, or correct the annotation",
     ),
     "box_min_size": (
-        "its box has a side of box_min_size={limit} pixels or less",
+        "its box has a side of box_min_size={limit} pixels or fewer",
         "lower box_min_size",
     ),
     "nms_iou": (
-        "NMS dropped its box of score {score:.3f}, because {name} {other_score:.3f} at "
-        "{other_box} overlaps it by {other_iou:.2f}, more than nms_iou={limit}",
+        "NMS dropped its box of score {score:.3f}, because another {name} of score "
+        "{other_score:.3f} at {other_box} overlaps it with IoU {other_iou:.2f}, above "
+        "nms_iou={limit}",
         "raise nms_iou",
     ),
     "detections_per_image": (

@@ -40,7 +40,7 @@ def test_propose_refuses_a_detector(dataset, tmp_path):
 
 def test_propose_refuses_several_workers(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(distribution, "worker", lambda strategy: (1, 2))
-    with pytest.raises(ValueError, match="by one process. Received: several workers"):
+    with pytest.raises(ValueError, match="in a single process. Received: several workers"):
         evaluation.propose(Proposer(truth_as_proposals(dataset)), dataset, tmp_path / "p")
 
 

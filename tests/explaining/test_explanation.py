@@ -127,7 +127,7 @@ def test_moved_away(scripted, tmp_path):
 def test_low_score(scripted, tmp_path):
     row = explain_cat(scripted([OBJECT], [[0.94, 0.04, 0.01, 0.01]]), tmp_path)
     assert (row["cause"], row["limit"]) == ("low score", "score_threshold")
-    assert row["why"] == "it scores 0.040 as cat, not above score_threshold=0.05"
+    assert row["why"] == "its score as cat is 0.040, not above score_threshold=0.05"
 
 
 def test_a_score_of_0_is_low(scripted, tmp_path):
@@ -146,7 +146,8 @@ def test_wrong_class(scripted, tmp_path, one_class):
     model = scripted([OBJECT], [[0.1, 0.04, 0.85, 0.01]], one_class_per_roi=one_class)
     row = explain_cat(model, tmp_path)
     assert (row["cause"], row["limit"]) == ("wrong class", None)
-    assert row["why"] == "it is taken for dog with score 0.850, and scores 0.040 as cat"
+    why = "the model takes it for dog with score 0.850; its score as cat is 0.040"
+    assert row["why"] == why
 
 
 def test_wrong_class_whose_own_box_is_elsewhere(scripted, tmp_path):
@@ -154,7 +155,8 @@ def test_wrong_class_whose_own_box_is_elsewhere(scripted, tmp_path):
     model = scripted([OBJECT], [[0.04, 0.05, 0.9, 0.01]], head_shift=(0.5, 0.0, 0.0))
     row = explain_cat(model, tmp_path)
     assert (row["cause"], row["limit"], row["iou"]) == ("wrong class", None, pytest.approx(1 / 3))
-    assert row["why"] == "it is taken for dog with score 0.900, and scores 0.050 as cat"
+    why = "the model takes it for dog with score 0.900; its score as cat is 0.050"
+    assert row["why"] == why
 
 
 def test_a_neighbor_of_another_class_is_no_wrong_class(scripted, tmp_path):
@@ -169,7 +171,8 @@ def test_suppressed(scripted, tmp_path):
     row = explain_cat(model, tmp_path)
     assert (row["cause"], row["limit"]) == ("suppressed", "nms_iou")
     assert row["best_box"] == OBJECT
-    assert "cat 0.900 at [10, 10, 30, 55] overlaps it by 0.44, more than nms_iou=0.4" in row["why"]
+    assert "another cat of score 0.900 at [10, 10, 30, 55] overlaps it" in row["why"]
+    assert row["why"].endswith("with IoU 0.44, above nms_iou=0.4")
 
 
 def test_suppressed_among_proposals(scripted, tmp_path):
@@ -222,9 +225,9 @@ def test_text_and_summary_tell_what_was_lost(scripted, tmp_path):
     assert first == "a.png: 1 of 2 objects found."
     assert "2 anchors, 2 matching anchors" in counts and "1 detections" in counts
     assert lost == [
-        "  cat at [60, 10, 80, 30]: low score: it scores 0.500 as cat, not above "
+        "  cat at [60, 10, 80, 30]: low score: its score as cat is 0.500, not above "
         "score_threshold=0.6.",
-        "    What helps: lower score_threshold, or train longer.",
+        "    Remedy: lower score_threshold, or train longer.",
     ]
     rows = json.loads(json.dumps([found.as_dict()] * 2))
     assert summary(rows) == {
