@@ -18,40 +18,43 @@ from parity import load_golden, peer_weights  # noqa: E402
 
 from keras_maskrcnn.config import MaskRCNNConfig
 
-# Two replicas for MirroredStrategy; only possible before TensorFlow has started.
+# Two fake devices for MirroredStrategy. They must be set before TensorFlow starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
 
-gc.freeze()  # what is imported stays: the collections below need not look at it
+gc.freeze()  # the collections below then skip all imported objects, which stay anyway
 
 
 @pytest.fixture(autouse=True)
 def fixed_seed():
-    """Every test draws the same numbers, alone or after others."""
+    """Each test draws the same random numbers, whether it runs alone or after others."""
     keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(autouse=True)
 def free_models():
-    """Keras models refer to themselves: Python, to which they look small, would keep gigabytes."""
+    """Frees Keras models after slow tests.
+
+    Models refer to themselves. They look small to Python, so it would keep gigabytes of them.
+    """
     began = time.monotonic()
     yield
-    if time.monotonic() - began > 2:  # what is worth a collection, up to a second, takes longer
+    if time.monotonic() - began > 2:  # a collection takes up to 1 s; quick tests need none
         gc.collect()
 
 
 @pytest.fixture
 def eager():
-    """Steps run without a graph, see eager.py: for tests that claim nothing of the graph."""
+    """Runs steps without a graph, see eager.py. For tests that claim nothing about the graph."""
     with eager_steps():
         yield
 
 
 @pytest.fixture(scope="session")
 def case():
-    """Function from a name to the folder of ../shared/cases/NAME: inputs that once failed."""
+    """Function that returns the folder ../shared/cases/NAME: inputs that once failed."""
 
     def folder(name):
         path = pathlib.Path(__file__).parents[2] / "shared" / "cases" / name
@@ -64,7 +67,7 @@ def case():
 
 @pytest.fixture(scope="session")
 def golden():
-    """Function from a name to the arrays of golden/NAME.npz: torchvision's and detectron2's."""
+    """Function that returns the arrays of golden/NAME.npz, by torchvision or detectron2."""
     return load_golden
 
 
@@ -80,17 +83,17 @@ def matterport_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def two_devices():
-    """MirroredStrategy on two fake devices: one for all tests.
+    """MirroredStrategy on two fake devices, shared by all tests.
 
-    Strategies of one process number their collective operations alike, and TensorFlow takes the
-    first operation of a second strategy for that of the first.
+    All strategies of a process count their collective operations from the same number. TensorFlow
+    would confuse the first operation of a second strategy with that of the first.
     """
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
 @pytest.fixture(scope="session")
 def tiny_config():
-    """The smallest model that has every part; three classes, images of 64 x 96."""
+    """The smallest model with all parts: three classes, images of 64 x 96."""
     return MaskRCNNConfig(
         num_classes=3,
         image_min_side=64,
@@ -117,8 +120,8 @@ def tiny_config():
 def batch():
     """(inputs, targets) as `data.batches` makes them: bright ellipses on two images.
 
-    Image 0 fills the canvas of 64 x 96 and holds two objects; image 1 is 64 x 80, was twice as
-    large before resizing, and holds one.
+    Image 0 fills the canvas of 64 x 96 and has two objects. Image 1 is 64 x 80, was twice as large
+    before resizing, and has one object.
     """
     rng = np.random.default_rng(0)
     sizes = np.array([[64, 96], [64, 80]], np.int32)

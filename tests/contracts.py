@@ -1,4 +1,4 @@
-"""What every layer of the package has to fulfil, in one call."""
+"""Checks that every layer of the package must pass, in one call."""
 
 import inspect
 import json
@@ -12,8 +12,8 @@ def check_layer(layer, *inputs):
     """Checks a layer's config, shapes and dtype policies.
 
     Args:
-        layer: a Keras layer of one output, with the float32 policy.
-        *inputs: arguments of its call: float32 tensors, or lists of them.
+        layer: a Keras layer with one output and the float32 policy.
+        *inputs: arguments for its call: float32 tensors, or lists of them.
     """
     outputs = layer(*inputs)
     config = json.loads(json.dumps(layer.get_config()))  # as it is stored in a .keras file
@@ -33,7 +33,7 @@ def check_layer(layer, *inputs):
     half = low(*inputs)
     assert half.dtype == tf.bfloat16, f"{layer.name} returned {half.dtype} under mixed_bfloat16"
     assert all(v.dtype == "float32" for v in low.weights)
-    # bfloat16 keeps 8 bits; a sum over a kernel loses a few.
+    # bfloat16 has 8 significant bits, and a sum over a kernel loses a few of them.
     scale = np.abs(outputs).max()
     np.testing.assert_allclose(np.asarray(tf.cast(half, tf.float32)), outputs, atol=0.03 * scale)
 

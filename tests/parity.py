@@ -1,8 +1,6 @@
-"""The stages of our model beside a peer's on golden files.
+"""Compares the stages of our model with those of a peer, on golden files.
 
-    python tests/parity.py
-
-prints the table of docs/parity.md.
+`python tests/parity.py` prints the table of docs/parity.md.
 """
 
 import dataclasses
@@ -37,7 +35,7 @@ TINY = dict(
     detections_per_image=20,
 )
 C4 = dict(TINY, train_pre_nms=400, test_pre_nms=400)
-PEERS = {  # end of the preset's name -> folder of ../shared/golden
+PEERS = {  # suffix of the preset's name -> folder of ../shared/golden
     "fpn_torchvision": "tv_tiny_v1",
     "fpn_torchvision_v2": "tv_tiny_v2",
     "fpn_detectron2": "d2_tiny_fpn",
@@ -58,7 +56,7 @@ class Network:
 
     @property
     def levels(self):
-        """Our maps and what the golden files call them."""
+        """Names of our maps, and their names in the golden files."""
         return {level: "res4" if level == "c4" else level for level in self.model.strides}
 
 
@@ -75,7 +73,7 @@ def peer_weights(peer):
 
 
 def import_network(peer):
-    """Returns the `Network` of a peer, with nothing left over on either side."""
+    """Returns the `Network` of a peer. All weights of both sides must match."""
     fields = C4 if peer.startswith("c4") else TINY
     model = mrcnn.MaskRCNN(preset_config(f"mask_rcnn_resnet50_{peer}", **fields))
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +86,7 @@ def import_network(peer):
 
 
 def inputs_of(network, data, resize=True):
-    """What `data.batches` makes of the peer's images."""
+    """The peer's images as inputs that `data.batches` would make."""
     images = [data[f"image.{i}"] for i in (0, 1) if f"image.{i}" in data]
     originals = np.array([image.shape[:2] for image in images], np.int32)
     if resize:
@@ -105,9 +103,9 @@ def inputs_of(network, data, resize=True):
 
 
 def stages(network, data):
-    """Yields (name, ours, the peer's) from pixels to pasted masks.
+    """Yields (name, our result, the peer's result) of each stage, from pixels to pasted masks.
 
-    Heads get the peer's proposals, so that each stage is judged by itself; detections are those of
+    The heads get the peer's proposals, so that each stage is compared alone. Detections are from
     the whole model.
     """
     model, config, inputs = network.model, network.model.config, inputs_of(network, data)
@@ -149,7 +147,7 @@ def stages(network, data):
 
 
 def main():
-    """Prints the largest difference of every stage of every network, and the peer's spread."""
+    """Prints the largest difference of each stage of each network, and the peer's spread."""
     table = {}
     for peer in PEERS:
         for name, ours, expected in stages(import_network(peer), load_golden(f"tiny_{peer}")):

@@ -8,7 +8,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), dtype=np.uint
 
 
 class Images:
-    """Images that only say what they are."""
+    """A data set of images that exist only in memory."""
 
     def __init__(self, pixels):
         self.pixels, self.mask_size, self.file_names = pixels, 28, ["a.png"] * len(pixels)

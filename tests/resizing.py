@@ -1,4 +1,4 @@
-"""How a model of a test's own sizes resizes, as `config.resizing()` says it of a real one."""
+"""Resizing arguments for the sizes of a test, as `config.resizing()` returns them for a model."""
 
 
 def resizing(min_side, max_side, resize_rule="detectron2", padding_multiple=32):

@@ -1,4 +1,4 @@
-"""The RoI operations box by box and point by point, in NumPy, straight from their definitions."""
+"""The RoI operations in NumPy, box by box and point by point, directly from their definitions."""
 
 import math
 
@@ -6,13 +6,13 @@ import numpy as np
 
 
 def quantized(box, stride):
-    """RoIPool's cells of a box [x1, y1, x2, y2] in pixels: the same, x2 and y2 exclusive."""
+    """Returns RoIPool's cells [x1, y1, x2, y2] of a box in pixels, with x2 and y2 exclusive."""
     x1, y1, x2, y2 = (int(math.copysign(math.floor(abs(v) / stride + 0.5), v)) for v in box)
     return [x1, y1, x1 + max(x2 - x1 + 1, 1), y1 + max(y2 - y1 + 1, 1)]
 
 
 def pool_bins(shape, box, stride, bins):
-    """RoIPool's bins on a map of `shape`: (row, column) and the slices of its cells."""
+    """Yields RoIPool's bins on a map of `shape`: (row, column), and the slices of their cells."""
     x1, y1, x2, y2 = quantized(box, stride)
 
     def side(start, extent, limit, i):
@@ -25,7 +25,7 @@ def pool_bins(shape, box, stride, bins):
 
 
 def roi_pool(features, box, stride, bins):
-    """RoIPool of a map (H, W, K): (bins, bins, K)."""
+    """Applies RoIPool to a map (H, W, K): returns (bins, bins, K)."""
     pooled = np.zeros((bins, bins, features.shape[-1]), features.dtype)
     for at, cells in pool_bins(features.shape, box, stride, bins):
         if features[cells].size:
@@ -34,7 +34,7 @@ def roi_pool(features, box, stride, bins):
 
 
 def point(features, y, x):
-    """Bilinear value of a map (H, W, K), value i at i + 0.5: 0 further than a cell outside."""
+    """Interpolates a map (H, W, K) with value i at i + 0.5; 0 more than a cell outside of it."""
     y, x = y - 0.5, x - 0.5
     height, width = features.shape[:2]
     if not (-1 <= y <= height and -1 <= x <= width):
@@ -49,7 +49,7 @@ def point(features, y, x):
 
 
 def bin_points(features, cells, bins, ratio):
-    """ratio x ratio points of each bin of [x1, y1, x2, y2] in cells: (bins, bins, ratio**2, K)."""
+    """Returns ratio x ratio points per bin of a box in cells: (bins, bins, ratio**2, K)."""
     x1, y1, x2, y2 = cells
     part = (np.arange(bins * ratio) + 0.5) / (bins * ratio)
     rows, columns = y1 + part * (y2 - y1), x1 + part * (x2 - x1)
@@ -59,10 +59,10 @@ def bin_points(features, cells, bins, ratio):
 
 
 def differences(pool, features, step):
-    """The gradient of a function by central differences, all of them in one batch.
+    """Computes the gradient of a function by central differences, in one batch.
 
     Args:
-        pool: function of maps (B, H, W, 1) to (B,), each value of its own map only.
+        pool: function from maps (B, H, W, 1) to (B,). Each value depends on its map only.
         features: (H, W) float32.
         step: float.
 

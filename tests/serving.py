@@ -1,4 +1,4 @@
-"""Shared by tests/examples/test_serve.py and benchmarks/serving_load.py: a server, bad requests."""
+"""A server and bad requests, for tests/examples/test_serve.py and benchmarks/serving_load.py."""
 
 import contextlib
 import io
@@ -17,13 +17,13 @@ SERVER = pathlib.Path(__file__).parents[1] / "examples" / "serve" / "reference_s
 
 @contextlib.contextmanager
 def reference_server(base_path):
-    """Runs the reference server in a process of its own.
+    """Runs the reference server in a separate process.
 
     Args:
-        base_path: path. A folder of version folders.
+        base_path: path. A folder with a folder per version.
 
     Yields:
-        (subprocess.Popen, dict of what it printed: version, warmed_up, port, rest_api_port).
+        (subprocess.Popen, dict of its printed output: version, warmed_up, port, rest_api_port).
     """
     command = [sys.executable, SERVER, "--model_base_path", base_path, "--port=0"]
     command += ["--rest_api_port=0"]
@@ -35,7 +35,7 @@ def reference_server(base_path):
 
 
 def encoded(height, width, kind="PNG", mode="RGB", seed=0):
-    """Noise as the bytes of an image file."""
+    """Returns noise as the bytes of an image file."""
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).convert(mode).save(file, kind)
@@ -43,7 +43,7 @@ def encoded(height, width, kind="PNG", mode="RGB", seed=0):
 
 
 def broken_images():
-    """dict of names to bytes that are no image, or not all of one."""
+    """Returns a dict of name to bytes that are no image, or only part of one."""
     return {
         "zero bytes": b"",
         "text": b"this is no image",
@@ -54,7 +54,7 @@ def broken_images():
 
 
 def odd_images():
-    """dict of names to bytes of images that a server may refuse, or must answer rightly."""
+    """Returns a dict of name to bytes of images that a server must refuse or answer correctly."""
     frames = [Image.fromarray(np.full((70, 100), grey, np.uint8)) for grey in (50, 200)]
     animation = io.BytesIO()
     frames[0].save(animation, "GIF", save_all=True, append_images=frames[1:])
@@ -67,7 +67,7 @@ def odd_images():
 
 
 def wrong_requests():
-    """dict of names to (signature, inputs) that fit no signature."""
+    """Returns a dict of name to (signature, inputs) with inputs that do not fit the signature."""
     image = encoded(70, 100)
     return {
         "wrong input name": ("serve_image_bytes", {"image": [image]}),
@@ -81,7 +81,7 @@ def wrong_requests():
 
 
 def _huge_png():
-    """A PNG whose header promises 25000 x 20000 pixels, and that holds one line of them."""
+    """Returns a PNG with 25000 x 20000 pixels in its header, but only one line of data."""
 
     def chunk(kind, content):
         return (
@@ -98,7 +98,7 @@ def _huge_png():
 
 
 def _huge_jpeg():
-    """A JPEG of 100 x 70 pixels whose header promises 25000 x 20000."""
+    """Returns a JPEG of 100 x 70 pixels with 25000 x 20000 in its header."""
     image = encoded(70, 100, "JPEG")
     size = image.index(b"\xff\xc0") + 5  # marker, length, precision
     return image[:size] + struct.pack(">HH", 20000, 25000) + image[size + 4 :]

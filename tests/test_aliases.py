@@ -40,7 +40,7 @@ def test_other_names_are_missing_as_ever(old):
 
 
 def test_every_alias_of_the_package_leads_somewhere():
-    """Of all modules that call `moved`: a place that moved again must be written anew."""
+    """Checks all modules that call `moved`. If a place moves again, its entry must follow."""
     asked = 0
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")

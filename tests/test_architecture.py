@@ -47,9 +47,9 @@ RANKS = {
     "__main__": 10,
 }
 WITHOUT_CONFIG = ("ops", "layers", "data", "decode", "targets", "losses")
-# Methods that the standard library documents although their names begin with an underscore.
+# Public methods of the standard library with a name that begins with an underscore.
 PUBLIC_UNDERSCORES = ("_asdict", "_fields", "_make", "_replace")
-# Modules that have no test file of their name, and the one that tests them.
+# Modules without a test file of the same name, and the file that tests them.
 TESTED_BY = {
     "__main__.py": "test_quiet.py",
     "_version.py": "test_packaging.py",
@@ -74,7 +74,7 @@ def imports():
 
 
 def units_imported_by(source):
-    """Yields the unit of every import of ours in a file's text."""
+    """Yields the unit of each import of this package in a file's text."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module == "keras_maskrcnn":
             names = [f"keras_maskrcnn.{alias.name}" for alias in node.names]
@@ -87,7 +87,7 @@ def units_imported_by(source):
             continue
         for package, *path in (name.split(".") for name in names):
             if package == "keras_maskrcnn":
-                # What is no module is a name of `__init__.py`, the package's face.
+                # A name that is no module is a public name of `__init__.py`.
                 yield path[0] if path and path[0] in UNITS else "__init__"
 
 
@@ -104,7 +104,7 @@ def test_imports_go_one_way():
     ["import keras_maskrcnn as mrcnn", "from keras_maskrcnn import __version__, MaskRCNN, data"],
 )
 def test_an_import_of_the_face_is_seen(source):
-    """Nothing in the package may have one: the face is above all of it."""
+    """No module of the package may import `__init__.py`, because that imports all of them."""
     assert "__init__" in set(units_imported_by(source))
 
 
@@ -124,10 +124,10 @@ def test_data_imports_nothing_that_knows_of_models():
 
 
 def foreign_privates(source):
-    """Yields (line, text) of every private name in a file's text that is not its own.
+    """Yields (line, text) of each private name in a file's text that the file does not define.
 
-    Its own are the attributes and methods of its classes, also where it reads them of another
-    object of such a class.
+    A file defines the attributes and methods of its classes. It may also read them from another
+    object of these classes.
     """
     tree, own = ast.parse(source), set(PUBLIC_UNDERSCORES)
     for node in ast.walk(tree):
@@ -169,7 +169,7 @@ def test_a_private_name_of_another_module_is_seen(source, found):
 
 
 def test_private_names_stay_in_their_module():
-    """Those of Keras and TensorFlow are read in `keras_private.py`, where tests look after them."""
+    """Only `keras_private.py` reads private names of Keras and TensorFlow. Tests check these."""
     found, calls = set(), {}
     for path in PACKAGE.rglob("*.py"):
         name = str(path.relative_to(PACKAGE))
@@ -180,7 +180,7 @@ def test_private_names_stay_in_their_module():
 
 
 def test_nothing_is_given_to_tensorflow_that_it_keeps_for_ever():
-    """See ops/python.py: models and data sets would stay in memory with their graphs."""
+    """See ops/python.py. Otherwise models and data sets stay in memory, with their graphs."""
     sources = {str(path.relative_to(PACKAGE)): path.read_text() for path in PACKAGE.rglob("*.py")}
     custom = {name for name, text in sources.items() if "@tf.custom_gradient" in text}
     assert "layers/roi_align.py" in custom  # the search finds something
@@ -204,7 +204,7 @@ def test_each_module_has_the_test_file_that_mirrors_it():
 
 
 def names_that_hide_modules(package):
-    """Yields names in a package's `__init__.py` that are a module there and something else here."""
+    """Yields names in a package's `__init__.py` that a module has, too, but mean something else."""
     modules = {path.stem for path in package.iterdir()}
     for node in ast.walk(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in modules:
@@ -214,7 +214,7 @@ def names_that_hide_modules(package):
 
 
 def test_no_function_hides_the_module_of_its_name(tmp_path):
-    """Else `import keras_maskrcnn.x as x` is a function."""
+    """Otherwise `import keras_maskrcnn.x as x` would give a function."""
     (tmp_path / "draw.py").touch()
     (tmp_path / "__init__.py").write_text("from a.draw import draw")
     assert list(names_that_hide_modules(tmp_path)) == ["draw"]

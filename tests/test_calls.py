@@ -1,4 +1,4 @@
-"""Keras' methods look at their arguments first, and name in one line what is wrong."""
+"""Keras' methods check their arguments first, and report a mistake in one line."""
 
 import dataclasses
 
@@ -13,13 +13,13 @@ from keras_maskrcnn.model import LOSSES, MaskRCNN
 
 
 def told(caplog):
-    """What the package has logged."""
+    """The lines that the package logs."""
     return [record.getMessage() for record in caplog.records if record.name == "absl"]
 
 
 @pytest.fixture
 def quick(tiny_config, monkeypatch):
-    """A model whose losses and detections are made of nothing, and so traced in no time."""
+    """A model with constant losses and detections, so that tracing takes no time."""
 
     def losses(self, inputs, gt, training=True):
         value = tf.reduce_sum(self.mask_head.trainable_weights[0])
@@ -119,7 +119,7 @@ def test_a_direction_that_keras_cannot_guess_is_asked_for_before_the_first_epoch
     ):
         with pytest.raises(ValueError, match=f"{type(callback).__name__} needs mode=.*'{ap}'"):
             quick.fit(callbacks=[callback])
-    with pytest.raises(KeyError):  # Keras', for there is no data: what it can guess passes
+    with pytest.raises(KeyError):  # Keras has no data; the callbacks pass our check
         quick.fit(
             callbacks=[
                 keras.callbacks.EarlyStopping(),

@@ -1,4 +1,4 @@
-"""What no batch can hold is refused in one line; what is odd but possible passes."""
+"""Data that no batch can hold are refused in one line; odd but possible data pass."""
 
 import dataclasses
 
@@ -101,19 +101,19 @@ def test_odd_but_true_batches_pass(batch):
     nothing = {name: np.zeros_like(value) for name, value in gt.items()}
     look(inputs, nothing)
     look(inputs, {name: value[:, :0] for name, value in gt.items()})
-    look(inputs, {**gt, "masks": np.zeros_like(gt["masks"])})  # boxes alone
+    look(inputs, {**gt, "masks": np.zeros_like(gt["masks"])})  # only boxes are known
     sliver = np.zeros_like(gt["masks"])
     sliver[0, 0, 3, 4] = 200
     look(inputs, {**gt, "masks": sliver})
     corner = np.zeros_like(gt["boxes"])
-    corner[0, 0] = [0, 0, 0.5, 0.4]  # a pixel of an image that was twice as large
+    corner[0, 0] = [0, 0, 0.5, 0.4]  # less than a pixel after resizing, in the corner
     one = np.zeros_like(gt["labels"])
     one[0, 0] = 2
     look(inputs, {**gt, "boxes": corner, "labels": one})
     beyond = gt["boxes"].copy()
-    beyond[0, 0] = [-3, -3, 99, 70]  # hangs over
-    beyond[0, 1] = [10, 10, 10, 10]  # nothing is left of it
-    beyond[1, 0] = [80.3, 10, 80.6, 20]  # 80.6 pixels were rounded to 80
+    beyond[0, 0] = [-3, -3, 99, 70]  # reaches beyond the image
+    beyond[0, 1] = [10, 10, 10, 10]  # empty, for instance after a crop
+    beyond[1, 0] = [80.3, 10, 80.6, 20]  # the size was rounded from 80.6 pixels to 80
     look(inputs, {**gt, "boxes": beyond})
     found, _ = look(inputs, {**gt, "labels": np.int64(gt["labels"]), "boxes": gt["boxes"] + 0.0})
     assert found["labels"].dtype == tf.int32 and found["boxes"].dtype == tf.float32
@@ -167,16 +167,16 @@ def test_dark_images_and_a_little_more_than_white_pass():
         PIXELS[:0],
         np.float32(PIXELS)[:0],
         (np.float32(PIXELS) + 32) * 1.5,
-        (np.float32(PIXELS) - 32) * 1.5,  # mmdetection's jitter
+        (np.float32(PIXELS) - 32) * 1.5,  # the color jitter of mmdetection
         (np.float32(PIXELS) - 128) * 1.5 + 128,
         np.float32(PIXELS) * 0.15 - 32,
-        dark * 6.5 - 1.5,  # an undershoot of an interpolation
+        dark * 6.5 - 1.5,  # interpolation goes below 0
     ):
         assert checks.check_data(images) is images
     assert checks.check_data(np.where(PIXELS > 9, np.nan, PIXELS), finite=False) is not None
 
 
-# How images were resized
+# Resizing
 
 
 def shrink(example, seed):
@@ -191,10 +191,10 @@ def shrink(example, seed):
         ({"max_side": 1333, "min_side": 800}, "min_side=800, max_side=1333."),
         ({"resize_rule": "torchvision"}, "resize_rule='torchvision'."),
         ({"padding_multiple": 48}, "padding_multiple=48."),
-        ({"padding_multiple": 64}, ""),  # fits as well
+        ({"padding_multiple": 64}, ""),  # a multiple of the model's
         ({"min_side": range(48, 81, 8)}, ""),  # around the model's 64
         ({"min_side": range(640, 801, 32)}, "min_side=[640, 672, 704, 736, 768, 800]."),
-        ({"min_side": 80, "augment": [shrink]}, ""),  # as after large_scale_jitter
+        ({"min_side": 80, "augment": [shrink]}, ""),  # rescales images, as large_scale_jitter does
         ({"min_side": 80, "augment": [mrcnn.data.augment.color_jitter]}, "min_side=80."),
         ({"canvases": [(96, 96)], "padding_multiple": 1}, ""),
     ],
@@ -207,7 +207,7 @@ def test_batches_of_another_size_are_told(tiny_config, changes, received):
 
 
 def test_a_dark_data_set_trains(tiny_config):
-    """Its batches are floats of 0..1 once they are resized, and nothing is wrong with them."""
+    """Its resized batches are floats in 0..1, which is right for dark images."""
     dark = PIXELS % 2
     made = batches(dataclasses.replace(tiny_config, resize_rule="torchvision"), dark)
     images = next(iter(made))[0]["images"].numpy()

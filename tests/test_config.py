@@ -66,7 +66,7 @@ def test_fields_that_a_file_lacks_have_their_defaults():
     assert MaskRCNNConfig.from_fields({"num_classes": 2}) == MaskRCNNConfig(num_classes=2)
 
 
-# What a field's docstring names in brackets.
+# Sources that a field's docstring may name in parentheses.
 SOURCES = (
     r"§|Figure \d|Table \d|Eq\. \d|He et al|Fast R-CNN|torchvision|detectron2|Matterport"
     "|COCO|ImageNet|our convention"

@@ -101,8 +101,8 @@ def test_every_number_of_the_model_is_validated():
     assert tried == {field.name for field in dataclasses.fields(MaskRCNNConfig)}
 
 
-# What breaks each row of COMBINATIONS, in the order of the table: the field, values, and what the
-# error says is expected.
+# Values that break each row of COMBINATIONS, in the order of the table: the field, the values, and
+# the expected value in the error.
 CONTRADICTIONS = [
     ("class_names", {"class_names": ("a",)}, "empty or 80 long"),
     ("category_ids", {"category_ids": (1, 2)}, "empty or 80 long"),

@@ -10,7 +10,7 @@ SQUARE = [10.0, 10, 20, 20]
 
 
 def propose(levels, *, pre_nms=10, count=10, sizes=((200, 200),), **kwargs):
-    """Proposals of one image from levels of (boxes, logits); deltas are zero.
+    """Makes proposals of one image from levels of (boxes, logits), with zero deltas.
 
     Returns:
         boxes and scores without the empty slots, as NumPy arrays.
@@ -28,7 +28,7 @@ def propose(levels, *, pre_nms=10, count=10, sizes=((200, 200),), **kwargs):
 def detect(
     rois, logits, *, deltas=None, sizes=None, threshold=0.05, nms_iou=0.5, count=10, **kwargs
 ):
-    """Detections of a batch (B, R, 4), (B, R, C + 1) with zero deltas unless given."""
+    """Makes detections from RoIs (B, R, 4) and logits (B, R, C + 1). Deltas default to zero."""
     rois, logits = tf.constant(rois, tf.float32), tf.constant(logits, tf.float32)
     if deltas is None:
         deltas = tf.zeros([*logits.shape[:2], logits.shape[2] - 1, 4])
@@ -48,7 +48,7 @@ def detect(
 
 
 def certain(*labels, num_classes=2, p=0.9):
-    """Logits whose softmax is `p` for each label, the rest for background."""
+    """Returns logits with softmax `p` for each label and the rest for background."""
     probabilities = np.full((1, len(labels), num_classes + 1), 1e-9)
     probabilities[0, np.arange(len(labels)), 0] = 1 - np.asarray(p)
     probabilities[0, np.arange(len(labels)), labels] = p
@@ -291,7 +291,7 @@ def test_padding_rois_do_not_change_detections():
 @pytest.mark.parametrize("kind", ["keep", "batched_keep"])
 def test_class_wise_suppression_equals_torchvision(golden, iou, kind):
     data = golden("nms")
-    truth = data["boxes"] + 10  # some lie a little outside the image, and would be clipped
+    truth = data["boxes"] + 10  # some lie slightly outside the image and would be clipped
     labels = data["classes"] + 1 if kind == "batched_keep" else np.ones(300, int)
     logits = certain(*labels, num_classes=5, p=data["scores"].astype(np.float64))
     boxes, scores, found, count = detect(
@@ -305,8 +305,8 @@ def test_class_wise_suppression_equals_torchvision(golden, iou, kind):
 
 
 def test_boxes_exactly_at_the_iou_are_kept_as_in_torchvision(golden):
-    # In torchvision equal scores keep their order; CombinedNonMaxSuppression returns them in any,
-    # so that only the set is compared. It lacks the empty boxes, which ours drops.
+    # Only the sets are compared: torchvision keeps the order of equal scores, and
+    # CombinedNonMaxSuppression does not. Empty boxes are left out, because ours drops them.
     data = golden("nms")
     full = box_ops.area(data["tied_boxes"]).numpy() > 0
     keep = [i for i in data["tied_keep_0.5000"] if full[i]]
@@ -318,7 +318,7 @@ def test_boxes_exactly_at_the_iou_are_kept_as_in_torchvision(golden):
 
 
 def test_gradients_reach_the_scores_and_boxes_that_were_kept():
-    # Of two RoIs on one spot the second is dropped, and the fourth is below the threshold.
+    # The second RoI is dropped because it overlaps the first. The fourth is below the threshold.
     near = [10.0, 10, 20, 19]
     rois = tf.constant([[SQUARE, near, FAR, [50, 50, 60, 60]]])
     logits = tf.constant(certain(1, 1, 2, 2, p=[0.9, 0.8, 0.6, 0.01]), tf.float32)
@@ -337,7 +337,7 @@ def test_gradients_reach_the_scores_and_boxes_that_were_kept():
                 nms_iou=0.5,
                 count=5,
             )
-            # Twice the score of the first, once that of the second; and where it ends.
+            # The sum of twice the first score, the second score, and the end of a box.
             total = 2 * scores[0, 0] + scores[0, 1] + boxes[0, 1, 2]
         return tape.gradient(total, [logits, deltas])
 

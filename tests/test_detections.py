@@ -10,7 +10,7 @@ from keras_maskrcnn.ops import masks as mask_ops
 
 
 def make_outputs(count=3, slots=5, height=40, width=60, seed=0):
-    """Outputs of a batch of two images: none in the first, `count` detections in the second."""
+    """Makes outputs for two images: no detection in the first, `count` in the second."""
     rng = np.random.default_rng(seed)
     outputs = {
         "boxes": np.zeros((2, slots, 4), np.float32),

@@ -1,4 +1,4 @@
-"""What the documents point at exists, and the numbers that they repeat are those of the code."""
+"""References in the documents exist, and the numbers in them are those of the code."""
 
 import ast
 import pathlib

@@ -1,4 +1,4 @@
-"""Why a test may do without the graph: it computes the same."""
+"""Steps without a graph compute the same, so tests may use them."""
 
 import numpy as np
 from eager import eager_steps

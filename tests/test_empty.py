@@ -1,8 +1,8 @@
-"""Where there is nothing, every preset gives zeros of the right shape, as its peers do.
+"""For empty inputs every preset returns zeros of the right shape, as its peers do.
 
-The claims are those of torchvision's and detectron2's suites about empty inputs (detectron2's
-test_empty_box, test_empty_batch, test_no_images, test_fast_rcnn_empty_batch and test_empty_data;
-torchvision's negative samples), each for all presets.
+The claims are those that the tests of torchvision and detectron2 make about empty inputs, each for
+all presets: detectron2's test_empty_box, test_empty_batch, test_no_images,
+test_fast_rcnn_empty_batch and test_empty_data, and torchvision's negative samples.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from keras_maskrcnn.presets import PRESETS, preset_config
 
 
 def distinct(*names):
-    """Returns the different values, as dicts, that these fields have in the presets."""
+    """Returns the distinct values of these fields in all presets, as dicts."""
     found = []
     for preset in PRESETS:
         fields = {name: getattr(preset_config(preset), name) for name in names}
@@ -32,13 +32,13 @@ def distinct(*names):
 
 
 def short(fields):
-    """What a test of these fields is called."""
+    """Returns the name of a test for these fields."""
     return " ".join(map(str, fields.values()))
 
 
 # The RoI operations
 
-ABLATIONS = [  # that no preset has
+ABLATIONS = [  # no preset has these
     dict(roi_op="pool", roi_pooling="max"),
     dict(roi_op="warp"),
     dict(roi_op="warp", sampling_ratio=0),
@@ -60,7 +60,7 @@ WITHOUT_AREA = {
 
 
 def pool(fields, boxes):
-    """Pools boxes (B, R, 4); returns the result, the features, and the gradient of its sum."""
+    """Pools boxes (B, R, 4). Returns the result, the features, and the gradient of its sum."""
     config = dataclasses.replace(preset_config("mask_rcnn_resnet18_fpn"), **fields)
     layer = networks._roi_layer(config, config.mask_pool_size, "align")
     features = [tf.random.normal([len(boxes), 128 // s, 128 // s, 4]) for s in layer.strides]
@@ -103,14 +103,14 @@ def test_the_portable_operation_gives_the_same_nothing(fields):
 
 
 def test_the_maximum_of_no_roi_has_a_gradient_in_a_graph():
-    # On CPUs MaxPoolGrad ends the process there.
+    # MaxPoolGrad crashes on CPUs in this case.
     gradients = tf.function(lambda: pool(dict(roi_pooling="max"), np.zeros((2, 0, 4)))[2])()
     assert not any(np.any(x) for x in gradients)
 
 
 # Targets, decoding and losses
 
-COUNTS = [(2, 5, 0), (2, 0, 3), (2, 0, 0), (0, 5, 3), (0, 0, 0)]  # images, boxes, slots of truth
+COUNTS = [(2, 5, 0), (2, 0, 3), (2, 0, 0), (0, 5, 3), (0, 0, 0)]  # images, boxes, gt slots
 
 
 @pytest.mark.parametrize(("images", "boxes", "slots"), COUNTS)
@@ -148,7 +148,7 @@ DECODING = distinct(
 @pytest.mark.parametrize("fields", DECODING, ids=short)
 def test_nothing_to_decode_gives_empty_slots(fields, images):
     sizes = tf.fill([images, 2], 64)
-    # A level without anchors, and one whose only anchor lies outside of the image.
+    # A level without anchors, and a level with one anchor, which lies outside of the image.
     outside = tf.constant([[-20.0, -20, -4, -4]])
     for anchors in (tf.zeros([0, 4]), outside):
         logits = tf.zeros([images, len(anchors)])
@@ -264,7 +264,7 @@ TASKS = {
 
 
 def nothing_found(tiny_config, family, **overrides):
-    """A model that finds nothing; an RPN's proposals have no threshold."""
+    """Makes a model that detects nothing. Proposals of an RPN have no threshold."""
     fields = {**FAMILIES[family], "score_threshold": 1.0, **overrides}
     return MaskRCNN(dataclasses.replace(tiny_config, **fields))
 
@@ -283,7 +283,7 @@ def assert_nothing(found, count, model):
 
 
 def check_model(model, batch):
-    """Calls the model on nothing of every kind, and trains it on images without truth."""
+    """Calls the model on all kinds of empty inputs, and trains it on images without objects."""
     inputs, gt = batch
     assert_nothing(model(with_proposals(model, inputs)), 2, model)
     none = {name: value[:0] for name, value in inputs.items()}
@@ -293,7 +293,7 @@ def check_model(model, batch):
     if model.config.proposals == "precomputed":
         assert_nothing(model(with_proposals(model, inputs, 0)), 2, model)
 
-    # Images without a slot of truth, and no image at all.
+    # Images without a slot of ground truth, and no image at all.
     inputs = tf.nest.map_structure(tf.constant, with_proposals(model, inputs))
     gt = {name: tf.constant(value[:, :0]) for name, value in gt.items()}
     with tf.GradientTape() as tape:
@@ -357,7 +357,7 @@ def shapes(tmp_path_factory):
 
 
 def test_commands_that_find_nothing_say_so(tiny_config, shapes, tmp_path):
-    # With sampling_ratio=0 RoIAlign has no point where no detection is left.
+    # With sampling_ratio=0 RoIAlign has no points if there is no detection.
     model = nothing_found(tiny_config, "detectron2")
     model.save(tmp_path / "model.keras")
     output = tmp_path / "out"

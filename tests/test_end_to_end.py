@@ -1,4 +1,4 @@
-"""Two images, learned by heart: the whole way from a COCO folder to pycocotools' numbers."""
+"""The model memorizes two images: the whole way from a COCO folder to pycocotools' metrics."""
 
 import pathlib
 import runpy
@@ -29,7 +29,7 @@ def test_two_images_are_learned_to_a_mask_ap_above_0_9(tmp_path):
         train_pre_nms=200,
         train_proposals=200,
     )
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, 200)  # the last steps end no worse
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, 200)  # so that the last steps do no harm
     model.compile(optimizer=keras.optimizers.AdamW(rate, global_clipnorm=10.0))
     batches = mrcnn.data.batches(
         train, 2, training=True, flip=False, repeat=True, **model.config.resizing()

@@ -72,7 +72,7 @@ def test_of_a_link_the_target_is_replaced(tmp_path):
     (tmp_path / "far").mkdir()
     target, link = tmp_path / "far" / "a.txt", tmp_path / "a.txt"
     link.symlink_to(target)
-    for text in ("new", "newer"):  # a link to nothing, then to a file
+    for text in ("new", "newer"):  # the link has no target, then a file
         write(link, text)
         assert (link.is_symlink(), target.read_text()) == (True, text)
     assert os.listdir(tmp_path / "far") == ["a.txt"]

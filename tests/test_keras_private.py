@@ -1,4 +1,4 @@
-"""A name of these that fails was renamed by Keras: its reader in keras_private.py has to follow."""
+"""If a test fails, Keras or TensorFlow renamed a private name: adapt keras_private.py."""
 
 import keras
 import numpy as np
@@ -71,7 +71,7 @@ def test_an_optimizer_sums_gradients_of_replicas_again_after_without_summing(two
         return -variable.numpy()[0]
 
     assert step(False) == 1.0 and not {"_all_reduce_sum_gradients"} & set(vars(inner))
-    assert step(True) == 3.0  # 1 + 1 of both replicas
+    assert step(True) == 3.0  # 1 + the sum of 1 over both replicas
     with pytest.raises(ZeroDivisionError), keras_private.without_summing(made):
         raise ZeroDivisionError
     assert "_all_reduce_sum_gradients" not in vars(inner)

@@ -11,7 +11,7 @@ from keras_maskrcnn.model import LOSSES, MaskRCNN
     [(0.0, 0.0), (0.25, 0.0625), (-0.25, 0.0625), (0.5, 0.25), (1.5, 1.25), (-1.5, 1.25)],
 )
 def test_smooth_l1_is_quadratic_below_beta_and_linear_above(difference, expected):
-    # Beta 0.5: x^2 below, |x| - 0.25 above; both are 0.25 at beta.
+    # With beta = 0.5: x^2 below beta, |x| - 0.25 above. Both are 0.25 at beta.
     assert float(losses.smooth_l1(tf.constant(difference), 0.5)) == expected
 
 
@@ -132,13 +132,13 @@ def test_mask_loss_without_objects_is_zero_and_so_is_its_gradient():
 
 
 def test_softmax_lets_the_classes_of_a_pixel_compete():
-    # Three channels, background first, of which the label's has e^logit = 2 and the others 1.
+    # Three channels, background first. The label's channel has e^logit = 2, the others have 1.
     logits = np.zeros((1, 1, 1, 2, 3), np.float32)
     logits[..., 2] = np.log(2)
     targets, labels = tf.constant([[[[1.0, 0.0]]]]), tf.constant([[2]])
     loss = losses.mask_loss(tf.constant(logits), targets, labels, "softmax")
     assert float(loss) == pytest.approx((-np.log(2 / 4) - np.log(1 / 4)) / 2)
-    logits[..., 1] = 5.0  # another class's mask, which the sigmoid does not see
+    logits[..., 1] = 5.0  # another class' mask, which does not affect the sigmoid loss
     more = losses.mask_loss(tf.constant(logits), targets, labels, "softmax")
     assert float(more) > float(loss) + 1
 

@@ -1,6 +1,6 @@
 """The same weights give the same detections as Matterport's Mask_RCNN, stage by stage.
 
-golden/make_matterport.py transcribes its inference graph.
+golden/make_matterport.py contains a transcript of its inference graph.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ TINY = dict(
     test_proposals=100,
     detections_per_image=20,
 )
-XYXY = [1, 0, 3, 2]  # also dx, dy, dw, dh of dy, dx, dh, dw
+XYXY = [1, 0, 3, 2]  # also from dy, dx, dh, dw to dx, dy, dw, dh
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,12 @@ def model(matterport_file):
 
 
 def assert_close(actual, expected, within):
-    """Equal within a share of the spread of the expected values."""
+    """Asserts that values are equal, within a fraction of the spread of the expected values."""
     np.testing.assert_allclose(actual, expected, rtol=0, atol=within * np.std(expected))
 
 
 def inputs_of(image):
-    """Matterport's canvas as an image of its own: centered, with black bars."""
+    """Returns Matterport's canvas as an image: centered, with black bars."""
     canvas = np.zeros((1, CANVAS, CANVAS, 3), np.float32)
     top = (CANVAS - image.shape[0]) // 2
     canvas[0, top : top + image.shape[0]] = image
@@ -59,7 +59,7 @@ def inputs_of(image):
 
 
 def pixels(boxes):
-    """Its normalized boxes -> pixels, the last one included."""
+    """Converts its normalized boxes to pixels. Boxes include their last pixel."""
     return (boxes[:, XYXY] * (CANVAS - 1)).astype(np.float32)
 
 
@@ -95,8 +95,8 @@ def test_detections_and_masks(model, data):
     np.testing.assert_allclose(outputs["scores"][0, :count], data["scores.0"], atol=1e-4)
     np.testing.assert_array_equal(outputs["labels"][0, :count], data["labels.0"])
     np.testing.assert_allclose(outputs["masks"][0, :count], data["mini_masks.0"], atol=1e-3)
-    assert not outputs["boxes"][0, count:].any()  # where no pixel is added to corners either
-    # It rounds boxes to whole pixels at the end, and pastes masks into these.
+    assert not outputs["boxes"][0, count:].any()  # no pixel is added to the corners of empty slots
+    # Matterport rounds boxes to whole pixels at the end, and pastes masks into the rounded boxes.
     assert np.abs(boxes - data["final_boxes.0"][:, XYXY]).max() < 0.501
 
 

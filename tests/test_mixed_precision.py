@@ -1,4 +1,4 @@
-"""Networks compute in 16 bits, everything about boxes in 32; float16 scales its losses."""
+"""Networks compute in 16 bits, boxes stay in 32 bits, and float16 scales its losses."""
 
 import contextlib
 import dataclasses
@@ -111,7 +111,7 @@ def test_an_overflow_of_one_replica_skips_the_step_of_all(tiny_config, batch, tw
     before = model.get_weights()
     inputs, gt = batch
     far = np.array(gt["boxes"])
-    far[1, 0] = [0, 0, 1e30, 1e30]  # of one replica alone; its loss is infinite in float16
+    far[1, 0] = [0, 0, 1e30, 1e30]  # only on one replica, with an infinite loss in float16
     spoiled = (inputs, {**gt, "boxes": far})
     spoiled = tf.data.Dataset.from_tensor_slices(spoiled).batch(2, True)
     model.fit(spoiled, verbose=0, shuffle=False)
@@ -141,5 +141,5 @@ def test_a_keras_file_and_an_export_keep_the_policy(tiny_config, batch, tmp_path
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_default"]
     found = served(images=tf.constant(images))
     assert found["boxes"].dtype == found["masks"].dtype == tf.float32
-    # 16 bits round differently where TensorFlow fuses operations, at most by one in 128.
+    # When TensorFlow fuses operations, 16 bits are rounded differently, by at most 1 / 128.
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=0.02)

@@ -217,8 +217,8 @@ def test_from_preset_takes_config_fields_and_a_dtype_policy():
 @pytest.mark.parametrize(
     ("preset", "counts"),
     [
-        # torchvision's maskrcnn_resnet50_fpn; without the background's deltas (4 x 1025) and mask
-        # (257), which it never uses.
+        # torchvision's maskrcnn_resnet50_fpn, without the deltas (4 x 1025) and the mask (257) of
+        # background, which it never uses.
         (
             "mask_rcnn_resnet50_fpn_torchvision",
             {
@@ -239,8 +239,9 @@ def test_from_preset_takes_config_fields_and_a_dtype_policy():
                 "mask_head": 2_361_344 + 285_787 - 257,
             },
         ),
-        # detectron2's R50-C4, from the shapes of its layers: the RPN sees 1024 channels and has 15
-        # anchors a cell; 81 classes, 80 x 4 deltas of 2048; a deconvolution of 2048 x 256 x 4.
+        # detectron2's R50-C4, from the shapes of its layers. RPN: 1024 channels, 15 anchors per
+        # cell. Box head: 81 classes and 80 x 4 deltas from 2048 channels. Mask head: deconvolution
+        # of 2048 x 256 x 4.
         (
             "mask_rcnn_resnet50_c4_detectron2",
             {

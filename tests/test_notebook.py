@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 
 
 def in_a_process(program, folder):
-    """Runs a program in a fresh process, and returns what it prints."""
+    """Runs a program in a new process, and returns its printed output."""
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
     done = subprocess.run(
         [sys.executable, *program], cwd=folder, env=environment, capture_output=True, text=True
@@ -50,7 +50,7 @@ def in_a_process(program, folder):
 
 
 def assert_finetuned(output):
-    """A model, a SavedModel and curves are there."""
+    """Asserts that the model, the SavedModel and the curves exist."""
     assert isinstance(keras.models.load_model(output / "model.keras"), keras.Model)
     assert "serving_default" in tf.saved_model.load(output / "served" / "1").signatures
     assert list((output / "logs").rglob("events.out.tfevents.*"))
@@ -72,12 +72,12 @@ def test_notebook_is_of_format_4_and_holds_no_outputs():
 
 @pytest.mark.usefixtures("eager")
 def test_notebook_runs_without_its_downloads(folder, tmp_path, monkeypatch, capsys):
-    for part in ("train", "val"):  # what the download would have made
+    for part in ("train", "val"):  # as the download would have made them
         shutil.copytree(folder / part, tmp_path / "balloon" / part)
         content = json.loads((folder / "annotations" / f"{part}.json").read_text())
         path = tmp_path / "balloon" / part / "via_region_data.json"
         path.write_text(json.dumps(via(content)))
-    # Torchvision's layout, narrow: the golden files' network.
+    # torchvision's layout, but narrow: the network of the golden files.
     np.savez(tmp_path / "coco.npz", **parity.peer_weights("fpn_torchvision"))
     numbers = {
         **SMALL,
@@ -103,12 +103,12 @@ def test_notebook_runs_without_its_downloads(folder, tmp_path, monkeypatch, caps
     assert_finetuned(tmp_path / "finetuned")
     model = keras.models.load_model(tmp_path / "finetuned" / "model.keras")
     expected = parity.peer_weights("fpn_torchvision")["backbone.body.conv1.weight"]
-    kernel = model.backbone.get_layer("stem").kernel  # frozen: still the file's
+    kernel = model.backbone.get_layer("stem").kernel  # frozen: still as in the file
     np.testing.assert_array_equal(kernel, expected.transpose(2, 3, 1, 0))
 
 
 def via(content):
-    """COCO content -> that of the VGG Image Annotator, with a rectangle for each object."""
+    """Converts COCO content to that of the VGG Image Annotator, with a rectangle per object."""
     regions = {image["id"]: [] for image in content["images"]}
     for annotation in content["annotations"]:
         shape = dict(zip(("x", "y", "width", "height"), annotation["bbox"], strict=True))

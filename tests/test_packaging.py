@@ -1,4 +1,4 @@
-"""What is installed: the version, the modules, the command, and a wheel in an empty environment."""
+"""The installed package: version, modules, command, and a wheel in an empty environment."""
 
 import ast
 import configparser
@@ -44,7 +44,7 @@ def test_setup_cfg_takes_the_version_from_a_literal_of_the_package(metadata):
     source = (ROOT / module.replace(".", "/")).with_suffix(".py")
     tree = ast.parse(source.read_text(encoding="utf-8"))
     literals = [
-        ast.literal_eval(node.value)  # setuptools reads it like this, without importing TensorFlow
+        ast.literal_eval(node.value)  # setuptools reads it so, without importing TensorFlow
         for node in tree.body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
     ]
@@ -72,7 +72,7 @@ def test_module_has_a_docstring(path):
 
 
 def test_the_wheel_says_that_the_package_has_types(metadata):
-    """PEP 561: type checkers look for the file. The slow test below finds it in a wheel."""
+    """Type checkers look for this file (PEP 561). The slow test below finds it in a wheel."""
     assert metadata["options.package_data"]["keras_maskrcnn"].split() == ["py.typed"]
     assert (ROOT / "keras_maskrcnn" / "py.typed").exists()
 
@@ -82,7 +82,8 @@ def test_python_in_the_readme_compiles(readme):
     assert len(blocks) == readme.count("```python")
     for block in blocks:
         first_line = readme.count("\n", 0, block.start()) + 2
-        code = "\n" * (first_line - 1) + textwrap.dedent(block[2])  # errors tell README's lines
+        # With leading lines, so that errors have the line numbers of README.
+        code = "\n" * (first_line - 1) + textwrap.dedent(block[2])
         compile(code, "README.md", "exec", flags=ast.PyCF_ONLY_AST)
 
 
@@ -114,7 +115,7 @@ def test_wheel_works_in_an_environment_of_its_own(tmp_path):
     source = tmp_path / "source"  # a copy, so that building leaves nothing in the tree
     junk = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "venv")
     shutil.copytree(ROOT, source, ignore=junk)
-    # Not ours to inherit: a PYTHONPATH could stand in for what the wheel lacks.
+    # Without PYTHONPATH, which could hide that the wheel lacks a file.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
     empty = tmp_path / "empty"
@@ -125,7 +126,7 @@ def test_wheel_works_in_an_environment_of_its_own(tmp_path):
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    # The source distribution first, then the wheel from it: both have to be complete.
+    # The wheel is built from the source distribution, so that both must be complete.
     run(sys.executable, "-m", "build", "--outdir", tmp_path / "dist", source)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     version = keras_maskrcnn.__version__

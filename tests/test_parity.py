@@ -1,7 +1,7 @@
 """The same weights give the same detections as torchvision and detectron2, stage by stage.
 
-The tiny networks of `golden/` are whole ResNet-50 detectors at an eighth of the width; with
-../shared/golden there are more images and a training step.
+The tiny networks of `golden/` are complete ResNet-50 detectors with an eighth of the width. With
+../shared/golden there are also more images and a training step.
 """
 
 import numpy as np
@@ -65,7 +65,7 @@ def test_a_padded_batch_of_two(network):
 
 
 def padded(arrays, count, fill):
-    """Arrays of different lengths as one, for the second dimension of a batch."""
+    """Joins arrays of different lengths into one batch, padded in the second dimension."""
     out = np.full((len(arrays), count, *arrays[0].shape[1:]), fill, np.asarray(arrays[0]).dtype)
     for row, array in zip(out, arrays, strict=True):
         row[: len(array)] = array
@@ -73,7 +73,7 @@ def padded(arrays, count, fill):
 
 
 def torchvision_targets(data):
-    """What torchvision's step compared its outputs with; positives first, as we sample them."""
+    """Returns the targets of torchvision's training step, with positives first, as in ours."""
     chosen = [np.argsort(data[f"roi_labels.{i}"] == 0, kind="stable") for i in (0, 1)]
     rois, labels, deltas = (
         np.stack([data[f"{name}.{i}"][chosen[i]] for i in (0, 1)])
@@ -85,7 +85,7 @@ def torchvision_targets(data):
 
 
 def detectron2_targets(data, anchors, size):
-    """The same by detectron2's rules: nearest boxes, masks cut out by RoIAlign at 0.5."""
+    """Computes targets by detectron2's rules: nearest boxes, masks by RoIAlign, cut at 0.5."""
     rois = np.stack([data[f"rois_sorted.{i}"] for i in (0, 1)])
     labels = np.stack([data[f"roi_classes_sorted.{i}"] for i in (0, 1)]) + 1
     labels = np.where(labels == 5, 0, labels).astype(np.int32)
@@ -156,7 +156,7 @@ def test_losses_and_gradients(network):
     data, model = shared(network, "train.npz"), network.model
     peer = "detectron2" if network.background_last else "torchvision"
     config = model.config
-    model.backbone.trainable = True  # the peer's step has a gradient down to the first convolution
+    model.backbone.trainable = True  # the peer's step has gradients for all layers
     inputs = inputs_of(network, data, resize=peer == "torchvision")
     rpn_labels = np.stack([data[f"rpn_labels.{i}"] for i in (0, 1)]).astype(np.int32)
     kernels = [
@@ -183,7 +183,7 @@ def test_losses_and_gradients(network):
             mask_logits = per_roi(model.mask_head, pooled[:, :20], True)
         else:
             mask_logits = heads.mask_branch(features, tf.constant(rois[:, :20]), True)
-        # detectron2 divides by a constant, here 40,000 anchors an image.
+        # detectron2 divides by a constant, here 40,000 anchors per image.
         share = 1.0 if peer == "torchvision" else rpn_labels.shape[1] / 40_000
         rpn = config.rpn_loss_divisor
         terms = {
@@ -210,6 +210,6 @@ def test_losses_and_gradients(network):
             gradient = np.roll(gradient, -1, axis=0)
         if gradient.shape[1] == 3 and network.background_last:
             gradient = gradient[:, ::-1]  # BGR
-        expected = expected[-len(gradient) :]  # torchvision has deltas and masks of background too
+        expected = expected[-len(gradient) :]  # torchvision also has deltas and masks of background
         error = np.linalg.norm(gradient - expected) / np.linalg.norm(expected)
         assert error < 1e-3, f"{key}: {error}"

@@ -1,4 +1,4 @@
-"""Parts that are passed in take the place of the config's, in training, files and exports."""
+"""Parts that are passed in replace the config's, in training, files and exports."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from keras_maskrcnn.rpn import RegionProposalNetwork
 
 
 def four_convolutions(channels=8):
-    """The smallest backbone: a convolution per map."""
+    """The smallest backbone: one convolution per map."""
     x = images = keras.Input((None, None, 3))
     maps = {}
     for level, stride in (("c2", 4), ("c3", 2), ("c4", 2), ("c5", 2)):
@@ -27,7 +27,7 @@ def four_convolutions(channels=8):
 
 
 def flat_neck(backbone, channels):
-    """A neck without a top-down path: each map by itself."""
+    """A neck without a top-down path: it treats each map separately."""
     inputs = {
         name: keras.Input((None, None, x.shape[-1]), name=name)
         for name, x in backbone.output.items()
@@ -39,7 +39,7 @@ def flat_neck(backbone, channels):
 
 @keras.saving.register_keras_serializable(package="tests")
 class HalfHeads(RoIHeads):
-    """Heads whose losses count half."""
+    """Heads with half the losses."""
 
     def compute_losses(self, *args, **kwargs):
         terms, labels = super().compute_losses(*args, **kwargs)
@@ -61,7 +61,7 @@ def config(tiny_config):
 
 @pytest.fixture
 def parts(config):
-    """Everything from outside."""
+    """All parts that can be passed in."""
     backbone = four_convolutions()
     channels = config.fpn_channels
     heads_ = networks.build_roi_heads(config, channels)
@@ -169,7 +169,7 @@ def test_what_is_no_part_is_refused(config, parts):
         ),
         ({"backbone": "resnet18"}, "the backbone must be .* Received: 'resnet18'"),
         ({"neck": layer}, "the neck must be a functional Keras model"),
-        ({"rpn": parts["roi_heads"]}, "rpn must be a RegionProposalNetwork, .* Received: rpn=<"),
+        ({"rpn": parts["roi_heads"]}, "rpn must be a RegionProposalNetwork .* Received: rpn=<"),
         ({"roi_heads": layer}, "roi_heads must be a RoIHeads, "),
     ):
         with pytest.raises(ValueError, match=error):
@@ -219,7 +219,7 @@ def test_a_class_that_is_not_registered_is_named(config, parts):
     stored = model.get_config()
     stored["roi_heads"] |= {"class_name": "Unknown", "module": "x", "registered_name": "x>Unknown"}
     with pytest.raises(
-        ValueError, match="the roi_heads has an unknown class .*Received: Unknown.$"
+        ValueError, match="the roi_heads has an unknown class: .*Received: Unknown.$"
     ):
         MaskRCNN.from_config(stored)
 

@@ -27,7 +27,7 @@ def test_a_quiet_command_that_succeeds_writes_nothing_to_the_terminal(tmp_path):
     box = {"image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "area": 400}
     outline = [[5, 5, 25, 5, 25, 25, 5, 25]]
     annotations = [
-        {**box, "id": 1, "iscrowd": 1, "segmentation": outline},  # which is dropped, and logged
+        {**box, "id": 1, "iscrowd": 1, "segmentation": outline},  # dropped, with a line in the log
         {**box, "id": 2, "iscrowd": 0, "segmentation": outline},
     ]
     image = {"id": 1, "file_name": "a.png", "height": 40, "width": 60}

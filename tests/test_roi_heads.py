@@ -12,7 +12,7 @@ def test_the_mask_head_runs_on_as_many_slots_as_an_image_has_positives(tiny_conf
     calls = []
     original = model.mask_head.call
     model.mask_head.call = lambda x, **kwargs: (calls.append(x.shape[0]), original(x, **kwargs))[1]
-    proposals = tf.zeros([2, 5, 4])  # only the truth is left
+    proposals = tf.zeros([2, 5, 4])  # so only ground-truth boxes can be sampled
     model.roi_heads.compute_losses(features, proposals, inputs["sizes"], gt, step=0)
     fullest = int(tf.reduce_max(tf.reduce_sum(tf.cast(gt["labels"] > 0, tf.int32), axis=1)))
     assert calls == [2 * fullest] and 2 * fullest < 2 * model.config.roi_batch // 4

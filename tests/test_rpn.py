@@ -51,7 +51,7 @@ def test_limits_take_the_place_of_the_configs(make, features):
     fewer, best = rpn.select(outputs, sizes, count=3)
     assert boxes.shape == (1, 40, 4) and fewer.shape == (1, 3, 4)
     np.testing.assert_array_equal(fewer, boxes[:, :3])
-    np.testing.assert_allclose(best, scores[:, :3], rtol=1e-6)  # a vector's end rounds otherwise
+    np.testing.assert_allclose(best, scores[:, :3], rtol=1e-6)  # rounding differs at its end
     assert rpn.select_for_training(outputs, sizes).shape == (1, 40, 4)
 
 

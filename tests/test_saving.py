@@ -1,4 +1,4 @@
-"""Files that are replaced stay until the new ones are complete."""
+"""Old files stay until the new ones are complete."""
 
 import os
 import pathlib
@@ -50,5 +50,5 @@ def test_a_format_or_an_argument_that_there_is_not_is_refused(tiny_config, tmp_p
     model = MaskRCNN(tiny_config)
     with pytest.raises(ValueError, match="tf_saved_model, onnx, litert. Received: format='pb'"):
         model.export(tmp_path / "served", format="pb")
-    with pytest.raises(ValueError, match="takes .*verbose.* Received: input_shape"):
+    with pytest.raises(ValueError, match="its arguments are .*verbose.* Received: input_shape"):
         model.export(tmp_path / "served", input_shape=(1, 64, 64, 3))

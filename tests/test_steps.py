@@ -1,4 +1,4 @@
-"""Keras' steps of the model: traced once, with each loss and share."""
+"""The model's Keras steps are traced once, and report each loss and share."""
 
 import keras
 import numpy as np
@@ -59,7 +59,7 @@ def test_fit_reports_each_loss_and_validation(model, batch):
     assert set(history) == names | {f"val_{name}" for name in names}
 
 
-@pytest.mark.slow  # cli/test_training_runs.py compares a run and one that was stopped to the bit
+@pytest.mark.slow  # cli/test_training_runs.py compares a stopped run to the bit
 def test_the_same_seed_trains_the_same_weights(tiny_config, batch):
     weights = []
     for _ in range(2):
@@ -86,7 +86,7 @@ def test_a_second_fit_takes_masks_of_another_side(model, batch):
 
 
 class Recorder(StepHook, keras.callbacks.Callback):
-    """Notes, while the step is traced, in which order hooks run and what they get."""
+    """Records the order of hooks and their arguments while the step is traced."""
 
     def __init__(self, name, seen):
         super().__init__()
@@ -100,7 +100,7 @@ class Recorder(StepHook, keras.callbacks.Callback):
 
 
 class NeverApplies(StepHook, keras.callbacks.Callback):
-    """Leaves out every step."""
+    """Skips every step."""
 
     def around_step(self, step, inputs, gt):
         return step(inputs, gt, lambda terms, gradients: tf.constant(False))
@@ -108,7 +108,7 @@ class NeverApplies(StepHook, keras.callbacks.Callback):
 
 @pytest.fixture
 def quick(model, monkeypatch):
-    """A model with one loss, of one bias, which is traced in no time."""
+    """A model with one loss of one bias, so that tracing takes no time."""
 
     def losses(self, inputs, gt, training=True):
         return {"mask": tf.reduce_sum(self.mask_head.trainable_weights[-1]) + 1.0}
@@ -124,7 +124,7 @@ def test_hooks_are_around_the_step_the_first_of_the_list_outermost(quick, batch)
     gt, terms = ["boxes", "labels", "masks"], ["mask"]
     assert seen == [("a", gt), ("b", gt), ("b", terms), ("a", terms)]  # one trace
     quick.fit(dataset(batch, 1), verbose=0)
-    assert len(seen) == 4  # they belong to one fit
+    assert len(seen) == 4  # hooks stay for one `fit` only
 
 
 def test_a_step_that_does_not_count_changes_no_weight_and_no_mean(quick, batch):

@@ -9,7 +9,7 @@ PADDING = [0.0, 0, 0, 0]
 
 
 def label_anchors(anchors, gt_boxes, **kwargs):
-    """One image; returns NumPy arrays."""
+    """Labels the anchors of one image. Returns NumPy arrays."""
     labels, matched = targets.anchor_labels(
         tf.constant(anchors, tf.float32), tf.constant([gt_boxes], tf.float32), **kwargs
     )
@@ -70,7 +70,7 @@ def test_padding_boxes_do_not_change_labels(golden):
 def test_anchor_labels_equal_torchvision(golden):
     data = golden("boxes")
     labels, matched = label_anchors(data["match_candidates"], data["match_truth"])
-    expected = data["matched_rpn"]  # index of the box; -1 negative, -2 between
+    expected = data["matched_rpn"]  # index of the box; -1 negative, -2 ignored
     np.testing.assert_array_equal(labels, np.choose(np.minimum(expected, 0) + 2, [-1, 0, 1]))
     np.testing.assert_array_equal(matched[labels == 1], expected[labels == 1])
 
@@ -137,7 +137,7 @@ def test_sample_draws_uniformly():
 
 
 def test_sample_noise_close_to_one_does_not_turn_negatives_into_positives():
-    largest = np.float32(1 - 2**-23)  # of tf.random.uniform
+    largest = np.float32(1 - 2**-23)  # the largest number of tf.random.uniform
     _, drawn = targets.sample(tf.constant([[0, 0]]), tf.fill([1, 2], largest), 2, 1)
     np.testing.assert_array_equal(drawn, [[0, 0]])
 
@@ -204,7 +204,7 @@ def test_roi_labels_equal_torchvision(golden):
 
 
 def cut_masks(rois, gt_box, mask, size):
-    """RoIs of one image and one object; returns (F, size, size)."""
+    """Computes mask targets of one image with one object: (F, size, size)."""
     rois = tf.constant([rois], tf.float32)
     return targets.mask_targets(
         rois,
@@ -270,7 +270,7 @@ def test_mask_targets_of_padding_are_finite():
 
 
 def test_mask_targets_agree_with_detectron2(golden):
-    # detectron2 samples the image-sized mask; ours is first stored as 112 x 112 in its own box.
+    # detectron2 samples a mask of the image's size. Ours is stored as 112 x 112 in its box first.
     data = golden("mask_targets")
     boxes, stored = [], []
     for mask in data["gt_masks"]:

@@ -1,4 +1,4 @@
-"""The types of the package: every public signature has them, and mypy agrees."""
+"""Every public signature has types, and mypy finds no fault."""
 
 import ast
 import os
@@ -13,9 +13,9 @@ MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "keras_maskrcnn").rg
 
 
 def public_functions(tree, prefix=""):
-    """Yields (name, function) of what a module and its public classes define; dunders are public.
+    """Yields (name, function) of the functions of a module and of its public classes.
 
-    What a function defines inside itself is its own.
+    Dunder methods are public. Functions inside of functions are not.
     """
     for node in tree.body:
         name = getattr(node, "name", "")
@@ -28,7 +28,7 @@ def public_functions(tree, prefix=""):
 
 
 def without_type(function):
-    """Lists the parameters, `*args` and `**kwargs` too, and "return" if they have no type."""
+    """Returns the parameters without a type, including `*args`, `**kwargs` and "return"."""
     args = function.args
     parameters = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
     found = [x.arg for x in parameters if x is not None and x.annotation is None]

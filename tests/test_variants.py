@@ -1,4 +1,4 @@
-"""Every axis that the paper compares builds, trains, predicts, saves, loads and exports."""
+"""Every variant that the paper compares builds, trains, predicts, saves, loads and exports."""
 
 import dataclasses
 import itertools
@@ -46,7 +46,7 @@ GRID = [
 
 
 def with_proposals(batch):
-    """The truth and a box beside it, as a reader of proposals gives them."""
+    """Adds proposals to a batch: the annotated boxes, and a box beside each."""
     inputs, gt = batch
     proposals = np.zeros((2, 40, 4), np.float32)
     proposals[:, :3], proposals[:, 3:6] = gt["boxes"], gt["boxes"] + [[2, 2, 4, 4]]
@@ -54,7 +54,7 @@ def with_proposals(batch):
 
 
 def check(config, batch, folder):
-    """Trains a step; then every way to the detections gives the same ones."""
+    """Trains one step, and checks that all ways to get detections agree."""
     inputs, gt = with_proposals(batch) if config.proposals == "precomputed" else batch
     keras.utils.set_random_seed(0)
     model = MaskRCNN(config)
@@ -94,8 +94,8 @@ def check(config, batch, folder):
     return model
 
 
-# The grid has most of these too, test_parity.py detectron2's C4, test_model.py Faster R-CNN,
-# test_conv.py the gradients of DC5 and ResNeXt, cli/test_propose.py given proposals.
+# Other tests also cover these: the grid most of them, test_parity.py detectron2's C4, test_model.py
+# Faster R-CNN, test_conv.py the gradients of DC5 and ResNeXt, cli/test_propose.py given proposals.
 SLOW = (
     *("FPN", "C4 as detectron2", "C5", "RoIPool", "RoIWarp", "RoIAlign with max", "MLP"),
     *("softmax", "class-agnostic", "Faster R-CNN", "DC5", "ResNeXt", "Fast R-CNN with masks"),

@@ -30,7 +30,7 @@ def test_draw_tints_masks_and_leaves_the_rest():
     expected = GRAY + 0.45 * (visualize.PALETTE[0].astype(float) - GRAY)
     np.testing.assert_allclose(picture[160, 150], expected, atol=1)
     assert np.all(picture[550] == GRAY)
-    assert np.all(image == GRAY)  # a copy
+    assert np.all(image == GRAY)  # the input is not changed
 
 
 def test_draw_outlines_masks_and_boxes():
@@ -148,7 +148,7 @@ def test_photos_are_enlarged_smoothly_and_their_outlines_stay_crisp():
     ramp = np.repeat(ramp, 3, axis=2)
     nothing = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, int)}
     row = visualize.draw(ramp, nothing, scale=8)[128, :, 0].astype(int)
-    assert np.diff(row).min() >= 0 and np.diff(row).max() <= 2  # squares have steps of 8
+    assert np.diff(row).min() >= 0 and np.diff(row).max() <= 2  # squares would have steps of 8
     y, x = np.mgrid[:32, :32] + 0.5
     disk = np.hypot(x - 16, y - 16) < 10
     drawn = {"boxes": np.zeros((1, 4)), "labels": [1], "masks": disk[None]}
@@ -239,7 +239,7 @@ def test_a_crowd_has_the_labels_of_its_best(monkeypatch):
     assert sorted(texts) == [f"cell {score:.2f}" for score in scores[10:]]
     assert (picture != visualize.draw(image, crowd, ("cell",), max_labels=0)).any()
     texts.clear()
-    boxes[::2, 2:] += 5  # without scores the largest have labels
+    boxes[::2, 2:] += 5  # without scores the largest get labels
     truth = {"boxes": boxes, "labels": np.where(np.arange(40) % 2, 1, 2)}
     visualize.draw(image, truth, ("small", "large"), max_labels=20)
     assert texts == ["large"] * 20

@@ -27,7 +27,7 @@ TINY = [
 
 
 def data_flags(folder, part, prefix=""):
-    """--images and --annotations of a part of a folder that `make_shapes` made."""
+    """Returns --images and --annotations for one part of a folder that `make_shapes` made."""
     return [
         f"--{prefix}images={folder / part}",
         f"--{prefix}annotations={folder / 'annotations' / part}.json",
@@ -35,7 +35,7 @@ def data_flags(folder, part, prefix=""):
 
 
 def without_times(path):
-    """The epochs of a history.json without what was measured."""
+    """Returns the epochs of a history.json without measured times."""
     measured = ("images_per_second", "waiting")
     return [
         {name: value for name, value in epoch.items() if name not in measured}

@@ -52,7 +52,7 @@ def dataset(tmp_path):
 
 @pytest.fixture(autouse=True)
 def fake_batches(monkeypatch):
-    """Stands in for data.batches: black images; the original height tells which one it is."""
+    """Replaces data.batches: all images are black, and the original height identifies an image."""
 
     def batches(
         dataset,
@@ -82,7 +82,7 @@ def fake_batches(monkeypatch):
 
 @pytest.fixture
 def broken(dataset, monkeypatch):
-    """The data set with its third image unreadable, and batches that read it."""
+    """The data set with an unreadable third image, and batches that read it."""
     made = data.batches
 
     def load_image(index):
@@ -107,7 +107,7 @@ def broken(dataset, monkeypatch):
 
 @pytest.fixture
 def named(dataset):
-    """A model that knows the names of its classes."""
+    """A model with class names."""
     model = Oracle(dataset)
     model.config = dataclasses.replace(
         model.config, category_ids=CATEGORY_IDS, class_names=tuple(dataset.class_names)

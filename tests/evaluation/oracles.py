@@ -1,4 +1,4 @@
-"""Models that predict what they were given, and a data set for them."""
+"""Models that predict given boxes, and helpers for them."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def encode(mask):
 
 
 class Oracle(keras.Model):
-    """Predicts stored detections, found by the image's height; counts how often it is traced."""
+    """Predicts stored detections, which it finds by the image's height. Counts its traces."""
 
     def __init__(self, dataset, detections_per_image=100, noise=0.0, empty=False):
         super().__init__()
@@ -57,7 +57,7 @@ class Oracle(keras.Model):
 
 
 class Proposer(keras.Model):
-    """Proposes stored boxes, found by the image's height, with two empty slots after them."""
+    """Proposes stored boxes, which it finds by the image's height, and two empty slots."""
 
     def __init__(self, proposals):
         super().__init__()
@@ -78,7 +78,7 @@ class Proposer(keras.Model):
 
 
 def truth_as_proposals(dataset, noise=0.0):
-    """For each image its annotated boxes, moved; best first, without ties between images."""
+    """Returns the annotated boxes of each image, moved, best first, without ties between images."""
     rng = np.random.default_rng(2)
     found = {}
     for i, image_id in enumerate(dataset.image_ids):

@@ -44,7 +44,7 @@ def test_callbacks_that_go_by_a_loss_are_told_of_an_ap(dataset, caplog):
             keras.callbacks.EarlyStopping(restore_best_weights=True),
             checkpoint("best.keras", save_best_only=True, monitor="val_mask"),
             keras.callbacks.ReduceLROnPlateau(),
-            checkpoint("every.keras"),  # which saves in any case
+            checkpoint("every.keras"),  # saves after every epoch
             checkpoint("best.keras", save_best_only=True, monitor="val_segm/AP", mode="max"),
             keras.callbacks.CSVLogger("log.csv"),
         ]

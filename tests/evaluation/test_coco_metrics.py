@@ -34,7 +34,7 @@ def test_more_than_100_detections_count_when_asked_for(tmp_path):
 
 
 def test_segm_takes_the_area_of_the_mask_not_of_the_box(tmp_path):
-    # A wrong detection whose mask is small and whose box is large must count as small.
+    # A wrong detection with a small mask and a large box must count as small.
     images, categories = [{"id": 1, "height": 200, "width": 200}], [{"id": 1, "name": "cell"}]
     mask, diagonal = np.zeros((200, 200), bool), np.eye(200, dtype=bool)
     mask[:10, :10] = True
@@ -50,7 +50,7 @@ def test_segm_takes_the_area_of_the_mask_not_of_the_box(tmp_path):
     metrics = evaluation.evaluate_results(results, path)
     assert metrics["bbox/APs"] == pytest.approx(1)  # the large box is ignored
     assert metrics["segm/APs"] == pytest.approx(0.5)
-    assert "area" not in results[0]  # the results are as before
+    assert "area" not in results[0]  # the results are not changed
 
 
 def test_ap_of_each_class_goes_by_the_name_of_the_training(dataset, named):

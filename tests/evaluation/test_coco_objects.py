@@ -29,7 +29,7 @@ def test_ids_may_be_zero_or_strings_and_iscrowd_null(dataset):
         image["id"] = f"image {image['id']}"
     for annotation in dataset.content["annotations"]:
         annotation["image_id"] = f"image {annotation['image_id']}"
-        annotation["id"] -= 1  # COCOeval itself misses an object of id 0
+        annotation["id"] -= 1  # COCOeval alone would miss an object with id 0
         annotation["iscrowd"] = None
     dataset.content["annotations"][3]["id"] = "c"
     pathlib.Path(dataset.annotations).write_text(json.dumps(dataset.content))

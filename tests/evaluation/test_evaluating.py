@@ -18,7 +18,7 @@ NAMES = (
 
 
 def summarize(annotations, results, iou_type):
-    """What pycocotools itself prints, and the error of a sum if it differs."""
+    """Returns the numbers that pycocotools prints."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(annotations)
         shape = {"bbox": "bbox", "segm": "segmentation"}[iou_type]
@@ -39,7 +39,7 @@ def test_evaluate_equals_coco_summarize_at_100(dataset):
     for iou_type in ("bbox", "segm"):
         stats = summarize(dataset.annotations, results, iou_type)
         assert [metrics[f"{iou_type}/{name}"] for name in NAMES] == stats.tolist()
-    assert 0.1 < metrics["bbox/AP"] < 0.95  # the noise makes the comparison worth something
+    assert 0.1 < metrics["bbox/AP"] < 0.95  # without noise the comparison would prove little
 
 
 def test_evaluate_of_the_truth_is_near_one(dataset):

@@ -16,7 +16,7 @@ def test_evaluate_under_two_replicas_equals_one(dataset, two_devices):
     with two_devices.scope():
         model = Oracle(dataset, noise=4.0)
     assert model.distribute_strategy.num_replicas_in_sync == 2
-    # Five images: the last step has one for two replicas.
+    # Five images: in the last step two replicas share one image.
     assert evaluation.predict_dataset(model, dataset, batch_size=1, verbose=0) == expected
     assert evaluation.predict_dataset(model, dataset, batch_size=2, verbose=0) == expected
 
@@ -32,7 +32,7 @@ def test_an_image_that_cannot_be_read_is_raised_or_left_out_and_named(broken, ca
     assert sorted({result["image_id"] for result in results}) == others
     ids = dict(image_ids=others, category_ids=CATEGORY_IDS)
     assert metrics == evaluation.evaluate_results(results, broken.annotations, **ids)
-    assert metrics["segm/AP"] > 0.9  # the image that was left out does not count as missed
+    assert metrics["segm/AP"] > 0.9  # objects of the skipped image do not count as missed
 
 
 def test_that_no_image_can_be_read_is_an_error(broken, monkeypatch):

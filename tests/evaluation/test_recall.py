@@ -38,7 +38,8 @@ def test_average_recall_by_hand(tmp_path):
     path.write_text(json.dumps(content))
     dataset = types.SimpleNamespace(annotations=str(path), image_ids=(1, 2), category_ids=(1, 2))
     proposals = {
-        # IoU 0.62 with the small object: found at 0.50, 0.55, 0.60; then the large one exactly.
+        # The first has IoU 0.62 with the small object: found at 0.50, 0.55 and 0.60. The second is
+        # exactly the large object.
         1: (np.array([[0, 0, 10, 6.2], [50, 50, 150, 150]]), np.array([0.9, 0.5])),
         2: (np.zeros([0, 4]), np.zeros(0)),
     }
@@ -72,7 +73,7 @@ def test_average_recall_is_pycocotools_of_all_images_at_once(dataset):
     expected = coco_eval.eval["recall"][:, 0].mean(axis=0).T.ravel()  # limits, then sizes
     metrics = evaluation.average_recall(proposals, dataset, limits=(2, 4), verbose=0)
     assert list(metrics.values()) == pytest.approx(expected.tolist(), abs=1e-12)
-    assert 0.1 < metrics["bbox/AR4"] < 0.9  # the noise makes the comparison worth something
+    assert 0.1 < metrics["bbox/AR4"] < 0.9  # without noise the comparison would prove little
 
 
 def test_average_recall_wants_every_image_and_positive_limits(dataset):

@@ -1,4 +1,4 @@
-"""One test for each way in which an object is lost; RPN and box head say what the test wants."""
+"""One test for each cause of a lost object. The test sets the outputs of RPN and box head."""
 
 import dataclasses
 import json
@@ -19,12 +19,12 @@ from keras_maskrcnn.rpn import RegionProposalNetwork, RpnOutputs
 OBJECT = [10.0, 10.0, 30.0, 30.0]
 TALL = [10.0, 10.0, 30.0, 55.0]  # IoU with OBJECT: 400 / 900
 ELSEWHERE = [60.0, 10.0, 80.0, 30.0]
-SURE = [0.04, 0.9, 0.03, 0.03]  # that it is a cat; background first
+SURE = [0.04, 0.9, 0.03, 0.03]  # class probabilities of a sure cat, background first
 UNSURE = [0.4, 0.5, 0.05, 0.05]
 
 
 def make_dataset(folder, boxes=(OBJECT,), size=(64, 96), category_ids=(1,) * 9):
-    """Cats, or others, each of them filling its box, in one image."""
+    """A data set of one image with cats, or other classes. Each object fills its box."""
     height, width = size
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "a.png")
@@ -55,12 +55,12 @@ def tiny_model(tiny_config):
 
 @pytest.fixture
 def scripted(tiny_model, tiny_config, monkeypatch):
-    """Function from what RPN and box head say to a model."""
+    """Function that makes a model from the outputs of its RPN and box head."""
 
     def make(anchors, scores=(SURE,), rpn_shift=0.0, head_shift=0.0, **overrides):
-        """The first anchor has the highest objectness; a shift is one of x, in sides of a box.
+        """Makes a model. The first anchor has the highest objectness.
 
-        That of the head may be one for each class.
+        Shifts are in x, in units of the box's width. The head may have one per class.
         """
         config = dataclasses.replace(tiny_config, task="boxes", **overrides)
         anchors = tf.constant(anchors)
@@ -92,7 +92,7 @@ def scripted(tiny_model, tiny_config, monkeypatch):
 
 
 def explain_cat(model, folder):
-    """The row of the only object."""
+    """Returns the explanation of the only object."""
     (row,) = mrcnn.explain(model, make_dataset(folder), 0).objects
     return row
 
@@ -112,7 +112,7 @@ def test_no_anchor(scripted, tmp_path):
 
 
 def test_no_proposal(scripted, tmp_path):
-    # Half a side to the right leaves a half of each: a third of the union.
+    # Moved by half its width, a box overlaps half of the object: a third of their union.
     row = explain_cat(scripted([OBJECT], rpn_shift=0.5), tmp_path)
     assert (row["cause"], row["limit"], row["iou"]) == ("no proposal", None, pytest.approx(1 / 3))
     assert row["best_box"] == [20, 10, 40, 30]
@@ -151,7 +151,7 @@ def test_wrong_class(scripted, tmp_path, one_class):
 
 
 def test_wrong_class_whose_own_box_is_elsewhere(scripted, tmp_path):
-    """The head trains a class's deltas on what it takes for that class."""
+    """The head trains the deltas of a class only on objects of this class."""
     model = scripted([OBJECT], [[0.04, 0.05, 0.9, 0.01]], head_shift=(0.5, 0.0, 0.0))
     row = explain_cat(model, tmp_path)
     assert (row["cause"], row["limit"], row["iou"]) == ("wrong class", None, pytest.approx(1 / 3))
@@ -195,7 +195,8 @@ def test_too_small(scripted, tmp_path, limit):
 
 
 def test_counts_follow_the_stages(scripted, tmp_path):
-    # TALL goes in the RPN's NMS, the second class below the threshold, ELSEWHERE is one too many.
+    # The RPN's NMS drops TALL, the threshold drops the second class, detections_per_image drops
+    # ELSEWHERE.
     model = scripted(
         [OBJECT, TALL, ELSEWHERE],
         [SURE, SURE, [0.4, 0.5, 0.06, 0.04]],
@@ -243,7 +244,7 @@ def test_picture_has_the_colors_of_the_causes(scripted, tmp_path):
     picture = mrcnn.explain(model, make_dataset(tmp_path, [OBJECT, ELSEWHERE]), 0).picture()
     colors = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
     shown = {cause for cause, color in COLORS.items() if tuple(color.tolist()) in colors}
-    assert shown - {"too small"} == {"found", "low score"}  # letters have edges of that gray
+    assert shown - {"too small"} == {"found", "low score"}  # edges of letters have this gray
 
 
 def test_an_image_without_objects_or_boxes(scripted, tmp_path):
@@ -282,7 +283,7 @@ VARIANTS = {
 def test_the_last_stage_is_what_predict_returns(tiny_config, tmp_path, name):
     overrides = dict(score_threshold=0.2, **VARIANTS[name])
     model = MaskRCNN(dataclasses.replace(tiny_config, **overrides))
-    dataset = make_dataset(tmp_path, size=(128, 160))  # is resized
+    dataset = make_dataset(tmp_path, size=(128, 160))  # the model resizes it
     image, boxes = dataset.load_image(0)[None], np.array([OBJECT, TALL], np.float32)
     given = {"proposals": boxes[None]} if name == "given" else {}
     outputs = model.predict({"images": image, **given} if given else image, verbose=0)
