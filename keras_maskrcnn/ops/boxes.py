@@ -87,7 +87,7 @@ def decode(
 ) -> tf.Tensor:
     """Computes boxes from anchors and deltas: the inverse of `encode`.
 
-    dw and dh are limited to log(1000 / 16).
+    dw and dh are at most log(1000 / 16); greater ones are cut.
 
     Args:
         deltas: (..., 4) float. Leading dimensions broadcast with those of `anchors`.
