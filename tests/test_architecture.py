@@ -1,6 +1,7 @@
 import ast
 import functools
 import pathlib
+import re
 
 import pytest
 
@@ -97,6 +98,14 @@ def test_imports_go_one_way():
     assert {a for a, _ in edges} <= set(RANKS), "a new module needs a rank"
     upwards = {(a, b) for a, b in edges if RANKS[a] <= RANKS[b]}
     assert not upwards, f"imports from the same or a higher rank: {sorted(upwards)}"
+
+
+def test_the_diagram_of_the_docs_has_these_ranks():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    floors = re.findall(r'\["(-?\d+): ([^"]+)"\]', page)
+    names = {name: int(floor) for floor, text in floors for name in re.findall(r"\w\w+", text)}
+    names.pop("br")  # a line break
+    assert names == RANKS
 
 
 @pytest.mark.parametrize(
