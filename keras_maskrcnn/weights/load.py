@@ -20,7 +20,7 @@ KERAS_CONVENTIONS = {
     "pixel_std": (1.0, 1.0, 1.0),
     "pixel_mean": (123.68, 116.779, 103.939),
 }
-"""Fields of a config that keras.applications\' ResNets need, beside `stem_pool_same=False`."""
+"""Fields of a config that keras.applications' ResNets need, beside `stem_pool_same=False`."""
 PREDICTORS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
 _VARIABLES = {
     "kernel": "weight",
