@@ -1,0 +1,58 @@
+"""Draws what a model finds beside the annotated truth, image by image.
+
+    python examples/side_by_side.py --model=run/model.keras --images=val/images \
+        --annotations=val.json --output=side_by_side.png
+
+The first six images are drawn, or those of --names=a.png,b.png.
+"""
+
+import argparse
+
+import keras
+import numpy as np
+
+import keras_maskrcnn as mrcnn
+
+
+def main():
+    """Reads the model and the data set, and writes one picture."""
+    parser = argparse.ArgumentParser(description="Predictions beside the truth.")
+    parser.add_argument("--model", required=True, help="a .keras file")
+    parser.add_argument("--images", required=True, help="folder of the images")
+    parser.add_argument("--annotations", required=True, help="COCO json")
+    parser.add_argument("--output", required=True, help="PNG file to write")
+    parser.add_argument("--names", default="", help="file names, comma separated; default: six")
+    parser.add_argument("--columns", type=int, default=2, help="pairs per row")
+    parser.add_argument("--score_threshold", type=float, default=0.5)
+    args = parser.parse_args()
+
+    model = keras.models.load_model(args.model)
+    dataset = mrcnn.data.coco_json(
+        args.images, args.annotations, category_ids=model.config.category_ids
+    )
+    names = args.names.split(",") if args.names else dataset.file_names[:6]
+    pictures, titles = [], []
+    for index in map(dataset.file_names.index, names):
+        image = dataset.load_image(index)
+        found = mrcnn.predict_image(model, image, score_threshold=args.score_threshold)
+        for title, objects in (("predicted", found), ("truth", truth(dataset, index))):
+            title = f"{len(objects['boxes'])} {title}"
+            pictures.append(
+                mrcnn.visualize.draw(image, objects, (), color_by="instance", max_labels=0)
+            )
+            titles.append(title)
+    mrcnn.visualize.save_png(args.output, mrcnn.visualize.grid(pictures, 2 * args.columns, titles))
+
+
+def truth(dataset, index):
+    """The annotated objects of an image, with masks of its size."""
+    objects = dataset.load(index)
+    height, width = dataset.sizes[index]
+    masks = np.zeros((len(objects["boxes"]), height, width), bool)
+    for pasted, mask, box in zip(masks, objects["masks"], objects["boxes"], strict=True):
+        pasted[:] = mrcnn.ops.masks.paste_binary(mask / 255, box, height, width)
+    return {**objects, "masks": masks}
+
+
+if __name__ == "__main__":
+    main()
