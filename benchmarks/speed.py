@@ -27,6 +27,7 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("peer", "", "Command of peerlab's tv_bench.py; empty: only ours.")
+flags.DEFINE_string("preset", "mask_rcnn_resnet50_fpn", "Whose network is timed.")
 flags.DEFINE_integer("rounds", 1, "How often each case runs, ours and the peer's in turn.")
 flags.DEFINE_integer("warmup", 2, "Calls that are not counted.")
 flags.DEFINE_integer("repeats", 7, "Calls that are counted.")
@@ -39,7 +40,9 @@ flags.register_validator("rounds", lambda value: value > 0, "must be positive")
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 
 
-def calibrated_model(image, side, longer, dtype="float32", **fields):
+def calibrated_model(
+    image, side, longer, dtype="float32", preset="mask_rcnn_resnet50_fpn", **fields
+):
     """A model with random weights that behaves as a trained one: moderate features, clear scores.
 
     As initialized, scores hardly differ, and nothing would reach the second stage's NMS. `fields`
@@ -53,14 +56,14 @@ def calibrated_model(image, side, longer, dtype="float32", **fields):
     keras.utils.set_random_seed(0)
     # Small, so that the peak of memory is not calibration's.
     keep = dict(num_classes=90, image_min_side=side, image_max_side=longer) | fields
-    model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", norm="batch", **keep)
+    model = mrcnn.MaskRCNN.from_preset(preset, norm="batch", **keep)
     canvas = {"images": image[None, :128, :128], "sizes": np.int32([[128, 128]])}
     for _ in range(60):  # the statistics move by a tenth a call
         features = model.features(canvas, training=True)
     weights = model.get_weights()
     del model, features
     gc.collect()  # a Keras model refers to itself
-    model = mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", **keep, dtype=dtype)
+    model = mrcnn.MaskRCNN.from_preset(preset, **keep, dtype=dtype)
     model.set_weights(weights)
     del weights
     features = model.features(canvas)
@@ -105,12 +108,12 @@ def run(case):
     with tempfile.TemporaryDirectory() as folder:
         # In another process: calibration's memory is not the case's.
         path = f"{folder}/1" + (".keras" if mode != "saved" else "")
-        arguments = path, images[0], min(height, width), max(height, width), dtype
+        arguments = path, images[0], min(height, width), max(height, width), dtype, FLAGS.preset
         process = multiprocessing.get_context("spawn").Process(target=_prepare, args=arguments)
         process.start()
         process.join()
         model = (tf.saved_model.load if mode == "saved" else keras.models.load_model)(path)
-    result = {"case": case, "model": "keras_maskrcnn", "tensorflow": tf.__version__}
+    result = {"case": case, "model": FLAGS.preset, "tensorflow": tf.__version__}
     if mode == "infer":
 
         def call():
@@ -189,8 +192,9 @@ def main(args):
         print(json.dumps(run(cases[0])))
         return
     counts = [f"--warmup={FLAGS.warmup}", f"--repeats={FLAGS.repeats}"]
+    ours = [*counts, f"--preset={FLAGS.preset}"]
     for case in cases:
-        commands = {"ours": [sys.executable, __file__, case, "--inner", *counts]}
+        commands = {"ours": [sys.executable, __file__, case, "--inner", *ours]}
         if FLAGS.peer:
             mode, size, batch, *precision = case.replace("saved", "infer").split(":")
             options = ["--keep-memory", *counts, *(["--bfloat16"] if precision else [])]

@@ -17,7 +17,7 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STEPS = 4  # at most, in a run of `keras-maskrcnn train`
 SMALL = dict(
-    backbone_width=16,
+    backbone_width=32,  # norm="group" has 32 groups
     fpn_channels=32,
     box_head_units=64,
     mask_head_channels=32,
@@ -31,6 +31,12 @@ SMALL = dict(
     detections_per_image=20,
 )
 CLASSES = {"torchvision": 90, "detectron2": 80, "matterport": 80}
+CHECKPOINTS = {  # file -> golden layout
+    "maskrcnn_resnet50_fpn_v2_coco.pth": "fpn_torchvision_v2",
+    "maskrcnn_resnet50_fpn_coco.pth": "fpn_torchvision",
+    "model_final.pkl": "fpn_detectron2",
+    "mask_rcnn_coco.h5": "matterport",
+}
 
 
 def write_checkpoint(path, layout):
@@ -77,9 +83,8 @@ def write_folder(folder):
     with Image.open(folder / "val" / "images" / "000001.png") as image:
         image.resize((160, 120)).save(folder / "photo.jpg")
     write_labelme(folder / "photos")
-    write_checkpoint(folder / "maskrcnn_resnet50_fpn_coco.pth", "fpn_torchvision")
-    write_checkpoint(folder / "model_final.pkl", "fpn_detectron2")
-    write_checkpoint(folder / "mask_rcnn_coco.h5", "matterport")
+    for path, layout in CHECKPOINTS.items():
+        write_checkpoint(folder / path, layout)
     for name in ("examples", "benchmarks"):
         (folder / name).symlink_to(ROOT / name)
 
@@ -111,15 +116,12 @@ def install(setattr=setattr, setitem=dict.__setitem__):
         if name.endswith("_matterport"):
             small |= dict(rpn_head_channels=64, image_max_side=64)
         setitem(PRESETS, name, {**fields, **small})
-    files = {
-        "torchvision": "maskrcnn_resnet50_fpn_coco.pth",
-        "detectron2": "model_final.pkl",
-        "matterport": "mask_rcnn_coco.h5",
-    }
 
     def get_file(fname=None, origin=None, **arguments):
-        preset = next((p for p, url in public.URLS.items() if url == origin), None)
-        return os.path.abspath(files[load.peer_of(preset)] if preset else "photo.jpg")
+        preset = next((p for p, url in public.URLS.items() if url == origin), "")
+        layouts = ((path, layout.split("_", 1)[-1]) for path, layout in CHECKPOINTS.items())
+        found = next((path for path, layout in layouts if preset.endswith(layout)), None)
+        return os.path.abspath(found or "photo.jpg")
 
     setattr(keras.utils, "get_file", get_file)
     for preset in list(public.SHA256):

@@ -77,16 +77,19 @@ def workspace(folder, tmp_path, monkeypatch):
 def test_blocks_of_a_page_run(page, workspace, subtests):
     document = sybil.Sybil(PARSERS).parse(page)
     document.namespace["__name__"] = "reader"
-    failed = False
+    whole = True
     for example in document:
-        skips = isinstance(example.parsed, tuple)  # a skip directive
-        if failed and not skips:
-            continue  # blocks build on each other: later failures would say nothing new
+        if isinstance(example.parsed, tuple):  # a skip directive, about the next block
+            example.evaluate()
+            continue
         with subtests.test(f"line {example.line}"):
-            failed = not skips
+            # Blocks build on each other: after one that failed, others would say nothing new.
+            if not whole:
+                pytest.skip(f"{page.name}, line {example.line}: a block above failed")
+            whole = False
             try:
                 example.evaluate()
-            except unittest.SkipTest:
-                failed = False
-                raise
-            failed = False
+            except unittest.SkipTest as reason:
+                whole = True
+                pytest.skip(f"{page.name}, line {example.line}: {reason}")
+            whole = True
