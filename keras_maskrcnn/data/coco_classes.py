@@ -1,4 +1,4 @@
-"""The 80 classes of COCO 2014 and 2017 by their category ids, which have gaps."""
+"""The 80 classes of COCO 2014 and 2017 by category id. The ids have gaps."""
 
 COCO_CLASSES = {
     1: "person",

@@ -1,4 +1,4 @@
-"""Reads pickles of proposals, of detectron2 and of Detectron; nothing in them is executed."""
+"""Reads pickles of proposals from detectron2 and Detectron. Nothing in them is executed."""
 
 import numpy as np
 
@@ -6,22 +6,24 @@ from keras_maskrcnn.data import archives, pickles
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.typing import Path
 
-# detectron2 stores the mode of its boxes as a number, or as a member of this enumeration.
+# detectron2 stores the mode of boxes as a number, or as a member of this enumeration.
 _BOX_MODE = {("detectron2.structures.boxes", "BoxMode"): int}
 
 
 def read_detectron2(path: Path) -> dict[int | str, tuple[np.ndarray, np.ndarray]]:
-    """Reads {"ids", "boxes", "objectness_logits", "bbox_mode"}, or Detectron's names of them.
+    """Reads a dict of "ids", "boxes", "objectness_logits" and "bbox_mode".
+
+    Detectron's names "indexes" and "scores" are also accepted.
 
     Args:
         path: str.
 
     Returns:
-        Dict of image id to boxes, (n, 4) float32 [x1, y1, x2, y2] in pixels of the original image,
-        and scores, (n,) float32.
+        Dict of image id to (boxes, scores): (n, 4) float32 [x1, y1, x2, y2] in pixels of the
+        original image, and (n,) float32.
 
     Raises:
-        DataError: if there is no such file, it is broken, or its pickle wants to call something.
+        DataError: if the file is missing or broken, or its pickle wants to call a function.
     """
     try:
         with open(path, "rb") as file:
@@ -31,16 +33,18 @@ def read_detectron2(path: Path) -> dict[int | str, tuple[np.ndarray, np.ndarray]
         raise DataError(f"{path}: there is no such folder or file of proposals.") from error
     except pickles.Refused as error:
         raise DataError(f"{path} is refused: {error}") from error
-    except Exception as error:  # pickle and NumPy have a dozen between them
+    except Exception as error:  # pickle and NumPy raise a dozen kinds of errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"{path}: neither a folder of proposals nor a pickle of detectron2's."
-            f" Received: {reason}."
+            f"{path}: neither a folder of proposals nor a pickle of detectron2. Received: {reason}."
         ) from error
 
 
 def _parse(tree, room):
-    """Returns image id -> (boxes, scores), of `room` bytes at most: a pickle may share arrays."""
+    """Returns a dict of image id to (boxes, scores), at most `room` bytes in all.
+
+    The limit is needed because a pickle may use one array many times.
+    """
     if not isinstance(tree, dict):
         raise ValueError(f"a {type(tree).__name__}")
     names = {"indexes": "ids", "scores": "objectness_logits"}
@@ -68,18 +72,18 @@ def _parse(tree, room):
 
 
 def _numbers(value):
-    """Returns an array or a list, of numbers or of lists of numbers, as float32."""
+    """Returns an array, a list of numbers, or a list of such lists, as float32."""
     value = _plain(value)
-    if isinstance(value, list | tuple):  # no deeper: lists may hold one another many times
+    if isinstance(value, list | tuple):  # no deeper: nested lists could be shared many times
         rows = [row if isinstance(row, list | tuple) else [row] for row in map(_plain, value)]
         if sum(map(len, rows)) > 4 * len(rows):
-            raise ValueError("boxes that have more than 4 numbers")
+            raise ValueError("boxes with more than 4 numbers")
         value = [[float(_plain(number)) for number in row] for row in rows]
     return np.asarray(value, np.float32)
 
 
 def _plain(value):
-    """Returns what stands for NumPy's arrays and numbers in a pickle as those."""
+    """Returns a NumPy array or a number for its stand-in from the pickle; other values as given."""
     if isinstance(value, pickles.Array):
         return value.array()
     return value.item() if isinstance(value, pickles.Scalar | np.generic) else value

@@ -1,9 +1,9 @@
-"""Pickles of numbers, strings, lists, dicts and NumPy arrays; nothing in them is executed.
+"""Reads pickles of numbers, strings, lists, dicts and NumPy arrays without executing code.
 
-A pickle is a program. The one here may only build these; whatever else it asks for is refused by
-name, unless the caller allows it. It is read once without being run, to see that running it takes
-no more memory and time than its length: a few bytes can ask for a memo of 64 GB, or for the hash of
-a tuple that holds itself 2**60 times over.
+A pickle is a program. Here it may build only these values; any other call is refused by name,
+unless the caller allows it. First its instructions are checked without running them, because a few
+bytes can ask for a memo of 64 GB, or for the hash of a tuple that holds itself 2**60 times. The
+check ensures that memory and time are in proportion to the length of the pickle.
 """
 
 import pickle
@@ -15,11 +15,11 @@ import numpy as np
 
 
 class Refused(ValueError):
-    """A pickle that wants to call something; the message names it."""
+    """A pickle wants to call a function that is not allowed. The message names it."""
 
 
 class Array:
-    """What NumPy's pickles call `_reconstruct` for, and then give a state."""
+    """Stands for an array: NumPy's pickles call `_reconstruct`, and then set its state."""
 
     def __init__(self, *_: Any) -> None:
         self.state: Any = None
@@ -28,7 +28,7 @@ class Array:
         self.state = state
 
     def array(self) -> np.ndarray:
-        """Returns the np.ndarray, of numbers or bools; its memory cannot be written."""
+        """Returns a read-only np.ndarray of numbers or bools."""
         _, shape, dtype, fortran, data = self.state
         if isinstance(data, str):  # Python 2's bytes
             data = data.encode("latin1")
@@ -36,14 +36,14 @@ class Array:
 
 
 def _array_of_buffer(data, dtype, shape, order):
-    """What NumPy's pickles of protocol 5 call."""
+    """Stands for the function that NumPy's pickles of protocol 5 call."""
     array = Array()
     array.state = 1, shape, dtype, order == "F", data
     return array
 
 
 class _DType:
-    """`numpy.dtype` of numbers; never of objects or records."""
+    """Stands for `numpy.dtype`, for numbers only, never for objects or records."""
 
     def __init__(self, code, *_):
         self.code, self.order = code, "="
@@ -59,14 +59,14 @@ class _DType:
 
 
 class Scalar:
-    """A NumPy number."""
+    """Stands for a NumPy number."""
 
     def __init__(self, dtype: Any, data: bytes | str = b"") -> None:
         self._array = Array()
         self._array.state = 1, (), dtype, False, data
 
     def item(self) -> int | float | bool:
-        """Returns the number as Python's."""
+        """Returns the number as a Python number."""
         return self._array.array().item()
 
 
@@ -77,7 +77,7 @@ def _encode(text, encoding="latin1"):
 
 
 def _no_bytes():
-    """What `bytes` is called for in old protocols: the memory of an empty array."""
+    """Stands for `bytes()`, which old protocols call for the memory of an empty array."""
     return b""
 
 
@@ -94,11 +94,11 @@ for _core in ("numpy.core", "numpy._core"):
 
 
 class Unpickler(pickle.Unpickler):
-    """Builds plain values, with `Array` and `Scalar` in place of NumPy's; refuses the rest by name.
+    """Builds plain values, with `Array` and `Scalar` for NumPy's. Refuses other calls by name.
 
     Args:
         file: binary file that can seek.
-        allowed: dict of (module, name) to what takes its place: what else the pickle may call.
+        allowed: dict of (module, name) to its replacement, for further calls that are allowed.
     """
 
     def __init__(self, file: BinaryIO, allowed: Mapping[tuple[str, str], Any]) -> None:
@@ -107,12 +107,12 @@ class Unpickler(pickle.Unpickler):
         self._own: dict[tuple[str, str], Any] = {}
 
     def load(self) -> Any:
-        """Returns what the pickle builds; the file is then at its end.
+        """Returns the value that the pickle builds. Afterwards the file is at its end.
 
         Raises:
-            Refused: if it wants to call something.
-            ValueError: if its instructions do not fit together, or build what no file needs. What
-                else `pickle` raises for broken files, too.
+            Refused: if the pickle wants to call something that is not allowed.
+            ValueError: if its instructions do not fit together, or would build too large values.
+                `pickle` raises other errors for broken files.
         """
         start = self._file.tell()
         _check(self._file)
@@ -122,7 +122,7 @@ class Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:
             raise Refused(
-                f"its pickle wants to call {module}.{name}, which a file of numbers has no need of."
+                f"its pickle wants to call {module}.{name}, which a file of numbers does not need."
             )
         if (module, name) not in self._own:
             self._own[module, name] = _own(self._allowed[module, name])
@@ -130,15 +130,15 @@ class Unpickler(pickle.Unpickler):
 
 
 def _own(found):
-    """Something alike of this pickle's own: it may set attributes of all that it gets (BUILD)."""
-    if isinstance(found, type):  # some instructions want a class
+    """Returns a copy for this pickle only, because a pickle may set attributes (BUILD)."""
+    if isinstance(found, type):  # some instructions need a class
         return type(found.__name__, (found,), {})
     return (lambda *args: found(*args)) if callable(found) else found
 
 
 MOST_INSTRUCTIONS = 20_000_000  # COCO's proposals have 7 million
-_LARGEST_KEY = 100  # numbers and texts in a key of a dict, those of tuples in tuples too
-_KEYS = {  # where instructions that hash have what they hash, among what they take
+_LARGEST_KEY = 100  # limit of numbers and texts in a key of a dict, nested tuples included
+_KEYS = {  # for instructions that hash: which of the values that they take are hashed
     "SETITEM": slice(1, 2),
     "SETITEMS": slice(0, None, 2),
     "DICT": slice(0, None, 2),
@@ -158,8 +158,8 @@ _HOLDS = {
     "INST",
     "BUILD",
 }
-# Name of an instruction: how many values it takes below a mark or at the top, whether all above the
-# mark, how many it gives.
+# Instruction: how many values it takes (below a mark, or from the top), whether it also takes all
+# values above the mark, how many it gives.
 _EFFECTS = {
     code.name: (
         sum(x not in (pickletools.markobject, pickletools.stackslice) for x in code.stack_before),
@@ -171,15 +171,15 @@ _EFFECTS = {
 
 
 class _Reader:
-    """A file without `tell`, which `pickletools` would call for each instruction."""
+    """A file without `tell`, because `pickletools` would call it for each instruction."""
 
     def __init__(self, file):
         self.read, self.readline = file.read, file.readline
 
 
 def _check(file):
-    """Follows a pickle's instructions with the sizes of what they would build, up to its end."""
-    # Sizes, cut at one above the limit, but for the marks.
+    """Follows a pickle's instructions to the end, with the sizes of the values they would build."""
+    # The sizes of the values on the stack, cut at one above the limit. Marks are kept separately.
     stack: list[int] = []
     memo: dict[Any, int] = {}
     marks = []
@@ -194,7 +194,9 @@ def _check(file):
             elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
                 place = len(memo) if argument is None else argument
                 if not 0 <= place <= count:
-                    raise ValueError(f"its pickle notes a value as number {place} of {count}")
+                    raise ValueError(
+                        f"its pickle stores a value as number {place} after {count} instructions"
+                    )
                 memo[place] = stack[-1]
             elif name in ("GET", "BINGET", "LONG_BINGET"):
                 stack.append(memo[argument])
@@ -208,12 +210,12 @@ def _check(file):
                 first = cut - takes
                 if first < 0:
                     raise IndexError
-                # What a mark has below it are containers, which no size depends on.
+                # Values below a mark are containers. No size depends on them.
                 taken = stack[cut if to_mark else first :]
                 del stack[first:]
                 if name in _KEYS and any(key > _LARGEST_KEY for key in taken[_KEYS[name]]):
                     raise ValueError(
-                        f"its pickle has a key of a dict with over {_LARGEST_KEY} values"
+                        f"its pickle has a dict key of more than {_LARGEST_KEY} values"
                     )
                 size = 1 + sum(taken) if name in _HOLDS else 1
                 stack += [min(size, _LARGEST_KEY + 1)] * gives

@@ -1,4 +1,4 @@
-"""Proposals computed before: folders of our own format, which docs/proposals.md describes.
+"""Writes and reads proposals in folders. docs/proposals.md describes the format.
 
 Boxes are [x1, y1, x2, y2] in pixels of the original images.
 """
@@ -28,19 +28,19 @@ def _shard_name(number, count):
 
 
 class ProposalWriter:
-    """Writes the proposals of images, in a fixed order, into a folder; as a context manager.
+    """Context manager that writes the proposals of images into a folder, in a fixed order.
 
-    The index is written when the context ends without an error; without it a folder is not read,
-    so that what an interrupted run leaves is never taken for whole.
+    The index is written when the context ends without an error. A folder without index cannot be
+    read, so the incomplete files of an interrupted run are never used.
 
     Args:
         path: str. The folder.
-        image_ids: sequence of distinct ids, all int or all str. In this order they are added.
-        overwrite: bool. Whether to remove proposals that the folder holds.
-        images_per_shard: int. A reader decompresses a whole shard to get at one image.
+        image_ids: sequence of distinct ids, all int or all str. Images are added in this order.
+        overwrite: bool. Whether to remove older proposals in the folder.
+        images_per_shard: int. To read one image, a whole shard is decompressed.
 
     Raises:
-        FileExistsError: if the folder holds proposals that may not be removed.
+        FileExistsError: if the folder holds proposals and `overwrite` is False.
         ValueError: if ids or proposals are not as described.
     """
 
@@ -54,7 +54,7 @@ class ProposalWriter:
     ) -> None:
         ids = np.array(image_ids)
         self._path, self._ids = os.fspath(path), ids.tolist()
-        # NumPy makes strings of a mixture, objects of what is too large.
+        # NumPy turns a mixture of types into strings, and too large numbers into objects.
         plain = ids.dtype.kind in "iuU" and self._ids == list(image_ids)
         if not plain or len(set(self._ids)) < len(self._ids):
             raise ValueError(
@@ -69,17 +69,17 @@ class ProposalWriter:
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []  # boxes, scores
         self._done = 0
         os.makedirs(self._path, exist_ok=True)
-        # Also what a killed run left; version 0.1 called it NAME.new.
+        # Also the unfinished files of a killed run; version 0.1 named them NAME.new.
         ours = re.compile(
             rf"({files.UNFINISHED}[0-9a-f]+\.)?({re.escape(INDEX)}|proposals-\d+-of-\d+\.npz)(\.new)?"
         )
         old = sorted(name for name in os.listdir(self._path) if ours.fullmatch(name))
         if old and not overwrite:
             raise FileExistsError(
-                f"{self._path} holds proposals of an earlier run; overwrite them, or take another"
+                f"{self._path} holds proposals of an earlier run: overwrite them, or choose another"
                 f" folder. Received: overwrite={overwrite}."
             )
-        for name in old:  # the index comes first, so that shards are never missing from one
+        for name in old:  # the index is first, so there is never an index without its shards
             os.remove(os.path.join(self._path, name))
 
     def add(self, image_id: int | str, boxes: np.ndarray, scores: np.ndarray) -> None:
@@ -89,9 +89,15 @@ class ProposalWriter:
             image_id: int or str.
             boxes: (n, 4) float [x1, y1, x2, y2] in pixels of the original image; n may be 0.
             scores: (n,) float, higher is better.
+
+        Raises:
+            ValueError: if it is not the next of `image_ids`, or boxes and scores are not as
+                described.
         """
         if self._done == len(self._ids) or image_id != self._ids[self._done]:
-            raise ValueError(f"images must be added as announced. Received: image_id={image_id!r}.")
+            raise ValueError(
+                f"images must be added in the order of image_ids. Received: image_id={image_id!r}."
+            )
         self._pending.append(_checked(boxes, scores, f"{self._path}: image {image_id!r}"))
         self._done += 1
         if len(self._pending) == self._shard_size or self._done == len(self._ids):
@@ -134,7 +140,7 @@ class ProposalWriter:
 
 
 class ProposalFile:
-    """The proposals of many images, by the images' ids. Made by `read_proposals`."""
+    """The proposals of many images, by image id. `read_proposals` makes it."""
 
     def __init__(
         self,
@@ -143,7 +149,7 @@ class ProposalFile:
         load: Callable[[Any], tuple[np.ndarray, np.ndarray]],
     ) -> None:
         self.path = path
-        self._places = places  # image id -> what `load` takes to return boxes and scores
+        self._places = places  # image id -> the argument of `load`
         self._load = load
 
     @property
@@ -159,14 +165,14 @@ class ProposalFile:
         return image_id in self._places
 
     def get(self, image_id: int | str) -> tuple[np.ndarray, np.ndarray]:
-        """Reads the n proposals of one image, by falling score.
+        """Reads the n proposals of one image, highest score first.
 
         Returns:
             boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of the original image.
             scores: (n,) float32.
 
         Raises:
-            DataError: if there is no such image, or its file is broken.
+            DataError: if the image has no proposals, or its file is broken.
         """
         check_images(self, [image_id])
         where = f"{self.path}: image {image_id!r}"
@@ -176,14 +182,14 @@ class ProposalFile:
 
 
 def read_proposals(path: Path) -> ProposalFile:
-    """Opens a folder of proposals, or a pickle of detectron2's or Detectron's.
+    """Opens a folder of proposals, or a pickle file of detectron2 or Detectron.
 
-    Of a folder only the index is read, and a shard when an image of it is asked for; the last few
-    are kept. A pickle is read whole; nothing in it is executed.
+    For a folder, only the index is read now. A shard is read when one of its images is needed, and
+    the last few shards are kept in memory. A pickle is read completely; nothing in it is executed.
 
     Raises:
-        DataError: if there is no such file, it is broken, incomplete, of another format or version,
-            or its pickle wants to call something.
+        DataError: if the file is missing, broken, incomplete, or of another format or version, or
+            if its pickle wants to call a function.
     """
     path = os.fspath(path)
     if os.path.isdir(path):
@@ -192,25 +198,25 @@ def read_proposals(path: Path) -> ProposalFile:
 
 
 def check_images(proposals: Proposals, image_ids: Iterable[int | str]) -> None:
-    """Asks whether every image has proposals, which may be none.
+    """Checks that every image has an entry with proposals; the entry may be empty.
 
     Args:
         proposals: `ProposalFile`, or a dict of image id to (boxes, scores).
         image_ids: sequence of int or str.
 
     Raises:
-        DataError: if not; it names the first image.
+        DataError: if images have no entry. The message names the first one.
     """
     missing = [image_id for image_id in image_ids if image_id not in proposals]
     if missing:
         raise DataError(
-            f"{getattr(proposals, 'path', 'proposals')}: no proposals of {len(missing)} images."
+            f"{getattr(proposals, 'path', 'proposals')}: no proposals for {len(missing)} images."
             f" Received: image_id={missing[0]!r}."
         )
 
 
 def _checked(boxes, scores, where):
-    """Returns boxes (n, 4) and scores (n,) as float32, if that is what they are."""
+    """Returns boxes (n, 4) and scores (n,) as float32. Raises DataError if they are not finite."""
     boxes, scores = np.asarray(boxes), np.asarray(scores)
     numbers = boxes.dtype.kind in "fiu" and scores.dtype.kind in "fiu"
     if not numbers or scores.ndim != 1 or boxes.shape != (*scores.shape, 4):
@@ -231,7 +237,7 @@ def _open_folder(path):
         for row, image_id in enumerate(ids)
     }
 
-    @functools.lru_cache(maxsize=8)  # in the order of the data set, each is read once
+    @functools.lru_cache(maxsize=8)  # in the order of the data set, each shard is read once
     def shard(number):
         name = os.path.join(path, _shard_name(number, len(shards)))
         return _read_shard(name, shards[number])
@@ -252,8 +258,8 @@ def _read_index(path):
             index = json.load(file)
     except FileNotFoundError as error:
         raise DataError(
-            f"{path}: there is none; the folder holds no proposals, or a run that wrote them was"
-            " interrupted, and has to be repeated."
+            f"{path}: there is no such file: the folder holds no proposals, or the run that wrote"
+            " them was interrupted and must be repeated."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as json. Received: {error}.") from error
@@ -270,7 +276,7 @@ def _read_index(path):
     ids = [image_id for ids in shards for image_id in ids] if lists else [None]
     whole = all(type(i) in (int, str) for i in ids) and len(set(ids)) == len(ids)
     if not whole or len(ids) != index.get("num_images"):
-        raise DataError(f"{path}: shards must be lists of num_images ids, int or str, distinct.")
+        raise DataError(f"{path}: shards must be lists of num_images distinct ids, int or str.")
     return shards
 
 
@@ -281,12 +287,12 @@ def _read_shard(path, image_ids):
             names = ("image_ids", "counts", "boxes", "scores")
             ids, counts, boxes, scores = (arrays[name] for name in names)
         if ids.tolist() != image_ids:
-            raise ValueError("image_ids other than the index says")
+            raise ValueError("image_ids that differ from the index")
         if counts.shape != ids.shape or counts.dtype.kind not in "iu" or (counts < 0).any():
             raise ValueError(f"counts of {counts.shape} {counts.dtype} for {len(ids)} images")
         if not len(boxes) == len(scores) == counts.sum():
             raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores, counts {counts.sum()}")
-    except Exception as error:  # zipfile, zlib and NumPy have a dozen between them
+    except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds of errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: shard cannot be read. Received: {reason}.") from error
     return np.cumsum([0, *counts]), boxes, scores

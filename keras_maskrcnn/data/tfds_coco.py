@@ -1,13 +1,14 @@
-"""The TFDS data set `coco_instances`: any COCO json and its images, masks included, as records.
+"""The TFDS data set `coco_instances`: any COCO json with its images and masks, as records.
 
     import keras_maskrcnn.data.tfds_coco  # registers the name, for tfds.load and `tfds build`
 
-docs/data_tfds.md shows how to build one and what a record holds. Importing this module imports
-tensorflow_datasets, so nothing else of this package does; `data/tfds_reader.py` reads the records.
+docs/data_tfds.md shows how to build one, and lists the fields of a record. This module imports
+tensorflow_datasets, therefore no other module imports this one. `data/tfds_reader.py` reads the
+records.
 
-Every shard is made by itself, from a plan that lies beside it, in a folder that outlives a killed
-build. So the next build goes on with the first shard that is missing, Beam may make the shards on
-many machines, and the bytes are the same each time.
+Each shard is made independently, from a plan that is stored beside it, in a folder that stays after
+a killed build. Therefore the next build continues with the first missing shard, Beam can make the
+shards on many machines, and the bytes are the same each time.
 """
 
 import dataclasses
@@ -34,11 +35,11 @@ from keras_maskrcnn.data.text import read_json
 
 @dataclasses.dataclass(eq=False)
 class CocoConfig(tfds.core.BuilderConfig):
-    """Names a data set and says where its files are; further fields are TFDS's.
+    """The name of a data set and the paths of its files. It also has the fields of BuilderConfig.
 
     Attributes:
-        splits: dict of the split's name to (folder of images, json file). Relative paths lie in
-            the download config's `manual_dir`, or without one in the current folder.
+        splits: dict of split name to (folder of images, json file). Paths are relative to
+            `manual_dir` of the download config, or without it to the current folder.
     """
 
     splits: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
@@ -56,11 +57,10 @@ def _coco(year):
 
 
 class CocoInstances(dataset_builder.FileReaderBuilder):
-    """Builds records of images and their instances from COCO json; `CocoConfig` says from which.
+    """Builds records of images and their instances from the COCO json files of a `CocoConfig`.
 
-    Raises (in `download_and_prepare`):
-        DataError: if a json, an annotation or an image cannot be used.
-        ValueError: if there are more shards than images.
+    `download_and_prepare` raises DataError if a json, an annotation or an image cannot be used, and
+    ValueError if there are more shards than images.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -81,11 +81,11 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
                 {
                     "id": tfds.features.Text(doc=identity),
                     "bbox": tfds.features.BBoxFeature(doc="Clipped to the image."),
-                    # What the division by the image's sides and the clipping take away from bbox.
+                    # The exact box: bbox is clipped and divided by the image's sides.
                     "bbox_pixels": tfds.features.Tensor(
                         shape=(4,), dtype=np.float32, doc="[x1, y1, x2, y2], the json's."
                     ),
-                    # Its names are known once the json is read: in _plan.
+                    # `_plan` reads the json and sets the names.
                     "label": tfds.features.ClassLabel(),
                     "is_crowd": tfds.features.Scalar(np.bool_),
                     "area": tfds.features.Scalar(np.float32, doc="In pixels, the json's."),
@@ -147,11 +147,11 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
         )
 
     def _plan(self, config):
-        """Reads and checks every json, and deals the images out to the shards.
+        """Reads and checks every json, and distributes the images to the shards.
 
         Returns:
             dict of split to its plan: a dict of each shard's file name to (records, stamps).
-            Records are the examples, with a path for the image and a list for each box; a stamp is
+            Records are the examples, with a path for the image and a list for each box. A stamp is
             (size, time of the last change) of an image file.
         """
         if not self.builder_config.splits:
@@ -199,11 +199,11 @@ def write_shard(
     features: tfds.features.FeaturesDict,
     file_format: tfds.core.FileFormat,
 ) -> None:
-    """Writes one shard as planned, unless it is there already.
+    """Writes one shard as planned, unless it exists.
 
     Args:
         name: str. The shard's file name; its plan is in `name`.json.
-        folder: str. Where both lie.
+        folder: str. The folder of both files.
         features: tfds.features.FeaturesDict.
         file_format: tfds.core.FileFormat.
     """
@@ -216,17 +216,17 @@ def write_shard(
     def serialize(record):
         objects = [{**entry, "bbox": np.array(entry["bbox"])} for entry in record["objects"]]
         example = features.encode_example({**record, "objects": objects})
-        # TFDS leaves the order of the fields to protobuf, where it differs between processes.
+        # deterministic: otherwise protobuf orders the fields differently in each process.
         return serializer.get_tf_example(example).SerializeToString(deterministic=True)
 
-    unfinished = folder / f"{name}.{uuid.uuid4().hex}"  # Beam may try a shard twice at a time
+    unfinished = folder / f"{name}.{uuid.uuid4().hex}"  # Beam may make a shard twice at once
     examples = ((i, serialize(record)) for i, record in enumerate(records))
     file_adapters.ADAPTER_FOR_FORMAT[file_format].write_examples(unfinished, examples)
     unfinished.rename(folder / name)
 
 
 def _begin_or_resume(folder, name, plan):
-    """Stores the plan of a shard, and keeps the shard only if it was made from the same plan."""
+    """Stores the plan of a shard, and removes the shard if it was made from another plan."""
     path = folder / f"{name}.json"
     if path.exists() and path.read_text() == plan:
         return
@@ -243,7 +243,7 @@ def _run_with_beam(write, names, config):
 
 
 def _name_tiffs(dataset, source):
-    """Logs which images of a split TFDS itself will not decode."""
+    """Logs the TIFFs of a split, because TensorFlow cannot decode them."""
     tiffs = [name for name in dataset.file_names if name.lower().endswith((".tif", ".tiff"))]
     if tiffs:
         logging.warning(
@@ -260,7 +260,7 @@ def _add_categories(names, content, source):
     for category in content["categories"]:
         identity, name = category["id"], str(category.get("name", category["id"]))
         others = {known for other, known in names.items() if other != identity}
-        # TFDS keeps the names as lines of a file, stripped, and tells labels apart by them.
+        # TFDS stores the names as stripped lines of a file, and labels must differ in their names.
         usable = name.splitlines() == [name] == [name.strip()] and name not in others
         if not usable or names.setdefault(identity, name) != name:
             raise DataError(
@@ -270,7 +270,7 @@ def _add_categories(names, content, source):
 
 
 def _records(dataset, content, source, category_ids):
-    """Makes the records of all images, in an order that has nothing to do with the json's."""
+    """Makes the records of all images, in an order that is independent of the json's."""
     label_of = {category_id: i for i, category_id in enumerate(category_ids)}
     of_image: dict[Any, list[Any]] = {image_id: [] for image_id in dataset.image_ids}
     for annotation in content["annotations"]:
@@ -288,7 +288,7 @@ def _records(dataset, content, source, category_ids):
                 "objects": objects,
             }
         )
-    # Whoever reads the shards shuffles within a window only: neighbors must not be alike.
+    # Readers of shards shuffle within a window only, so similar images must not be neighbors.
     return sorted(records, key=lambda r: hashlib.sha256(r["image/id"].encode()).digest())
 
 

@@ -1,7 +1,7 @@
-"""Reads the records of TFDS: `coco_instances` (data/tfds_coco.py) and TFDS's own `lvis`.
+"""Reads records of TFDS: of `coco_instances` (data/tfds_coco.py), and of `lvis` from TFDS.
 
-Needs no builder: a folder that `coco_instances` was built in can be read wherever it is copied to.
-tensorflow_datasets takes seconds to import, so it is imported by the first call.
+The builder is not needed: a folder with built `coco_instances` can be copied and read anywhere.
+tensorflow_datasets takes seconds to import, so the first call imports it.
 """
 
 import dataclasses
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TfdsDataset(CocoDataset):
-    """A `CocoDataset` whose images lie in shards of records; made by `tfds_dataset`.
+    """A `CocoDataset` with images in shards of records. `tfds_dataset` makes it.
 
     Attributes:
         images: str. Name, version and split.
-        annotations: dict. The content of the COCO json that the records amount to, crowds included.
+        annotations: dict. The records as the content of a COCO json, with crowds.
         places: (file, offset, length) of each image's record.
     """
 
@@ -58,22 +58,22 @@ def tfds_dataset(
     mask_size: int = 112,
     keep_empty: bool = True,
 ) -> TfdsDataset:
-    """Opens a split of `coco_instances`, or of TFDS's `lvis`, that is built already.
+    """Opens a built split of `coco_instances`, or of `lvis` from TFDS.
 
-    All records are read once, without decoding an image, and their annotations checked as those of
-    a json: what is of no use is dropped, counted and logged.
+    All records are read once, without decoding images. Annotations are checked as in `coco_json`:
+    those that training cannot use are dropped, counted and logged.
 
     Args:
         builder: tfds.core.DatasetBuilder, a folder with shards, or a name such as
             "coco_instances/2017".
         split: str, for instance "train" or "train[:10%]".
-        data_dir: folder of TFDS's data sets, for a name; TFDS's own by default.
-        category_ids, class_names, masks, crowds, mask_size, keep_empty: as for `coco_dict`. By
-            default `category_ids` are all of the data set's, in ascending order.
+        data_dir: folder of TFDS's data sets, used with a name. By default TFDS's standard folder.
+        category_ids, class_names, masks, crowds, mask_size, keep_empty: as in `coco_dict`. By
+            default `category_ids` are all of the data set, in ascending order.
 
     Raises:
         ValueError: if there is no such data set or split.
-        DataError: if records lack what an instance needs, or an annotation cannot be used.
+        DataError: if records lack a required field, or an annotation cannot be used.
     """
     builder = _open(builder, data_dir)
     name, info = _name(builder, split), builder.info
@@ -118,7 +118,7 @@ def tfds_dataset(
 
 
 def _open(builder, data_dir):
-    """Returns the builder that a folder or a name stands for."""
+    """Returns the builder of a folder or a name."""
     if not isinstance(builder, str | os.PathLike):
         return builder
     import tensorflow_datasets as tfds
@@ -127,16 +127,16 @@ def _open(builder, data_dir):
     if os.path.isdir(path):
         if not os.path.exists(os.path.join(path, "dataset_info.json")):
             raise ValueError(
-                "a folder of records holds dataset_info.json; it is the innermost, named after the"
-                f" version. Received: builder={path!r}."
+                "a folder of records must hold dataset_info.json: pass the innermost folder, named"
+                f" after the version. Received: builder={path!r}."
             )
         return tfds.builder_from_directory(path)
     try:
         return tfds.builder(path, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise ValueError(
-            "a builder is a folder of records, or the name of a data set in data_dir, or in TFDS's"
-            f" folder if that is None. Received: builder={path!r}, data_dir={data_dir!r}."
+            "builder must be a folder of records, or the name of a data set in data_dir (None: in"
+            f" TFDS's standard folder). Received: builder={path!r}, data_dir={data_dir!r}."
         ) from error
 
 
@@ -145,27 +145,27 @@ def _reader(info, name):
 
     Args:
         info: tfds.core.DatasetInfo.
-        name: str. What error messages call the split.
+        name: str. The name of the split in error messages.
     """
     fields = _fields(info.features)
     if {"image/filename", "objects/bbox_pixels", "objects/mask_rle"} <= fields:
         return _read_coco_instances, info.metadata["category_ids"]
     if {"neg_category_ids", "objects/segmentation"} <= fields:
-        # TFDS's builder makes labels of LVIS' category ids by taking 1 from them.
+        # In TFDS, a label of LVIS is its category id minus 1.
         return _read_lvis, range(1, 1 + info.features["objects"]["label"].num_classes)
     raise DataError(
-        f"{name}: records must have the features of coco_instances or of TFDS's lvis."
+        f"{name}: records must have the features of coco_instances, or of lvis from TFDS."
         f" Received: features={sorted(fields)}."
     )
 
 
 def _name(builder, split):
-    """Returns what error messages call a split."""
+    """Returns the name of a split in error messages."""
     return f"{builder.info.full_name} {split}"
 
 
 def _records(builder, split):
-    """Yields each record's place, and the record as a dict, in which images are still encoded."""
+    """Yields the place of each record, and the record as a dict with encoded images."""
     import tensorflow_datasets as tfds
 
     name, features = _name(builder, split), builder.info.features
@@ -197,7 +197,7 @@ def _records(builder, split):
 def _places(path):
     """Returns (path, offset, length) of all records in a TFRecord file.
 
-    A record is its length in 8 bytes, their checksum in 4, the content, and its checksum in 4.
+    A record has 8 bytes for the length, 4 for its checksum, the content, and 4 for its checksum.
     """
     places, offset = [], 0
     with tf.io.gfile.GFile(path, "rb") as file:
@@ -206,14 +206,14 @@ def _places(path):
             (length,) = struct.unpack("<Q", head)
             places.append((path, offset + 12, length))
             offset += 12 + length + 4
-            if offset > size:  # TensorFlow would take memory for it first
+            if offset > size:  # TensorFlow would first allocate memory for it
                 raise ValueError(f"a record of {length} bytes in a file of {size}")
             file.seek(offset)
     return places
 
 
 def _fields(features):
-    """Returns the names of a record's features, those of its objects as "objects/bbox"."""
+    """Returns the names of a record's features; the name of an object's is like "objects/bbox"."""
     specs = features.get_tensor_info()
     if not isinstance(specs, dict):
         return set()
@@ -222,7 +222,7 @@ def _fields(features):
 
 
 def _read_coco_instances(record, size):
-    """Returns the image and the annotations of a COCO json; without sizes and categories."""
+    """Returns image and annotations as in a COCO json, without the image's size and categories."""
     image = {
         "id": read_identity(record["image/id"]),
         "file_name": record["image/filename"].decode(),
@@ -242,7 +242,10 @@ def _read_coco_instances(record, size):
 
 
 def _read_lvis(record, size):
-    """As `_read_coco_instances`; LVIS adds categories that were looked for, or not everywhere."""
+    """Does the same as `_read_coco_instances` for LVIS.
+
+    Images of LVIS also list the categories that are verified absent, or not annotated everywhere.
+    """
     image = {"id": int(record["image/id"]), "file_name": f"{record['image/id']:012d}.jpg"}
     for name in ("neg_category_ids", "not_exhaustive_category_ids"):
         image[name] = [int(label) + 1 for label in record[name]]
@@ -263,7 +266,7 @@ def _read_lvis(record, size):
 
 
 def read_identity(text: str | bytes) -> Any:
-    """Reads the id of an image or an annotation, which is JSON; `coco_dict` checks its type."""
+    """Reads the id of an image or an annotation, stored as JSON. `coco_dict` checks its type."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -271,7 +274,7 @@ def read_identity(text: str | bytes) -> Any:
 
 
 def _coco_box(corners):
-    """Turns [x1, y1, x2, y2], float32, into COCO's [x, y, width, height]."""
+    """Turns float32 [x1, y1, x2, y2] into COCO's [x, y, width, height]."""
     x1, y1, x2, y2 = corners.tolist()
     return [x1, y1, x2 - x1, y2 - y1]
 

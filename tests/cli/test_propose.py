@@ -76,4 +76,4 @@ def test_proposals_of_other_images_are_named(shapes, tmp_path, capsys):
         writer.add("elsewhere", np.zeros([0, 4]), np.zeros(0))
     flags = [*data_flags(shapes, "train"), *TINY, f"--output={tmp_path / 'run'}"]
     assert cli.run(["train", *flags, f"--proposals={tmp_path / 'p'}"]) == 1
-    assert "no proposals of 6 images. Received: image_id=" in capsys.readouterr().err
+    assert "no proposals for 6 images. Received: image_id=" in capsys.readouterr().err

@@ -93,8 +93,8 @@ def test_a_pickle_changes_nothing_but_what_it_builds():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"\x80\x02}r\xff\xff\xff\x7f.", "notes a value as number 2147483647"),  # 64 GB
-        (b"\x80\x02}q\x05.", "notes a value as number 5"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "stores a value as number 2147483647"),  # 64 GB
+        (b"\x80\x02}q\x05.", "stores a value as number 5"),
         (b"\x80\x02}" + BOMB + b"K\x02s.", "key"),
         (b"\x80\x02](}(" + BOMB + b"K\x02ue.", "key"),
         (b"\x80\x02(" + BOMB + b"K\x02d.", "key"),

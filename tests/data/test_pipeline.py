@@ -148,7 +148,7 @@ def test_counts_below_one_are_refused(dataset, name):
 def test_an_image_without_an_entry_is_named_before_the_first_batch(dataset):
     proposals = some_proposals(dataset)
     del proposals[103]
-    with pytest.raises(DataError, match=r"no proposals of 1 images\. Received: image_id=103"):
+    with pytest.raises(DataError, match=r"no proposals for 1 images\. Received: image_id=103"):
         small(dataset, training=True, proposals=proposals, max_proposals=9)
 
 

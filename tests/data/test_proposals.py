@@ -99,9 +99,9 @@ def test_shards_that_were_read_are_kept_but_few(tmp_path, proposals, monkeypatch
 
 
 def test_a_missing_image_is_named(folder):
-    with pytest.raises(DataError, match=r"proposals: no proposals of 1 images\. .*image_id=8\.$"):
+    with pytest.raises(DataError, match=r"proposals: no proposals for 1 images\. .*image_id=8\.$"):
         read_proposals(folder).get(8)
-    with pytest.raises(DataError, match=r"no proposals of 2 images\. Received: image_id='7'\.$"):
+    with pytest.raises(DataError, match=r"no proposals for 2 images\. Received: image_id='7'\.$"):
         check_images(read_proposals(folder), [7, "7", 8])
 
 
@@ -127,7 +127,7 @@ def test_a_changed_byte_is_found(folder):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"image_ids": np.array([3, 7])}, "image_ids other than the index says"),
+        ({"image_ids": np.array([3, 7])}, "image_ids that differ from the index"),
         ({"counts": np.array([30, 2])}, r"31 boxes, 31 scores, counts 32"),
         ({"counts": np.array([-1, 32])}, "counts of"),
         ({"counts": np.array([30.0, 1.0])}, "counts of"),
@@ -190,7 +190,7 @@ def test_an_interrupted_run_is_not_taken_for_whole(proposals, tmp_path):
         raise KeyboardInterrupt
     assert os.listdir(path) == ["proposals-00000-of-00003.npz"]
     (path / "proposals-00001-of-00003.npz.new").write_bytes(b"PK")  # killed while it was written
-    with pytest.raises(DataError, match=r"index.json: there is none; .* interrupted"):
+    with pytest.raises(DataError, match=r"index.json: there is no such file: .* interrupted"):
         read_proposals(path)
     with pytest.raises(FileExistsError, match="p holds proposals of an earlier run"):
         ProposalWriter(path, [1])
@@ -202,7 +202,7 @@ def test_an_interrupted_run_is_not_taken_for_whole(proposals, tmp_path):
 def test_an_interrupted_overwrite_leaves_no_index_of_the_old_ones(folder):
     with pytest.raises(KeyboardInterrupt), ProposalWriter(folder, [1], overwrite=True):
         raise KeyboardInterrupt
-    with pytest.raises(DataError, match="index.json: there is none"):
+    with pytest.raises(DataError, match="index.json: there is no such file"):
         read_proposals(folder)
 
 
@@ -214,7 +214,7 @@ def test_overwriting_leaves_other_files_alone(folder, proposals):
 
 def test_images_are_added_in_their_order_and_all_of_them(proposals, tmp_path):
     writer = ProposalWriter(tmp_path / "p", list(proposals))
-    with pytest.raises(ValueError, match="as announced. Received: image_id=3"):
+    with pytest.raises(ValueError, match="in the order of image_ids. Received: image_id=3"):
         writer.add(3, *proposals[3])
     with pytest.raises(DataError, match=r"image 7: boxes must be \(n, 4\)"):
         writer.add(7, np.zeros([2, 4]), np.zeros(3))

@@ -81,5 +81,5 @@ def test_average_recall_wants_every_image_and_positive_limits(dataset):
     with pytest.raises(ValueError, match=r"limits must be positive. Received: limits=\(0, 5\)"):
         evaluation.average_recall(proposals, dataset, limits=(0, 5), verbose=0)
     del proposals[dataset.image_ids[2]]
-    with pytest.raises(data.DataError, match="no proposals of 1 images. Received: image_id=24"):
+    with pytest.raises(data.DataError, match="no proposals for 1 images. Received: image_id=24"):
         evaluation.average_recall(proposals, dataset, verbose=0)
