@@ -72,6 +72,15 @@ def workspace(folder, tmp_path, monkeypatch):
     return tmp_path / "page"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_blocks_of_a_page_are_python_and_shell(page):
+    for example in sybil.Sybil(PARSERS).parse(page):
+        if example.region.evaluator is run_shell:
+            subprocess.run(["bash", "-n", "-c", example.parsed], check=True)
+        elif not isinstance(example.parsed, tuple):
+            compile(example.parsed, page.name, "exec")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_blocks_of_a_page_run(page, workspace, subtests):
