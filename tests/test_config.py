@@ -68,7 +68,7 @@ def test_fields_that_a_file_lacks_have_their_defaults():
 
 # Sources that a field's docstring may name in parentheses.
 SOURCES = (
-    r"§|Figure \d|Table \d|Eq\. \d|He et al|Fast R-CNN|torchvision|detectron2|Matterport"
+    r"§|Figure \d|Table \d|Eq\. \d|et al\.|Fast R-CNN|torchvision|detectron2|Matterport"
     "|COCO|ImageNet|our convention"
 )
 

@@ -86,7 +86,7 @@ from keras_maskrcnn.config_rules import COMBINATIONS, RULES
         ("mask_mlp_layers", 0),
         ("mask_mlp_units", 0),
         ("class_agnostic_masks", 1),
-        ("mask_loss", "dice"),
+        ("mask_loss", ""),
     ],
 )
 def test_error_names_the_bad_field(field, value):

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from keras_maskrcnn import data
+from keras_maskrcnn.data.formats import READERS
 from keras_maskrcnn.presets import preset_config
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -36,10 +38,22 @@ def test_tests_that_the_paper_map_names_exist(reference):
 
 
 def test_links_between_documents_lead_somewhere():
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    documents = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "benchmarks" / "RESULTS.md",
+    ]
+    for document in documents:
         text = document.read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_format_is_public_and_on_its_page(name):
+    assert name in data.__all__
+    page = (ROOT / "docs" / "data_formats.md").read_text(encoding="utf-8")
+    assert f"`mrcnn.data.{name}`" in page and f"`{name}`" in page
 
 
 def test_numbers_of_section_3_1():

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from keras_maskrcnn import cli, data
+from keras_maskrcnn.data.formats import READERS
 
 
 def test_convert_and_fix_make_their_folders(broken, capsys):
@@ -59,4 +60,4 @@ def test_convert_names_what_it_cannot_do_in_one_line(shapes, tmp_path, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not (tmp_path / "a.json").exists()
     assert convert(shapes, tmp_path / "a.json", "--format=tiff", "--annotations=x") == 2
-    assert "<coco_json|via_json|labelme|mask_images|voc|yolo_seg>" in capsys.readouterr().err
+    assert f"<{'|'.join(READERS)}>" in capsys.readouterr().err

@@ -25,6 +25,10 @@ WRITERS = {
 }
 
 
+def test_every_format_is_written_here():
+    assert {name.split()[0] for name in WRITERS} == set(formats.READERS) - {"coco_json"}
+
+
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
     """Six images of examples/shapes.py: polygons and run lengths, three classes."""
