@@ -170,7 +170,7 @@ def test_what_is_no_part_is_refused(config, parts):
         ({"backbone": "resnet18"}, "the backbone must be .* Received: 'resnet18'"),
         ({"neck": layer}, "the neck must be a functional Keras model"),
         ({"rpn": parts["roi_heads"]}, "rpn must be a RegionProposalNetwork .* Received: rpn=<"),
-        ({"roi_heads": layer}, "roi_heads must be a RoIHeads, "),
+        ({"roi_heads": layer}, "roi_heads must be a RoIHeads or an instance of a subclass"),
     ):
         with pytest.raises(ValueError, match=error):
             MaskRCNN(config, **given)

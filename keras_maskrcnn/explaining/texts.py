@@ -14,7 +14,7 @@ TEXTS = {
         "train longer, or on more objects of this kind",
     ),
     "given": (
-        "no given proposal reaches IoU 0.5 with it; the best has {iou:.2f}",
+        "none of the given proposals reaches IoU 0.5 with it; the best has {iou:.2f}",
         "give more or better proposals",
     ),
     "test_pre_nms": (
