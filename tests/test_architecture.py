@@ -101,11 +101,9 @@ def test_imports_go_one_way():
 
 
 def test_the_diagram_of_the_docs_has_these_ranks():
-    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
-    floors = re.findall(r'\["(-?\d+): ([^"]+)"\]', page)
-    names = {name: int(floor) for floor, text in floors for name in re.findall(r"\w\w+", text)}
-    names.pop("br")  # a line break
-    assert names == RANKS
+    picture = (PACKAGE.parent / "docs" / "architecture_floors.svg").read_text(encoding="utf-8")
+    floors = re.findall(r'class="floor"[^>]*>(-?\d+)<.*?class="rooms"[^>]*>([^<]+)<', picture, re.S)
+    assert {name: int(n) for n, text in floors for name in text.split(", ")} == RANKS
 
 
 @pytest.mark.parametrize(

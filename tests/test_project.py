@@ -99,7 +99,7 @@ def test_extras_that_workflows_install_exist(metadata):
         for step in steps(read_yaml(path))
         for extra in re.findall(r'"\.\[(\w+)\]"', step.get("run", ""))
     }
-    assert "dev" in named and named - {"docs"} <= set(metadata["options.extras_require"])
+    assert "dev" in named and named <= set(metadata["options.extras_require"])
 
 
 def test_a_tag_publishes_what_was_tested_and_built():
