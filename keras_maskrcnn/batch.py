@@ -31,8 +31,8 @@ def as_batch(
         proposals: bool. Whether the model needs proposals.
 
     Returns:
-        dict of images (B, H', W', 3) float32, sizes and original_sizes (B, 2) int32
-            [height, width], and, if needed, proposals (B, P, 4) float32 in pixels of the resized
+        dict of images (B, H', W', 3) float32, and of sizes and original_sizes (B, 2) int32
+            [height, width]. If needed also proposals (B, P, 4) float32, in pixels of the resized
             images.
 
     Raises:

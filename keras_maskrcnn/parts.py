@@ -37,9 +37,9 @@ def assemble(
     """Builds the parts that are None, and checks the others.
 
     Raises:
-        ValueError: if `config` is no `MaskRCNNConfig`; if a backbone or neck lacks a map that the
-            config's neck needs, or the map has another stride; if a stage has another class or
-            config; if a part was made outside of the strategy's scope.
+        ValueError: if `config` is no `MaskRCNNConfig`. If a backbone or neck lacks a map that the
+            config's neck needs, or the map has another stride. If a stage has another class or
+            config. If a part was made outside of the strategy's scope.
     """
     if not isinstance(config, MaskRCNNConfig):
         raise ValueError(

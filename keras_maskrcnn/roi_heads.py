@@ -236,8 +236,8 @@ class RoIHeads:
     def _mask_loss(self, features, pooled, rois, labels, matched, gt, training):
         """Computes L_mask, for the positive RoIs only."""
         config = self.config
-        # Positives come first. The slots after them have no loss and are cut off: they would cost
-        # as much as positives do, and their four convolutions are the largest part of a step.
+        # Positives come first. The slots after them have no loss and are cut off. They would cost
+        # as much as positives do: four convolutions per RoI are the largest part of a step.
         count = tf.reduce_max(tf.reduce_sum(tf.cast(labels > 0, tf.int32), axis=1))
         count = tf.maximum(count, 1)
         # Batch norm's statistics include empty slots, so all replicas must have the same number.

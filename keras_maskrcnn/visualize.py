@@ -64,8 +64,8 @@ def draw(
         colors: (n, 3) uint8 RGB of each instance. Replaces `color_by`.
         scale: int, or "auto". Factor by which the picture is enlarged smoothly. "auto" takes the
             smallest one that makes the longer side at least 512 pixels.
-        max_labels: int. If there are more instances than this, only so many get a label with name
-            and score: those with the highest scores, or without scores the largest. A label without
+        max_labels: int. Largest number of labels with name and score. If there are more instances,
+            those with the highest scores get labels, or without scores the largest. A label without
             room is then left out.
 
     Returns:

@@ -53,11 +53,15 @@ class Explanation:
         image: (H, W, 3) uint8.
         counts: dict. Maps each stage to its number of boxes. "matching anchors" are the anchors
             that training would label as objects.
-        objects: list of dicts, one per annotated object. "annotation_id" and "class"; "box"
-            [x1, y1, x2, y2] in pixels of the image; "cause", a key of `COLORS`; "limit", the config
-            field that dropped the object, or None; "best_box", its best box before it was lost, or
-            None, with "iou" and "score" (0 without a box, 1 for given proposals); "why" and
-            "remedy" in words.
+        objects: list of dicts, one per annotated object, with these keys:
+
+            - "annotation_id", "class": the annotation's id and the name of its class.
+            - "box": [x1, y1, x2, y2] in pixels of the image.
+            - "cause": a key of `COLORS`.
+            - "limit": the config field that dropped the object, or None.
+            - "best_box": the object's best box before it was lost, or None.
+            - "iou", "score": of the best box. 0 without a box; given proposals have score 1.
+            - "why", "remedy": the reason and what to do about it, in words.
     """
 
     file_name: str
