@@ -204,7 +204,7 @@ def _check_callbacks(callbacks, optimizer):
 
 
 def _undo_failed_fit(callbacks):
-    """Undoes what callbacks would have undone at the end of `fit`."""
+    """After a failed `fit`, undoes changes that callbacks undo at the end of a complete `fit`."""
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.SwapEMAWeights):
             callback.on_epoch_begin(0)  # takes averaged weights out of the model

@@ -23,7 +23,7 @@ from keras_maskrcnn.typing import Proposals
 
 MIN_IOU = 0.5  # COCO's lowest threshold: a box with this IoU or more counts as the object's
 FOUND = "found"
-"""The stage of an object that was found."""
+"""The "cause" of an object that was found."""
 _CAUSES = (
     "no anchor",
     "no proposal",
@@ -38,7 +38,7 @@ COLORS = {
     **dict(zip(_CAUSES, visualize.PALETTE[[4, 5, 6, 0, 3, 2, 1]], strict=True)),
     "too small": np.array((128, 128, 128), np.uint8),
 }
-"""All causes of lost objects, in order of the stages, with their RGB colors in pictures."""
+"""`FOUND` and all causes of lost objects, with their RGB colors in pictures."""
 
 
 @dataclasses.dataclass(frozen=True)

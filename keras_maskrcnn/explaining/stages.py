@@ -14,7 +14,7 @@ from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.typing import Tensors
 
-_RANGE = 80.0  # a smaller logit than -80 would have score 0 in float32, which means padding
+_RANGE = 80.0  # logits are raised to -80 at least: score 0 in float32 would mean padding
 
 
 @dataclasses.dataclass(frozen=True)
