@@ -1,4 +1,4 @@
-"""The dataset doctor: what is wrong with a COCO json and its images, and a repaired copy."""
+"""The dataset doctor: finds faults in a COCO json and its images, and makes a repaired copy."""
 
 from keras_maskrcnn.doctor.anchor_fit import anchor_overlaps
 from keras_maskrcnn.doctor.examination import examine

@@ -1,4 +1,4 @@
-"""How well the anchors of a model fit the objects of a data set."""
+"""Measures how well the anchors of a model fit the objects of a data set."""
 
 from collections.abc import Iterable, Sequence
 
@@ -21,32 +21,32 @@ def anchor_overlaps(
     anchor_ratios: Sequence[float],
     anchor_rule: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Resizes boxes with their images, and finds the best anchor of each.
+    """Resizes boxes with their images, and finds the best IoU of each box with an anchor.
 
-    Of one anchor shape, the anchor with the nearest center overlaps most, separately in x and y. So
-    the best IoU is found exactly without building all anchors: a set of COCO's size would have some
-    10^11 pairs. The shapes are those of `ops.anchors`; that their places are too is tested. A batch
-    may be padded further than `padding_multiple`, where a few more anchors lie outside the image.
+    Among anchors of one shape, the anchor with the nearest center overlaps most, separately in x
+    and y. So the best IoU is found exactly without building all anchors; a set of COCO's size would
+    have about 10^11 pairs. The shapes come from `ops.anchors`, and a test compares the places. A
+    batch may be padded to more than `padding_multiple`; this adds only anchors outside the image.
 
     Args:
         boxes: (N, 4) float [x1, y1, x2, y2] in pixels of the original image.
         sizes: (N, 2) int. Height and width of each box's image.
         min_side, max_side, resize_rule: as in `ops.images.resized_size`.
         padding_multiple: int. Sides of padded images are multiples of it.
-        strides, anchor_sizes: for each map of the RPN its stride, and a sequence of anchor sizes.
+        strides, anchor_sizes: for each map of the RPN, its stride and a sequence of anchor sizes.
         anchor_ratios: sequence of float. Height over width.
         anchor_rule: "detectron2", "torchvision" or "matterport".
 
     Returns:
         resized: (N, 4) float64. The boxes in pixels of the resized image.
-        overlaps: (N,) float64 in [0, 1]. The best IoU.
+        overlaps: (N,) float64 in [0, 1]. The best IoU of each box.
     """
     sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
     resized_size = image_ops.resized_size(sizes[:, 0], sizes[:, 1], min_side, max_side, resize_rule)
     new_sizes = np.stack([np.asarray(side, np.int64) for side in resized_size], axis=1)
     scale = (new_sizes / sizes)[:, [1, 0, 1, 0]]
     resized = np.asarray(boxes, float).reshape(-1, 4) * scale
-    far = float(anchor_rule == "matterport")  # its boxes and anchors end on their last pixel
+    far = float(anchor_rule == "matterport")  # its boxes and anchors include their last pixel
     low, high = resized[:, :2], np.maximum(resized[:, 2:] - far, resized[:, :2])
     areas = (high - low).prod(axis=1)
     canvas = -(-new_sizes[:, ::-1] // padding_multiple) * padding_multiple  # x before y

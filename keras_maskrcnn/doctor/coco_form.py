@@ -1,8 +1,8 @@
-"""Brings what a COCO json says in another form into COCO's, where it can mean one thing only.
+"""Converts unusual forms in a COCO json to COCO's form, if they can mean one thing only.
 
-Numbers and ids that are text, names in place of ids, boxes with named sides, a polygon outside of
-its list or in pairs, run lengths inside of a list, sizes that only the image files have. What is
-ambiguous stays as it is.
+It converts numbers and ids that are text, names in place of ids, boxes with named sides, polygons
+without the outer list or in pairs, and run lengths inside a list. Missing image sizes are read from
+the files. Ambiguous values stay as they are.
 """
 
 import collections
@@ -23,11 +23,12 @@ _CROWD = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 
 
 def to_coco_form(found: Examination) -> tuple[dict[str, Any], list[str]]:
-    """Brings the content of an `Examination` into COCO's form.
+    """Converts the content of an `Examination` to COCO's form.
 
     Returns:
-        content: dict, of a COCO json; entries that need nothing are those of `found.content`.
-        actions: list of str, a line for each thing that was done.
+        content: dict. The content of a COCO json. Entries without changes are the same objects as
+            in `found.content`.
+        actions: list of str, one line per change.
     """
     actions: list[str] = []
 
@@ -71,19 +72,19 @@ def to_coco_form(found: Examination) -> tuple[dict[str, Any], list[str]]:
 
 
 def _same(old, new):
-    """Whether nothing was changed: what needs nothing is handed back itself."""
+    """Whether a value is unchanged; the functions below return an unchanged object itself."""
     return old is new or (type(old) is type(new) is int and old == new)
 
 
 def _image(folder, image):
-    """Returns the fields of an image, its sides as the file has them where the json has none."""
+    """Returns the fields of an image. Sides that the json lacks are read from the file."""
     identity = image.get("id")
     sides = {"height": _whole(image.get("height")), "width": _whole(image.get("width"))}
     fields = {"id": _whole(identity) if isinstance(identity, float) else identity}
     if all(sides[name] is image.get(name) and _positive(sides[name]) for name in sides):
         return fields
     checked = {**image, "height": 1, "width": 1}
-    if any(coco_checks.image_errors(checked, "")):  # no file that may be opened
+    if any(coco_checks.image_errors(checked, "")):  # the file must not be opened
         return fields
     try:
         height, width = read_size(os.path.join(folder, image["file_name"]))
@@ -95,7 +96,7 @@ def _image(folder, image):
 
 
 def _by_name(entries, field):
-    """Returns a dict of names to ids, of the names that one entry alone has, and no number is."""
+    """Returns a dict of name to id, for names that only one entry has and that are no numbers."""
     ids = collections.defaultdict(list)
     for entry in entries:
         name = _number(entry.get(field))
@@ -109,7 +110,7 @@ def _positive(value):
 
 
 def _known(value, known, of_text):
-    """Returns the id that a value stands for, or the value."""
+    """Returns the id that a value stands for, or the value itself."""
     if isinstance(value, list | dict) or value in known:
         return value
     return of_text.get(str(_whole(value)).strip(), value)
@@ -131,7 +132,7 @@ def _box(value):
 
 
 def _outline(value, size):
-    """Returns a segmentation in COCO's form, or as it is."""
+    """Returns a segmentation in COCO's form, or unchanged."""
     parsed = _parsed(value)
     if isinstance(parsed, dict):
         return _runs(parsed, size)
@@ -140,7 +141,7 @@ def _outline(value, size):
     if all(isinstance(part, dict) and "counts" in part for part in parsed):
         return _united([_runs(part, size) for part in parsed], size, value)
     flat = _numbers(parsed)
-    if _is_flat(flat):  # not in a list of its own
+    if _is_flat(flat):  # one polygon without the outer list
         return [flat] if len(flat) >= 6 and len(flat) % 2 == 0 else value
     if len(parsed) >= 3 and (pairs := _pairs(parsed)) is not None:
         return [pairs]
@@ -158,7 +159,7 @@ def _outline(value, size):
 
 
 def _pairs(points):
-    """Returns [x1, y1, ...] of a list of [x, y] or {"x": x, "y": y}; None if it is no such list."""
+    """Returns [x1, y1, ...] for a list of [x, y] or {"x": x, "y": y}; None for anything else."""
     if not isinstance(points, list) or not points:
         return None
     points = [
@@ -171,7 +172,7 @@ def _pairs(points):
 
 
 def _runs(segmentation, size):
-    """Returns run lengths whose numbers are numbers, with the image's size if they have none."""
+    """Returns run lengths with numbers instead of texts. A missing size is the image's."""
     changes = {}
     for key in ("counts", "size"):
         values = segmentation.get(key)
@@ -186,7 +187,7 @@ def _runs(segmentation, size):
 
 
 def _united(parts, size, value):
-    """Returns the union of run lengths; of one, itself."""
+    """Returns the union of several run lengths, or the only one unchanged."""
     if len(parts) == 1:
         return parts[0]
     try:
@@ -200,7 +201,7 @@ def _united(parts, size, value):
 
 
 def _parsed(value):
-    """Returns what a text is as json, if that is a list or an object, or the value."""
+    """Returns the list or the object that a text holds as json, or the value itself."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(value)
@@ -214,14 +215,14 @@ def _is_flat(values):
 
 
 def _numbers(values):
-    """Returns a list in which texts of numbers are numbers; anything else as it is."""
+    """Returns a list with numbers instead of texts of numbers; anything else unchanged."""
     if not isinstance(values, list) or not any(isinstance(value, str) for value in values):
         return values
     return [_number(value) for value in values]
 
 
 def _number(value):
-    """Returns the finite number that a text holds, or the value."""
+    """Returns the finite number that a text holds, or the value itself."""
     if not isinstance(value, str):
         return value
     try:
@@ -232,7 +233,7 @@ def _number(value):
 
 
 def _whole(value):
-    """Returns the whole number that a text or a float holds, or the value."""
+    """Returns the whole number that a text or a float holds, or the value itself."""
     number = _number(value)
     if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
         return int(number)

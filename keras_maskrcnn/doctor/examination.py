@@ -1,4 +1,4 @@
-"""Examines a COCO json and its images: `coco_json` stops at the first error, this goes on."""
+"""Examines a COCO json and its images. Unlike `coco_json`, it goes on after the first error."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from keras_maskrcnn.doctor import lenient_reading, likely_mistakes, statistics
 from keras_maskrcnn.doctor.findings import ERROR, SEVERITIES, Examination
 from keras_maskrcnn.typing import Crowds, Path
 
-# Errors of an image's entry; all others are of its file.
+# Errors in an image's entry. All other errors of images are about the file.
 _OF_ENTRIES = {
     "image without id",
     "duplicate image id",
@@ -33,18 +33,20 @@ def examine(
 ) -> tuple[Examination, dict[str, Any]]:
     """Examines a COCO json and decodes all of its images.
 
-    Memory grows with the json and not with the pixels: an image is let go once it is decoded.
+    Memory depends on the size of the json and not on the number of pixels: decoded images are not
+    kept.
 
     Args:
         images: folder that `file_name` is relative to.
         annotations: json file.
         max_instances: int. Slots for the instances of an image in a batch; None: as many as needed.
-        anchors: dict of the keyword arguments of `anchor_overlaps`, or None for no such table.
-        progress: function of a list of images that yields them, for instance with a progress bar.
-        masks, crowds: as in `coco_dict`: whether training needs masks, and what crowds are.
+        anchors: dict of the keyword arguments of `anchor_overlaps`, or None to skip that table.
+        progress: function that takes a list of images and yields them, for instance to show a
+            progress bar.
+        masks, crowds: as in `coco_dict`: whether training needs masks, and how to read crowds.
 
     Returns:
-        The `Examination`, and a report of it: a dict that json can write.
+        The `Examination`, and a report of it as a dict that can be written as json.
     """
     if max_instances is not None and max_instances < 1:
         raise ValueError(f"max_instances must be positive. Received: {max_instances=}.")
@@ -80,11 +82,11 @@ def examine(
 
 
 def reexamine(found: Examination, content: dict[str, Any]) -> Examination:
-    """Examines another content about the same images, whose files are not decoded again.
+    """Examines another content about the same images, without decoding the image files again.
 
     Args:
         found: `Examination`.
-        content: dict, as its `content`, with images in the same order.
+        content: dict, like `found.content`, with images in the same order.
     """
     of_files = [
         problem
@@ -101,9 +103,9 @@ def reexamine(found: Examination, content: dict[str, Any]) -> Examination:
 
 
 def _read_lists(folder, source, content, cut, masks, crowds, problems):
-    """Reads the three lists of a json; of `problems`, those of the json itself, it makes more."""
+    """Reads the three lists of a json, and adds their problems to those of the json as a whole."""
     categories, entries = content["categories"], content["images"]
-    # Without a json there are no categories, and that it is missing is the error.
+    # If the json itself cannot be read, missing categories are no further error.
     names, of_categories = lenient_reading.read_categories(categories, source, needed=not problems)
     label_of = {identity: label for label, identity in enumerate(names, start=1)}
     file_names, sizes, image_of, of_images = lenient_reading.read_images(entries, source, folder)

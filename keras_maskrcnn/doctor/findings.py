@@ -1,4 +1,4 @@
-"""What the doctor finds: problems, and all that it read."""
+"""The classes for the doctor's findings: problems, and the data that it read."""
 
 import dataclasses
 from typing import Any, Self
@@ -19,13 +19,14 @@ SEVERITIES = (ERROR, DROPPED, WARNING)
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What is wrong, in one line.
+    """One problem of a data set, in one line.
 
     Attributes:
-        kind: str. By which like problems are counted.
-        severity: "error", training would fail; "dropped", `coco_json` leaves it out; "warning".
-        line: str.
-        image, annotation: int, index in the json's list; None if it is about none.
+        kind: str. Problems are counted by kind.
+        severity: "error": training would fail. "dropped": `coco_json` leaves it out. "warning": it
+            is probably a mistake.
+        line: str. The description.
+        image, annotation: int. Index in the json's list; None if the problem concerns none.
     """
 
     kind: str
@@ -39,29 +40,30 @@ class Problem:
 
     @classmethod
     def of(cls, error: DataError, image: int | None = None, annotation: int | None = None) -> Self:
-        """Makes the problem that a `DataError` is."""
+        """Makes a problem from a `DataError`."""
         return cls(error.kind, ERROR, str(error), image, annotation)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examination:
-    """What `examine` read, and all problems.
+    """The data that `examine` read, and all problems.
 
     Attributes:
         images, annotations: str. The folder and the json file.
         masks, crowds: as in `examine`.
-        content: dict. The json's content, of its three lists only the objects.
-        cut: names of the lists that hold something else, or are none.
+        content: dict. The json's content, with only the objects of its three lists.
+        cut: list of str. Names of the lists that are missing, or held anything but objects.
         problems: list of Problem, by severity, then by kind, then in the json's order.
-        file_names: of each image of the json, its path on this system, or what is there instead.
-        sizes: (height, width) of each image of the json, None where that is no size.
+        file_names: the path of each image of the json on this system, or the invalid value of the
+            json.
+        sizes: (height, width) of each image of the json; None if the json has no valid size.
         image_of, label_of: dict of image id to index, and of category id to label.
         class_names: list of str, label 1 first.
         entries: (N,) int. Index in the json of each annotation that training would use.
-        image_index: (N,) int. The image of each.
+        image_index: (N,) int. Index of the image of each of these annotations.
         boxes: (N, 4) float64 [x1, y1, x2, y2] in pixels of the image, clipped to it.
-        labels: (N,) int.
-        counts: N bytes. COCO's compressed run lengths; None each without `masks`.
+        labels: (N,) int in 1..C.
+        counts: list of N bytes, COCO's compressed run lengths; of N times None without `masks`.
     """
 
     images: str
@@ -83,12 +85,12 @@ class Examination:
     counts: list[bytes | None]
 
     def bad_images(self) -> set[int]:
-        """Indices of the images that themselves, or whose files, cannot be used."""
+        """Returns the indices of images with an entry or a file that cannot be used."""
         errors = (p for p in self.problems if p.severity == ERROR and p.annotation is None)
         return {problem.image for problem in errors if problem.image is not None}
 
 
 def printable(text: str, length: int = 400) -> str:
-    """Returns one line of at most `length` characters, without what controls a terminal."""
+    """Returns one line of at most `length` characters, without control characters."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: length + 1])
     return text if len(text) <= length else text[: length - 3] + "..."

@@ -1,8 +1,7 @@
-"""Reads a COCO json and its images as training does, but goes on after an error.
+"""Reads a COCO json and its images like training does, but goes on after an error.
 
-Each function returns what it read and the problems that it met. It calls the checks of
-data/coco_checks.py and data/images.py, so there is an error here if and only if training would
-raise it.
+Each function returns the data and the problems that it found. It calls the checks of
+data/coco_checks.py and data/images.py, so it reports exactly the errors that training would raise.
 """
 
 import collections
@@ -42,8 +41,8 @@ def read_content(path: str, crowds: str) -> tuple[dict[str, Any], list[str], lis
         crowds: as in `coco_dict`.
 
     Returns:
-        content: dict, whose three lists are there and hold only objects.
-        cut: the names of those lists that were missing, or held something else.
+        content: dict. All three lists exist and hold only objects.
+        cut: the names of the lists that were missing, or held anything but objects.
         problems: list of Problem.
     """
     content: Any = {key: [] for key in LISTS}
@@ -69,11 +68,11 @@ def read_categories(
 
     Args:
         categories: list of dict.
-        source: str. What lines begin with.
+        source: str. The beginning of lines.
         needed: whether it is an error if there are none.
 
     Returns:
-        names: dict of id to name, that of label 1 first.
+        names: dict of id to name, label 1 first.
         problems: list of Problem.
     """
     found: dict[int, str] = {}
@@ -106,8 +105,8 @@ def read_images(
 
     Args:
         images: list of dict.
-        source: str. What lines begin with.
-        folder: str. What file names are relative to.
+        source: str. The beginning of lines.
+        folder: str. Folder that file names are relative to.
 
     Returns:
         file_names, sizes, image_of: as in `Examination`.
@@ -132,7 +131,7 @@ def read_images(
         if isinstance(name, str):
             other = first.setdefault(os.path.normpath(name), i)
             if other != i:
-                line = f"{where}: image {images[other].get('id')!r} has this file."
+                line = f"{where}: image {images[other].get('id')!r} has the same file."
                 line += f" Received: file_name={name!r}."
                 problems.append(Problem("two images of one file", WARNING, line, image=i))
     return file_names, sizes, image_of, problems
@@ -141,7 +140,7 @@ def read_images(
 def decode_images(
     found: Examination, progress: Callable[[Sequence[Any]], Iterable[Any]]
 ) -> list[Problem]:
-    """Reads every image whose file name can be used, and returns the problems.
+    """Reads every image with a usable file name, and returns the problems.
 
     Args:
         found: `Examination`.
@@ -184,7 +183,7 @@ def read_annotations(
 
     Args:
         content: dict, as `read_content` returns it.
-        source: str. What lines begin with.
+        source: str. The beginning of lines.
         image_of, sizes, label_of, masks: as in `Examination`.
 
     Returns:
@@ -214,7 +213,7 @@ def read_annotations(
         problems += [Problem.of(error, image, i) for error in errors]
     for image, count in unchecked.items():
         identity = content["images"][image]["id"]
-        line = f"image {identity!r}: without its size {count} annotations are not checked."
+        line = f"image {identity!r}: no size, so {count} annotations are not checked."
         problems.append(Problem("annotation not checked", WARNING, f"{source}: {line}", image))
     instances.sort(key=lambda instance: instance[1])  # stable: by image, then in the json's order
     columns = [[instance[k] for instance in instances] for k in range(5)]
@@ -228,16 +227,16 @@ def read_annotations(
 
 
 def image_of_annotation(annotation: Mapping[str, Any], image_of: Mapping[Any, int]) -> int | None:
-    """Returns the index of an annotation's image, None if there is no such image."""
+    """Returns the index of an annotation's image, or None if there is no such image."""
     identity = annotation.get("image_id")
     return None if isinstance(identity, list | dict) else image_of.get(identity)
 
 
 def _read_annotation(annotation, where, image_of, sizes, label_of, masks):
-    """Returns an instance or None, why parts are left out, and all errors.
+    """Returns an instance or None, the reasons why parts are left out, and all errors.
 
-    `coco_checks.read_annotation` raises the first error only. Where the size of the image is not
-    known, only what needs none is checked.
+    `coco_checks.read_annotation` raises the first error only. If the size of the image is unknown,
+    checks that need it are left out.
     """
     image = image_of_annotation(annotation, image_of)
     size = None if image is None else sizes[image]
@@ -259,7 +258,7 @@ def _read_annotation(annotation, where, image_of, sizes, label_of, masks):
 
 
 def no_instances(found: Examination, problems: Sequence[Problem]) -> list[Problem]:
-    """Returns an error if there is nothing to train on, and if not because of other errors."""
+    """Returns an error if nothing is left to train on although there are no other errors."""
     if len(found.entries) or any(problem.severity == ERROR for problem in problems):
         return []
     dropped = collections.Counter(

@@ -1,4 +1,4 @@
-"""Makes a copy of a COCO json in which problems are repaired, where they can be."""
+"""Makes a copy of a COCO json in which problems are repaired if possible."""
 
 import collections
 from typing import Any
@@ -18,19 +18,20 @@ from keras_maskrcnn.ops import rle
 
 
 def repair(found: Examination) -> tuple[dict[str, Any], list[str]]:
-    """Makes a repaired copy of the json, which reads without errors; reading it drops crowds only.
+    """Makes a repaired copy of the json. It reads without errors, and reading drops only crowds.
 
-    What is in another form than COCO's, and can mean one thing only, is changed first: `coco_form`.
-    An image that cannot be used goes, with its annotations. Of an annotation with a usable mask
-    the box, the area and the id are made to fit, and polygons of too few points go; without one
-    it goes itself. Where boxes are all that training needs, those without a usable box go.
+    First, values in an unusual form are converted to COCO's form if they can mean one thing only
+    (`coco_form`). Images that cannot be used are removed with their annotations. An annotation
+    without a usable mask is removed. Otherwise its box, area and id are corrected, and polygons of
+    too few points are removed. If training needs only boxes, annotations are removed if they have
+    neither a usable box nor a usable mask.
 
     Args:
         found: `Examination`.
 
     Returns:
-        content: dict, of a COCO json.
-        actions: list of str, a line for each thing that was done.
+        content: dict. The content of a COCO json.
+        actions: list of str, one line per change.
 
     Raises:
         DataError: if no image, no category or no instance is left.
@@ -61,7 +62,7 @@ def repair(found: Examination) -> tuple[dict[str, Any], list[str]]:
 
 
 def _usable_categories(found):
-    """Returns the categories that can be used, and a line for each that goes."""
+    """Returns the categories that can be used, and a line for each one that is removed."""
     categories, actions = [], []
     names: dict[int, str] = {}
     for category in found.content["categories"]:
@@ -74,7 +75,7 @@ def _usable_categories(found):
 
 
 def _usable_images(found):
-    """Returns the images that can be used, and a line for each that goes."""
+    """Returns the images that can be used, and a line for each one that is removed."""
     images, bad, actions = [], found.bad_images(), []
     annotations = found.content["annotations"]
     counts = collections.Counter(image_of_annotation(a, found.image_of) for a in annotations)
@@ -87,7 +88,7 @@ def _usable_images(found):
 
 
 def _repair_annotations(found):
-    """Returns the annotations of images that can be used, repaired, and a line for each change."""
+    """Returns the repaired annotations of usable images, and a line for each change."""
     bad, annotations, actions = found.bad_images(), [], []
     seen: set[int | str] = set()
     usable = {identity: i for identity, i in found.image_of.items() if i not in bad}
@@ -110,10 +111,10 @@ def _repair_annotations(found):
 
 
 def _repair_annotation(found, annotation, image_of):
-    """Returns a repaired copy, None if there is nothing to repair, and a list of what was done."""
+    """Returns a repaired copy, or None if the annotation is removed, and a list of changes."""
     repaired, done = dict(annotation), []
     if repaired.get("bbox") is None:
-        repaired["bbox"] = [0, 0, 0, 0]  # the mask's extent follows
+        repaired["bbox"] = [0, 0, 0, 0]  # the mask's extent replaces it below
     if any(coco_checks.reference_errors(repaired, "", image_of, found.label_of, found.masks)):
         return None, ["removed"]
     height, width = size = found.sizes[image_of[repaired["image_id"]]]

@@ -1,7 +1,6 @@
-"""Shows what `examine` found: as text, and as one page of HTML with pictures.
+"""Shows the findings of `examine` as text, and as one HTML page with pictures.
 
-Names and ids come from a file that nobody has vouched for: text is made printable, and HTML is
-escaped.
+Names and ids come from an untrusted file. Text is made printable, and HTML is escaped.
 """
 
 import base64
@@ -24,12 +23,12 @@ from keras_maskrcnn.doctor.findings import Examination, printable
 
 PICTURES = 12
 PICTURE_SIDE = 320  # pixels, the longer side
-ROWS = 30  # of a table in the text; the page has all
-LISTED = 200  # lines on the page; report.json has all
+ROWS = 30  # rows of a table in the text; the page has all rows
+LISTED = 200  # lines on the page; report.json has all lines
 
 
 def text(report: dict[str, Any]) -> str:
-    """Returns the summary of a report of `examine`, some ten to fifty lines."""
+    """Returns the summary of a report of `examine`, in about ten to fifty lines."""
     parts = [_sentence(report)]
     for title, header, rows in _tables(report):
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
@@ -47,10 +46,10 @@ def text(report: dict[str, Any]) -> str:
 
 
 def page(report: dict[str, Any], found: Examination) -> str:
-    """Returns a self-contained page of HTML: the tables, pictures of the worst, and the lines.
+    """Returns a self-contained HTML page with the tables, pictures of problems, and all lines.
 
     Args:
-        report, found: what `examine` returned.
+        report, found: the results of `examine`.
     """
     body = [f"<p>{_escape(_sentence(report))}</p>"]
     for title, header, rows in _tables(report):
@@ -60,7 +59,7 @@ def page(report: dict[str, Any], found: Examination) -> str:
     worst = list(itertools.islice(_worst(found), PICTURES))
     if worst:
         body.append(
-            "<h2>Some of the worst</h2><p>The frame is the box, the tint the mask.</p><div>"
+            "<h2>Examples of problems</h2><p>The frame is the box, the tint the mask.</p><div>"
         )
         for problem in worst:
             caption = f"<b>{_escape(problem.kind)}</b> {_escape(problem.line)}"
@@ -114,7 +113,7 @@ def _sentence(report):
 
 
 def _tables(report):
-    """Yields title, header and rows, all of str, of every table that has rows."""
+    """Yields (title, header, rows) of every table that has rows; all cells are str."""
     if report["kinds"]:
         rows: list[Any] = []
         for kind in report["kinds"]:
@@ -136,14 +135,14 @@ def _tables(report):
         yield "Classes", header, rows
     sizes = report["sizes"]
     if sizes:
-        header = ("side", "instances", "anchor of IoU 0.7", "of IoU 0.5", "mean best IoU")
+        header = ("side", "instances", "anchor IoU >= 0.7", "IoU >= 0.5", "mean best IoU")
         rows = []
         for row in [*sizes["bins"], {**sizes["all"], "name": "all"}]:
             side = f"{row['from']} to {row['to']}" if row["to"] else f"{row['from']} and more"
             shares = (f"{row[name]:.1%}" for name in ("recall_0.7", "recall_0.5"))
             count, mean = str(row["instances"]), f"{row['mean_iou']:.3f}"
             rows.append((row.get("name", side), count, *shares, mean))
-        yield "Sides of the resized boxes (square root of the area, pixels)", header, rows
+        yield "Sizes of the resized boxes (square root of the area, in pixels)", header, rows
 
 
 def _escape(value):
@@ -155,8 +154,7 @@ def _row(cells, tag):
 
 
 def _worst(found):
-    """Yields of the problems in images that can be shown the first of each kind, then the second
-    of each, and so on."""
+    """Yields problems in usable images: the first of each kind, then the second of each, ..."""
     bad = found.bad_images()
     rounds: dict[str, Any] = {}
     turns: dict[str, Any] = {}
@@ -169,7 +167,7 @@ def _worst(found):
 
 
 def _picture(found, problem):
-    """Returns a picture of an image, or of the part with an annotation, as a data URI."""
+    """Returns a picture of an image, or of the part around an annotation, as a data URI."""
     size = height, width = found.sizes[problem.image]
     name = found.file_names[problem.image]
     image = Image.fromarray(read_sized(os.path.join(found.images, name), size))
@@ -199,7 +197,7 @@ def _picture(found, problem):
 
 
 def _box_and_mask(annotation, size):
-    """Returns the box (4,) and the mask (H, W) bool of an annotation, zero where it has none."""
+    """Returns the box (4,) and the mask (H, W) bool of an annotation; zeros if it has none."""
     height, width = size
     box, mask = np.zeros(4), np.zeros(size, bool)
     with contextlib.suppress(DataError):

@@ -1,4 +1,4 @@
-"""Numbers of the whole set, which the report has as tables."""
+"""Computes the tables of the report from the whole data set."""
 
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ SIZE_BINS = (0, 8, 16, 32, 64, 128, 256, 512)  # pixels, the lower ends
 
 
 def summarize_counts(counts: np.ndarray, slots: int | None) -> dict[str, Any] | None:
-    """Summarizes the instances per image, against the slots of a batch.
+    """Summarizes the instances per image, and compares them with the slots of a batch.
 
     Args:
         counts: (I,) int. Instances of each image.
         slots: int, or None for as many as needed.
 
     Returns:
-        dict, None without images.
+        dict, or None without images.
     """
     if not len(counts):
         return None
@@ -54,7 +54,7 @@ def count_classes(found: Examination) -> list[dict[str, Any]]:
 
 
 def measure_sizes(found: Examination, anchors: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Measures anchor recall by object size after resizing; None without anchors or instances."""
+    """Measures anchor recall by object size after resizing. None without anchors or instances."""
     if anchors is None or not len(found.entries):
         return None
     sizes = np.array([found.sizes[i] for i in found.image_index])
@@ -79,7 +79,7 @@ def measure_sizes(found: Examination, anchors: Mapping[str, Any] | None) -> dict
 
 
 def count_problems(problems: Sequence[Problem], content: dict[str, Any]) -> dict[str, Any]:
-    """Lists problems with ids in place of indices, and counts them by severity and kind."""
+    """Lists problems with ids instead of indices, and counts them by severity and kind."""
     listed = []
     kinds: dict[str, dict[str, Any]] = {}
     for problem in problems:
@@ -102,5 +102,5 @@ def count_problems(problems: Sequence[Problem], content: dict[str, Any]) -> dict
 
 
 def _plain(value):
-    """Returns what can be an id or a name as it is, anything else as a short text."""
+    """Returns a value that can be an id or a name unchanged, and anything else as a short text."""
     return value if isinstance(value, int | str | None) else reprlib.repr(value)

@@ -153,12 +153,12 @@ ERRORS = {
     "category id twice": (
         changed("categories", 1, id=7),
         "broken category id",
-        "an integer id .* Received: id=7.",
+        "its own integer id. Received: id=7.",
     ),
     "category without id": (
         changed("categories", 1, id=...),
         "broken category id",
-        "of its own. Received: id=None.",
+        "its own integer id. Received: id=None.",
     ),
     "no categories": (replaced(categories=[]), "broken category id", "distinct, at least one"),
     "annotation id twice": (
@@ -252,7 +252,7 @@ WARNINGS = {
     "file twice": (
         changed("images", 1, file_name="./9.png"),
         "two images of one file",
-        "image 10: image 9 has this file. Received: file_name='./9.png'.",
+        "image 10: image 9 has the same file. Received: file_name='./9.png'.",
     ),
     "name twice": (
         changed("categories", 1, name="seven"),
@@ -293,13 +293,13 @@ WARNINGS = {
     "area of the image": (
         broken(area=600),
         "area and mask disagree",
-        "area is not the mask's, 60. Received: area=600",
+        "area is not the area of the mask, 60. Received: area=600",
     ),
     "NaN as area": (broken(area=NAN), "area and mask disagree", "Received: area=nan."),
     "size unknown": (
         changed("images", 1, width=None),
         "annotation not checked",
-        "image 10: without its size 1 annotations are not checked.",
+        "image 10: no size, so 1 annotations are not checked.",
     ),
 }
 CORPUS = {**ERRORS, **DROPS, **WARNINGS}
