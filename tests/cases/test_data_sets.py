@@ -1,4 +1,4 @@
-"""Data sets that were once read wrongly, or refused: ../shared/cases."""
+"""Data sets from ../shared/cases that were once read wrongly or refused."""
 
 import json
 import shutil

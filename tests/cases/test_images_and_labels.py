@@ -1,4 +1,4 @@
-"""Images and labels as other tools and cameras write them: inputs that once failed."""
+"""Images and labels of other tools and cameras that once failed."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Cases of what Python users give to a model."""
+"""Inputs that Python users pass to a model."""
 
 import numpy as np
 import pytest

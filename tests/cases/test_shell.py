@@ -1,4 +1,4 @@
-"""Cases of the commands: each command line of a README.txt, as cheaply as it can be run."""
+"""Runs each command line of the cases' README.txt files, as cheaply as possible."""
 
 import json
 import types
@@ -22,7 +22,7 @@ SMALL = [
 def test_fine_tuning_to_other_classes_names_what_starts_afresh(case, tmp_path, capsys, monkeypatch):
     folder, models = case("weights_of_a_model_with_other_classes"), []
 
-    def fit(model, *args, **kwargs):  # what a step would add is traced for ten seconds
+    def fit(model, *args, **kwargs):  # a real step would be traced for ten seconds
         models.append(model)
 
     monkeypatch.setattr("keras_maskrcnn.MaskRCNN.fit", fit)
@@ -53,7 +53,7 @@ def test_fine_tuning_to_other_classes_names_what_starts_afresh(case, tmp_path, c
 
 @pytest.fixture
 def any_model(monkeypatch):
-    """Stands in for ANY.keras: what it finds does not matter."""
+    """Stands in for ANY.keras; its detections do not matter."""
     config = MaskRCNNConfig(num_classes=2, category_ids=(3, 7))
     nothing = {"boxes": np.zeros([0, 4]), "scores": np.zeros(0), "labels": np.zeros(0, int)}
     model = types.SimpleNamespace(config=config)

@@ -10,7 +10,7 @@ from keras_maskrcnn.data import coco_json
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Five images of different sizes; image i has i instances, triangles at different places."""
+    """Five images of different sizes. Image i has i instances: triangles at different places."""
     images, annotations = [], []
     for i, (height, width) in enumerate(SIZES):
         noise = np.random.default_rng(i).integers(0, 256, [height, width, 3])

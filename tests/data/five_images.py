@@ -1,4 +1,4 @@
-"""What the tests of batches share: the sizes of `dataset`, its small batches and proposals."""
+"""Shared by the tests of batches: the sizes of `dataset`, its small batches and proposals."""
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +22,7 @@ def assert_equal(left, right):
 
 
 def some_proposals(dataset):
-    """For image i: 3 + i boxes by falling score, one of them without area inside the image."""
+    """Returns 3 + i boxes for image i, best first. One box has no area inside the image."""
     found = {}
     for i, image_id in enumerate(dataset.image_ids):
         height, width = dataset.sizes[i]

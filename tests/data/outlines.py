@@ -1,4 +1,4 @@
-"""Random outlines, as annotators draw them and worse."""
+"""Random outlines, regular and irregular ones."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from keras_maskrcnn.data.polygons import compact
 
 
 def shapes(rng, count, height, width):
-    """Outlines of one or two parts, convex or not, crossing themselves or not, on pixels or not."""
+    """Draws outlines of one or two parts: convex or not, self-crossing or not, on pixels or not."""
     outlines = []
     for _ in range(count):
         outline = []

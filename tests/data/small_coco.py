@@ -1,4 +1,4 @@
-"""A COCO json of one small image, for tests to change."""
+"""A COCO json of one small image that tests can change."""
 
 import json
 
@@ -37,7 +37,7 @@ def annotation(identity=1, **changes):
 
 
 def content(annotations=None, **changes):
-    """One image (id 9) and categories 31, 7, 12, with one annotation unless told otherwise."""
+    """Returns one image (id 9), categories 31, 7, 12, and by default one annotation."""
     return {
         "images": [{"id": 9, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}],
         "annotations": [annotation()] if annotations is None else annotations,

@@ -1,4 +1,4 @@
-"""data/archives.py: a file unpacks to what its size allows; more in test_checkpoint.py."""
+"""data/archives.py: limits of unpacked sizes; more tests are in test_checkpoint.py."""
 
 import zipfile
 

@@ -1,4 +1,4 @@
-"""data/batching.py: the batch contract: names, dtypes, shapes, slots, padding, canvases."""
+"""data/batching.py: names, dtypes, shapes, slots, padding and canvases of a batch."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""10,000 images, or 2,000 instances in an image, pass through in memory that does not grow."""
+"""Memory does not grow with 10,000 images, or with 2,000 instances in one image."""
 
 import json
 import os
@@ -17,13 +17,13 @@ MIB = 2**20
 
 
 def resident():
-    """Bytes of memory that the process holds now."""
+    """Returns the bytes of memory that the process holds now."""
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def squares(count, image_id, first_id, side):
-    """Annotations of `count` squares of 6 pixels on a grid."""
+    """Makes annotations of `count` squares of 6 pixels on a grid."""
     annotations = []
     for k in range(count):
         x, y = 8 * k % side, 8 * (8 * k // side)
@@ -42,7 +42,7 @@ def squares(count, image_id, first_id, side):
 
 
 def write(folder, num_images, side, instances):
-    """Writes images of noise, of which ten files do for all, and their json."""
+    """Writes images of noise and their json; all images share ten files."""
     for i in range(min(num_images, 10)):
         noise = np.random.default_rng(i).integers(0, 256, [side, side, 3], np.uint8)
         Image.fromarray(noise).save(folder / f"{i}.png")

@@ -1,4 +1,4 @@
-"""data/class_names.py: names of classes, from lists and files, and those of a training."""
+"""data/class_names.py: class names from lists and files, and from training."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""data/coco.py: what a data set is, and what becomes of what is left out."""
+"""data/coco.py: the content of a data set, and the report of dropped parts."""
 
 import pickle
 
@@ -144,7 +144,7 @@ def test_the_content_has_no_image_that_was_dropped(tmp_path):
     assert [image["id"] for image in dataset.content()["images"]] == [9]
 
 
-# What is dropped, counted and reported.
+# Dropped, counted and reported parts.
 
 
 def test_images_without_instances_go_when_asked(tmp_path):
@@ -182,7 +182,7 @@ def test_nothing_is_logged_when_nothing_is_dropped(tmp_path, monkeypatch):
     read(tmp_path, content())
 
 
-# What is refused.
+# Errors.
 
 
 def test_no_image_left_is_refused(tmp_path):
@@ -236,7 +236,7 @@ def test_masks_are_read_if_there_are_any(tmp_path):
         read(tmp_path, content([annotation(1), bare]), masks=None)
 
 
-# Crowds that are single objects.
+# Crowds as single objects.
 
 
 def test_crowds_are_read_as_objects_when_asked(tmp_path):

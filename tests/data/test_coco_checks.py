@@ -1,4 +1,4 @@
-"""data/coco_checks.py: what is dropped and counted, what is refused with which line."""
+"""data/coco_checks.py: dropped and counted parts, and the messages of errors."""
 
 import pytest
 from pycocotools import mask as mask_api

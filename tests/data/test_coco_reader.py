@@ -1,4 +1,4 @@
-"""data/coco_reader.py: what is read at once is as what is read one by one."""
+"""data/coco_reader.py: reading in chunks and one by one gives the same result."""
 
 import json
 

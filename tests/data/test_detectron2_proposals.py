@@ -14,7 +14,7 @@ from keras_maskrcnn.data import DataError, archives, read_proposals
 
 @pytest.fixture
 def proposals():
-    """Three images, the second without proposals: the best come first."""
+    """Three images, the second without proposals. The best proposals come first."""
     rng = np.random.default_rng(0)
     found = {}
     for image_id, count in {7: 30, 9: 0, 100: 12}.items():
@@ -33,7 +33,7 @@ def assert_equal(found, expected):
 
 @pytest.fixture
 def box_mode(monkeypatch):
-    """detectron2's enumeration, importable while a test pickles it, and not after."""
+    """detectron2's enumeration, in modules that can be imported only during the test."""
     module = types.ModuleType("detectron2.structures.boxes")
     mode = enum.IntEnum("BoxMode", {"XYXY_ABS": 0, "XYWH_ABS": 1, "XYXY_REL": 2})
     mode.__module__ = module.__name__

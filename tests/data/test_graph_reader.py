@@ -1,4 +1,4 @@
-"""data/graph_reader.py: what is read, once or again; what becomes of unreadable files."""
+"""data/graph_reader.py: reading, caching, and unreadable files."""
 
 import gc
 import weakref
@@ -33,7 +33,7 @@ def test_cached_images_are_read_once(dataset, monkeypatch):
 
 
 def test_nothing_of_a_data_set_stays_behind_its_batches(dataset):
-    """The function that decodes has all images with `cache`."""
+    """With `cache`, the decoding function keeps all images."""
 
     class Copy:
         def __getattr__(self, name):

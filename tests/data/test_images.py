@@ -104,7 +104,7 @@ def test_truncated_images_are_named(tmp_path, suffix):
 
 
 def test_images_above_178_megapixels_are_refused_before_decoding(tmp_path, monkeypatch):
-    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)  # and no pixels behind it
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)  # and no pixels after it
     chunks = b""
     for kind, data in ((b"IHDR", header), (b"IDAT", b""), (b"IEND", b"")):
         checksum = zlib.crc32(kind + data)

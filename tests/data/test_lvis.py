@@ -1,4 +1,4 @@
-"""data/lvis.py: LVIS json is COCO json whose images are named by an address."""
+"""data/lvis.py: LVIS json is COCO json with an address for each image."""
 
 import json
 
@@ -11,7 +11,7 @@ from keras_maskrcnn.data.lvis import lvis_json
 
 
 def write(folder, **changes):
-    """One image in val2017/ and LVIS' json of it, without iscrowd and file_name."""
+    """One image in val2017/ and its LVIS json, without iscrowd and file_name."""
     (folder / "val2017").mkdir()
     Image.new("RGB", (30, 20)).save(folder / "val2017/000000397133.jpg")
     image = {

@@ -1,4 +1,4 @@
-"""Targets cut from stored crops are those cut from whole masks (benchmarks/mask_crops.py)."""
+"""Targets from stored crops equal targets from whole masks (benchmarks/mask_crops.py)."""
 
 import pathlib
 import runpy

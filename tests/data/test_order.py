@@ -1,4 +1,4 @@
-"""data/order.py: every image once, batches of one group, any step reached without those before."""
+"""data/order.py: each image once, batches of one group, and starts at any step."""
 
 import numpy as np
 import pytest

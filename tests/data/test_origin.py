@@ -1,4 +1,4 @@
-"""data/origin.py: our errors and batches, found in what TensorFlow hands on."""
+"""data/origin.py: finds our errors and batches in TensorFlow's objects."""
 
 import pytest
 import tensorflow as tf
@@ -29,7 +29,7 @@ def test_batches_are_known_by_what_they_were_made_with(dataset):
     expected = {**resizing(24, 40), "canvases": False, "rescales": False}
     made = small(dataset, training=True)
     assert origin.made_with(made) == (expected, True)
-    # Fails if TensorFlow renames the private name by which a data set is followed.
+    # Fails if TensorFlow renames the private attribute with the inputs of a data set.
     assert origin.made_with(made.take(1).prefetch(1)) == (expected, True)
     assert origin.made_with(made.map(lambda x, y: (x, y))) == (expected, False)
     assert origin.made_with(tf.data.Dataset.range(3)) == (None, False)

@@ -1,4 +1,4 @@
-"""data/pickles.py: NumPy's values are built, what else is called is refused by name."""
+"""data/pickles.py: NumPy's values are built, and other calls are refused by name."""
 
 import contextlib
 import io
@@ -66,7 +66,7 @@ def test_an_array_of_objects_is_an_error():
 
 
 def nested(depth, build):
-    """A value that holds the one before twice: 2**depth of them, in a few bytes each."""
+    """Makes nested values: each holds the one before twice, so 2**depth values in few bytes."""
     value = 1
     for _ in range(depth):
         value = build(value)
@@ -78,13 +78,13 @@ BOMB = pickle.dumps(nested(60, lambda x: (x, x)), 2)[2:-1]
 
 
 def test_a_pickle_changes_nothing_but_what_it_builds():
-    """BUILD sets attributes, of a class or function too if that is what it is given."""
+    """BUILD sets attributes, even of a class or a function."""
     state = b"(N}(X\x03\x00\x00\x00wasX\x04\x00\x00\x00hereut"  # (None, {"was": "here"})
     for module, name in [*pickles.NUMPY, ("a", "function"), ("a", "class")]:
         function = lambda *args: None  # noqa: E731
         own = type("Own", (), {})
         allowed = {("a", "function"): function, ("a", "class"): own}
-        with contextlib.suppress(TypeError):  # a class whose __setstate__ wants an instance
+        with contextlib.suppress(TypeError):  # a class, although __setstate__ needs an instance
             load(b"\x80\x02c" + f"{module}\n{name}\n".encode() + state + b"b.", allowed)
         for kept in (function, own, *pickles.NUMPY.values()):
             assert not hasattr(kept, "was")

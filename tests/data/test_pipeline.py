@@ -1,4 +1,4 @@
-"""data/pipeline.py: order, epochs, what is refused, and that runs repeat."""
+"""data/pipeline.py: order, epochs, errors, and repeatable runs."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_evaluation_keeps_order_and_the_last_short_batch(dataset):
 def test_images_of_like_shape_share_a_batch(dataset):
     for _ in range(3):
         shapes = [x["images"].shape for x, _ in numpy(small(dataset, training=True))]
-        # 20 x 30 and 18 x 36 lie; 16 x 16 and 32 x 32 are square.
+        # 20 x 30 and 18 x 36 are wide; 16 x 16 and 32 x 32 are square.
         assert len(shapes) == 2
     orders = [x["original_sizes"].tolist() for x, _ in numpy(small(dataset, training=True))]
     assert all([16, 16] not in o or [32, 32] in o for o in orders)

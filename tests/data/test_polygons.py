@@ -1,4 +1,4 @@
-"""data/polygons.py: what is sure without drawing is so when it is drawn."""
+"""data/polygons.py: decisions without drawing agree with drawn masks."""
 
 import array
 

@@ -128,7 +128,7 @@ def test_proposals_are_flipped_with_their_image(dataset):
 
 
 def test_each_draw_has_the_seed_that_it_had_in_version_0_1():
-    """A run that goes on draws what it would have drawn, whatever version it began with."""
+    """A resumed run draws the same numbers, whatever version it began with."""
     seeds = {}
 
     def note(name, example, seed):

@@ -1,4 +1,4 @@
-"""data/proposals.py: what is written is read; broken folders are named."""
+"""data/proposals.py: writing and reading, and errors for broken folders."""
 
 import json
 import os
@@ -189,7 +189,7 @@ def test_an_interrupted_run_is_not_taken_for_whole(proposals, tmp_path):
             writer.add(image_id, *proposals[image_id])
         raise KeyboardInterrupt
     assert os.listdir(path) == ["proposals-00000-of-00003.npz"]
-    (path / "proposals-00001-of-00003.npz.new").write_bytes(b"PK")  # killed while it was written
+    (path / "proposals-00001-of-00003.npz.new").write_bytes(b"PK")  # killed while writing
     with pytest.raises(DataError, match=r"index.json: there is no such file: .* interrupted"):
         read_proposals(path)
     with pytest.raises(FileExistsError, match="p holds proposals of an earlier run"):

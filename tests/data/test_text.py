@@ -1,4 +1,4 @@
-"""data/text.py: text and paths as other systems write them."""
+"""data/text.py: text files and paths of other systems."""
 
 import logging
 

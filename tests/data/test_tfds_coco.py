@@ -1,4 +1,4 @@
-"""data/tfds_coco.py, data/tfds_reader.py: a COCO json becomes records, and comes back the same."""
+"""data/tfds_coco.py, data/tfds_reader.py: a COCO json becomes records and comes back unchanged."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ CROWD, NO_OUTLINE, OUTSIDE = 3, 7, 8  # annotation ids
 def write_set(folder):
     """Writes 12 noisy images of 30 x 41 pixels in folder/train and the json folder/train.json.
 
-    Image i has i % 4 instances; one image has 16 bits, one is a JPEG; their ids are strings.
+    Image i has i % 4 instances. One image has 16 bits, one is a JPEG. Ids are strings.
     """
     (folder / "train").mkdir(parents=True)
     images, annotations = [], []
@@ -91,7 +91,7 @@ def builder(source, tmp_path_factory):
 
 
 def change(source, folder, **changes):
-    """Copies the json of the small set with other entries, its first annotation changed."""
+    """Copies the json of the small set, with other entries or a changed first annotation."""
     content = json.loads((source / "train.json").read_text())
     content["annotations"][0] |= changes.pop("annotation", {})
     (folder / "changed.json").write_text(json.dumps(content | changes))
@@ -99,7 +99,7 @@ def change(source, folder, **changes):
 
 
 def raw_records(builder):
-    """The bytes of all records, one shard after the other."""
+    """Returns the bytes of all records, one shard after the other."""
     files = [str(path) for path in sorted(builder.data_path.glob("*.tfrecord*"))]
     return [record.numpy() for record in tf.data.TFRecordDataset(files)]
 
@@ -123,7 +123,7 @@ def check_same(dataset, expected):
 
 
 def outlines(dataset, content):
-    """Annotation id to image id, category, mask, area and crowd flag."""
+    """Returns a dict of annotation id to image id, category, mask, area and crowd flag."""
     sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
     found = {}
     for entry in content["annotations"]:
@@ -300,7 +300,7 @@ def test_batches_are_those_of_the_json(source, builder, training):
     dataset = tfds_dataset(builder, "train", mask_size=14)
     content = dataset.annotations
     same = coco_dict(source / "train", content, mask_size=14)
-    # Not of resizing.py: a process of its own imports this file, without the folder above.
+    # Not from resizing.py: a separate process imports this file, without the folder above.
     options = {"min_side": 24, "max_side": 48, "resize_rule": "detectron2", "padding_multiple": 32}
     options["training"] = training
     ours, expected = (list(batches(d, 2, **options).as_numpy_iterator()) for d in (dataset, same))
@@ -396,7 +396,7 @@ def test_broken_records_are_told_by_their_file(source, tmp_path):
     broken = build(source, tmp_path, 1)
     (shard,) = broken.data_path.glob("*.tfrecord*")
     whole = shard.read_bytes()
-    huge = (2**40).to_bytes(8, "little")  # bytes that TensorFlow would take memory for
+    huge = (2**40).to_bytes(8, "little")  # TensorFlow would allocate this many bytes
     for content in (whole[:-5], whole[:-1] + b"x", whole + b"abc", b"", huge + whole[8:]):
         shard.write_bytes(content)
         with pytest.raises(DataError, match=r"tfrecord-00000-of-00001: broken records") as caught:
@@ -423,7 +423,7 @@ def test_beam_makes_the_same_bytes(source, builder, tmp_path):
     assert raw_records(parallel) == raw_records(builder)
 
 
-# LVIS: its json, and TFDS's own records.
+# LVIS: its json, and the records of TFDS.
 
 
 def test_lvis_json_is_built_by_its_addresses(source, tmp_path):
@@ -437,7 +437,7 @@ def test_lvis_json_is_built_by_its_addresses(source, tmp_path):
 
 
 class TinyLvis(tfds.builder_cls("lvis"), skip_registration=True):
-    """TFDS's own features of LVIS, with one image of two instances."""
+    """The features of LVIS in TFDS, with one image of two instances."""
 
     name = "tiny_lvis"
 

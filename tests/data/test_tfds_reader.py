@@ -1,4 +1,4 @@
-"""data/tfds_reader.py: what is refused; test_tfds_coco.py reads the records that it builds."""
+"""data/tfds_reader.py: errors. test_tfds_coco.py builds records and reads them."""
 
 import io
 

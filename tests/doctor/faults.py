@@ -1,4 +1,4 @@
-"""A sound data set, and a corpus of faults of which each has its kind and line."""
+"""A valid data set, and a corpus of faults with the kind and line of each."""
 
 import json
 import pathlib
@@ -49,7 +49,7 @@ def write_image(path, width=WIDTH, height=HEIGHT, **options):
 
 
 def changed(key, index, **changes):
-    """The fault of one entry whose fields are replaced; those that become ... are removed."""
+    """Makes a fault in one entry: fields are replaced, and removed if the new value is `...`."""
 
     def fault(content, folder):
         content[key][index].update(changes)
@@ -92,7 +92,7 @@ def turned_file(content, folder):
 
 
 def bomb(content, folder):
-    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)  # and no pixels behind it
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)  # and no pixels after it
     data = b"\x89PNG\r\n\x1a\n"
     for kind, body in ((b"IHDR", header), (b"IDAT", b""), (b"IEND", b"")):
         checksum = struct.pack(">I", zlib.crc32(kind + body))
@@ -303,12 +303,12 @@ WARNINGS = {
     ),
 }
 CORPUS = {**ERRORS, **DROPS, **WARNINGS}
-# Of these nothing is left.
+# Faults after which nothing is left.
 HOPELESS = {"no categories", "broken json", "no images", "list missing"}
 
 
 def make(folder, name=None):
-    """Writes the sound data set with one fault; returns the arguments of `examine`."""
+    """Writes the valid data set with one fault. Returns the arguments of `examine`."""
     write_image(folder / "9.png")
     write_image(folder / "10.png")
     content = sound()
@@ -320,7 +320,7 @@ def make(folder, name=None):
 
 
 def load_all(folder, path):
-    """What training does: reads the json, then every image."""
+    """Does the same as training: reads the json, then every image."""
     dataset = coco.coco_json(folder, path)
     coco.require_instances(dataset)
     for i in range(len(dataset)):

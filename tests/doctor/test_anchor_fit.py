@@ -1,4 +1,4 @@
-"""doctor/anchor_fit.py: the best anchor is found without making all."""
+"""doctor/anchor_fit.py: the best anchor is found without building all anchors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""doctor/coco_form.py: what can mean one thing only is brought into COCO's form."""
+"""doctor/coco_form.py: unambiguous values are converted to COCO's form."""
 
 import json
 
@@ -73,7 +73,7 @@ def test_what_can_mean_one_thing_only_is_mended(tmp_path, fault, fields):
     found, _ = doctor.examine(folder, path)
     repaired, actions = doctor.repair(found)
     assert len(repaired["annotations"]) == 3 and actions
-    assert len(found.file_names) == len(content["images"])  # what was examined stays as it was
+    assert len(found.file_names) == len(content["images"])  # the examined content is unchanged
     mended = {name: repaired["annotations"][2][name] for name in fields}
     assert mended == fields
     assert repaired["images"] == sound()["images"]
@@ -85,7 +85,7 @@ def test_what_can_mean_one_thing_only_is_mended(tmp_path, fault, fields):
 @pytest.mark.parametrize(
     "fault",
     [
-        changed("images", 1, height="19"),  # the file has another
+        changed("images", 1, height="19"),  # the file has another height
         broken(segmentation=[4, 5, 14, 5, 14]),
         broken(segmentation=[["4", "x", 14, 5, 14, 11]]),
         broken(segmentation="[4, 5"),

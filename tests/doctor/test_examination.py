@@ -1,4 +1,4 @@
-"""doctor/examination.py: all faults of the corpus are found, and errors are those of training."""
+"""doctor/examination.py: finds all faults of the corpus, with the same errors as training."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""doctor/lenient_reading.py goes on after an error, and says what may be a mistake in a file."""
+"""doctor/lenient_reading.py goes on after an error, and warns of likely mistakes in files."""
 
 import json
 
@@ -44,12 +44,12 @@ def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
     monkeypatch.setattr("keras_maskrcnn.doctor.lenient_reading.read_with_remarks", read)
     found, _ = doctor.examine(*make(tmp_path, "path upwards"))
     assert opened == [str(tmp_path / "9.png")]
-    assert found.bad_images() == {1}  # whose annotations have no picture either
+    assert found.bad_images() == {1}  # the image of the annotations is missing too
 
 
 def test_a_tag_that_turns_a_picture_and_keeps_its_sides_is_a_warning(tmp_path):
     folder, path = make(tmp_path)
-    for name, tag in (("9.png", 3), ("10.png", 6)):  # 6 swaps sides, and the json has the stored
+    for name, tag in (("9.png", 3), ("10.png", 6)):  # 6 swaps sides, but the json has the stored
         exif = Image.Exif()
         exif[0x0112] = tag
         write_image(folder / name, exif=exif)

@@ -1,4 +1,4 @@
-"""doctor/likely_mistakes.py: beside the corpus, what is no error and probably a mistake."""
+"""doctor/likely_mistakes.py: warnings that the corpus does not cover."""
 
 from doctor.faults import geometry, make
 from keras_maskrcnn import doctor

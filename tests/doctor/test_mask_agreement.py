@@ -1,4 +1,4 @@
-"""doctor/mask_agreement.py: a box and an area are their mask's, but for what tools round."""
+"""doctor/mask_agreement.py: box and area agree with the mask, except for rounding of tools."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_the_extent_is_the_smallest_box_around_the_mask():
     ("box", "wrong"),
     [
         ([0, 0, 10, 10], False),
-        ([2, 0, 12, 10], False),  # IoU 0.67, but no side is more than 2 pixels off
+        ([2, 0, 12, 10], False),  # IoU 0.67, but no side differs by more than 2 pixels
         ([3, 0, 13, 10], True),
         ([0, 0, 10, 14], False),  # IoU 0.71
         ([0, 0, 10, 15], True),

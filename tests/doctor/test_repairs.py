@@ -1,4 +1,4 @@
-"""doctor/repairs.py: every fault of the corpus is repaired, and what was done is said."""
+"""doctor/repairs.py: every fault of the corpus is repaired, and each change is listed."""
 
 import copy
 import json

@@ -50,4 +50,4 @@ def test_the_page_shows_at_most_twelve_pictures_of_the_worst(tmp_path):
     )
     assert len(figures) == 12
     assert figures[0] == "broken bbox" and "box and mask disagree" in figures
-    assert "src=" not in re.sub('src="data:', "", page)  # nothing is loaded from elsewhere
+    assert "src=" not in re.sub('src="data:', "", page)  # the page loads nothing from elsewhere

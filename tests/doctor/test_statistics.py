@@ -1,4 +1,4 @@
-"""doctor/statistics.py: numbers of the whole set."""
+"""doctor/statistics.py: tables of the whole data set."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_problems_of_a_kind_are_counted_with_their_first_three_ids(tmp_path):
 
 
 def test_sizes_are_those_after_resizing(tmp_path):
-    # Boxes of 10 x 6 and 12 x 16 in 30 x 20 pixels, enlarged tenfold: sides of 77 and 139.
+    # Boxes of 10 x 6 and 12 x 16 in 30 x 20 pixels, ten times enlarged: sizes of 77 and 139.
     options = geometry("mask_rcnn_resnet50_fpn")
     _, report = doctor.examine(*make(tmp_path), anchors=options)
     bins = report["sizes"]["bins"]

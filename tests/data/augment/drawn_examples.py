@@ -1,4 +1,4 @@
-"""Examples of ellipses and rectangles for the tests of `data.augment`, and their laws."""
+"""Makes examples with ellipses and rectangles for the tests of `data.augment`, and checks them."""
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +10,7 @@ SEED = tf.constant([1, 2])
 
 
 def make_example(seed, count=5, height=48, width=64):
-    """Ellipses and rectangles that cover each other, boxes the extents of what is seen."""
+    """Draws ellipses and rectangles that overlap. Boxes are the extents of the visible parts."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width] + 0.5
     owner = np.full((height, width), -1)
@@ -37,7 +37,7 @@ EMPTY, OTHER = make_example(0, count=0), make_example(9)
 
 
 def full_size(example):
-    """The masks as (n, H, W) bool."""
+    """Returns the masks as (n, H, W) bool."""
     height, width = example["image"].shape[:2]
     masks = [
         mask_ops.paste_binary(mask / 255, box, height, width).astype(bool)
@@ -51,7 +51,7 @@ def assert_equal(found, expected):
 
 
 def assert_extents(example):
-    """Every mask reaches all four sides of its box, to a cell, and all boxes lie in the image."""
+    """Checks that boxes lie in the image, and masks reach each side of their box within a cell."""
     height, width = example["image"].shape[:2]
     boxes, masks = example["boxes"].numpy(), example["masks"].numpy().astype(int)
     assert (boxes >= 0).all() and (boxes <= [width, height] * 2).all()

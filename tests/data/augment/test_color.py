@@ -22,7 +22,7 @@ def test_colors_change_the_image_alone(name):
 
 
 def test_each_color_operation_keeps_what_it_should():
-    flat = {"image": tf.constant([[[90, 90, 90], [30, 30, 30]]], tf.uint8)}  # grey, mean 60
+    flat = {"image": tf.constant([[[90, 90, 90], [30, 30, 30]]], tf.uint8)}  # gray, mean 60
     for i in range(5):
         seed = tf.constant([5, i])
         bright = augment.color_jitter(flat, seed, brightness=0.5)["image"].numpy().astype(int)
@@ -33,4 +33,4 @@ def test_each_color_operation_keeps_what_it_should():
         assert_equal(augment.color_jitter(flat, seed, hue=0.5), flat)
         one = {"image": tf.constant([[[200, 50, 50]]], tf.uint8)}
         turned = augment.color_jitter(one, seed, hue=0.5)["image"].numpy()[0, 0]
-        assert (turned.min(), turned.max()) == (50, 200)  # the hue alone
+        assert (turned.min(), turned.max()) == (50, 200)  # only the hue

@@ -1,4 +1,4 @@
-"""data/augment: what holds of every augmentation; boxes stay the extents of their masks."""
+"""data/augment: properties of every augmentation; boxes stay the extents of their masks."""
 
 from functools import partial
 
@@ -35,7 +35,7 @@ def name(request):
 
 @pytest.fixture(scope="module")
 def traced(name):
-    """The augmentation as a graph for images of any size and any number of instances."""
+    """Returns the augmentation as a graph for any image size and any number of instances."""
     spec = {key: tf.TensorSpec([None, *v.shape[1:]], v.dtype) for key, v in OTHER.items()}
     spec["image"] = tf.TensorSpec([None, None, 3], tf.uint8)
     signature = [spec, tf.TensorSpec([2], tf.int32)]
@@ -52,7 +52,7 @@ def test_a_graph_gives_what_eager_code_gives_and_keeps_dtypes_and_shapes(name, t
         np.testing.assert_allclose(
             tf.cast(found[key], tf.float32),
             tf.cast(expected[key], tf.float32),
-            atol=1 if key in ("image", "masks") else 1e-4,  # graphs may fuse what is then rounded
+            atol=1 if key in ("image", "masks") else 1e-4,  # graphs may fuse roundings
         )
 
 

@@ -1,4 +1,4 @@
-"""data/augment/geometry.py: a law for each transform."""
+"""data/augment/geometry.py: one law per transform."""
 
 from functools import partial
 from pathlib import Path
@@ -126,7 +126,7 @@ def test_cropping_masks_is_cropping_their_pixels():
         cropped = augment.crop(example, tf.constant(window))
         whole = full_size(example)[:, 9:40, 13:50][cropped["labels"].numpy() - 1]
         found += [iou(a, b) for a, b in zip(full_size(cropped), whole, strict=True)]
-    # 28 cells for up to 28 pixels; a pixel in a hundred may change sides at the new grid.
+    # 28 cells for up to 28 pixels; with the new grid, one pixel in a hundred may differ.
     assert len(found) > 30 and min(found) > 0.95 and np.mean(found) > 0.995
 
 
@@ -149,7 +149,7 @@ def test_a_random_crop_keeps_the_center_of_an_instance():
     example = {**make_example(0), **one}
     x1, y1, x2, y2 = example["boxes"][0].numpy()
     y, x = np.mgrid[:48, :64].astype(np.uint8)
-    example["image"] = tf.constant(np.stack([x, y, y], axis=-1))  # a pixel's value is its place
+    example["image"] = tf.constant(np.stack([x, y, y], axis=-1))  # a pixel's value is its position
     for i in range(20):
         image = augment.random_crop(example, tf.constant([i, i]), 0.2, 0.6)["image"].numpy()
         assert image[0, 0, 0] <= (x1 + x2) / 2 <= image[-1, -1, 0] + 1
@@ -171,7 +171,7 @@ def test_a_smaller_scale_shrinks_and_a_larger_one_cuts_at_the_offset():
     found = augment.scale_to_canvas(example, 64, 0.5, fill=7)
     np.testing.assert_allclose(found["boxes"], example["boxes"] / 2)
     assert (found["image"][24:].numpy() == 7).all() and (found["image"][:, 32:].numpy() == 7).all()
-    scaled = augment.scale_to_canvas(example, 128)  # 96 x 128: what scale 2 cuts its window from
+    scaled = augment.scale_to_canvas(example, 128)  # 96 x 128: at scale 2, before the crop
     window = tf.constant([32, 16, 96, 80])
     found = augment.scale_to_canvas(example, 64, 2.0, tf.constant([0.5, 0.5]))
     assert_equal(found, augment.crop(scaled, window))

@@ -1,4 +1,4 @@
-"""What the tests of the formats share."""
+"""Fixtures for the tests of the formats."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ HEIGHT, WIDTH = 20, 30
 
 @pytest.fixture
 def images(tmp_path):
-    """A folder with a.png and b.jpg, 20 x 30."""
+    """A folder with a.png and b.jpg, both 20 x 30."""
     folder = tmp_path / "images"
     folder.mkdir()
     for name in ("a.png", "b.jpg"):
@@ -20,7 +20,7 @@ def images(tmp_path):
 
 @pytest.fixture
 def masks_of():
-    """Function from a data set to its masks, (N, 20, 30) of 0 and 1."""
+    """A function of a data set that returns its masks, (N, 20, 30) of 0 and 1."""
 
     def decode(dataset):
         encoded = [{"size": [HEIGHT, WIDTH], "counts": counts} for counts in dataset.counts]
@@ -31,7 +31,7 @@ def masks_of():
 
 @pytest.fixture
 def box():
-    """Function from x1, y1, x2, y2 to the mask of that rectangle."""
+    """A function of x1, y1, x2, y2 that returns the mask of this rectangle."""
 
     def draw(x1, y1, x2, y2):
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)

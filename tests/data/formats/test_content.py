@@ -1,4 +1,4 @@
-"""data/formats/content.py: folders, and what is said of images."""
+"""data/formats/content.py: folders, and messages about images."""
 
 import pytest
 from PIL import Image

@@ -1,4 +1,4 @@
-"""data/formats/from_labelme.py: shapes, groups, masks, and where the image is."""
+"""data/formats/from_labelme.py: shapes, groups, masks, and the search for the image."""
 
 import json
 
@@ -31,7 +31,7 @@ def test_shapes_become_instances_and_labels_classes(images, masks_of, box):
         shape("a", "rectangle", [[14, 11], [4, 5]]),  # corners in any order
         shape("a", "circle", [[15, 10], [15, 18]]),
         shape("a", "oriented_rectangle"),
-        shape("a", None),  # labelme 3 wrote none for polygons
+        shape("a", None),  # labelme 3 wrote no shape_type for polygons
     )
     dataset = labelme(images, images)
     assert dataset.class_names == ("a", "b")
@@ -126,7 +126,7 @@ def test_of_images_of_one_name_the_one_in_the_same_place_counts(images, tmp_path
     with pytest.raises(DataError, match=r"a.json: several images have this name: \['x/a.png'"):
         labelme(images, tmp_path / "labels")
     write(tmp_path / "labels", shape(), imagePath="D:\\b.jpg")
-    (images / "b.jpg").replace(images / "x" / "b.jpg")  # there is but one
+    (images / "b.jpg").replace(images / "x" / "b.jpg")  # there is only one
     assert "x/b.jpg" in labelme(images, tmp_path / "labels").file_names
     write(tmp_path / "labels", shape(), imagePath="D:\\B.JPG")  # the same on Windows
     assert "x/b.jpg" in labelme(images, tmp_path / "labels").file_names
@@ -157,7 +157,7 @@ def test_what_is_not_read_is_counted(images):
     few = [shape("x", "rectangle", [[1, 2]]), shape("x", "circle", [[1, 2]]), shape("x", None, [])]
     write(images, shape(7), *(shape("x", kind) for kind in kinds), *few)
     dataset = labelme(images, images)
-    assert dataset.class_names == ("7",)  # a number for a name
+    assert dataset.class_names == ("7",)  # a number as a name
     assert dataset.dropped == {
         "shape without an area: point, points, line or linestrip": 4,
         "shape of a kind that is not read: 'cuboid'": 1,

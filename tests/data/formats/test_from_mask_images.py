@@ -1,4 +1,4 @@
-"""data/formats/from_mask_images.py: where masks are, and what their pixels mean."""
+"""data/formats/from_mask_images.py: places of masks, and the meaning of their pixels."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_a_label_divisor_below_one_is_refused(images):
 
 
 def soft(mode="L"):
-    """Two disks, white on black, with edges of some gray levels: (20, 30) or (20, 30, 3) uint8."""
+    """Two white disks on black with gray edges, (20, 30) or (20, 30, 3) uint8."""
     image = Image.new(mode, (120, 80))
     for box in ((8, 8, 50, 50), (60, 20, 110, 70)):
         ImageDraw.Draw(image).ellipse(box, fill="white")

@@ -13,7 +13,7 @@ XML = """<annotation><filename>a.jpg</filename>
 
 @pytest.fixture
 def root(tmp_path, box):
-    """Two objects in image a: number 1 with void around it, and number 2."""
+    """Writes two objects in image a: number 1 with void around it, and number 2."""
     for name in ("SegmentationObject", "SegmentationClass", "Annotations"):
         (tmp_path / name).mkdir()
     objects = 255 * box(0, 0, 12, 12)
@@ -38,7 +38,7 @@ def classes_of(dataset):
 def test_an_object_has_the_class_of_most_of_its_pixels(images, root, masks_of, box):
     classes = 12 * box(0, 0, 12, 12) + 15 * box(15, 15, 20, 20)
     classes[1, 1:11] = 8  # 10 pixels of 100
-    classes[2:9, 1:11] = 255  # 70, but void
+    classes[2:9, 1:11] = 255  # 70 pixels, but void
     save(root / "SegmentationClass" / "a.png", classes)
     dataset = voc(images, root, split="train")
     assert (dataset.file_names, dataset.num_classes) == (("a.png",), 20)

@@ -1,4 +1,4 @@
-"""data/formats/from_yolo.py: rows, classes, and what has no mask."""
+"""data/formats/from_yolo.py: rows, classes, and boxes without masks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The law of data/formats: what is written in a format and read again is what it was."""
+"""The law of data/formats: writing a format and reading it again changes nothing."""
 
 import json
 import pathlib
@@ -40,7 +40,7 @@ def shapes(tmp_path_factory):
 
 
 def nuclei(name, count=None):
-    """Images of the nuclei, the smallest first, and of those first the ones with run lengths."""
+    """Images of the nuclei, smallest first; of equal size, those with run lengths first."""
     if not NUCLEI.exists():
         pytest.skip("needs ../shared/data/nuclei")
     content = read_json(NUCLEI / "annotations" / "train.json")
@@ -63,7 +63,7 @@ def nuclei(name, count=None):
 
 
 def check(name, images, content, folder):
-    """Writes, reads, converts, reads, and compares at each step."""
+    """Writes, reads, converts and reads again; compares at each step."""
     folder.mkdir()
     annotations, options = WRITERS[name](content, images, folder)
     covering = name in ("mask_images", "voc")  # no pixel has two instances

@@ -1,4 +1,4 @@
-"""What tools on Windows write is read alike by every reader: encodings, separators, suffixes."""
+"""Every reader reads the encodings, separators and suffixes of tools on Windows."""
 
 import json
 
@@ -47,7 +47,7 @@ def labelme(file_name, name="Ä"):
 
 @pytest.fixture
 def sub(images):
-    """The folder of images, with a.png in a folder below."""
+    """The folder of images, with a.png in a subfolder."""
     (images / "sub").mkdir()
     (images / "a.png").replace(images / "sub" / "a.png")
     (images / "b.jpg").unlink()
@@ -73,7 +73,7 @@ def mask(folder, name):
 
 
 def read_set(format_name, images, folder, encoding="utf-8", separator="\\"):
-    """Writes one square of class Ä in sub/a.png as a tool on Windows does, and reads it."""
+    """Writes one square of class Ä in sub/a.png like a tool on Windows, and reads it."""
     name, options = f"sub{separator}a.png", {}
     if format_name == "coco_json":
         folder = write(folder, "a.json", coco(name), encoding)

@@ -1,4 +1,4 @@
-"""Writes a COCO content in other formats, for the law that reading them gives it back."""
+"""Writes a COCO content in other formats, to test that reading returns the same content."""
 
 import base64
 import io
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_api
 
-BRIDGE = (0, 0)  # a point from which a keyhole polygon visits its parts
+BRIDGE = (0, 0)  # the point that connects the parts of a keyhole polygon
 
 
 def run_lengths(segmentation, height, width):
@@ -21,8 +21,8 @@ def run_lengths(segmentation, height, width):
 def keyhole(mask):
     """Returns one polygon of a mask with any holes and parts.
 
-    It visits the rectangle of every run of a column, and goes to it and back on the same line: what
-    is drawn twice cancels out.
+    It visits the rectangle of every run of a column, and returns on the same line: lines that are
+    drawn twice cancel out.
     """
     polygon = [*BRIDGE]
     columns = np.pad(mask, ((1, 1), (0, 0))).astype(np.int8).T
@@ -75,7 +75,7 @@ def write_via(content, images, folder):
 
 
 def write_labelme(content, images, folder):
-    """Parts become polygons with one group_id, run lengths become masks."""
+    """Writes labelme: parts become polygons with one group_id, run lengths become masks."""
     names = names_of(content)
     for image, annotations in scenes(content):
         shapes = []
@@ -107,7 +107,7 @@ def indices(image, annotations, values):
 
 
 def write_index_masks(content, images, folder):
-    """16 bits: class * 1000 + number."""
+    """Writes 16-bit index masks with values class * 1000 + number."""
     for image, annotations in scenes(content):
         values = [a["category_id"] * 1000 + i for i, a in enumerate(annotations)]
         index = indices(image, annotations, values)
@@ -116,7 +116,7 @@ def write_index_masks(content, images, folder):
 
 
 def write_instance_masks(content, images, folder):
-    """A folder for each image, a file for each instance; there are no classes."""
+    """Writes one folder per image and one file per instance, without classes."""
     for image, annotations in scenes(content):
         (folder / stem(image)).mkdir()
         for i, annotation in enumerate(annotations):
@@ -148,7 +148,7 @@ def write_yolo(content, images, folder):
             size = image["height"], image["width"]
             points = np.reshape(one_polygon(annotation["segmentation"], *size), (-1, 2))
             shares = (points / [image["width"], image["height"]]).ravel()
-            # Six digits, as Ultralytics writes them.
+            # Six digits, as in Ultralytics.
             rows.append(" ".join([str(annotation["category_id"]), *(f"{v:.6g}" for v in shares)]))
         (folder / f"{stem(image)}.txt").write_text("\n".join(rows))
     lines = [f"  {identity}: {name}" for identity, name in names_of(content).items()]
