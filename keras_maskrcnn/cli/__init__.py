@@ -1,8 +1,12 @@
-"""The command `keras-maskrcnn COMMAND --flag=value ...`; flags and files, no arithmetic.
+"""The command `keras-maskrcnn COMMAND --flag=value ...`: flags and files, no arithmetic.
 
-Exit status: 0 on success, 1 on bad input (one line on stderr names it) and where some images could
-not be read, when the others are done; 2 on bad usage; 130 after Ctrl-C and 143 after SIGTERM, at
-both of which `train`, `predict` and `explain` save what they have done.
+Exit status:
+
+- 0: success.
+- 1: bad input; one line on stderr names it. Also if some images could not be read, after the
+  others are done.
+- 2: wrong usage.
+- 130 after Ctrl-C, 143 after SIGTERM; `train`, `predict` and `explain` save their results first.
 """
 
 import contextlib
@@ -30,7 +34,7 @@ from keras_maskrcnn.cli import (
     validate,
 )
 
-COMMANDS = {  # name: what it does, what defines its flags
+COMMANDS = {  # name: (the command, the function that defines its flags)
     "train": (train.train, train.train_flags),
     "evaluate": (evaluate.evaluate, evaluate.evaluate_flags),
     "propose": (propose.propose, propose.propose_flags),
@@ -43,7 +47,7 @@ COMMANDS = {  # name: what it does, what defines its flags
 }
 
 
-_LONGEST_LINE = 2000  # characters of an error
+_LONGEST_LINE = 2000  # characters of an error message
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -58,7 +62,7 @@ def run(argv: Sequence[str]) -> int:
     """Runs a command.
 
     Args:
-        argv: list of str, the command and its flags.
+        argv: list of str. The command and its flags.
 
     Returns:
         int, the exit status.
@@ -90,8 +94,12 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _overview():
-    """What each command does."""
-    lines = ["usage: keras-maskrcnn COMMAND --flag=value ... (COMMAND --help names its flags)", ""]
+    """Returns what `keras-maskrcnn --help` prints: a line per command."""
+    lines = [
+        "usage: keras-maskrcnn COMMAND --flag=value ...",
+        "",
+        "Commands (`keras-maskrcnn COMMAND --help` lists their flags):",
+    ]
     for name, (command, _) in COMMANDS.items():
         lines.append(f"  {name:<15} {usage.first_line(command)}")
     return "\n".join(lines)
@@ -106,7 +114,7 @@ def _run_command(name, command, options):
     except (ValueError, OSError, ImportError) as error:
         message = str(error)
     except Exception as error:
-        # An error in the input pipeline comes wrapped by TensorFlow; ours is inside.
+        # TensorFlow wraps an error of the input pipeline; our error is inside.
         from keras_maskrcnn.data.origin import data_error
 
         message = data_error(error) or _machine_error(error)
@@ -115,14 +123,14 @@ def _run_command(name, command, options):
     else:
         return 0
     line = " ".join(message.split())
-    if len(line) > _LONGEST_LINE:  # a value of a hostile file
+    if len(line) > _LONGEST_LINE:  # it may quote a value of a hostile file
         line = f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
     print(f"keras-maskrcnn {name}: {line}", file=sys.stderr)
     return 1
 
 
 def _machine_error(error):
-    """What memory, disk or permissions refused, from Python or TensorFlow, in a line; or None."""
+    """Returns a line for an error of memory, disk or permissions; None for other errors."""
     import tensorflow as tf
 
     text = str(getattr(error, "message", error))
@@ -137,13 +145,13 @@ def _machine_error(error):
         tf.errors.FailedPreconditionError,
         tf.errors.UnavailableError,
     )
-    # Of files, not of the graph.
+    # A path in the message means that a file is the cause, and not the graph.
     return lines[0] if isinstance(error, refused) and lines and os.sep in lines[0] else None
 
 
 @contextlib.contextmanager
 def _sigterm_ends():
-    """SIGTERM ends a command as Ctrl-C does, by an exception, so that it can save its results."""
+    """Makes SIGTERM raise an exception, as Ctrl-C does, so that a command can save its results."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

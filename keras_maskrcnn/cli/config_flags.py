@@ -1,4 +1,4 @@
-"""Flags that stand for fields of the config: one per field, with the field's docstring as help."""
+"""Flags for the config's fields: one per field, with the field's docstring as help."""
 
 import dataclasses
 from collections.abc import Callable, Collection
@@ -13,15 +13,19 @@ from keras_maskrcnn.presets import PRESETS, preset_config
 
 DATA_FIELDS = ("num_classes", "class_names", "category_ids")
 PROPOSAL_FIELDS = ("image_min_side", "image_max_side", "test_pre_nms", "test_proposals")
-INFERENCE_FIELDS = (  # they can differ from those of training: weights do not depend on them
+INFERENCE_FIELDS = (  # weights do not depend on these, so they may differ from training
     *PROPOSAL_FIELDS,
     *("score_threshold", "nms_iou", "detections_per_image", "mask_paste"),
 )
 _MASK = "mask_rcnn_"
-PRESETS_TEXT = f"{_MASK} or faster_rcnn_ with one of: " + ", ".join(
+PRESETS_TEXT = f"Name of a preset: {_MASK} or faster_rcnn_, followed by one of " + ", ".join(
     name.removeprefix(_MASK) for name in PRESETS if name.startswith(_MASK)
 )
-_PRESET = "mask_rcnn_resnet50_fpn"  # whose values --help names
+IMAGE_SIZE_TEXT = (
+    "Shorter side of resized images, in pixels: sets image_min_side, and image_max_side in "
+    "proportion (1333 for 800)."
+)
+_PRESET = "mask_rcnn_resnet50_fpn"  # --help shows its values
 
 
 def define_config(
@@ -30,13 +34,13 @@ def define_config(
     only: Collection[str] | None = None,
     of: Literal["preset", "model"] = "preset",
 ) -> None:
-    """Makes a flag of each config field; fields that are not given keep their values.
+    """Defines a flag for each config field; a field that is not given keeps its value.
 
     Args:
         define: `Definer`.
-        leave_out: names of fields that are no flags.
-        only: names of the fields that are flags, instead.
-        of: "preset" or "model". Whose values are kept.
+        leave_out: names of fields that get no flag.
+        only: names of the only fields that get a flag. None: all fields.
+        of: "preset" or "model". The origin of the values of fields that are not given.
     """
     kinds: dict[Any, Callable[..., Any]] = {
         int: define.integer,
@@ -49,16 +53,16 @@ def define_config(
         name = field.name
         if name in leave_out or (only is not None and name not in only):
             continue
-        default = f"the {of}'s"
+        default = f"the {of}'s value"
         if of == "preset":
-            default += f"; of {_PRESET}: {_as_flag(getattr(config, name))}"
+            default += f" ({_PRESET}: {_as_flag(getattr(config, name))})"
         text = f"{docs.get(name, '')} Default: {default}."
         flag = kinds.get(field.type, define.list)(name, None, text)
-        flag.of_config, flag.choices = True, choices(name)  # what --help makes of them: usage.py
+        flag.of_config, flag.choices = True, choices(name)  # usage.py shows them in --help
 
 
 def _as_flag(value):
-    """Returns the text that gives a flag this value."""
+    """Returns a value as one writes it on a command line."""
     if isinstance(value, tuple):
         return ",".join(map(_as_flag, value)) or "none"
     if isinstance(value, bool):
@@ -67,7 +71,10 @@ def _as_flag(value):
 
 
 def config_overrides(options: flags.FlagValues, leave_out: Collection[str] = ()) -> dict[str, Any]:
-    """The config fields that were given as flags; `leave_out` names flags that are no fields."""
+    """Returns the config fields that were given as flags.
+
+    `leave_out` names flags that are called like a field but are not that field.
+    """
     overrides = {}
     for field in dataclasses.fields(MaskRCNNConfig):
         if field.name not in options or field.name in leave_out:
@@ -79,7 +86,7 @@ def config_overrides(options: flags.FlagValues, leave_out: Collection[str] = ())
             except ValueError as error:
                 given = ",".join(value)
                 raise ValueError(
-                    f"{field.name} must be numbers with commas between. "
+                    f"{field.name} must be numbers separated by commas. "
                     f"Received: {field.name}={given!r}."
                 ) from error
         if value is not None:
@@ -88,7 +95,7 @@ def config_overrides(options: flags.FlagValues, leave_out: Collection[str] = ())
 
 
 def set_image_size(overrides: dict[str, Any], side: int | None) -> None:
-    """Sets the shorter side that images get, and by it the limit of the longer one."""
+    """Sets image_min_side, and image_max_side in COCO's proportion unless it was given."""
     if side is not None:
         overrides["image_min_side"] = side
         overrides.setdefault("image_max_side", round(side * 1333 / 800))

@@ -11,7 +11,7 @@ _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_thresh
 
 
 def convert(options: flags.FlagValues) -> None:
-    """Writes a COCO json from annotations of another tool, or from what is kept of a COCO json."""
+    """Converts annotations to a COCO json; of a COCO json, writes only the usable annotations."""
     from keras_maskrcnn.data import formats, require_instances
 
     paths.refuse_existing(options.output, options.overwrite)
@@ -48,32 +48,43 @@ def convert_flags(values: flags.FlagValues) -> None:
 
     define = Definer(values)
     define.enum(
-        "format", None, list(READERS), "what to read, see docs/data_formats.md", required=True
+        "format",
+        None,
+        list(READERS),
+        "Format of the annotations; see docs/data_formats.md.",
+        required=True,
     )
-    define.string("images", None, "folder of the images", required=True)
-    define.string("annotations", None, "file or folder of the annotations", required=True)
-    define.string("output", None, "COCO json to write", required=True)
+    define.string("images", None, "Folder of the images.", required=True)
+    define.string("annotations", None, "File or folder of the annotations.", required=True)
+    define.string("output", None, "COCO json to write.", required=True)
     define.string(
         "class_names",
         None,
-        "names with commas between, or a .txt file with one in each line, or YOLO's data.yaml",
+        "Names separated by commas, or a .txt file with one name per line, or YOLO's data.yaml.",
     )
-    define.string("class_attribute", None, "via_json: the region's attribute that is its class")
-    define.integer("label_divisor", None, "mask_images: pixels are class * this + instance", low=1)
+    define.string("class_attribute", None, "via_json: the attribute of a region that is its class.")
+    define.integer(
+        "label_divisor", None, "mask_images: a pixel is class * label_divisor + instance.", low=1
+    )
     define.integer(
         "mask_threshold",
         None,
-        "mask_images: a file is one instance, where this bright",
+        "mask_images: each file is one instance, with the pixels that are at least this bright.",
         low=1,
         high=255,
     )
-    define.string("split", None, "voc: name of the list in ImageSets/Segmentation, as train")
+    define.string("split", None, "voc: name of a list in ImageSets/Segmentation, such as train.")
     define.boolean(
         "masks",
         None,
-        "whether instances need a mask; default: yes, unless there is none at all; --nomasks: boxes"
-        " of every instance, as a Faster R-CNN learns from",
+        "Keep only instances with a mask. Default: yes, unless no instance has one. --nomasks "
+        "keeps the boxes of all instances, for a Faster R-CNN.",
     )
     define.crowds()
-    define.enum("on_error", "raise", ["raise", "skip"], "what to do if an image is unreadable")
-    define.boolean("overwrite", False, "replace an existing --output")
+    define.enum(
+        "on_error",
+        "raise",
+        ["raise", "skip"],
+        "What to do if an image cannot be read: stop (raise) or leave it out (skip).",
+    )
+    define.boolean("overwrite", False, "Replace --output if it exists.")

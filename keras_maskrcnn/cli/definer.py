@@ -1,4 +1,4 @@
-"""How a command defines its flags: absl's, with ranges, and with flags that must be given."""
+"""Defines a command's flags: absl flags with ranges, some of them required."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,15 +6,17 @@ from typing import Any
 
 from absl import flags
 
-Limit = int | float  # `float` is a method of Definer
+Limit = int | float  # inside Definer, `float` is a method
 
 
 class Number(flags.ArgumentParser[int | float]):
-    """Parses a number in a range: absl's own parsers take NaN, and speak Python.
+    """Parses a number in a range.
+
+    absl's parsers accept NaN, and their messages use Python's terms.
 
     Args:
         kind: int or float.
-        low, high: numbers. The range, with both ends.
+        low, high: numbers. The range; both ends are allowed.
     """
 
     def __init__(
@@ -25,7 +27,7 @@ class Number(flags.ArgumentParser[int | float]):
         self.syntactic_help = f"{'a whole number' if kind is int else 'a number'}{self._range()}"
 
     def parse(self, argument: str | int | float) -> int | float:
-        """Returns the number; ValueError if it is none, or out of range."""
+        """Returns the number; raises ValueError if the text is no number or is out of range."""
         try:
             value = self.kind(argument)
             taken = math.isfinite(value) and self.low <= value <= self.high
@@ -45,9 +47,9 @@ class Number(flags.ArgumentParser[int | float]):
 
 
 class Definer:
-    """Defines flags in a set of their own, so that commands do not share them.
+    """Defines the flags of one command; commands do not share flags.
 
-    Each method takes a flag's name, its default (None: not given) and what --help says of it.
+    Each method takes a flag's name, its default (None: not given) and its help text.
 
     Args:
         values: absl's FlagValues.
@@ -55,7 +57,7 @@ class Definer:
 
     def __init__(self, values: flags.FlagValues) -> None:
         self._values = values
-        self.boolean("quiet", False, "write nothing but errors: no bars, warnings or logs")
+        self.boolean("quiet", False, "Print errors only: no progress bars, warnings or logs.")
 
     def _add(self, flag, required=False):
         flags.DEFINE_flag(flag, self._values)
@@ -69,7 +71,7 @@ class Definer:
     def string(
         self, name: str, default: str | None, text: str, required: bool = False
     ) -> flags.Flag[Any]:
-        """A text."""
+        """Defines a flag that takes a text."""
         return self._parsed(flags.ArgumentParser(), name, default, text, required)
 
     def integer(
@@ -80,7 +82,7 @@ class Definer:
         low: Limit = -math.inf,
         high: Limit = math.inf,
     ) -> flags.Flag[Any]:
-        """A whole number in a range."""
+        """Defines a flag that takes a whole number in a range."""
         return self._parsed(Number(int, low, high), name, default, text)
 
     def float(
@@ -91,11 +93,11 @@ class Definer:
         low: Limit = -math.inf,
         high: Limit = math.inf,
     ) -> flags.Flag[Any]:
-        """A finite number in a range."""
+        """Defines a flag that takes a finite number in a range."""
         return self._parsed(Number(float, low, high), name, default, text)
 
     def list(self, name: str, default: Sequence[str] | None, text: str) -> flags.Flag[Any]:
-        """Texts with commas between."""
+        """Defines a flag that takes texts separated by commas."""
         return self._parsed(flags.ListParser(), name, default, text)
 
     def enum(
@@ -106,31 +108,32 @@ class Definer:
         text: str,
         required: bool = False,
     ) -> flags.Flag[Any]:
-        """One of some texts."""
+        """Defines a flag that takes one of some texts."""
         return self._add(flags.EnumFlag(name, default, text, list(choices)), required)
 
     def boolean(self, name: str, default: bool | None, text: str) -> flags.Flag[Any]:
-        """--name or --noname."""
+        """Defines a flag that is written --name or --noname."""
         return self._add(flags.BooleanFlag(name, default, text))
 
     def crowds(self) -> flags.Flag[Any]:
-        """--crowds, of every command that reads annotations."""
+        """Defines --crowds, for every command that reads annotations."""
         return self.enum(
             "crowds",
             "drop",
             ["drop", "objects"],
-            "what annotations with iscrowd=1 are: no objects to learn, or objects as all others",
+            "Use of annotations with iscrowd=1. drop: they do not count as objects. "
+            "objects: they are objects like all others.",
         )
 
     def on_error(self, others: str) -> flags.Flag[Any]:
-        """--on_error of a command that goes on without images that are unreadable.
+        """Defines --on_error, for a command that leaves out unreadable images and goes on.
 
         Args:
-            others: str. What becomes of the other images, after "when".
+            others: str. A sentence that says what happens to the other images.
         """
         return self.enum(
             "on_error",
             "raise",
             ["raise", "skip"],
-            f"the status if an image is unreadable, when {others}: 1 (raise) or 0 (skip)",
+            f"Exit status if an image cannot be read: 1 (raise) or 0 (skip). {others}",
         )

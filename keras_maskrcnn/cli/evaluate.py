@@ -8,7 +8,7 @@ from keras_maskrcnn.cli.definer import Definer
 
 
 def evaluate(options: flags.FlagValues) -> None:
-    """Scores a model with pycocotools and writes the 12 box and 12 mask numbers as JSON."""
+    """Scores a model with pycocotools; writes COCO's 12 box and 12 mask metrics as JSON."""
     from keras_maskrcnn.evaluation import evaluate as coco_evaluate
 
     paths.refuse_existing(options.output, options.overwrite)
@@ -35,19 +35,20 @@ def evaluate(options: flags.FlagValues) -> None:
 def evaluate_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `evaluate`."""
     define = Definer(values)
-    define.string("model", None, "a .keras file", required=True)
-    define.string("images", None, "folder of the images", required=True)
-    define.string("annotations", None, "COCO json", required=True)
-    define.string("output", None, "JSON file for the numbers", required=True)
+    define.string("model", None, "The model, a .keras file.", required=True)
+    define.string("images", None, "Folder of the images.", required=True)
+    define.string("annotations", None, "COCO json of the images.", required=True)
+    define.string("output", None, "JSON file to write the metrics to.", required=True)
     define.integer(
         "max_detections",
         100,
-        "detections per image that count; a model that gives fewer gives as many",
+        "Detections per image that count. A lower detections_per_image of the model is raised to "
+        "this.",
         low=11,
     )
-    define.boolean("per_class", False, "also write the AP of each class")
+    define.boolean("per_class", False, "Also write the AP of each class.")
     define.crowds()
-    define.string("proposals", None, "proposals of the images, for a model without RPN")
-    define.on_error("the numbers are those of the others")
-    define.boolean("overwrite", False, "replace an existing --output")
+    define.string("proposals", None, "Proposals of the images, for a model without an RPN.")
+    define.on_error("The other images are scored in both cases.")
+    define.boolean("overwrite", False, "Replace --output if it exists.")
     define_config(define, only=INFERENCE_FIELDS, of="model")

@@ -11,7 +11,7 @@ from keras_maskrcnn.data import DataError
 
 
 def explain(options: flags.FlagValues) -> None:
-    """Tells which stage of the model lost each object that it did not find, and draws it."""
+    """Finds the stage of the model that lost each missed object; writes a picture per image."""
     from keras_maskrcnn import visualize
     from keras_maskrcnn.explaining import explain as explain_image
     from keras_maskrcnn.explaining import summary
@@ -36,9 +36,9 @@ def explain(options: flags.FlagValues) -> None:
                 found = explain_image(model, dataset, index, proposals=proposals)
                 rows.append({**found.as_dict(), "picture": names[index]})
                 visualize.save_png(os.path.join(options.output, names[index]), found.picture())
-    finally:  # of a command that was stopped too
+    finally:  # also if the command was stopped
         counts = summary(rows)
-        if rows and not options.quiet:  # before they are written, which may fail
+        if rows and not options.quiet:  # print first, because writing may fail
             if not every:
                 print(found)
             _print_lost(counts)
@@ -46,12 +46,12 @@ def explain(options: flags.FlagValues) -> None:
             content = {**counts, "unreadable": unreadable, "explained": rows}
             outputs.write_output(os.path.join(options.output, "explain.json"), content, 1)
     if not options.quiet:
-        print(f"Pictures and explain.json are in {options.output}; docs/explain.md says more.")
+        print(f"Pictures and explain.json are in {options.output}; see docs/explain.md.")
     outputs.report_unreadable(unreadable, outputs.count_images(dataset) if every else 1, options)
 
 
 def _chosen(dataset, options):
-    """Returns the indices of the images to explain: of all, or of --image."""
+    """Returns the indices of the images to explain: all, or that of --image."""
     if options.image is None:
         return range(len(dataset))
     if options.image in dataset.skipped:
@@ -64,7 +64,7 @@ def _chosen(dataset, options):
 
 
 def _print_lost(counts):
-    """Prints the `explaining.summary` of all images."""
+    """Prints a summary, as `explaining.summary` returns it."""
     print(
         f"{counts['found']} of {counts['objects']} objects in {counts['images']} images "
         "found; lost:" + ("" if counts["lost"] else " none.")
@@ -76,13 +76,13 @@ def _print_lost(counts):
 def explain_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `explain`."""
     define = Definer(values)
-    define.string("model", None, "a .keras file", required=True)
-    define.string("images", None, "folder of the images", required=True)
-    define.string("annotations", None, "COCO json", required=True)
-    define.string("image", None, "file_name of the only image to explain; default: all")
+    define.string("model", None, "The model, a .keras file.", required=True)
+    define.string("images", None, "Folder of the images.", required=True)
+    define.string("annotations", None, "COCO json of the images.", required=True)
+    define.string("image", None, "file_name of the one image to explain. Default: all images.")
     define.crowds()
-    define.string("output", None, "folder for pictures and explain.json", required=True)
-    define.string("proposals", None, "proposals of the images, for a model without RPN")
-    define.on_error("the others are done")
-    define.boolean("overwrite", False, "write into a folder that is not empty")
+    define.string("output", None, "Folder for the pictures and explain.json.", required=True)
+    define.string("proposals", None, "Proposals of the images, for a model without an RPN.")
+    define.on_error("The other images are explained in both cases.")
+    define.boolean("overwrite", False, "Write into --output even if it is not empty.")
     define_config(define, only=INFERENCE_FIELDS, of="model")

@@ -17,7 +17,7 @@ _FORMAT_FLAGS = {
 
 
 def export(options: flags.FlagValues) -> None:
-    """Writes a model's next version as a SavedModel, OUTPUT/1, OUTPUT/2, ...; or another format."""
+    """Exports a model as a SavedModel (OUTPUT/1, then OUTPUT/2, ...), or to ONNX or LiteRT."""
     names = sorted({*sum(_FORMAT_FLAGS.values(), ())})
     given = usage.given_for_format(options, names, _FORMAT_FLAGS[options.format])
     if sizes := given.get("warmup_sizes"):
@@ -39,35 +39,52 @@ def export(options: flags.FlagValues) -> None:
 def _height_and_width(name, text):
     sides = text.split("x")
     if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
-        raise ValueError(f"a size is HEIGHTxWIDTH, as 480x640. Received: {name}={text!r}.")
+        raise ValueError(
+            f"{name} must be HEIGHTxWIDTH, such as 480x640. Received: {name}={text!r}."
+        )
     return tuple(int(side) for side in sides)
 
 
 def export_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `export`."""
     define = Definer(values)
-    define.string("model", None, "a .keras file", required=True)
+    define.string("model", None, "The model, a .keras file.", required=True)
     define.string(
-        "output", None, "folder, whose next version the model becomes; else a file", required=True
+        "output",
+        None,
+        "tf_saved_model: folder; the model becomes its next version. onnx, litert: file to write.",
+        required=True,
     )
-    define.enum("format", "tf_saved_model", list(_FORMAT_FLAGS), "see docs/runtimes.md")
+    define.enum(
+        "format", "tf_saved_model", list(_FORMAT_FLAGS), "Format to write; see docs/runtimes.md."
+    )
     define.enum(
         "masks",
         None,
         ["soft", "binary", "rle"],
-        "in their boxes as the model gives them; or pasted, as pixels or as COCO's run lengths; "
-        "default: soft",
+        "tf_saved_model: form of the masks. soft: scores in their boxes, as the model gives them. "
+        "binary: pixels of the whole image. rle: COCO's run lengths of the whole image. Default: "
+        "soft.",
     )
     define.enum(
-        "precision", None, ["float32", "bfloat16", "int8"], "of weights; default: the model's"
+        "precision",
+        None,
+        ["float32", "bfloat16", "int8"],
+        "tf_saved_model, litert: data type of the weights. Default: the model's.",
     )
-    define.integer("max_pixels", None, f"of all images of a request; default: {MAX_PIXELS}", low=1)
+    define.integer(
+        "max_pixels",
+        None,
+        "tf_saved_model: most pixels that the images of one request may have together. Default: "
+        f"{MAX_PIXELS}.",
+        low=1,
+    )
     define.list(
         "warmup_sizes",
         None,
-        "HEIGHTxWIDTH,... of the images of the warm-up requests; default: one that needs no "
-        "resizing; empty: no requests",
+        "tf_saved_model: sizes of the images in the warm-up requests, as HEIGHTxWIDTH,... "
+        "Default: one size that needs no resizing. Empty: no requests.",
     )
-    define.string("image_size", None, "onnx, litert: HEIGHTxWIDTH of the images")
-    define.integer("batch_size", None, "onnx, litert: images a request; default: 1", low=1)
+    define.string("image_size", None, "onnx, litert: size of all images, as HEIGHTxWIDTH.")
+    define.integer("batch_size", None, "onnx, litert: images per request. Default: 1.", low=1)
     define_config(define, only=INFERENCE_FIELDS, of="model")

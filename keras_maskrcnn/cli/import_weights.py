@@ -15,7 +15,7 @@ from keras_maskrcnn.presets import preset_config
 
 
 def import_weights(options: flags.FlagValues) -> None:
-    """Writes a .keras file from the checkpoint of another framework, and says what became of it."""
+    """Converts a checkpoint of another framework to a .keras file, and prints what was loaded."""
     from keras_maskrcnn import weights
     from keras_maskrcnn.model import MaskRCNN
 
@@ -43,11 +43,20 @@ def import_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `import-weights`."""
     define = Definer(values)
     sources = [*PEERS, "matterport", "keras_applications"]
-    define.enum("source", None, sources, "whose checkpoint it is", required=True)
-    define.string("preset", None, PRESETS_TEXT, required=True)
-    define.string("checkpoint", None, "a .pth, .pkl, .npz, .h5 or .safetensors file", required=True)
-    define.string("output", None, "the .keras file to write", required=True)
-    define.integer("num_classes", None, "classes without background; default: the preset's", low=1)
-    define.boolean("skip_predictors", False, "leave out the layers that depend on the classes")
-    define.boolean("overwrite", False, "replace an existing --output")
+    define.enum("source", None, sources, "Framework that wrote the checkpoint.", required=True)
+    define.string("preset", None, f"{PRESETS_TEXT}.", required=True)
+    define.string(
+        "checkpoint", None, "A .pth, .pkl, .npz, .h5 or .safetensors file.", required=True
+    )
+    define.string("output", None, "The .keras file to write.", required=True)
+    define.integer(
+        "num_classes",
+        None,
+        "Number of classes, without the background. Default: the preset's.",
+        low=1,
+    )
+    define.boolean(
+        "skip_predictors", False, "Do not load the layers that depend on the number of classes."
+    )
+    define.boolean("overwrite", False, "Replace --output if it exists.")
     define_config(define, DATA_FIELDS)

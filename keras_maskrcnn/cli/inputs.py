@@ -1,4 +1,4 @@
-"""What the commands read: models, data sets, proposals, folders of images."""
+"""Reads what the commands take: models, data sets, proposals, folders of images."""
 
 import os
 import zipfile
@@ -15,7 +15,7 @@ from keras_maskrcnn.model import MaskRCNN
 
 
 def load_model(path: str, flag: str = "model") -> MaskRCNN:
-    """Loads a MaskRCNN from a .keras file; any other is a ValueError."""
+    """Loads a MaskRCNN from a .keras file; raises ValueError for any other file."""
     import keras
 
     from keras_maskrcnn.data.archives import check_zip
@@ -28,9 +28,10 @@ def load_model(path: str, flag: str = "model") -> MaskRCNN:
         model = keras.models.load_model(path, compile=False)
     except zipfile.BadZipFile as error:
         raise ValueError(
-            f"{path} cannot be read as a Keras model: it is none, or truncated or damaged ({error})"
+            f"{path} cannot be read as a Keras model: it is another file, truncated or damaged "
+            f"({error})"
         ) from error
-    except Exception as error:  # Keras raises many kinds for a file that is none of its own
+    except Exception as error:  # Keras raises many kinds for a file that is not a model
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} cannot be read as a Keras model: {reason[:400]}") from error
     if not isinstance(model, MaskRCNN):
@@ -41,14 +42,14 @@ def load_model(path: str, flag: str = "model") -> MaskRCNN:
 
 
 def with_overrides(model: MaskRCNN, overrides: dict[str, Any]) -> MaskRCNN:
-    """The model, with other values of config fields if there are any."""
+    """Returns the model with these values of config fields."""
     return model.with_config(**overrides) if overrides else model
 
 
 def read_dataset(options: flags.FlagValues, config: MaskRCNNConfig) -> CocoDataset:
-    """Reads the --annotations for a model with this config: its classes, with masks or without.
+    """Reads --annotations with a config's classes, and with masks if its task needs them.
 
-    Images that cannot be read are left out, and named in `skipped`, for `report_unreadable`.
+    Images that cannot be read are left out; `skipped` names them for `report_unreadable`.
     """
     from keras_maskrcnn import data
 
@@ -64,21 +65,21 @@ def read_dataset(options: flags.FlagValues, config: MaskRCNNConfig) -> CocoDatas
 
 
 def read_proposals(path: str | None) -> ProposalFile | None:
-    """Opens proposals; None if there is no path."""
+    """Opens proposals; returns None if there is no path."""
     from keras_maskrcnn import data
 
     return data.read_proposals(path) if path else None
 
 
 def list_images(path: str, left_out: str) -> list[str]:
-    """Lists the images of a folder, with those in the folders below it.
+    """Lists the images in a folder and in its subfolders.
 
     Args:
-        path: str. The folder; or a file, which is the only image then.
-        left_out: str. A folder whose files do not count: the one that pictures are written into.
+        path: str. A folder, or the file of a single image.
+        left_out: str. A folder to leave out, because pictures are written into it.
 
     Returns:
-        sorted list of paths relative to the folder, with "/" between their parts.
+        sorted list of paths relative to the folder, with "/" as the separator.
     """
     from keras_maskrcnn.data.formats.content import list_files
     from keras_maskrcnn.data.images import SUFFIXES
@@ -91,9 +92,9 @@ def list_images(path: str, left_out: str) -> list[str]:
     chosen = [name.replace(os.sep, "/") for name in names if name.lower().endswith(SUFFIXES)]
     if not chosen:
         raise FileNotFoundError(
-            f"--input is an image or a folder with images ({', '.join(SUFFIXES)}). "
+            f"--input must be an image or a folder with images ({', '.join(SUFFIXES)}). "
             f"Received: input={path!r}."
         )
     if len(chosen) < len(names):
-        logging.warning("%d files in %s are no images.", len(names) - len(chosen), path)
+        logging.warning("%d files in %s are not images.", len(names) - len(chosen), path)
     return chosen

@@ -1,4 +1,4 @@
-"""What the commands write and print: JSON, numbers, progress, images that could not be read."""
+"""Writes and prints the commands' results: JSON, metrics, progress, unreadable images."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from keras_maskrcnn.files import write_json
 
 
 def verbosity(options: flags.FlagValues) -> int:
-    """Keras' verbosity: a bar on a terminal, a line an epoch elsewhere, nothing if quiet."""
+    """Returns Keras' verbosity: 1 (a bar) on a terminal, else 2 (a line per epoch), 0 if quiet."""
     return 0 if options.quiet else 1 if sys.stdout.isatty() else 2
 
 
@@ -27,7 +27,7 @@ def progress(items: Sequence[Any], options: flags.FlagValues) -> Iterator[Any]:
 
 
 def make_folder_of(path: str) -> None:
-    """Makes the folder of a file that is to be written."""
+    """Makes the folder of a file that will be written."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
 
 
@@ -43,8 +43,9 @@ def write_metrics(
     options: flags.FlagValues,
     unreadable: Collection[str] = (),
 ) -> None:
-    """Writes metrics as JSON, with the images that they lack, and prints them; if they cannot be
-    written, they are printed in any case.
+    """Writes metrics as JSON, with the names of the unreadable images, and prints the metrics.
+
+    If the file cannot be written, they are printed even with --quiet.
     """
     written = False
     try:
@@ -58,12 +59,12 @@ def write_metrics(
 
 
 def count_images(dataset: CocoDataset) -> int:
-    """The images of a data set, with those that were left out as they cannot be read."""
+    """Counts the images of a data set, with the unreadable ones that were left out."""
     return len({*dataset.file_names, *dataset.skipped})
 
 
 def report_unreadable(names: Collection[str], count: int, options: flags.FlagValues) -> None:
-    """Names the images, of `count`, that could not be read; a DataError without --on_error=skip."""
+    """Prints which of `count` images could not be read; raises DataError with --on_error=raise."""
     from keras_maskrcnn.data import DataError
 
     if not names:
@@ -71,7 +72,7 @@ def report_unreadable(names: Collection[str], count: int, options: flags.FlagVal
     names = sorted(names)
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     line = (
-        f"{len(names)} of {count} images could not be read, and the results are without them: "
+        f"{len(names)} of {count} images could not be read and are not in the results: "
         f"{', '.join(names[:10])}{more}."
     )
     if options.on_error == "raise":

@@ -1,4 +1,4 @@
-"""Paths that a command is given: those it cannot use are refused before any work."""
+"""Checks a command's paths, and refuses unusable ones before any work."""
 
 import os
 import tempfile
@@ -8,8 +8,8 @@ from absl import flags
 
 
 def require_file(name: str, path: str) -> None:
-    """Raises FileNotFoundError if a flag names no file."""
-    inside = os.path.join(path, "model.keras")  # what `train` leaves in its --output
+    """Raises FileNotFoundError if a flag's path is not a file."""
+    inside = os.path.join(path, "model.keras")  # `train` writes it into its --output
     if os.path.isfile(inside):
         raise IsADirectoryError(f"did you mean {inside}? Received: {name}={path!r}.")
     if not os.path.isfile(path):
@@ -17,22 +17,24 @@ def require_file(name: str, path: str) -> None:
 
 
 def require_suffix(name: str, path: str) -> None:
-    """Raises ValueError if a flag names no .keras file."""
+    """Raises ValueError if a flag's path does not end in .keras."""
     if not path.endswith(".keras"):
-        raise ValueError(f"a model file ends in .keras. Received: {name}={path!r}.")
+        raise ValueError(f"a model file must end in .keras. Received: {name}={path!r}.")
 
 
 def refuse_existing(path: str, overwrite: bool, flag: str = "output") -> None:
-    """Raises OSError if a file is there already or could not be written: before work, not after."""
+    """Raises OSError if a file exists already or could not be written."""
     if os.path.isdir(path):
-        raise IsADirectoryError(f"a file is wanted, not a folder. Received: {flag}={path!r}.")
+        raise IsADirectoryError(
+            f"--{flag} must be a file, not a folder. Received: {flag}={path!r}."
+        )
     if os.path.exists(path) and not overwrite:
         raise FileExistsError(f"{path} exists; pass --overwrite or another --{flag}.")
     require_writable(os.path.dirname(os.path.abspath(path)), flag, path)
 
 
 def require_writable(folder: str, flag: str = "output", received: str | None = None) -> None:
-    """Raises OSError if nothing could be written into a folder, which need not exist yet."""
+    """Raises OSError if a folder, which need not exist yet, could not be written to."""
     existing = os.path.abspath(folder)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
@@ -41,7 +43,7 @@ def require_writable(folder: str, flag: str = "output", received: str | None = N
             pass
     except OSError as error:
         raise OSError(
-            f"nothing can be written into {existing} ({error.strerror}). "
+            f"cannot write into {existing} ({error.strerror}). "
             f"Received: {flag}={received or folder!r}."
         ) from error
 
@@ -64,18 +66,19 @@ def refuse_inputs(
     flag: str = "output",
     images: Sequence[str] | None = None,
 ) -> None:
-    """Raises ValueError if a file to write is one that is read, under whatever name.
+    """Raises ValueError if an output file is also an input, even under another name or a link.
 
     Args:
-        options: the flags' values, of which `_INPUTS`, `images` and `input` name what is read.
-        *written: paths.
-        flag: str. The flag that they come from.
-        images: sequence of the paths of the images that are read, if they are known; or else every
-            image in the folders counts.
+        options: the flags' values. Those in `_INPUTS`, `images` and `input` are the inputs.
+        *written: paths of the output files.
+        flag: str. The flag that these paths come from.
+        images: sequence of the paths of the images that are read. None: they are unknown, so
+            every image in the folders counts.
     """
     from keras_maskrcnn.data.images import SUFFIXES
 
-    # Of a folder of annotations; a COCO json may lie among them, unless they are json too.
+    # File types in a folder of annotations. A COCO json may be written there, unless the
+    # annotations are json files too.
     labelme = getattr(options, "format", None) == "labelme"
     folders: dict[str, tuple[str, ...]]
     folders = {"annotations": (".json",) if labelme else (".png", ".xml", ".txt", ".yaml", ".yml")}

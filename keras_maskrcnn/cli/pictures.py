@@ -1,4 +1,4 @@
-"""What the commands that write a picture for each image have in common."""
+"""Helpers of `predict` and `explain`, which write a picture per image."""
 
 import collections
 import contextlib
@@ -15,8 +15,8 @@ def refuse_filled(options: flags.FlagValues, images: str) -> None:
     """Raises OSError if pictures in the --output folder might replace files.
 
     Args:
-        options: the flags' values, `output` and `overwrite`.
-        images: path of the folder of the images, which is refused even with --overwrite.
+        options: the flags' values; `output` and `overwrite` are used.
+        images: path of the folder of the images. It is refused even with --overwrite.
     """
     if os.path.realpath(options.output) == os.path.realpath(images):
         raise FileExistsError(
@@ -24,14 +24,14 @@ def refuse_filled(options: flags.FlagValues, images: str) -> None:
         )
     if os.path.isdir(options.output) and os.listdir(options.output) and not options.overwrite:
         raise FileExistsError(
-            f"the output folder is not empty; pass --overwrite or another. "
+            f"the output folder is not empty; pass --overwrite or another --output. "
             f"Received: output={options.output!r}."
         )
     paths.require_writable(options.output)
 
 
 def picture_names(names: Sequence[str]) -> list[str]:
-    """Returns a picture's name per image: a.png for a.jpg, a.jpg.png if there is an a.png too."""
+    """Returns a picture's name per image: a.png for a.jpg; a.jpg.png if a.png is an image too."""
     stems = [os.path.splitext(name)[0] for name in names]
     counts = collections.Counter(stems)
     return [
@@ -44,13 +44,13 @@ def picture_names(names: Sequence[str]) -> list[str]:
 def left_out_if_unreadable(
     name: str, unreadable: list[str], options: flags.FlagValues, alone: bool
 ) -> Iterator[None]:
-    """Goes on after an image that cannot be read: logs it, and appends its name to a list.
+    """Leaves out an image that cannot be read: logs it and appends its name to a list.
 
     Args:
         name: str. The image.
-        unreadable: list of str, which grows.
-        options: the flags' values, of which `on_error` counts.
-        alone: bool. Whether it is the only image: then its DataError is raised, unless
+        unreadable: list of str. The name is appended to it.
+        options: the flags' values; `on_error` is used.
+        alone: bool. Whether it is the only image. Its DataError is then raised, unless
             --on_error=skip.
     """
     try:

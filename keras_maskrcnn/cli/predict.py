@@ -12,7 +12,7 @@ from keras_maskrcnn.cli.definer import Definer
 
 
 def predict(options: flags.FlagValues) -> None:
-    """Draws detections on every image, and writes them as COCO results with file names."""
+    """Draws the detections of each image, and writes all as COCO results to predictions.json."""
     from keras_maskrcnn import visualize
     from keras_maskrcnn.data.images import log_remarks, read_with_remarks
     from keras_maskrcnn.detections import predict_image
@@ -23,7 +23,7 @@ def predict(options: flags.FlagValues) -> None:
     images = [os.path.join(folder, name) for name in names]
     model = inputs.with_overrides(inputs.load_model(options.model), config_overrides(options))
     classes = model.config.names()
-    # Of one class, neighbors differ.
+    # With a single class, a color per instance shows neighbors apart.
     color_by: Literal["class", "instance"] = "class" if len(classes) > 1 else "instance"
     drawn = [os.path.join(options.output, name) for name in pictures.picture_names(names)]
     written = os.path.join(options.output, "predictions.json")
@@ -45,7 +45,7 @@ def predict(options: flags.FlagValues) -> None:
                 )
                 visualize.save_png(drawn[i], picture)
                 done += 1
-    finally:  # of a command that was stopped too
+    finally:  # also if the command was stopped
         log_remarks(remarked)
         if done or results or unreadable:
             outputs.write_output(written, results)
@@ -55,7 +55,7 @@ def predict(options: flags.FlagValues) -> None:
 
 
 def _coco_results(name, found, ids):
-    """Returns the detections of an image as a list of dicts, like COCO's but with a file name."""
+    """Returns an image's detections as COCO results, with `file_name` instead of `image_id`."""
     from keras_maskrcnn.detections import coco_box
     from keras_maskrcnn.ops import rle
 
@@ -72,10 +72,14 @@ def _coco_results(name, found, ids):
 def predict_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `predict`."""
     define = Definer(values)
-    define.string("model", None, "a .keras file", required=True)
-    define.string("input", None, "an image, or a folder of images and folders", required=True)
-    define.string("output", None, "folder for pictures and predictions.json", required=True)
-    define.float("draw_threshold", 0.5, "lowest score that is drawn", low=0, high=1)
-    define.on_error("the others are done")
-    define.boolean("overwrite", False, "write into a folder that is not empty")
+    define.string("model", None, "The model, a .keras file.", required=True)
+    define.string(
+        "input", None, "An image, or a folder of images; its subfolders count too.", required=True
+    )
+    define.string("output", None, "Folder for the pictures and predictions.json.", required=True)
+    define.float(
+        "draw_threshold", 0.5, "Lowest score of the detections that are drawn.", low=0, high=1
+    )
+    define.on_error("The other images are done in both cases.")
+    define.boolean("overwrite", False, "Write into --output even if it is not empty.")
     define_config(define, only=INFERENCE_FIELDS, of="model")

@@ -10,7 +10,7 @@ from keras_maskrcnn.cli.definer import Definer
 
 
 def propose(options: flags.FlagValues) -> None:
-    """Writes the proposals of an RPN into a folder, and average_recall.json with their recall."""
+    """Writes an RPN's proposals into a folder, and their recall to average_recall.json in it."""
     from keras_maskrcnn import evaluation
 
     paths.require_writable(options.output)
@@ -36,11 +36,11 @@ def propose(options: flags.FlagValues) -> None:
 def propose_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `propose`."""
     define = Definer(values)
-    define.string("model", None, "a .keras file with task=proposals", required=True)
-    define.string("images", None, "folder of the images", required=True)
-    define.string("annotations", None, "COCO json", required=True)
-    define.string("output", None, "folder for the proposals and their recall", required=True)
-    define.on_error("there are proposals of the others")
-    define.boolean("overwrite", False, "replace proposals in --output")
+    define.string("model", None, "The model, a .keras file with task=proposals.", required=True)
+    define.string("images", None, "Folder of the images.", required=True)
+    define.string("annotations", None, "COCO json of the images.", required=True)
+    define.string("output", None, "Folder for the proposals and their recall.", required=True)
+    define.on_error("The other images get proposals in both cases.")
+    define.boolean("overwrite", False, "Replace proposals in --output.")
     define.crowds()
     define_config(define, only=PROPOSAL_FIELDS, of="model")

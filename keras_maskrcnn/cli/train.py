@@ -8,6 +8,7 @@ from absl import flags, logging
 
 from keras_maskrcnn.cli.config_flags import (
     DATA_FIELDS,
+    IMAGE_SIZE_TEXT,
     PRESETS_TEXT,
     config_overrides,
     define_config,
@@ -24,10 +25,10 @@ from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.presets import preset_config
 from keras_maskrcnn.training.backup import Backup
 
-DOWNLOADS = ("coco", "imagenet")  # of --weights, as of MaskRCNN.from_preset
+DOWNLOADS = ("coco", "imagenet")  # values of --weights, as in MaskRCNN.from_preset
 OWN = (".keras", ".weights.h5")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
-# Flags that are arguments of `training.Run`.
+# Flags that are also arguments of `training.Run`.
 _OF_THE_RUN = (
     "seed",
     "eval_every",
@@ -40,12 +41,12 @@ AUGMENTATIONS = ("vertical_flip", "rotate90", "crop", "color", "large_scale_jitt
 
 
 def train(options: flags.FlagValues) -> None:
-    """Trains a model on a COCO-format folder; writes model.keras, history.json, logs, backups."""
+    """Trains a model on a COCO data set; writes model.keras, history.json, logs and backups."""
     import keras
 
     from keras_maskrcnn import distribution, training
 
-    # First of all: several workers are only found before TensorFlow has started.
+    # This comes first, because workers find each other only before TensorFlow has started.
     strategy = distribution.make_strategy(options.strategy, options.devices)
     writes = distribution.is_chief()
     options.quiet = options.quiet or not writes  # type: ignore[assignment]  # absl takes any
@@ -86,10 +87,10 @@ def train(options: flags.FlagValues) -> None:
 
 
 def _read_inputs(options):
-    """Reads the data sets.
+    """Reads the data sets and proposals.
 
     Returns:
-        the config; the `CocoDataset` of training; that of validation, or None; a dict of
+        the config; the `CocoDataset` for training; that for validation, or None; a dict with
         `proposals` and `val_proposals`.
     """
     overrides = _overrides(options)
@@ -107,7 +108,7 @@ def _read_inputs(options):
     if options.val_annotations:
         if (proposals["proposals"] is None) != (proposals["val_proposals"] is None):
             raise ValueError(
-                "--proposals and --val_proposals go together. Received:"
+                "--proposals and --val_proposals must be given together. Received:"
                 f" proposals={options.proposals!r}, val_proposals={options.val_proposals!r}."
             )
         val = _read_dataset(
@@ -117,7 +118,7 @@ def _read_inputs(options):
 
 
 def _overrides(options):
-    """The fields of the config that the flags set."""
+    """Returns the config fields that the flags set."""
     from keras_maskrcnn.weights import KERAS_CONVENTIONS
 
     overrides = config_overrides(options, leave_out=("proposals",))
@@ -132,7 +133,7 @@ def _overrides(options):
 def _read_dataset(options, task, images, annotations, **classes):
     from keras_maskrcnn import data
 
-    pastes = "copy_paste" in (options.augment or ())  # needs masks, if it is to train on boxes too
+    pastes = "copy_paste" in (options.augment or ())  # it needs masks even if the task is boxes
     dataset = data.coco_json(
         images,
         annotations,
@@ -146,7 +147,7 @@ def _read_dataset(options, task, images, annotations, **classes):
 
 
 def _report(output, dataset, val):
-    """Prints what was written, and which images were not read."""
+    """Prints which file was written and which images were skipped."""
     print(f"Wrote {os.path.join(output, 'model.keras')}.")
     for name, read in (("", dataset), ("validation ", val)):
         if read is not None and read.skipped:
@@ -155,7 +156,7 @@ def _report(output, dataset, val):
 
 
 def _check_flags(options):
-    """Raises what can be said of the flags before anything is read."""
+    """Raises the errors that can be found before a data set or a model is read."""
     from keras_maskrcnn import training
     from keras_maskrcnn.weights.load import peer_of
 
@@ -166,21 +167,22 @@ def _check_flags(options):
             )
     if (options.recipe or "paper") not in training.RECIPES:
         raise ValueError(
-            f"recipes are {', '.join(training.RECIPES)}. Received: recipe={options.recipe!r}."
+            f"recipe must be one of {', '.join(training.RECIPES)}. "
+            f"Received: recipe={options.recipe!r}."
         )
     path = options.weights
     if path and path not in DOWNLOADS:
         require_file("weights", path)
         if not path.endswith(OWN) and not peer_of(options.preset):
             raise ValueError(
-                f"weights of your models end in {' or '.join(OWN)}; checkpoints of other frameworks"
-                " are for the presets that are named after them. "
+                f"weights of a model of yours must end in {' or '.join(OWN)}; a checkpoint of "
+                "another framework needs a preset that is named after that framework. "
                 f"Received: weights={path!r}, preset={options.preset!r}."
             )
 
 
 def _augmentations(names, side):
-    """The arguments of `data.batches` that --augment stands for; `side` is the shorter side."""
+    """Returns the arguments of `data.batches` for --augment; `side` is the image's shorter side."""
     from keras_maskrcnn.data import augment
 
     partial = functools.partial
@@ -188,7 +190,7 @@ def _augmentations(names, side):
         "vertical_flip": partial(augment.random_flip, horizontal=0.0, vertical=0.5),
         "rotate90": augment.random_rotate90,
         "crop": augment.random_crop,
-        # As torchvision's references/detection, where they are SSD's.
+        # The numbers of torchvision's references/detection, which uses them for SSD.
         "color": partial(
             augment.color_jitter, brightness=0.125, contrast=0.5, saturation=0.5, hue=0.05
         ),
@@ -197,7 +199,7 @@ def _augmentations(names, side):
     for name in names:
         if name not in AUGMENTATIONS:
             expected = ", ".join(AUGMENTATIONS)
-            raise ValueError(f"augmentations are {expected}. Received: augment={name!r}.")
+            raise ValueError(f"augment must be any of {expected}. Received: augment={name!r}.")
     return {
         "augment": [known[name] for name in names if name in known],
         "copy_paste": augment.copy_paste if "copy_paste" in names else None,
@@ -205,14 +207,14 @@ def _augmentations(names, side):
 
 
 def _recipe(options, steps_per_epoch):
-    """The numbers of a training run, as the flags and the preset have them."""
+    """Returns the `training.Recipe` that the flags and the preset describe."""
     from keras_maskrcnn import training
 
     steps = options.steps
     if steps is None and options.epochs is not None:
         steps = options.epochs * steps_per_epoch
     elif options.epochs is not None:
-        logging.warning("--steps=%d is the length of the run, not --epochs.", steps)
+        logging.warning("--steps=%d sets the length of the run; --epochs is ignored.", steps)
     fields: dict[str, Any] = dict(training.ADAMW) if options.optimizer == "adamw" else {}
     fields["learning_rate"] = options.learning_rate
     fields |= {"accumulate_steps": options.accumulate_steps, "ema_momentum": options.ema_momentum}
@@ -225,7 +227,7 @@ def _recipe(options, steps_per_epoch):
 
 
 def new_model(config: MaskRCNNConfig, options: flags.FlagValues, goes_on: bool) -> MaskRCNN:
-    """The model, with the weights that it starts from."""
+    """Makes the model, with its initial weights unless the run continues from a backup."""
     from keras_maskrcnn import weights
 
     make, path = functools.partial(MaskRCNN, dtype=options.dtype_policy), options.weights
@@ -237,8 +239,7 @@ def new_model(config: MaskRCNNConfig, options: flags.FlagValues, goes_on: bool) 
         afresh = weights.start_from(model, source, path)
         if not options.quiet:
             print(
-                f"{path} gives all weights"
-                + (" but these, which start afresh:" if afresh else "."),
+                f"Loaded {path}" + (", but these weights start afresh:" if afresh else "."),
                 *afresh,
                 sep="\n  ",
                 flush=True,
@@ -248,7 +249,7 @@ def new_model(config: MaskRCNNConfig, options: flags.FlagValues, goes_on: bool) 
 
 
 def _goes_on(output, resume, writes):
-    """Whether to go on from a backup; FileExistsError if there is a run that would be lost."""
+    """Returns whether to continue from a backup; raises FileExistsError if a run would be lost."""
     from keras_maskrcnn.training.lock import lock_folder
     from keras_maskrcnn.training.run import earlier_files
 
@@ -257,37 +258,37 @@ def _goes_on(output, resume, writes):
     if backups and writes:
         lock_folder(os.path.join(output, "backup"))  # fails if that run has not ended
     if taken and not (resume and backups):
-        further = f", with --weights={os.path.join(output, taken[0])} to train that further"
+        further = f", with --weights={os.path.join(output, taken[0])} to train it further"
         raise FileExistsError(
             f"{output} holds {', '.join(taken)} of an earlier run; pass "
-            + ("--resume to go on from its backup, or " if backups else "")
+            + ("--resume to continue from its backup, or " if backups else "")
             + f"another --output{further if taken[0] != 'backup' else ''}."
         )
     if resume and not backups:
-        logging.warning("%s holds no backup: a new run begins.", output)
+        logging.warning("%s holds no backup: a new run starts.", output)
     return backups
 
 
 def refuse_other_length(backup: Backup, steps: int, output: str) -> None:
-    """Raises ValueError if a run would go on with another number of steps, and names the way."""
+    """Raises ValueError if a backup's run has another number of steps; says what to do instead."""
     stored = (backup.stored_run or {}).get("steps", steps)
     if stored != steps:
         raise ValueError(
-            f"{output} is a run of {stored} steps, from which its learning rates follow, and only "
-            "the same run can go on from its backup. To train longer, let it end, and begin "
-            f"another run from its weights: --weights={output}/model.keras --output=ANOTHER. "
+            f"the run in {output} has {stored} steps, which set its learning rates, so it cannot "
+            "continue with another number. To train longer, let it end, then start another run "
+            f"from its weights: --weights={output}/model.keras --output=ANOTHER. "
             f"Received: steps={steps}."
         )
 
 
 def _identity(options):
-    """What must be the same in a run that goes on, beside what `training.Run` compares."""
+    """Returns what must not change when a run continues, besides what `training.Run` compares."""
     return {
         "augment": ",".join(options.augment or ()),
         "freeze": ",".join(options.freeze or ()),
         "annotations": checksum(options.annotations),
         "val_annotations": checksum(options.val_annotations),
-        **dict.fromkeys(("images", "val_images")),  # None, as in backups of version 0.1
+        **dict.fromkeys(("images", "val_images")),  # None, as in backups from version 0.1
         **({} if options.crowds == "drop" else {"crowds": options.crowds}),
     }
 
@@ -302,70 +303,118 @@ def train_flags(values: flags.FlagValues) -> None:
 
 
 def _define_inputs(define):
-    define.string("images", None, "folder of the training images", required=True)
-    define.string("annotations", None, "COCO json of the training images", required=True)
-    define.string("val_images", None, "folder of the validation images")
-    define.string("val_annotations", None, "COCO json of the validation images")
-    define.string("preset", None, PRESETS_TEXT, required=True)
+    define.string("images", None, "Folder of the training images.", required=True)
+    define.string("annotations", None, "COCO json of the training images.", required=True)
+    define.string("val_images", None, "Folder of the validation images. Default: --images.")
     define.string(
-        "output", None, "folder for the model, its history, logs and backups", required=True
+        "val_annotations", None, "COCO json of the validation images. Default: no validation."
     )
-    define.string("proposals", None, "proposals of the training images; there is no RPN then")
-    define.string("val_proposals", None, "proposals of the validation images")
+    define.string("preset", None, f"{PRESETS_TEXT}.", required=True)
+    define.string(
+        "output", None, "Folder for the model, its history, logs and backups.", required=True
+    )
+    define.string("proposals", None, "Proposals of the training images; the model then has no RPN.")
+    define.string("val_proposals", None, "Proposals of the validation images.")
 
 
 def _define_recipe(define):
-    define.string("recipe", None, "a schedule of the paper's or a peer's, see docs/recipes.md")
-    define.integer("epochs", None, "passes over the images; default: the recipe's, or 12", low=1)
-    define.integer("steps", None, "training steps in all, in place of epochs", low=1)
-    define.integer("batch_size", 2, "images a step, of all replicas together", low=1)
+    define.string(
+        "recipe", None, "Name of a schedule of the paper or of a peer; see docs/recipes.md."
+    )
+    define.integer(
+        "epochs", None, "Passes over the images. Default: the recipe's length, or 12.", low=1
+    )
+    define.integer("steps", None, "Training steps in total, instead of --epochs.", low=1)
+    define.integer("batch_size", 2, "Images per step, of all replicas together.", low=1)
     define.enum(
         "strategy",
         "none",
         STRATEGIES,
-        "one device, several of this machine, or the machines of TF_CONFIG: docs/distribution.md",
+        "Devices to train on. none: one. mirrored: several of this machine. multi_worker: the "
+        "machines in TF_CONFIG. See docs/distribution.md.",
     )
-    define.list("devices", None, "of --strategy=mirrored, as in GPU:0,GPU:1; default: all GPUs")
-    define.enum("dtype_policy", "float32", DTYPE_POLICIES, "what the networks compute in")
-    define.enum("optimizer", "sgd", ["sgd", "adamw"], "the paper's SGD, or AdamW")
+    define.list(
+        "devices",
+        None,
+        "Devices of --strategy=mirrored, such as GPU:0,GPU:1. Default: all GPUs.",
+    )
+    define.enum(
+        "dtype_policy", "float32", DTYPE_POLICIES, "Data type in which the networks compute."
+    )
+    define.enum("optimizer", "sgd", ["sgd", "adamw"], "The paper's SGD, or AdamW.")
     define.float(
-        "learning_rate", None, "default: 0.02 for 16 images a step, or the preset's", low=0
+        "learning_rate",
+        None,
+        "Learning rate after the warm-up. Default: in proportion to the images per update, "
+        "usually 0.02 for 16 (AdamW: 0.004); some presets and recipes have other numbers.",
+        low=0,
     )
-    define.integer(
-        "image_size", None, "shorter side in pixels; the longer side's limit follows", low=1
-    )
+    define.integer("image_size", None, IMAGE_SIZE_TEXT, low=1)
     define.string(
         "weights",
         None,
-        "where to start from: the .keras or .weights.h5 file of a model of yours, which may have "
-        "other classes; coco or imagenet, which are downloaded (imagenet sets pixel_mean, "
-        "pixel_std and stride_in_1x1, unless they are given); or a checkpoint of the framework "
-        "that the preset is named after",
+        "Initial weights. A .keras or .weights.h5 file of a model of yours, which may have other "
+        "classes; coco or imagenet, which are downloaded; or a checkpoint of the framework that "
+        "the preset is named after. imagenet also sets pixel_mean, pixel_std and stride_in_1x1, "
+        "unless they are given.",
     )
     define.list(
-        "freeze", None, "networks or stages that are not trained, as in backbone:stem,backbone:res2"
+        "freeze",
+        None,
+        "Networks or stages that are not trained, such as backbone:stem,backbone:res2.",
     )
     define.float(
-        "clip_norm", None, "bound of the gradients' norm; 0: none; default: the recipe's", low=0
+        "clip_norm",
+        None,
+        "Largest norm of all gradients together; 0: no limit. Default: the recipe's.",
+        low=0,
     )
     define.integer(
-        "accumulate_steps", 1, "batches whose gradients make one change of the weights", low=1
+        "accumulate_steps",
+        1,
+        "Batches per update of the weights, which uses the mean of their gradients.",
+        low=1,
     )
     define.float(
-        "ema_momentum", None, "evaluate and save a running average of the weights", low=0, high=1
+        "ema_momentum",
+        None,
+        "Momentum of a running average of the weights, which is then evaluated and saved instead "
+        "of the weights. Default: no average.",
+        low=0,
+        high=1,
     )
 
 
 def _define_run(define):
     define.enum(
-        "on_nonfinite", "stop", ["stop", "skip"], "what to do if a step's loss is not finite"
+        "on_nonfinite",
+        "stop",
+        ["stop", "skip"],
+        "What to do if a loss or gradient is not finite: stop training or skip the step.",
     )
-    define.list("augment", None, f"any of {', '.join(AUGMENTATIONS)}; done in your order")
-    define.boolean("cache", False, "keep decoded images and masks in memory")
-    define.enum("on_error", "raise", ["raise", "skip"], "what to do if an image is unreadable")
+    define.list(
+        "augment",
+        None,
+        f"Augmentations, applied in the given order; any of {', '.join(AUGMENTATIONS)}.",
+    )
+    define.boolean("cache", False, "Keep decoded images and masks in memory.")
+    define.enum(
+        "on_error",
+        "raise",
+        ["raise", "skip"],
+        "What to do if an image cannot be read: stop (raise) or leave it out (skip).",
+    )
     define.crowds()
-    define.integer("eval_every", 1, "epochs between two validations", low=1)
-    define.integer("max_detections", 100, "detections an image that a validation counts", low=11)
-    define.integer("seed", 0, "of weights, order, flips", low=0, high=2**32 - 1)
-    define.integer("save_every", 200, "steps between two backups", low=1)
-    define.boolean("resume", False, "go on from the backup in --output, if there is one")
+    define.integer("eval_every", 1, "Epochs between two validations.", low=1)
+    define.integer(
+        "max_detections", 100, "Detections per image that count in a validation.", low=11
+    )
+    define.integer(
+        "seed",
+        0,
+        "Seed of the initial weights, the order of images and the augmentations.",
+        low=0,
+        high=2**32 - 1,
+    )
+    define.integer("save_every", 200, "Steps between two backups.", low=1)
+    define.boolean("resume", False, "Continue from the backup in --output, if there is one.")

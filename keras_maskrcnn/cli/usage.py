@@ -1,4 +1,4 @@
-"""What the commands say of their flags: help, and what is wrong with a command line."""
+"""The help text of a command, and the messages for a wrong command line."""
 
 import difflib
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import flags
 
-# What other tools call our flags; the first that the command has is meant.
+# Other tools' names for our flags. The hint names the first flag that the command has.
 _ALIASES = {
     "lr": ("learning_rate",),
     "base_lr": ("learning_rate",),
@@ -70,18 +70,18 @@ _WIDTH = 98
 
 
 class UsageError(Exception):
-    """A command line that is no right use of a command, in one line."""
+    """A wrong command line; the message is one line."""
 
 
 def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
     """Parses the flags of a command.
 
     Args:
-        values: absl's FlagValues, in which they are defined.
-        argv: list of str, the command and its flags.
+        values: absl's FlagValues, which define the flags.
+        argv: list of str. The command and its flags.
 
     Raises:
-        UsageError: if a flag is unknown, missing, or has no right value, or there is another word.
+        UsageError: if a flag is unknown, missing or has a wrong value, or if a word is not a flag.
     """
     try:
         rest = values(argv)
@@ -91,35 +91,37 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
     except (flags.Error, ValueError) as error:  # ValueError: --noquiet=3
         raise UsageError(_plain(str(error))) from error
     if rest[1:]:
-        raise UsageError(f"unexpected {rest[1]!r}; flags are --flag=value.")
+        raise UsageError(f"unexpected {rest[1]!r}; write flags as --flag=value.")
     missing = [f"--{n}" for n in values if is_required(values[n]) and not values[n].value]
     if missing:
-        raise UsageError(f"{', '.join(missing)} must be given; --help tells what they are.")
+        raise UsageError(f"{', '.join(missing)} must be given; see --help.")
 
 
 def is_required(flag: flags.Flag[Any]) -> bool:
-    """Whether `Definer` defined a flag as one that must be given."""
+    """Returns whether `Definer` defined a flag as required."""
     return getattr(flag, "must_be_given", False)
 
 
 def given_for_format(
     options: flags.FlagValues, names: Iterable[str], taken: Container[str]
 ) -> dict[str, Any]:
-    """Returns a dict of the flags that were given, of those that not every --format has.
+    """Returns the given flags among those that only some formats have, as a dict.
 
     Args:
-        options: the flags' values, `format` among them.
-        names: the names of these flags.
+        options: the flags' values, with `format`.
+        names: names of the flags that only some formats have.
         taken: container of the names that this format has.
 
     Raises:
-        ValueError: for a flag that was given and that the format does not have.
+        ValueError: if a flag was given that this format does not have.
     """
     given = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
         if name not in taken:
-            raise ValueError(f"{options.format} has no {name}. Received: {name}={value!r}.")
+            raise ValueError(
+                f"--format={options.format} has no flag --{name}. Received: {name}={value!r}."
+            )
     return given
 
 
@@ -131,13 +133,13 @@ def _hint(name, values):
         meant = [plain]
     if not meant and plain in _CLASSES:
         where = "--annotations" if "preset" in known else "the model"
-        return f": the classes are those of {where}."
+        return f"; the classes come from {where}."
     meant = meant or difflib.get_close_matches(plain, known, n=1)
-    return f"; did you mean --{meant[0]}?" if meant else "; --help names all."
+    return f"; did you mean --{meant[0]}?" if meant else "; --help lists all flags."
 
 
 def _plain(message):
-    """What absl says of a flag's value, in our words."""
+    """Rewords absl's message about a flag's value."""
     found = re.fullmatch(r"flag --(\w+)=(.*?): (.*)", " ".join(message.split()))
     if not found:
         return message
@@ -153,12 +155,8 @@ def first_line(command: Callable[..., Any]) -> str:
 
 
 def help_text(name: str, command: Callable[..., Any], values: flags.FlagValues) -> str:
-    """Returns what `COMMAND --help` prints: flags that must be given, others, and the config's."""
-    titles = (
-        "Flags that must be given:",
-        "Others:",
-        "Fields of the config, by default those of the preset or of the model:",
-    )
+    """Returns what `COMMAND --help` prints: required flags, optional flags, config fields."""
+    titles = ("Required flags:", "Optional flags:", "Optional flags, one per config field:")
     groups: dict[str, list[str]] = {title: [] for title in titles}
     for flag_name in values:
         flag = values[flag_name]
@@ -178,9 +176,9 @@ def _describe(flag):
         head += "=" + "|".join(choice or '""' for choice in choices)
     elif not flag.boolean:
         head += f"={kinds.get(flag.flag_type(), 'TEXT')}"
-    text = re.sub(r"^<[^>]*>: ", "", flag.help)  # the choices, which come first already
+    text = re.sub(r"^<[^>]*>: ", "", flag.help)  # absl repeats the choices, which `head` has
     if flag.default is not None and not flag.boolean and not is_required(flag):
-        text += f"; default: {flag.default}"
+        text += f" Default: {flag.default}."
     indent = " " * 6
     return f"{head}\n" + textwrap.fill(
         text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False

@@ -5,7 +5,12 @@ import os
 from absl import flags
 
 from keras_maskrcnn.cli import outputs, paths
-from keras_maskrcnn.cli.config_flags import config_overrides, define_config, set_image_size
+from keras_maskrcnn.cli.config_flags import (
+    IMAGE_SIZE_TEXT,
+    config_overrides,
+    define_config,
+    set_image_size,
+)
 from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.files import replacing
 from keras_maskrcnn.presets import preset_config
@@ -14,7 +19,7 @@ _REPAIRS_SHOWN = 20
 
 
 def validate(options: flags.FlagValues) -> None:
-    """Reports what is wrong with a data set; status 1 if training would fail. Can repair a copy."""
+    """Checks a data set; status 1 if training would fail. --fix=PATH writes a repaired copy."""
     from keras_maskrcnn import doctor
 
     reports = {}
@@ -48,7 +53,7 @@ def validate(options: flags.FlagValues) -> None:
 
 
 def _refuse_outputs(options, reports):
-    """Raises if a report or the repaired copy cannot be written, or would replace an input."""
+    """Raises if the reports or the repaired copy cannot be written or would replace an input."""
     for path in reports.values():
         paths.refuse_existing(path, options.overwrite)
     paths.refuse_inputs(options, *reports.values())
@@ -88,7 +93,7 @@ def _require_no_errors(found):
 
 
 def _write_repaired(path, found, options):
-    """Writes the repaired copy in one step, and returns a list of what was repaired."""
+    """Writes the repaired copy, and returns a list of lines that name the repairs."""
     from keras_maskrcnn import doctor
 
     content, repairs = doctor.repair(found)
@@ -97,7 +102,7 @@ def _write_repaired(path, found, options):
         print(f"\n{len(repairs)} repairs:")
         print("\n".join(f"  {line}" for line in repairs[:_REPAIRS_SHOWN]))
         if len(repairs) > _REPAIRS_SHOWN:
-            print("  ... (--output=DIR lists all in report.json)")
+            print("  ... (with --output=DIR, report.json lists all)")
         print(f"Wrote {path}.")
     return repairs
 
@@ -105,20 +110,23 @@ def _write_repaired(path, found, options):
 def validate_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `validate`."""
     define = Definer(values)
-    define.string("images", None, "folder of the images", required=True)
-    define.string("annotations", None, "COCO json", required=True)
-    define.string("output", None, "folder for report.json and report.html")
-    define.string("fix", None, "COCO json to write, a repaired copy")
+    define.string("images", None, "Folder of the images.", required=True)
+    define.string("annotations", None, "COCO json of the images.", required=True)
+    define.string("output", None, "Folder to write report.json and report.html into.")
+    define.string("fix", None, "COCO json to write: a repaired copy of --annotations.")
     define.string(
         "preset",
         "mask_rcnn_resnet50_fpn",
-        "whose resizing and anchors objects are measured against",
+        "Preset whose resizing and anchors are compared with the sizes of the objects.",
     )
+    define.integer("image_size", None, IMAGE_SIZE_TEXT, low=1)
     define.integer(
-        "image_size", None, "shorter side in pixels; the longer side's limit follows", low=1
+        "max_instances",
+        None,
+        "Most instances per image that a batch holds. Default: as many as needed.",
+        low=1,
     )
-    define.integer("max_instances", None, "slots for the instances of an image in a batch", low=1)
-    define.boolean("overwrite", False, "replace an existing --fix and the reports in --output")
+    define.boolean("overwrite", False, "Replace --fix and the reports in --output if they exist.")
     define.crowds()
     fields = ("task", "image_min_side", "image_max_side", "anchor_sizes", "anchor_ratios")
     define_config(define, only=fields)

@@ -1,6 +1,6 @@
-"""Training on several devices and machines; docs/distribution.md says how.
+"""Training on several devices and machines; docs/distribution.md is the guide.
 
-What a step needs on several replicas is in `replicas.py`, for the package's own use.
+`replicas.py` is internal: it has what a training step needs when several replicas share a batch.
 """
 
 from keras_maskrcnn.aliases import moved

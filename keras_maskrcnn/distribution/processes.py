@@ -1,4 +1,4 @@
-"""Strategies, and the worker processes that share one."""
+"""Strategies, and the worker processes that share a strategy."""
 
 import json
 from collections.abc import Sequence
@@ -11,29 +11,31 @@ STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
 def make_strategy(name: str, devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
-    """Makes the strategy in whose scope a model is built and compiled.
+    """Makes a strategy. Build and compile a model in its scope.
 
     Args:
-        name: "none", one device; "mirrored", all GPUs of this machine or `devices`; or
-            "multi_worker", all machines that the environment's TF_CONFIG names. The last one must
-            be made before TensorFlow does anything else.
+        name: "none": one device. "mirrored": `devices`, or all GPUs of this machine.
+            "multi_worker": all machines in the environment variable TF_CONFIG; make this one before
+            TensorFlow does anything else.
         devices: sequence of str, for instance "GPU:0"; only with "mirrored".
 
     Returns:
         tf.distribute.Strategy.
 
     Raises:
-        ValueError: if there is no such strategy or device, `devices` do not belong to it, or
+        ValueError: if there is no such strategy or device, the strategy takes no `devices`, or
             TF_CONFIG and the strategy contradict each other.
     """
     if name not in STRATEGIES:
-        raise ValueError(f"strategies are {', '.join(STRATEGIES)}. Received: strategy={name!r}.")
+        raise ValueError(
+            f"strategy must be one of {', '.join(STRATEGIES)}. Received: strategy={name!r}."
+        )
     if devices and name != "mirrored":
         raise ValueError(f"devices need strategy='mirrored'. Received: strategy={name!r}.")
     _, workers = _place_in_cluster()
     if (workers > 1) != (name == "multi_worker"):
         raise ValueError(
-            "strategy='multi_worker' and a TF_CONFIG with several workers go together. "
+            "strategy='multi_worker' and a TF_CONFIG with several workers need each other. "
             f"Received: strategy={name!r}, {workers} workers in TF_CONFIG."
         )
     if name == "multi_worker":
@@ -41,29 +43,29 @@ def make_strategy(name: str, devices: Sequence[str] | None = None) -> tf.distrib
     if name == "mirrored":
         known = [d.name.removeprefix("/device:") for d in tf.config.list_logical_devices()]
         for device in devices or ():
-            if device not in known:  # TensorFlow would put it elsewhere, and say nothing
+            if device not in known:  # TensorFlow would silently use another device
                 raise ValueError(f"devices are {', '.join(known)}. Received: {device!r}.")
         return tf.distribute.MirroredStrategy(devices or None)
     return tf.distribute.get_strategy()
 
 
 def is_chief() -> bool:
-    """Whether this process writes files: the first worker of TF_CONFIG, or the only process."""
+    """Returns whether this process writes files: it is TF_CONFIG's first worker or alone."""
     return _place_in_cluster()[0] == 0
 
 
 def worker(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """Returns (index, count): which of a strategy's worker processes this is, of how many."""
+    """Returns (index, count): this worker's index, and the number of a strategy's workers."""
     several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     return _place_in_cluster() if several else (0, 1)
 
 
 def gather(strategy: tf.distribute.Strategy, items: list[Any]) -> list[Any]:
-    """Puts the lists of all workers together; each must call it.
+    """Joins the lists of all workers. Every worker must call it.
 
     Args:
         strategy: tf.distribute.Strategy.
-        items: list of what JSON can hold.
+        items: list of values that JSON can hold.
 
     Returns:
         list: the first worker's items, then the second's, and so on.
@@ -71,7 +73,7 @@ def gather(strategy: tf.distribute.Strategy, items: list[Any]) -> list[Any]:
     if worker(strategy)[1] == 1:
         return items
     lines = "".join(f"{json.dumps(item)}\n" for item in items).encode()
-    # Bytes cannot be gathered, but four at a time can.
+    # TensorFlow cannot gather bytes, but it can gather four of them as an int32.
     own = tf.io.decode_raw(lines + b"\n" * (-len(lines) % 4), tf.int32)
     first = worker(strategy)[0] * len(strategy.extended.worker_devices)
     values = strategy.experimental_distribute_values_from_function(
@@ -86,7 +88,7 @@ def _place_in_cluster():
     try:
         cluster = resolver.cluster_spec().as_dict()
     except json.JSONDecodeError as error:
-        raise ValueError(f"the environment's TF_CONFIG is no JSON: {error}.") from error
+        raise ValueError(f"the environment's TF_CONFIG is not JSON: {error}.") from error
     chiefs, workers = (len(cluster.get(kind, ())) for kind in ("chief", "worker"))
     index = (resolver.task_id or 0) + (chiefs if resolver.task_type == "worker" else 0)
     return index, max(1, chiefs + workers)

@@ -1,7 +1,7 @@
-"""What a step does on several replicas beyond Keras.
+"""The parts of a step on several replicas that Keras lacks.
 
-A batch is that of all replicas together: what is averaged over it, drawn for it or clipped is the
-same however many replicas share it. With one replica all of this costs nothing.
+A batch means that of all replicas together. Averages over it, random draws for it and clipping do
+not depend on the number of replicas that share it. With one replica, all of this costs nothing.
 """
 
 import contextlib
@@ -18,23 +18,24 @@ from keras_maskrcnn.typing import Tensors
 
 
 def mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
-    """Averages a tensor, without gradient, over the replicas that run this step."""
+    """Averages a tensor over the replicas that run this step; it has no gradient."""
     context = _shared()
     return value if context is None else _all_reduce(context, "MEAN", value)
 
 
 def moments(x: tf.Tensor, axes: list[int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes mean and variance of the values in all replicas.
+    """Computes mean and variance over the values of all replicas.
 
-    Shares may differ in size. The parts' variances are put together with the squared distances of
-    their means from the whole's (Chan, Golub, LeVeque, 1979): no large numbers cancel.
+    Replicas may have different numbers of values. The total variance is the weighted mean of each
+    replica's variance plus the squared distance of its mean from the total mean (Chan, Golub,
+    LeVeque, 1979). This way no large numbers cancel.
 
     Args:
         x: float32 tensor.
-        axes: list of int.
+        axes: list of int. The axes to reduce.
 
     Returns:
-        mean, variance: float32, without these axes.
+        mean, variance: float32 tensors without these axes.
     """
     mean, variance = tf.nn.moments(x, axes)
     context = _shared()
@@ -48,14 +49,14 @@ def moments(x: tf.Tensor, axes: list[int]) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def part_of_batch(strategy: tf.distribute.Strategy, replica: int) -> int:
-    """Which part of a batch a replica gets.
+    """Returns which part of a batch a replica gets.
 
-    `fit` deals a batch out over the workers, and then over the replicas of each: of two workers
-    with two replicas, the first worker gets the parts 0 and 2. Keras' `predict` expects the same.
+    `fit` splits a batch over the workers, and then over the replicas of each worker. With two
+    workers of two replicas, the first worker gets parts 0 and 2. `predict` of Keras expects this.
 
     Args:
         strategy: tf.distribute.Strategy.
-        replica: int, the replica's id in all of the cluster.
+        replica: int. The replica's id in the whole cluster.
 
     Returns:
         int in 0..replicas - 1.
@@ -65,11 +66,18 @@ def part_of_batch(strategy: tf.distribute.Strategy, replica: int) -> int:
 
 
 def first_image(count: tf.Tensor) -> tf.Tensor | int:
-    """Returns the place in the whole batch of the first of the `count` () int32 images here."""
+    """Returns the position in the whole batch of this replica's first image.
+
+    Args:
+        count: () int32. The number of images of this replica.
+
+    Returns:
+        () int32 tensor, or 0 with one replica.
+    """
     context = _shared()
     if context is None:
         return 0
-    counts = concat_over_replicas(tf.reshape(count, [1]))  # by replica
+    counts = concat_over_replicas(tf.reshape(count, [1]))  # (replicas,)
     strategy, here = context.strategy, context.replica_id_in_sync_group
     part = part_of_batch(strategy, here)
     before = [part_of_batch(strategy, i) < part for i in range(strategy.num_replicas_in_sync)]
@@ -77,11 +85,11 @@ def first_image(count: tf.Tensor) -> tf.Tensor | int:
 
 
 def not_empty(inputs: Tensors, gt: Tensors, training: bool) -> tuple[Tensors, Tensors]:
-    """Makes sure that this replica has an image, for TensorFlow's convolutions fail on none.
+    """Makes sure that this replica has an image, because TensorFlow's convolutions need one.
 
-    At inference, and in evaluation, where the last batch may be short, a replica without one gets
-    one of zeros, of size 0 x 0, which no loss counts. In training it would count in batch norm, and
-    is an error.
+    At inference and in evaluation, the last batch may be short. A replica without an image then
+    gets one of zeros whose size is 0 x 0, and no loss counts it. In training this is an error,
+    because the image would count in batch norm.
 
     Args:
         inputs, gt: dicts of tensors with a common first axis.
@@ -92,7 +100,7 @@ def not_empty(inputs: Tensors, gt: Tensors, training: bool) -> tuple[Tensors, Te
     """
     count = tf.shape(inputs["images"])[0]
     if training:
-        # Of the form that `checks.plain_errors` takes for a line of ours.
+        # `checks.plain_errors` recognizes a line of ours by this form.
         line = "each replica needs an image of every batch that is trained on. Received: none."
         with tf.control_dependencies([tf.raw_ops.Assert(condition=count > 0, data=[line])]):
             return {**inputs, "images": tf.identity(inputs["images"])}, gt
@@ -101,23 +109,23 @@ def not_empty(inputs: Tensors, gt: Tensors, training: bool) -> tuple[Tensors, Te
         if value.shape[0]:
             return value
         around = [[0, tf.maximum(1 - count, 0)], *[[0, 0]] * (len(value.shape) - 1)]
-        # Without anything to add, tf.pad does not even copy.
+        # With nothing to add, tf.pad does not copy.
         return tf.ensure_shape(tf.pad(value, around), [None, *value.shape[1:]])
 
     return tf.nest.map_structure(fill, (inputs, gt))
 
 
 def sum_gradients(gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
-    """Sums gradients over replicas before the optimizer sees them.
+    """Sums gradients over the replicas before the optimizer sees them.
 
-    Keras' optimizers sum them last: clipping would go by the norm of each replica's own, and
+    Keras optimizers sum them last. Clipping would then use the norm of one replica's gradients, and
     LossScaleOptimizer would apply a step in which another replica overflowed.
 
     Args:
         gradients: list of tensors.
 
     Returns:
-        list of tensors, for an optimizer that is called within `summed_before`.
+        list of tensors. Call the optimizer within `summed_before`.
     """
     context = _shared()
     return gradients if context is None else _all_reduce(context, "SUM", gradients)
@@ -125,16 +133,17 @@ def sum_gradients(gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
 
 @contextlib.contextmanager
 def summed_before(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """A Keras optimizer that is called inside leaves the summing to `sum_gradients`.
+    """Keeps an optimizer from summing gradients, because `sum_gradients` has done so.
 
-    With one replica too: what Keras would call there, TensorFlow keeps for ever with its graph.
+    This is needed with one replica too: TensorFlow would never free what Keras calls to sum, nor
+    its graph.
     """
     with without_summing(optimizer):
         yield
 
 
 def concat_over_replicas(value: tf.Tensor) -> tf.Tensor:
-    """Puts (n, ...) tensors of the replicas that run this step together, along the first axis."""
+    """Concatenates (n, ...) tensors of all replicas that run this step along the first axis."""
     context = _shared()
     if context is None:
         return value
@@ -144,15 +153,15 @@ def concat_over_replicas(value: tf.Tensor) -> tf.Tensor:
 def choose(
     condition: tf.Tensor, then: Callable[..., Any], otherwise: Callable[..., Any], *args: Any
 ) -> None:
-    """Runs one of two functions that change variables, in a step.
+    """Runs one of two functions that change variables, within a step.
 
-    A replica's own `tf.cond` must not hold what merges replicas, as optimizers do; so one for all
-    decides, as in keras.optimizers.LossScaleOptimizer.
+    A `tf.cond` inside a replica must not merge replicas, and optimizers merge them. Therefore one
+    `tf.cond` decides for all replicas, as in keras.optimizers.LossScaleOptimizer.
 
     Args:
         condition: () bool, the same in all replicas.
-        then, otherwise: functions of `args`. What they return is ignored.
-        args: nested tensors, those of the replica.
+        then, otherwise: functions of `args`. Their results are ignored.
+        args: nested tensors of this replica.
     """
 
     def decide(strategy, condition, *args):
@@ -166,7 +175,7 @@ def choose(
 
 
 def _shared():
-    """The context of a replica that is one of several, or None."""
+    """Returns the context of this replica if there are several replicas, else None."""
     context = tf.distribute.get_replica_context()
     return context if context is not None and context.num_replicas_in_sync > 1 else None
 

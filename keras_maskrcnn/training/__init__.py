@@ -1,4 +1,4 @@
-"""How a model is trained: optimizers and schedules (§3.1), and what goes on beside the steps."""
+"""Training: optimizers and schedules (§3.1), runs in a folder, backups, and callbacks."""
 
 from keras_maskrcnn.training.backup import Backup
 from keras_maskrcnn.training.backup_files import read_backup

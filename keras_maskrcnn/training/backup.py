@@ -1,4 +1,4 @@
-"""Backups of a training run: one that goes on from a backup ends as if it had never stopped."""
+"""Backups of a training run: a resumed run gives the same result as one without a stop."""
 
 import signal
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ from keras_maskrcnn.training.lock import lock_folder
 from keras_maskrcnn.training.stop_signals import StopSignals
 from keras_maskrcnn.typing import Path
 
-_ASK_EVERY = 10  # steps between two questions for the signals of other workers
-# What EarlyStopping, ReduceLROnPlateau and ModelCheckpoint know of the epochs before, and Sentinel
-# of this one.
+_ASK_EVERY = 10  # steps between two exchanges of signals with the other workers
+# The state of EarlyStopping, ReduceLROnPlateau and ModelCheckpoint (from earlier epochs), and of
+# Sentinel (from this epoch).
 _CALLBACK_STATE = (
     "best",
     "best_epoch",
@@ -36,15 +36,15 @@ _CALLBACK_STATE = (
 
 
 def has_state(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback has a best value or counters, which a backup with it in `keep` holds."""
+    """Returns whether a callback has a best value or counters that `keep` can save."""
     return any(name in vars(callback) for name in _CALLBACK_STATE)
 
 
 class Backup(keras.callbacks.Callback):
-    """Saves a run every so many steps, before and after validation, at SIGTERM and at Ctrl-C.
+    """Saves a run every `every` steps, before and after validation, at SIGTERM and at Ctrl-C.
 
-    It comes last in the list of callbacks. The same lines begin a run and go on with it, in the
-    middle of an epoch if need be:
+    Make it the last callback. The same lines start a run and resume it, even in the middle of an
+    epoch:
 
         backup = Backup("run/backup", resume=True, keep=[best])
         batches = data.batches(..., repeat=True, first_step=backup.step, **config.resizing())
@@ -53,32 +53,32 @@ class Backup(keras.callbacks.Callback):
 
     A backup holds all variables of the model, the optimizer and the metrics, the position in the
     data, and the state of the callbacks in `keep`. All variables of the model must exist before the
-    first step, as a MaskRCNN's do. docs/training.md says what a backup does not hold, and what
+    first step; those of a MaskRCNN do. docs/training.md says what a backup does not hold, and what
     happens at a signal, with a full disk, and with several workers.
 
-    One process at a time can use a folder: from the making of a Backup to the end of `fit`.
+    Only one process at a time can use a folder. The Backup holds it until the end of `fit`.
 
     Args:
-        folder: str. The last two backups stay there, as step_00000200.npz and so on. If the newest
-            is damaged, a run goes on from the other, and says so.
-        every: int. Steps between two backups: a kill loses at most as many.
-        resume: bool. Whether to go on from a backup in the folder, if there is one.
-        keep: sequence of callbacks. Saved are the best value and the counters of EarlyStopping,
-            ReduceLROnPlateau, ModelCheckpoint and `Sentinel`.
-        run: dict of plain values that must be the same in the run that goes on, beside the model's
-            and the optimizer's config: batch size and seed, for instance. A learning rate that is a
-            number may differ: the backup's counts.
-        write: bool. False in workers that only restore: of several, one writes.
+        folder: str. It keeps the last two backups, named step_00000200.npz and so on. If the newest
+            is damaged, the run continues from the other and logs a warning.
+        every: int. Steps between two backups. A kill loses at most this many steps.
+        resume: bool. Whether to continue from a backup in the folder, if there is one.
+        keep: sequence of callbacks. The backup saves the best value and the counters of
+            EarlyStopping, ReduceLROnPlateau, ModelCheckpoint and `Sentinel`.
+        run: dict of plain values that must be the same in a resumed run, for instance batch size
+            and seed. The configs of the model and the optimizer are compared too. A learning rate
+            that is a number may differ; the backup's number is used.
+        write: bool. False in workers that only restore. Of several workers, one writes.
 
     Attributes:
-        step: int. Batches trained on so far: `first_step` of `data.batches`.
-        epoch: int. Epochs that are over: `initial_epoch` of `fit`.
+        step: int. Batches trained on so far, for `first_step` of `data.batches`.
+        epoch: int. Completed epochs, for `initial_epoch` of `fit`.
         stored_run: dict, the `run` of the backup, and more; None without a backup.
 
     Raises:
         BlockingIOError: if another process trains into the folder.
-        FileExistsError: if there are backups in the folder, without `resume`.
-        DataError: if there are backups, and none can be read.
+        FileExistsError: if there are backups in the folder and `resume` is False.
+        DataError: if there are backups but none can be read.
         ValueError: if an argument is out of its range; from `fit`, if the backup is of another run.
         OSError: from `fit`, if its last backup cannot be written.
     """
@@ -98,19 +98,19 @@ class Backup(keras.callbacks.Callback):
             raise ValueError(f"every must be positive. Received: every={every}.")
         if any(getattr(callback, "restore_best_weights", False) for callback in keep):
             raise ValueError(
-                "backups have no best weights: use ModelCheckpoint(save_best_only=True). "
+                "backups do not hold best weights: use ModelCheckpoint(save_best_only=True). "
                 "Received: keep with restore_best_weights=True."
             )
         lock = lock_folder(folder) if write else None
         if write and not resume and backup_paths(folder):
-            del lock  # the traceback would keep it
+            del lock  # else the traceback keeps the folder locked
             raise FileExistsError(f"{folder} holds backups of an earlier run.")
         self._lock = lock
         self.folder, self.every, self.keep = folder, every, tuple(keep)
         self.run, self.write = dict(run or {}), write
         self._last: str | None = None  # paths of the backups
         self._previous: str | None = None
-        self.step = self.epoch = self._batch = 0  # the last counts within the epoch
+        self.step = self.epoch = self._batch = 0  # _batch counts within the epoch
         self.stored_run: dict[str, Any] | None = None
         self._stored = read_backup(folder) if resume else None
         if self._stored is not None:
@@ -121,7 +121,7 @@ class Backup(keras.callbacks.Callback):
         self._signals: StopSignals | None = None
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Compares the run with that of the backup, and takes over the signals."""
+        """Compares the run with the backup's run, and takes over the signals."""
         if not self.params["steps"]:
             raise ValueError("backups need the length of an epoch. Received: steps_per_epoch=None.")
         self._run = describe_run(self.model, self.params["steps"], self.keep, self.run)
@@ -133,11 +133,11 @@ class Backup(keras.callbacks.Callback):
         self._signals = StopSignals(self.model, self.release)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Restores the backup; or saves, for all callbacks have ended the epoch before."""
+        """Restores the backup. Otherwise saves, as all callbacks have finished the last epoch."""
         if self._stored is not None:
             if epoch != self.epoch:
                 raise ValueError(
-                    f"{self._last} goes on with initial_epoch={self.epoch}, see Backup.epoch. "
+                    f"{self._last} continues with initial_epoch={self.epoch}, see Backup.epoch. "
                     f"Received: initial_epoch={epoch}."
                 )
             self._restore(self._stored)
@@ -146,7 +146,7 @@ class Backup(keras.callbacks.Callback):
             self._save_or_stop()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Counts, and saves if it is time or if the program is to end."""
+        """Counts the batch. Saves if a backup is due or the program must end."""
         if self._passing is not None:
             if batch + 1 >= self._batch:
                 self._train_again()
@@ -154,7 +154,8 @@ class Backup(keras.callbacks.Callback):
         before = self.step
         self.step += batch + 1 - self._batch
         self._batch = batch + 1
-        # Validation, which may take longer than a scheduler waits after SIGTERM, comes next.
+        # Validation follows the last batch. It may take longer than a scheduler waits after
+        # SIGTERM, so the backup comes before it.
         due = self._batch == self.params["steps"] or self.model.stop_training
         due |= self.step // self.every > before // self.every
         alone = distribution.worker(self.model.distribute_strategy)[1] == 1
@@ -166,8 +167,8 @@ class Backup(keras.callbacks.Callback):
         self._train_again()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Saves the end of the run, and gives the signals back."""
-        if self._stored is not None:  # there was no epoch left
+        """Saves the end of the run, and restores the signal handlers."""
+        if self._stored is not None:  # no epoch was left to train
             self._restore(self._stored)
         else:
             self.epoch, self._batch = self.params["epochs"], 0
@@ -178,9 +179,9 @@ class Backup(keras.callbacks.Callback):
             self._stop(number)
 
     def release(self) -> None:
-        """Gives back the signals, the folder and the model's training step.
+        """Restores the signal handlers and the model's training step, and unlocks the folder.
 
-        `fit` does so at its end. After a `fit` that failed MaskRCNN does; for another model call it
+        `fit` calls this at its end. If `fit` fails, MaskRCNN calls it; with another model, call it
         yourself.
         """
         if self._signals is not None:
@@ -193,7 +194,7 @@ class Backup(keras.callbacks.Callback):
     on_fit_failed = release
 
     def _save_or_stop(self, due=True):
-        """Saves if it is time to; after a signal in any case, and ends the run."""
+        """Saves if a backup is due. After a signal it always saves, and ends the run."""
         number = self._agreed_signal()
         if due or number is not None:
             self._save(final=number is not None)
@@ -201,13 +202,16 @@ class Backup(keras.callbacks.Callback):
             self._stop(number)
 
     def _agreed_signal(self):
-        """The signal that any worker got, or None. All must ask at once, and stop at once."""
+        """Returns the signal that any worker got, or None.
+
+        All workers call this at the same step, so all stop at the same step.
+        """
         received = None if self._signals is None else self._signals.received
         signals = distribution.gather(self.model.distribute_strategy, [received])
         return next((number for number in signals if number is not None), None)
 
     def _stop(self, number):
-        # A worker that ended before the one that writes would seem to have crashed.
+        # Wait for the worker that writes: one that ended earlier would look like a crash.
         distribution.gather(self.model.distribute_strategy, [None])
         self.release()
         name = signal.Signals(number).name
@@ -222,12 +226,12 @@ class Backup(keras.callbacks.Callback):
         return [*model.variables, *model.optimizer.variables, *metrics]
 
     def _save(self, final=False):
-        # Every worker reads, for under a strategy some variables are sums over the replicas.
+        # Every worker must read: under a strategy some variables are sums over the replicas.
         values = [np.asarray(variable) for variable in self._variables()]
         if not self.write:
             return
         if not all(np.isfinite(value).all() for value in values[: len(self.model.variables)]):
-            logging.warning("Weights are not finite at step %d: no backup of them.", self.step)
+            logging.warning("Weights are not finite at step %d: no backup is written.", self.step)
             return
         state = {
             "step": self.step,
@@ -246,7 +250,7 @@ class Backup(keras.callbacks.Callback):
             message = f"no backup of step {self.step} could be written to {path}: {error}"
             if final:
                 raise OSError(message) from error
-            logging.warning("%s. The run goes on without.", message)
+            logging.warning("%s. The run continues without it.", message)
             return
         if path != self._last:
             self._last, self._previous = path, self._last
@@ -256,7 +260,7 @@ class Backup(keras.callbacks.Callback):
         _, state, values = stored
         self._stored = None
         for variable, value in zip(self._variables(), values, strict=True):
-            variable.assign(value.view(variable.dtype))  # NumPy's files know no bfloat16
+            variable.assign(value.view(variable.dtype))  # NumPy's files have no bfloat16
         for callback, attributes in zip(self.keep, state["callbacks"], strict=True):
             vars(callback).update(attributes)
         if self._batch:
@@ -269,10 +273,10 @@ class Backup(keras.callbacks.Callback):
 
 
 class _PassingBatches:
-    """Makes a model take no step, until `end`.
+    """Makes a model skip its steps, until `end`.
 
-    Keras cannot begin within an epoch. So it counts the batches before the backup without a step,
-    and without taking a batch from the data set, which begins with the next one.
+    Keras cannot start in the middle of an epoch. Therefore it counts the batches before the backup
+    without taking a step and without reading a batch; the data set starts after them.
     """
 
     def __init__(self, model):

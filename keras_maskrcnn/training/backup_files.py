@@ -1,6 +1,6 @@
-"""Files of backups: zip archives of arrays, and of one JSON text; each has its checksum.
+"""Backup files: zip archives of arrays and one JSON text, each with a checksum.
 
-The name says the step, as in step_00000200.npz. Nothing in a file is executed.
+The file's name has the step, such as step_00000200.npz. Nothing in a file is executed.
 """
 
 import glob
@@ -20,7 +20,7 @@ FORMAT = 1
 
 
 def write_backup(folder: Path, state: dict[str, Any], values: Sequence[np.ndarray]) -> str:
-    """Writes a backup, whole or not at all, and makes its folder.
+    """Writes a whole backup or none, and makes its folder.
 
     Args:
         folder: str.
@@ -31,7 +31,7 @@ def write_backup(folder: Path, state: dict[str, Any], values: Sequence[np.ndarra
         str: the path.
 
     Raises:
-        OSError: if it cannot be written; no half file stays.
+        OSError: if it cannot be written; no partial file stays.
     """
     path = backup_path(folder, state["step"])
     state = {"format": FORMAT, **state, "variables": len(values)}
@@ -43,19 +43,19 @@ def write_backup(folder: Path, state: dict[str, Any], values: Sequence[np.ndarra
 
 
 def read_backup(folder: Path) -> tuple[str, dict[str, Any], list[np.ndarray]] | None:
-    """Reads the newest backup of a folder that is not damaged; the damaged ones are logged.
+    """Reads the newest undamaged backup in a folder, and logs the damaged ones.
 
     Args:
         folder: str.
 
     Returns:
-        None if there is no backup, else its path; its state, a dict; a list of arrays, the values
-        of all variables.
+        path, state, values: str, dict, and a list of arrays (the values of all variables). None if
+        there is no backup.
 
     Raises:
         DataError: if none of the backups can be read.
         PermissionError: if the newest one may not be read.
-        ValueError: if it was written by another version of this module.
+        ValueError: if the backup has the format of another version of this package.
     """
     paths = backup_paths(folder)
     for path in reversed(paths):
@@ -66,8 +66,8 @@ def read_backup(folder: Path) -> tuple[str, dict[str, Any], list[np.ndarray]] | 
                     values = [file[f"arr_{i}"] for i in range(state["variables"])]
         except PermissionError:
             raise
-        except Exception as error:  # of many kinds, of zipfile, NumPy and json
-            logging.warning("%s is damaged (%s): the backup before it counts.", path, error)
+        except Exception as error:  # zipfile, NumPy and json raise many kinds
+            logging.warning("%s is damaged (%s): trying the backup before it.", path, error)
             continue
         if values is None:
             raise ValueError(f"{path}: format must be {FORMAT}. Received: {state['format']}.")
@@ -78,13 +78,13 @@ def read_backup(folder: Path) -> tuple[str, dict[str, Any], list[np.ndarray]] | 
 
 
 def remove_backups(folder: Path, but: Set[str | None]) -> None:
-    """Removes all backups of a folder but some, and the unfinished files that kills left behind.
+    """Removes all backups in a folder except some, and the unfinished files of killed processes.
 
     Args:
         folder: str.
         but: set of the paths that stay.
     """
-    # Version 0.1 wrote to new.step_00000200.npz and so on.
+    # Version 0.1 named unfinished files new.step_00000200.npz and so on.
     unfinished = (f"{files.UNFINISHED}*.step_*.npz", f"new.step_{'[0-9]' * 8}.npz")
     left = {path for pattern in unfinished for path in _paths(folder, pattern)}
     for path in {*backup_paths(folder), *left} - but:
@@ -97,7 +97,7 @@ def backup_path(folder: Path, step: int) -> str:
 
 
 def backup_paths(folder: Path) -> list[str]:
-    """Returns the paths of a folder's backups, the newest last."""
+    """Returns the paths of the backups in a folder; the newest is last."""
     return _paths(folder, "step_*.npz")
 
 

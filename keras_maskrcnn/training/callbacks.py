@@ -1,4 +1,4 @@
-"""What happens beside the steps of a training run: its end and its history file."""
+"""Callbacks that end a run after a number of steps, and that write its history file."""
 
 import os
 
@@ -17,13 +17,13 @@ def steps_taken(optimizer: keras.optimizers.Optimizer) -> int:
 
 
 class StopAfter(keras.callbacks.Callback):
-    """Ends training after a number of steps in all, in the middle of an epoch if need be.
+    """Ends training after a number of steps, even in the middle of an epoch.
 
     Args:
-        steps: int.
+        steps: int. Steps of the whole run, with those before a resume.
 
     Raises:
-        ValueError: if it is not positive.
+        ValueError: if `steps` is not positive.
     """
 
     def __init__(self, steps: int) -> None:
@@ -33,8 +33,8 @@ class StopAfter(keras.callbacks.Callback):
         self.steps = steps
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Asks Keras to stop once the optimizer has made that many steps."""
-        # Reading it waits for the step, which the logs that Keras passes have done too.
+        """Asks Keras to stop once the optimizer has taken that many steps."""
+        # Reading the count waits for the step to end. The logs from Keras have waited already.
         if steps_taken(self.model.optimizer) >= self.steps:
             self.model.stop_training = True
 
@@ -45,13 +45,13 @@ class HistoryFile(keras.callbacks.Callback):
     Args:
         path: str.
         resume: bool. Whether to keep the epochs that the file already has.
-        write: bool. False in workers that do not write the file: of several, one writes.
+        write: bool. False in workers that do not write the file. Of several workers, one writes.
 
     Attributes:
         epochs: list of dict, what the file holds.
 
     Raises:
-        DataError: if the file has no epochs that can be read.
+        DataError: if the file's epochs cannot be read.
     """
 
     def __init__(self, path: Path, resume: bool = False, write: bool = True) -> None:
@@ -61,12 +61,12 @@ class HistoryFile(keras.callbacks.Callback):
             self.epochs = _read(path)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Makes the folder: an epoch would be lost at its end otherwise."""
+        """Makes the folder now, as a failure at the end of an epoch would lose the epoch."""
         if self.write:
             os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Adds an epoch, after those before it: a run that goes on may repeat some."""
+        """Adds an epoch. It replaces later epochs, which a resumed run repeats."""
         values = {name: float(value) for name, value in (logs or {}).items()}
         step = steps_taken(self.model.optimizer)
         self.epochs = [entry for entry in self.epochs if entry["epoch"] <= epoch]
@@ -80,7 +80,9 @@ def _read(path):
         epochs = read_json(path)
         if all(isinstance(entry["epoch"], int) for entry in epochs):
             return epochs
-        problem = "an epoch is no number"
+        problem = "an epoch is not a number"
     except (DataError, TypeError, KeyError) as error:
         problem = str(error)
-    raise DataError(f"{path} must be a JSON list of epochs; move it away to begin anew: {problem}.")
+    raise DataError(
+        f"{path} must be a JSON list of epochs; move it away to start a new one: {problem}."
+    )

@@ -1,4 +1,4 @@
-"""Networks, or stages of them, that keep their weights in training."""
+"""Freezing: networks, or stages of networks, that keep their weights in training."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,13 +7,13 @@ from keras_maskrcnn.model import MaskRCNN
 
 
 def freeze(model: MaskRCNN, names: Iterable[str]) -> None:
-    """Makes networks, or stages of them, keep their weights; before `compile`.
+    """Makes networks, or stages of networks, keep their weights. Call it before `compile`.
 
     Args:
         model: MaskRCNN.
-        names: sequence of str, of networks as in `networks.NETWORKS` and those that a stage of
-            yours adds, or of a stage of a network, as in "backbone:res3": its layers whose names
-            begin so, up to a "_". Networks that the model does not have are passed over.
+        names: sequence of str. A network, as in `networks.NETWORKS` or as added by a stage of
+            yours; or a stage of a network, such as "backbone:res3". A stage is all layers whose
+            names have this part before the first "_". Networks that this model lacks are ignored.
 
     Raises:
         ValueError: if there is no such network or stage.

@@ -1,4 +1,4 @@
-"""What must be the same in a run that goes on from a backup."""
+"""Checks that a run may continue from a backup: what must be the same in both."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,23 +13,23 @@ def describe_run(
     keep: Iterable[keras.callbacks.Callback],
     further: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Describes a run: its model, its optimizer, and what its caller adds.
+    """Describes a run: its model, its optimizer, and the caller's values.
 
     Args:
-        model: compiled keras.Model, of which all weights exist.
+        model: compiled keras.Model. All its weights exist.
         steps_per_epoch: int.
-        keep: sequence of the callbacks whose state backups hold.
+        keep: sequence of the callbacks whose state is in backups.
         further: dict of plain values, for instance the batch size.
 
     Returns:
-        dict, as JSON gives it back.
+        dict, as it is after a round trip through JSON.
     """
     optimizer = model.optimizer
     run = {
         **further,
         "steps_per_epoch": steps_per_epoch,
         "dtype_policy": model.dtype_policy.name,
-        # Without the changes of layers: the weights show them, and version 0.1 did not save them.
+        # Without changes of layers: the weights' shapes show them, and version 0.1 lacks them.
         "model": {k: v for k, v in model.get_config().items() if k != "changes"},
         "optimizer": {"class": type(optimizer).__name__, **optimizer.get_config()},
         "keep": [type(callback).__name__ for callback in keep],
@@ -42,23 +42,23 @@ def describe_run(
 
 
 def check_same_run(path: str, stored: Mapping[str, Any], run: Mapping[str, Any]) -> None:
-    """Raises ValueError, which names the first field that differs, if two runs are not the same.
+    """Raises ValueError if two runs are not the same; the message names the first difference.
 
     Args:
-        path: str. The backup that the first is of.
-        stored, run: dicts, of `describe_run`.
+        path: str. The backup that `stored` comes from.
+        stored, run: dicts from `describe_run`.
     """
     stored, run = _flat(stored), _flat(run)
     for name in {**stored, **run}:
         if stored.get(name) != run.get(name):
             raise ValueError(
                 f"{path} is of a run with {name}={stored.get(name)!r}, and only the same run can "
-                f"go on from it. Received: {name}={run.get(name)!r}."
+                f"continue from it. Received: {name}={run.get(name)!r}."
             )
 
 
 def _flat(value, prefix=""):
-    """{"a": [{"b": 1}]} -> {"a.0.b": 1}, without the fields in which equal runs may differ."""
+    """{"a": [{"b": 1}]} -> {"a.0.b": 1}, without the fields that may differ in equal runs."""
     if not isinstance(value, dict | list):
         return {prefix: value}
     flat: dict[str, Any] = {}
@@ -69,10 +69,10 @@ def _flat(value, prefix=""):
 
 
 def _may_differ(key, value, parent):
-    # Keras numbers the objects of a process; of a part from outside its graph has their names.
+    # Keras numbers its objects per process. The graph of a part that was passed in has such names.
     if key in ("name", "keras_history", "input_layers", "output_layers"):
         return True
-    if key == "learning_rate" and isinstance(value, float):  # a variable, which is restored
+    if key == "learning_rate" and isinstance(value, float):  # the backup restores this variable
         return True
     # A class that is registered with Keras may move to another file.
     return key == "module" and bool(parent.get("registered_name"))

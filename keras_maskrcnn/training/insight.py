@@ -1,4 +1,4 @@
-"""What a training run tells about itself: its speed, pictures, and a line for each epoch."""
+"""Callbacks that report on a run: its speed, pictures, and a line per epoch."""
 
 import os
 import time
@@ -14,7 +14,8 @@ from keras_maskrcnn.steps import Step, StepHook
 from keras_maskrcnn.training.callbacks import steps_taken
 from keras_maskrcnn.typing import Path, Tensors
 
-# What the line of an epoch has beside the losses; of validation all that ends like this.
+# What an epoch's line shows in addition to the losses. Of the validation, it shows all names that
+# end in one of these.
 _SHOWN = (
     "proposal_recall",
     "foreground_share",
@@ -28,30 +29,30 @@ _SHOWN = (
 
 
 class Throughput(StepHook, keras.callbacks.Callback):
-    """Adds to the logs of an epoch its learning rate, its speed, and what waiting took of it.
+    """Adds learning rate, speed and waiting time to the logs of an epoch.
 
-    The first in the list of callbacks, so that the others see `learning_rate` (of the last step),
-    `images_per_second` (of all replicas) and `waiting`, the share of the time in which no batch was
-    ready. Validation does not count, nor does the first step of `fit`, in which TensorFlow traces
-    the model.
+    Make it the first callback, so that the others see its values: `learning_rate` (of the last
+    step), `images_per_second` (of all replicas) and `waiting` (the share of the time in which no
+    batch was ready). Validation does not count. Nor does the first step of `fit`, because
+    TensorFlow traces the model in it.
     """
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Waits for the first step, which is not counted."""
+        """Marks the first step as not seen yet; it is not counted."""
         self._traced = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Begins to count."""
+        """Starts to count the images and the time."""
         self._images, self._seconds, self._waited = 0, 0.0, 0.0
         self._end = time.perf_counter()
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Begins to wait."""
+        """Notes when the wait for a batch begins."""
         self._begin, self._rows = time.perf_counter(), 0
         self._arrival: float | None = None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Adds up, if there was a step: a run that goes on passes over batches."""
+        """Adds up the step. There may be none, because a resumed run skips batches."""
         before, self._end = self._end, time.perf_counter()
         if self._arrival is None:
             return
@@ -62,7 +63,7 @@ class Throughput(StepHook, keras.callbacks.Callback):
         self._traced = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Writes into `logs`, which Keras hands on to the next callback."""
+        """Writes into `logs`, which Keras passes to the next callback."""
         if logs is None:
             return
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
@@ -74,9 +75,9 @@ class Throughput(StepHook, keras.callbacks.Callback):
     def around_step(
         self, step: Step, inputs: Tensors, gt: Tensors
     ) -> tuple[Tensors, tf.Tensor | bool]:
-        """Notes when the batch is there.
+        """Notes when the batch has arrived.
 
-        Keras' loop takes a batch and trains on it in one call, so callbacks cannot see this.
+        Keras takes a batch and trains on it in a single call, so callbacks cannot see this.
         """
         numpy_function(self._note, [tf.shape(inputs["sizes"])[0]], [])
         return step(inputs, gt)
@@ -87,21 +88,22 @@ class Throughput(StepHook, keras.callbacks.Callback):
 
 
 class Pictures(keras.callbacks.Callback):
-    """Writes predictions and the model's graph for TensorBoard, beside what keras' own writes.
+    """Writes pictures of predictions and the model's graph for TensorBoard.
 
-    After each epoch the same images of a data set are drawn with what the model finds on them.
+    It draws the model's detections on the same images after each epoch. Use it in addition to
+    keras.callbacks.TensorBoard.
 
     Args:
-        folder: str, that of keras.callbacks.TensorBoard.
+        folder: str. The same as that of keras.callbacks.TensorBoard.
         dataset: data.CocoDataset.
-        count: int. The first so many images.
+        count: int. Number of images to draw, from the first.
         every: int. Epochs between two drawings.
         score_threshold: float. Detections with a lower score are not drawn.
-        write: bool. False in workers that only predict: all must, one writes.
+        write: bool. False in workers that only predict. All workers must predict, and one writes.
 
     Raises:
-        ValueError: if `count` or `every` is not positive; from `fit`, if the model does not detect
-            by itself.
+        ValueError: if `count` or `every` is not positive; from `fit`, if the model cannot detect
+            without given proposals or has no heads.
     """
 
     def __init__(
@@ -133,7 +135,7 @@ class Pictures(keras.callbacks.Callback):
             tf.summary.graph(forward.graph)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Draws."""
+        """Draws the detections."""
         if (epoch + 1) % self.every:
             return
         names, pictures = [], []
@@ -151,20 +153,20 @@ class Pictures(keras.callbacks.Callback):
                 tf.summary.image("predictions", drawn[None])
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Closes the file."""
+        """Closes TensorBoard's file."""
         if self.write:
             self._writer.close()
 
 
 class EpochLine(keras.callbacks.Callback):
-    """Prints a line at the end of each epoch, for logs in files; `fit` has verbose=0 then.
+    """Prints a line at the end of each epoch, for logs in files. Use it with verbose=0 in `fit`.
 
-    It comes behind CocoEvaluation in the list, and has of its numbers AP, AP50 and AR; History has
-    all. docs/training.md shows a line.
+    Put it after CocoEvaluation in the list of callbacks. The line shows AP, AP50 and AR1000 of the
+    validation; History has all numbers. docs/training.md shows a line.
     """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Prints."""
+        """Prints the line."""
         logs, step = logs or {}, steps_taken(self.model.optimizer)
         terms = ", ".join(f"{name} {logs[name]:.4f}" for name in self.model.loss_names)
         parts = [f"loss {logs['loss']:.4f} ({terms})"]

@@ -1,4 +1,4 @@
-"""A folder that one process at a time writes into."""
+"""Locks a folder, so that only one process at a time writes into it."""
 
 import contextlib
 import errno
@@ -14,26 +14,27 @@ from keras_maskrcnn.typing import Path
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # what is done then is below
+    fcntl = None  # type: ignore[assignment]  # `_acquire` then only warns
 
-# Of this process, by real path.
+# The locks of this process, by real path.
 _HELD: weakref.WeakValueDictionary[str, "FolderLock"] = weakref.WeakValueDictionary()
 _GUARD = threading.Lock()
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # behind which is another's file; not of Windows
+# A link could lead to a file that is not ours. Windows does not have this flag.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class FolderLock:
-    """Keeps other processes out of a folder, until `release` or as long as it is referred to.
+    """Keeps other processes out of a folder, until `release` or until no reference is left.
 
-    The system holds the lock and frees it when the process ends, however it does. The file `lock`
-    in the folder names the process. File systems of a network may lack locks (NFS mounted with
-    nolock, for instance), or keep them to each machine; on Windows there are none.
+    The operating system frees the lock when the process ends, in whatever way. The file `lock` in
+    the folder names the process. A network file system may have no locks (NFS mounted with nolock,
+    for instance) or locks per machine only. On Windows there are none.
 
     Args:
-        folder: str. It is made if it is not there.
+        folder: str. It is made if it does not exist.
 
     Raises:
-        BlockingIOError: if another process has the folder.
+        BlockingIOError: if another process holds the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,7 +44,7 @@ class FolderLock:
 
 
 def lock_folder(folder: Path) -> FolderLock:
-    """Returns the `FolderLock` of a folder, the same one to all of this process who ask."""
+    """Returns the `FolderLock` of a folder; all callers in this process share it."""
     with _GUARD:
         path = os.path.realpath(folder)
         lock = _HELD.get(path)
@@ -60,8 +61,8 @@ def _acquire(path, folder):
             if fcntl is None:
                 raise OSError(errno.ENOSYS, "Windows")
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Who had it may just have removed it, so that it locks nothing. (Some file systems give
-            # a file another number each time.)
+            # The last holder may have removed the file just now, and this lock protects nothing.
+            # Try again, but not forever: some file systems number a file anew each time.
             if not last and not _is_at(descriptor, path):
                 os.close(descriptor)
                 continue
@@ -69,12 +70,14 @@ def _acquire(path, folder):
             owner = os.read(descriptor, 1000).decode(errors="replace").strip()
             os.close(descriptor)
             raise BlockingIOError(
-                f"{owner or 'another process'} writes into {folder}, which one at a time may. "
+                f"{owner or 'another process'} writes into {folder}; only one process may. "
                 f"Received: folder={os.fspath(folder)!r}."
             ) from None
         except OSError as error:
-            logging.warning("%s: no locks here (%s); let one process write.", path, error.strerror)
-        with contextlib.suppress(OSError):  # a full disk: it is locked all the same
+            logging.warning(
+                "%s: no locks here (%s); let only one process write.", path, error.strerror
+            )
+        with contextlib.suppress(OSError):  # the disk may be full; the lock still holds
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         return descriptor
@@ -88,7 +91,7 @@ def _is_at(descriptor, path):
 
 
 def _free(descriptor, path, process):
-    if process == os.getpid():  # not a child, which has a copy
+    if process == os.getpid():  # a child process has a copy of the lock, and must not remove it
         with contextlib.suppress(OSError):
             os.remove(path)
     os.close(descriptor)

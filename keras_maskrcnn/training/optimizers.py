@@ -1,4 +1,4 @@
-"""SGD as in §3.1, and the learning rate: warm-up, then steps."""
+"""SGD as in §3.1, and its learning rate: a warm-up, then drops at milestones."""
 
 import math
 import numbers
@@ -17,9 +17,9 @@ def check_number(
     """Raises ValueError if an argument is not a finite number of a kind, in a range.
 
     Args:
-        name: str. What the error calls it.
-        value: what was received.
-        low, high: the range's ends, both included.
+        name: str. The argument's name, for the error.
+        value: the argument.
+        low, high: the range; both ends are allowed.
         kind: numbers.Real, or numbers.Integral for whole numbers.
     """
     number = isinstance(value, kind) and not isinstance(value, bool)
@@ -32,13 +32,13 @@ def check_number(
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `learning_rate`, which is then multiplied by `decay` at each milestone.
+    """Rises linearly to `learning_rate`, then multiplies it by `decay` at each milestone.
 
     Args:
-        learning_rate: float.
-        warmup_steps: int. Steps until the full rate is reached; 0 for none.
+        learning_rate: float. The full rate.
+        warmup_steps: int. Steps until the full rate is reached; 0 for no warm-up.
         milestones: sequence of int. Steps at which the rate falls.
-        decay: float.
+        decay: float. Factor at a milestone.
 
     Raises:
         ValueError: if a number is negative or not finite.
@@ -59,7 +59,7 @@ class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
         self.milestones, self.decay = tuple(milestones), decay
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
-        """Returns the rate, () float32, at a step that counts from 0."""
+        """Returns the rate, () float32, at a step; the first step is 0."""
         step = tf.cast(step, tf.float32)
         rate = self.learning_rate * tf.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
         for milestone in self.milestones:
@@ -76,16 +76,16 @@ class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
 class SGD(keras.optimizers.SGD):
     """SGD with weight decay as a part of the loss (§3.1), as in Caffe and PyTorch.
 
-    Keras' own `weight_decay` is decoupled: it bypasses momentum, so that the same number acts ten
-    times weaker at momentum 0.9.
+    `weight_decay` of keras.optimizers.SGD is decoupled: it bypasses momentum, so the same number
+    has a tenth of the effect at momentum 0.9.
 
     Args:
         learning_rate: float or schedule.
         momentum: float.
-        l2: float. Added to the gradient, times the weight.
-        undecayed: sequence of str. Names of variables without it: by default scales and shifts of
-            norms, as in detectron2.
-        **kwargs: those of `keras.optimizers.SGD`, for instance `global_clipnorm`.
+        l2: float. This number times the weight is added to the weight's gradient.
+        undecayed: sequence of str. Names of variables without weight decay. By default, scales and
+            shifts of norms, as in detectron2.
+        **kwargs: arguments of `keras.optimizers.SGD`, for instance `global_clipnorm`.
     """
 
     def __init__(
@@ -100,14 +100,14 @@ class SGD(keras.optimizers.SGD):
         self.l2, self.undecayed = l2, tuple(undecayed)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Creates the momenta, and notes which variables decay."""
+        """Creates the momentum variables, and notes which variables decay."""
         super().build(variables)
         self._decays = tuple(v.name not in self.undecayed for v in variables)
 
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Applies one gradient, already clipped and summed over replicas, to one variable."""
+        """Applies a gradient, which is clipped and summed over replicas already, to a variable."""
         if self.l2 and self._decays[variable_index(self, variable)]:
             gradient = gradient + tf.cast(self.l2 * variable, gradient.dtype)
         super().update_step(gradient, variable, learning_rate)
@@ -129,18 +129,18 @@ def sgd(
     clip_norm: float | None = None,
     **options: Any,
 ) -> SGD:
-    """The optimizer of §3.1, for `model.compile`.
+    """Makes the optimizer of §3.1, for `model.compile`.
 
     Args:
-        learning_rate: float. 0.02 is for 16 images a step; scale it with the batch.
+        learning_rate: float. 0.02 is for 16 images per step; scale it with the batch size.
         warmup_steps: int. Steps of linear warm-up (Goyal et al., 2017; every peer).
         milestones: sequence of int. Steps at which the rate is multiplied by `decay`.
         decay: float.
         momentum: float.
-        weight_decay: float. L2, through the gradient.
-        undecayed: sequence of str. Names of variables without it.
-        clip_norm: float or None. Bound of the norm of all gradients together.
-        **options: others of keras.optimizers.SGD, for instance `use_ema`.
+        weight_decay: float. L2, added to the gradients.
+        undecayed: sequence of str. Names of variables without weight decay.
+        clip_norm: float or None. Largest norm of all gradients together.
+        **options: other arguments of keras.optimizers.SGD, for instance `use_ema`.
 
     Returns:
         An optimizer.

@@ -1,4 +1,4 @@
-"""The numbers of a training run (§3.1), and those of the peers: rates, schedules, lengths."""
+"""The numbers of a training run: rates, schedules, lengths, of the paper (§3.1) and the peers."""
 
 import dataclasses
 import numbers
@@ -14,12 +14,12 @@ ALGORITHMS = ("sgd", "adamw")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The numbers of a training run; `optimizer()` makes an optimizer of them.
+    """The numbers of a training run; `optimizer()` makes an optimizer from them.
 
-    A step is a batch. With `accumulate_steps` the weights change once in so many batches, by the
-    mean of their gradients. The learning rate is then that of `accumulate_steps * batch_size`
-    images, and the warm-up has as many changes of the weights as without; `steps`, milestones and
-    epochs still count batches, so a run sees as many images.
+    A step is a batch. With `accumulate_steps`, the weights change once per that many batches, by
+    the mean of their gradients. The learning rate is then the one for `accumulate_steps *
+    batch_size` images, and the warm-up keeps its number of updates. `steps`, milestones and epochs
+    still count batches, so the run sees the same number of images.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -29,11 +29,11 @@ class Recipe:
     """Length of the run, in batches."""
 
     batch_size: int = 2
-    """Images per step, of all replicas together."""
+    """Images per step, over all replicas together."""
 
     learning_rate: float | None = None
-    """After the warm-up and before the first milestone. None: `base_rate` for 16 images per change
-    of the weights, and in proportion for another number (Goyal et al., 2017)."""
+    """Learning rate after the warm-up and before the first milestone. None: `base_rate` for 16
+    images per update of the weights, and in proportion for another number (Goyal et al., 2017)."""
 
     base_rate: float = 0.02
     """Learning rate for 16 images (§3.1)."""
@@ -42,32 +42,33 @@ class Recipe:
     """Length of the linear warm-up, as a share of `steps`, in [0, 1] (our choice)."""
 
     warmup_max: int = 1000
-    """Most steps that the warm-up may have, for each of `accumulate_steps` (the peers')."""
+    """Most updates of the weights in the warm-up, so this times `accumulate_steps` in steps (the
+    peers' number)."""
 
     milestones: tuple[float, ...] = (0.75,)
     """Shares of `steps` after which the rate is divided by 10 (§3.1: 120k of 160k)."""
 
     clip_norm: float | None = 10.0
-    """Bound of the norm of all gradients together (our choice). None: no bound."""
+    """Largest norm of all gradients together (our choice). None: no limit."""
 
     weight_decay: float = 1e-4
-    """With SGD, L2 through the gradient (§3.1); with AdamW, decoupled."""
+    """With SGD, L2 that is added to the gradients (§3.1); with AdamW, decoupled."""
 
     undecayed: tuple[str, ...] = ("gamma", "beta")
-    """SGD only: names of variables without weight decay (detectron2's)."""
+    """SGD only: names of variables without weight decay (as in detectron2)."""
 
     momentum: float = 0.9
-    """SGD only (§3.1)."""
+    """SGD only: momentum (§3.1)."""
 
     algorithm: str = "sgd"
-    """The optimizer: "sgd", or "adamw", for which `ADAMW` has the numbers."""
+    """The optimizer: "sgd" or "adamw". `ADAMW` has the numbers for "adamw"."""
 
     accumulate_steps: int = 1
-    """Batches for which the weights change once."""
+    """Batches per update of the weights."""
 
     ema_momentum: float | None = None
     """Momentum of a running average of the weights, in [0, 1). None: no average. `Run` and the
-    command evaluate and save the average; in a `fit` of your own, SwapEMAWeights of Keras does."""
+    command evaluate and save the average; in your own `fit`, use Keras' SwapEMAWeights."""
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -87,7 +88,7 @@ class Recipe:
             check_number("learning_rate", self.learning_rate)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm)
-        if self.clip_norm == 0:  # no gradient at all would be left
+        if self.clip_norm == 0:  # it would remove all gradients
             raise ValueError("clip_norm must be positive, or None. Received: clip_norm=0.")
         if self.ema_momentum is not None and not 0 <= self.ema_momentum < 1:
             raise ValueError(
@@ -96,20 +97,20 @@ class Recipe:
 
     @classmethod
     def named(cls, name: str, batch_size: int, steps: int | None = None, **fields: Any) -> Self:
-        """Builds a recipe of `RECIPES`.
+        """Makes a recipe from `RECIPES`.
 
         Args:
-            name: str.
-            batch_size: int. Images a step.
-            steps: int; by default as many as make the recipe's number of images.
-            **fields: those of `Recipe`, in place of the recipe's.
+            name: str. A key of `RECIPES`.
+            batch_size: int. Images per step.
+            steps: int. None: as many as the recipe's number of images needs.
+            **fields: fields of `Recipe` that replace the named recipe's values.
 
         Raises:
             ValueError: if there is no such recipe.
         """
         if name not in RECIPES:
             raise ValueError(
-                f"there are the recipes {', '.join(RECIPES)}. Received: name={name!r}."
+                f"name must be a recipe, one of {', '.join(RECIPES)}. Received: name={name!r}."
             )
         preset = dict(RECIPES[name])
         images = preset.pop("images")
@@ -161,24 +162,25 @@ class Recipe:
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
-# Not the paper's. From random weights it needs a third of the steps that SGD needs; its decay is
-# decoupled (Loshchilov & Hutter, 2019), so the same number means less.
+# Not in the paper. From random weights, AdamW needs a third of the steps of SGD. Its weight decay
+# is decoupled (Loshchilov & Hutter, 2019), so the same number has less effect.
 ADAMW = {"algorithm": "adamw", "base_rate": 4e-3, "weight_decay": 0.05}
 """Fields of a `Recipe` that trains with AdamW instead of SGD."""
 
-# What the paper and the peers trained on COCO with; "images" are those of all steps together, so
-# that another batch size sees as many. docs/recipes.md says which preset each one belongs to.
+# The recipes with which the paper and the peers trained on COCO. "images" counts those of all steps
+# together, so that a run with another batch size sees the same number. docs/recipes.md says which
+# preset each recipe belongs to.
 _COCO = 117_266  # images of train2017 with annotations
 _PEER = {"warmup_max": 1000, "clip_norm": None}
 RECIPES: dict[str, dict[str, Any]] = {
-    # §3.1: 160k steps of 16 images. The warm-up is that of the authors' code, Detectron.
+    # §3.1: 160k steps of 16 images. The warm-up is from Detectron, the authors' code.
     "paper": {"images": 160_000 * 16, "warmup_max": 500, "clip_norm": None},
-    # §3.1, ResNeXt: 1 image on each of 8 GPUs, as many steps, and by the same rule a rate of 0.01.
+    # §3.1, ResNeXt: 1 image on each of 8 GPUs, also 160k steps; the same rule gives a rate of 0.01.
     "paper_resnext": {"images": 160_000 * 8, "warmup_max": 500, "clip_norm": None},
     "detectron2_1x": {**_PEER, "images": 90_000 * 16, "milestones": (60 / 90, 80 / 90)},
     "detectron2_2x": {**_PEER, "images": 180_000 * 16, "milestones": (120 / 180, 160 / 180)},
     "detectron2_3x": {**_PEER, "images": 270_000 * 16, "milestones": (210 / 270, 250 / 270)},
-    # Large-scale jitter (Ghiasi et al., 2021): 64 images a step, a rate of 0.1.
+    # Large-scale jitter (Ghiasi et al., 2021): 64 images per step, a rate of 0.1.
     "detectron2_lsj": {
         "images": 184_375 * 64,
         "base_rate": 0.1 * 16 / 64,
@@ -204,7 +206,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 """Schedules of the paper and of its peers, by name, for `Recipe.named`."""
 
-# Where a preset is meant for training from scratch, the recipe differs from that of §3.1.
+# Presets that are meant for training from scratch have a recipe other than that of §3.1.
 PRESET_RECIPES: dict[str, dict[str, Any]] = {
     f"{task}_rcnn_resnet18_fpn_small": {"base_rate": 0.08, "milestones": (0.85,)}
     for task in ("mask", "faster")

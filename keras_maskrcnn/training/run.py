@@ -1,4 +1,4 @@
-"""A training run in a folder, from its first step to its last, over kills: the command `train`."""
+"""A training run in a folder, which survives kills; the command `train` uses it."""
 
 import hashlib
 import os
@@ -20,56 +20,59 @@ from keras_maskrcnn.training.recipe import Recipe
 from keras_maskrcnn.training.sentinel import Sentinel
 from keras_maskrcnn.typing import Dataset, OnError, Path, Proposals
 
-# The number that decides which epoch's weights best.keras has.
+# The metric that chooses the epoch whose weights are in best.keras.
 _MONITORED = {"masks": "val_segm/AP", "boxes": "val_bbox/AP", "proposals": "val_bbox/AR1000"}
 
 
 class Run:
-    """Trains a model in a folder, as `keras-maskrcnn train` does, and to the same numbers.
+    """Trains a model in a folder, as `keras-maskrcnn train` does, with the same results.
 
         model = MaskRCNN.from_preset("mask_rcnn_resnet50_fpn_torchvision", weights="coco", ...)
         recipe = Recipe(steps=12 * steps_per_epoch(train, 2), batch_size=2)
         epochs = Run(model, recipe, train, "runs/a", val=val, resume=True).fit()
 
-    The folder gets model.keras, history.json, TensorBoard's logs and a backup every `save_every`
-    steps; with `val` also best.keras, of the epoch with the highest AP. After a kill, the same
-    lines with `resume=True` go on, and end as if nothing had happened: docs/training.md. To train
-    on several devices, make the model in the scope of a strategy (`distribution.make_strategy`).
+    The folder gets model.keras, history.json, TensorBoard logs and a backup every `save_every`
+    steps. With `val` it also gets best.keras, from the epoch with the highest AP. After a kill, the
+    same lines with `resume=True` continue the run, and the result is the same as without the kill;
+    see docs/training.md. To train on several devices, make the model in the scope of a strategy
+    (`distribution.make_strategy`).
 
     Args:
-        model: MaskRCNN. It is compiled with the recipe's optimizer; what is frozen stays frozen.
-            Before a run that goes on, its weights need not be loaded: the backup has them.
-        recipe: Recipe. Its steps are the run's length, its batches those of all replicas together.
+        model: MaskRCNN. It is compiled with the recipe's optimizer; frozen layers stay frozen. To
+            resume a run, its weights need not be loaded, because the backup has them.
+        recipe: Recipe. It sets the length of the run, and the batch size over all replicas.
         train: `data.CocoDataset`, or another data set that `data.batches` takes.
-        folder: str or PathLike. It is made if it is not there.
+        folder: str or PathLike. It is made if it does not exist.
         val: `data.CocoDataset` with the same classes; None for no validation.
-        resume: bool. Whether to go on from a backup in the folder, if there is one.
-        seed: int >= 0, of the order of the images, the flips and augmentations. That of a model's
-            random weights is `keras.utils.set_random_seed`'s, before the model is made.
+        resume: bool. Whether to continue from a backup in the folder, if there is one.
+        seed: int >= 0. Seed of the order of the images, the flips and the augmentations. For the
+            model's random weights, call `keras.utils.set_random_seed` before you make the model.
         callbacks: sequence of keras.callbacks.Callback, for instance EarlyStopping. They see the
-            validation's numbers. Backups hold the state of EarlyStopping, ReduceLROnPlateau and
+            validation's metrics. Backups hold the state of EarlyStopping, ReduceLROnPlateau and
             ModelCheckpoint.
         eval_every: int. Epochs between two validations.
-        max_detections: int. Detections per image that a validation counts, as in `evaluate`.
+        max_detections: int. Detections per image that count in a validation, as in `evaluate`.
         save_every: int. Steps between two backups.
-        on_nonfinite: "stop" or "skip": what to do if a step's loss is not finite, see `Sentinel`.
-        on_error: "raise" or "skip": what to do if an image cannot be read. `train.skipped` and
+        on_nonfinite: "stop" or "skip". What to do if a step's loss is not finite, see `Sentinel`.
+        on_error: "raise" or "skip". What to do if an image cannot be read. `train.skipped` and
             `val.skipped` name the images that were skipped.
-        val_proposals: as `proposals` of `data.batches`, of the images of `val`.
-        identity: dict of plain values that must be the same in a run that goes on, for instance
-            {"augment": "rotate90"}. Compared without it are model, optimizer, steps, batch size,
-            seed, `max_detections`, and the images' names, as checksums `images` and `val_images`.
+        val_proposals: as `proposals` of `data.batches`, for the images of `val`.
+        identity: dict of plain values that must be the same in a resumed run, for instance
+            {"augment": "rotate90"}. These are compared without it: model, optimizer, steps, batch
+            size, seed, `max_detections`, and checksums of the images' names (`images` and
+            `val_images`).
         verbose: 0 for no output, 1 for Keras' bar, 2 for a line per epoch (`EpochLine`).
         **batching: other arguments of `data.batches` for `train`: `augment`, `copy_paste`,
-            `proposals`, `cache`. Sizes and padding are the config's.
+            `proposals`, `cache`. The config gives sizes and padding.
 
     Attributes:
-        steps_per_epoch: int. An epoch is as many whole batches as there are in `train`.
-        backup: Backup. Its `step` and `epoch` say where the run begins, `stored_run` what it was.
+        steps_per_epoch: int. The number of whole batches in `train`.
+        backup: Backup. Its `step` and `epoch` say where the run starts; `stored_run` describes the
+            backup's run.
 
     Raises:
         BlockingIOError: if another process trains into the folder.
-        DataError: if there are backups, and none can be read.
+        DataError: if there are backups but none can be read.
         FileExistsError: if the folder has files of an earlier run that would be lost.
         ValueError: if an argument is out of its range.
     """
@@ -123,12 +126,12 @@ class Run:
         """Trains to the end of the run, and saves the model.
 
         Returns:
-            list of a dict for each epoch, those before a kill too: what history.json holds.
+            list with a dict per epoch, also of epochs before a kill: the content of history.json.
 
         Raises:
-            ValueError: if the backup is of another run; of a step that is not finite, a DataError
-                if an image is the cause.
-            SystemExit, KeyboardInterrupt: after SIGTERM or Ctrl-C, with the run saved.
+            ValueError: if the backup is of another run, or a step is not finite (DataError if an
+                image is the cause).
+            SystemExit, KeyboardInterrupt: after SIGTERM or Ctrl-C; the run is saved.
             OSError: if the last backup or the model cannot be written.
         """
         try:
@@ -147,7 +150,7 @@ class Run:
             self.backup.release()
         if self.writes:
             self.model.save(self._path("model.keras"))
-        # A worker that ended earlier would seem to have crashed.
+        # Wait for the other workers: one that ended earlier would look like a crash.
         distribution.gather(self.model.distribute_strategy, [None])
         return self._history.epochs
 
@@ -168,9 +171,9 @@ class Run:
         )
 
     def _all_callbacks(self):
-        """In this order: each sees what those before it have written into the logs."""
+        """Returns the callbacks in their order; each sees what earlier ones wrote into the logs."""
         callbacks = [Throughput()]
-        if self.recipe.ema_momentum is not None:  # the callbacks after it see the average
+        if self.recipe.ema_momentum is not None:  # the callbacks after this one see the average
             callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
         if self.val is not None:
             callbacks += self._validation_callbacks(self.val)
@@ -233,11 +236,11 @@ def steps_per_epoch(dataset: Sized, batch_size: int, replicas: int = 1) -> int:
 
     Args:
         dataset: sequence of images.
-        batch_size: int. Images per step, of all replicas together.
+        batch_size: int. Images per step, over all replicas together.
         replicas: int. Devices that share a batch.
 
     Raises:
-        ValueError: if a replica would have no image, or there is no whole batch.
+        ValueError: if a replica would get no image, or there is no whole batch.
     """
     if batch_size < replicas:
         raise ValueError(
@@ -253,28 +256,28 @@ def steps_per_epoch(dataset: Sized, batch_size: int, replicas: int = 1) -> int:
 
 
 def earlier_files(folder: Path) -> list[str]:
-    """Lists what an earlier run has left in a folder: model.keras, best.keras, backup, or less."""
+    """Lists the files of an earlier run in a folder: some of model.keras, best.keras and backup."""
     names = ("model.keras", "best.keras")
     found = [name for name in names if os.path.lexists(os.path.join(folder, name))]
     return found + (["backup"] if backup_paths(os.path.join(folder, "backup")) else [])
 
 
 def _resumes(folder, resume):
-    """Whether a run goes on from a backup; FileExistsError if an earlier one would be lost."""
+    """Returns whether to continue from a backup; FileExistsError if a run would be lost."""
     found = earlier_files(folder)
     if found and not (resume and "backup" in found):
-        ways = "resume=True goes on from its backup; " if "backup" in found else ""
+        ways = "resume=True continues from its backup; " if "backup" in found else ""
         raise FileExistsError(
             f"{folder} holds {', '.join(found)} of an earlier run: {ways}a new run needs another "
             f"folder. Received: resume={resume}."
         )
     if resume and not found:
-        logging.warning("%s holds no backup: a new run begins.", folder)
+        logging.warning("%s holds no backup: a new run starts.", folder)
     return "backup" in found
 
 
 def _names(train, val):
-    """Checksums of the names of all images, in their order."""
+    """Returns checksums of all images' names, in their order."""
 
     def checksum(dataset):
         return hashlib.sha256("\n".join(map(str, dataset.file_names)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Stops or leaves out a step that is not finite, and says what is the cause."""
+"""Stops at a step that is not finite, or skips it, and names the cause."""
 
 import collections
 import functools
@@ -17,38 +17,37 @@ from keras_maskrcnn.steps import Step, StepHook
 from keras_maskrcnn.typing import Dataset, Tensors
 
 POLICIES = ("stop", "skip")
-INPUTS = ("pixels", "boxes", "proposals")  # of an image
+INPUTS = ("pixels", "boxes", "proposals")  # causes that belong to an image
 
 
 class Sentinel(StepHook, keras.callbacks.Callback):
-    """Looks at every step of `MaskRCNN.fit`, and takes none that is not finite.
+    """Checks every step of `MaskRCNN.fit`, and applies none that is not finite.
 
-    Looked at are, in this order, pixels, boxes, given proposals, the learning rate, the losses and
-    the gradients' norm. The first that is not finite is the cause; if there is one, the weights,
-    the statistics of batch norm, the means of the epoch and all that the optimizer has stay as they
-    were before the step. Gradients that overflow in mixed_float16 are left to Keras'
-    LossScaleOptimizer.
+    It checks, in this order, pixels, boxes, given proposals, the learning rate, the losses and the
+    gradients' norm. The first that is not finite is the cause. The step then changes nothing: not
+    the weights, the batch norm statistics, the epoch's means or the state of the optimizer. In
+    mixed_float16, Keras' LossScaleOptimizer handles gradients that overflow.
 
     Args:
-        on_nonfinite: "stop" ends `fit` with an error that names the cause and the images; "skip"
-            logs the same line and goes on with the next batch. At the end of the epoch it logs how
-            often it did so and with which images, and writes `skipped_steps` into the logs. The
-            losses of the epoch are those of the other steps. Weights that are not finite
-            themselves end `fit` either way, for no step mends them, and so do `patience` steps in
-            a row that are left out, for they have a cause in common.
-        dataset: the `CocoDataset` (anything with `file_names`) that the batches are of. Without
-            it, or in batches without `indices`, images are numbers: their places in the data set
-            or in the batch.
-        patience: int. Steps in a row, not finite, that end `fit` with "skip" too. If most steps of
-            a `fit` were left out, a line at its end says so; if all, it is an error.
+        on_nonfinite: "stop" ends `fit` with an error that names the cause and the images. "skip"
+            logs the same line and continues with the next batch. At the end of the epoch, it logs
+            how many steps were skipped and their images, and writes `skipped_steps` into the logs.
+            The epoch's losses are the means of the other steps. In both cases `fit` ends if the
+            weights are not finite, because no step repairs them.
+        dataset: the `CocoDataset` of the batches, or any object with `file_names`. Without it, or
+            in batches without `indices`, an image is named by its place in the data set or in the
+            batch.
+        patience: int. With "skip", this many skipped steps in a row end `fit`, because they must
+            have a common cause. If most steps of a `fit` were skipped, it logs a line at its end;
+            if all were, it raises an error.
 
     Attributes:
-        skipped_steps: int, of this epoch so far.
-        skipped_images: list of their images.
+        skipped_steps: int. Steps skipped in this epoch so far.
+        skipped_images: list of the images of these steps.
 
     Raises:
-        ValueError: if `on_nonfinite` is none of the above, or `patience` not positive; from `fit`,
-            at a step that is not finite, (DataError) if an image or a box is the cause, or if
+        ValueError: if `on_nonfinite` is unknown or `patience` is not positive. From `fit`: if a
+            step is not finite (DataError if an image or a box is the cause), or if
             `steps_per_execution` hides steps from callbacks.
     """
 
@@ -69,25 +68,25 @@ class Sentinel(StepHook, keras.callbacks.Callback):
         if patience < 1:
             raise ValueError(f"patience must be positive. Received: patience={patience}.")
         self.on_nonfinite, self.dataset, self.patience = on_nonfinite, dataset, patience
-        self._steps = self._skipped = self._in_a_row = 0  # of this `fit`
-        self._found: list[Any] = []  # what the step at hand wrote about itself
+        self._steps = self._skipped = self._in_a_row = 0  # within this `fit`
+        self._found: list[Any] = []  # notes of the current step, by `_note`
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Begins to count the steps of `fit`."""
+        """Starts to count the steps of `fit`."""
         self._found, self._steps, self._skipped, self._in_a_row = [], 0, 0, 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Begins to count those of an epoch."""
+        """Starts to count the skipped steps of an epoch."""
         self._epoch, self.skipped_steps = epoch, 0
         self.skipped_images: list[Any] = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Raises or reports what the step found."""
+        """Raises or logs the cause if the step was not finite."""
         self._steps += 1
         if not self._found:
             self._in_a_row = 0
             return
-        # Every replica of this process has written the same.
+        # Every replica of this process has noted the same, so take one note per process.
         strategy = self.model.distribute_strategy
         per_worker = strategy.num_replicas_in_sync // distribution.worker(strategy)[1]
         found, self._found = self._found[::per_worker], []
@@ -110,7 +109,7 @@ class Sentinel(StepHook, keras.callbacks.Callback):
             self.skipped_images += images
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Reports what was skipped."""
+        """Logs how many steps were skipped, and their images."""
         if self.on_nonfinite == "skip" and logs is not None:
             logs["skipped_steps"] = self.skipped_steps
         if self.skipped_steps:
@@ -120,7 +119,7 @@ class Sentinel(StepHook, keras.callbacks.Callback):
             logging.warning("epoch %d: skipped %d steps, of %s.", epoch + 1, steps, images)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Says so if most steps were skipped."""
+        """Logs a line if most steps were skipped; raises ValueError if all were."""
         if self._skipped and self._skipped == self._steps:
             raise ValueError(f"none of {self._steps} steps was finite: nothing was trained.")
         if self._skipped > self._steps / 2:
@@ -135,10 +134,10 @@ class Sentinel(StepHook, keras.callbacks.Callback):
     def around_step(
         self, step: Step, inputs: Tensors, gt: Tensors
     ) -> tuple[Tensors, tf.Tensor | bool]:
-        """Runs a step whose weights change only if all is finite, and notes why not.
+        """Runs a step that changes weights only if all is finite; otherwise notes the cause.
 
-        Boxes and proposals that are not finite are zeros in the forward pass, which would fail on
-        them.
+        In the forward pass, boxes and proposals that are not finite are replaced by zeros, because
+        the pass would fail on them.
         """
         boxes = [gt["boxes"], inputs.get("proposals", gt["boxes"])]
         finite = tf.stack([_finite(value, axis=[1, 2]) for value in boxes], axis=1)  # (B, 2)
@@ -149,14 +148,14 @@ class Sentinel(StepHook, keras.callbacks.Callback):
         return step(seen, {**gt, "boxes": clean[0]}, apply)
 
     def _apply_if_finite(self, inputs, boxes_are_finite, before, terms, gradients):
-        """Applies the gradients if all is finite, () bool, which it returns.
+        """Applies the gradients if all is finite, and returns whether it is, () bool.
 
         Args:
-            inputs: those of this replica's batch.
-            boxes_are_finite: (B, 2) bool, of targets and of proposals.
-            before: values of `_changed_by_forward` before the step, a list of tensors.
+            inputs: the model's inputs of this replica.
+            boxes_are_finite: (B, 2) bool. Column 0: target boxes; column 1: proposals.
+            before: list of tensors. The values of `_changed_by_forward` before the step.
             terms: dict of () float32, the losses.
-            gradients: of the trainable variables, summed over the replicas.
+            gradients: gradients of the trainable variables, summed over the replicas.
         """
         model, optimizer = self.model, self.model.optimizer
         pixels = tf.cast(inputs["images"], tf.float32)
@@ -168,7 +167,7 @@ class Sentinel(StepHook, keras.callbacks.Callback):
         rate = tf.cast(optimizer.learning_rate, tf.float32)
         norm = tf.linalg.global_norm(gradients)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            norm = tf.zeros([])  # it looks itself
+            norm = tf.zeros([])  # it checks the gradients itself
         finite = tf.reduce_all(images[:, 1:] > 0) & _finite([*tf.unstack(values), rate, norm])
 
         def step(gradients, *_):
@@ -185,7 +184,10 @@ class Sentinel(StepHook, keras.callbacks.Callback):
         return finite
 
     def _changed_by_forward(self):
-        """Moving statistics of batch norm, and what the model's shares count."""
+        """Returns the variables that the forward pass changes.
+
+        These are the moving statistics of batch norm, and the counts of the model's shares.
+        """
         model = self.model
         trackers = [model.trackers[name] for name in model.shares]
         variables = [variable for tracker in trackers for variable in tracker.variables]
@@ -195,7 +197,7 @@ class Sentinel(StepHook, keras.callbacks.Callback):
         return variables
 
     def _note(self, terms, images, values, rate, norm):
-        """Keeps (cause, what else was received, names of images) for the end of the batch."""
+        """Notes (cause, other received values, image names) for the end of the batch."""
         names = [self._name(row, index) for row, index in enumerate(images[:, 0])]
         for column, cause in enumerate(INPUTS, 1):
             if not images[:, column].all():

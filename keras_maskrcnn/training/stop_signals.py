@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C during `fit`: noted, so that the step at hand can be finished and saved."""
+"""Notes SIGTERM and Ctrl-C during `fit`, so that the current step can be finished and saved."""
 
 import inspect
 import signal
@@ -14,15 +14,15 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class StopSignals:
     """Notes the first signal during a model's `fit`; a second one acts at once.
 
-    It takes the signals over when it is made, if that is in the main thread: others get none.
+    The constructor takes over the signals in the main thread only, as other threads get none.
 
     Args:
-        model: keras.Model, whose `fit` runs.
-        on_failed: function without arguments. If `fit` fails and nobody calls `release`, the next
-            StopSignals calls it.
+        model: keras.Model. Its `fit` is running.
+        on_failed: function without arguments. If `fit` fails and nothing calls `release`, the next
+            StopSignals calls this function.
 
     Attributes:
-        received: int, the number of the signal; None before.
+        received: int. The number of the signal; None before a signal.
     """
 
     def __init__(self, model: keras.Model, on_failed: Callable[[], None]) -> None:
@@ -36,13 +36,13 @@ class StopSignals:
             self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def release(self) -> None:
-        """Gives the signals back to those who had them before."""
+        """Restores the earlier signal handlers."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: not set by Python
         self._handlers, self._on_failed = {}, None
 
     def _note(self, number, frame):
-        """Handles a signal. After a `fit` that failed, it is for the handler before this one."""
+        """Handles a signal. After a failed `fit`, it passes the signal to the earlier handler."""
         during_fit = self._fit_led_to(frame)
         self.release()
         if during_fit:
@@ -51,7 +51,7 @@ class StopSignals:
             signal.raise_signal(number)
 
     def _fit_led_to(self, frame):
-        """Whether `fit` of the model is among the calls that led to a frame."""
+        """Returns whether the model's `fit` is among the calls that led to a frame."""
         while frame is not None:
             if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is self._model:
                 return True
@@ -60,7 +60,7 @@ class StopSignals:
 
 
 def _release_failed(handler):
-    """Undoes what a `fit` has left behind that failed and still has a signal."""
+    """Cleans up after a failed `fit` whose handler still has a signal."""
     signals = getattr(handler, "__self__", None)
     if isinstance(signals, StopSignals) and not signals._fit_led_to(inspect.currentframe()):
         undo = signals._on_failed

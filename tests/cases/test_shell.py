@@ -38,7 +38,7 @@ def test_fine_tuning_to_other_classes_names_what_starts_afresh(case, tmp_path, c
     for i, name in enumerate(["model.keras", "model.weights.h5"]):
         path = tmp_path / "two" / name
         lines = train("three", f"three{i}", f"--weights={path}")
-        assert lines[0] == f"{path} gives all weights but these, which start afresh:"
+        assert lines[0] == f"Loaded {path}, but these weights start afresh:"
         assert sorted(line.strip() for line in lines[1:7]) == [
             "box_head/box_deltas/bias",
             "box_head/box_deltas/kernel",

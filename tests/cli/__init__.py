@@ -1,1 +1,1 @@
-"""A package, so that its test files may be called like those of other folders."""
+"""This folder is a package, so its test files may have the same names as those of others."""

@@ -1,4 +1,4 @@
-"""For the commands: a broken image and a fake model; a tiny data set and a tiny model."""
+"""Fixtures for the commands: a broken image, a fake model, a tiny data set, a tiny model."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ from keras_maskrcnn.config import MaskRCNNConfig
 
 @pytest.fixture
 def broken(tmp_path):
-    """Images of which b.png is cut off in the middle, and their annotations."""
+    """Three images and their annotations; b.png is cut off in the middle."""
     (tmp_path / "images").mkdir()
     images = []
     for i, name in enumerate(["a.png", "b.png", "c.png"]):
@@ -48,7 +48,7 @@ def broken(tmp_path):
 
 @pytest.fixture
 def model(monkeypatch):
-    """Stands in for the model of every --model; finds one thing in each image."""
+    """Replaces the model of every --model; it finds one object per image."""
     fake = types.SimpleNamespace(config=MaskRCNNConfig(num_classes=1), calls=[])
 
     def predict_image(model, image):
@@ -67,7 +67,7 @@ def model(monkeypatch):
 
 @pytest.fixture
 def scored(model, monkeypatch):
-    """Stands in for the evaluation; a list of the data sets that were scored."""
+    """Replaces the evaluation; returns a list of the data sets that were scored."""
     calls = []
 
     def evaluate(model, dataset, **options):
@@ -85,7 +85,7 @@ def scored(model, monkeypatch):
 
 @pytest.fixture
 def run(broken):
-    """A function that runs a command on the data set, and returns its status."""
+    """Returns a function that runs a command on the data set and returns its status."""
 
     def run(command, output, *flags):
         read = (

@@ -1,4 +1,4 @@
-"""What a command cannot read or do is named in one line, with status 1."""
+"""A command names what it cannot read or do in one line, and ends with status 1."""
 
 import pytest
 from tiny_runs import TINY, data_flags
@@ -21,7 +21,7 @@ def test_freeze_names_networks(shapes, tmp_path, capsys):
 
 
 def bad_inputs(shapes, tmp_path):
-    """(argv, words of the message) by name."""
+    """Returns a dict of names to (argv, words of the message)."""
     train = ["train", *TINY, f"--output={tmp_path / 'out'}"]
     images, annotations = data_flags(shapes, "train")
     broken = tmp_path / "broken.json"

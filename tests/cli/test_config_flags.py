@@ -1,4 +1,4 @@
-"""Flags that stand for fields of the config: help, choices, values."""
+"""Flags for the config's fields: help, choices, values."""
 
 import dataclasses
 import re
@@ -16,7 +16,7 @@ FIELDS = [field.name for field in dataclasses.fields(MaskRCNNConfig)]
 
 
 def help_of(command, capsys):
-    """What --help says of each flag, in one line each: dict of flags' names."""
+    """Returns a dict of each flag's name to its text in --help, as one line."""
     assert cli.run([command, "--help"]) == 0
     parts = re.split(r"\n  --(?:\[no\])?(\w+)", capsys.readouterr().out)[1:]
     return {
@@ -28,7 +28,7 @@ def test_help_of_train_says_what_each_field_does_its_choices_and_its_default(cap
     texts = help_of("train", capsys)
     for name in set(FIELDS) - {*DATA_FIELDS, "proposals"}:
         assert field_docs()[name] in texts[name]
-        assert " Default: the preset's; of mask_rcnn_resnet50_fpn: " in texts[name]
+        assert " Default: the preset's value (mask_rcnn_resnet50_fpn: " in texts[name]
         if choices(name):
             names = "|".join(choice or '""' for choice in choices(name))
             assert texts[name].startswith(f"={names} ")
@@ -46,12 +46,12 @@ def test_help_of_train_says_what_each_field_does_its_choices_and_its_default(cap
     ],
 )
 def test_help_writes_a_default_as_the_flag_takes_it(name, default, capsys):
-    assert help_of("train", capsys)[name].endswith(f"of mask_rcnn_resnet50_fpn: {default}.")
+    assert help_of("train", capsys)[name].endswith(f"(mask_rcnn_resnet50_fpn: {default}).")
 
 
-def test_help_of_a_command_with_a_model_names_the_model_s_values(capsys):
+def test_help_of_a_command_with_a_model_says_that_the_model_gives_the_defaults(capsys):
     texts = help_of("predict", capsys)
-    assert texts["nms_iou"].endswith(f"{field_docs()['nms_iou']} Default: the model's.")
+    assert texts["nms_iou"].endswith(f"{field_docs()['nms_iou']} Default: the model's value.")
 
 
 def test_help_names_no_default_that_the_preset_lacks():
@@ -79,11 +79,11 @@ def test_fields_that_are_given_override_and_others_do_not():
     }
 
 
-def test_a_list_that_is_no_numbers_names_its_field(capsys):
+def test_a_list_with_a_word_that_is_no_number_names_its_field(capsys):
     argv = ["import-weights", "--source=torchvision", "--preset=mask_rcnn_resnet50_fpn"]
     argv += [f"--checkpoint={__file__}", "--output=x.keras", "--anchor_sizes=8,big"]
     assert cli.run(argv) == 1
     line = capsys.readouterr().err
     assert (
-        "anchor_sizes must be numbers with commas between. Received: anchor_sizes='8,big'" in line
+        "anchor_sizes must be numbers separated by commas. Received: anchor_sizes='8,big'" in line
     )

@@ -1,4 +1,4 @@
-"""Numbers out of their range are refused before anything is read, with flag, value and range."""
+"""A number out of range is refused before anything is read; the line has flag, value and range."""
 
 import math
 
@@ -8,7 +8,7 @@ from absl import flags
 from keras_maskrcnn import cli
 from keras_maskrcnn.cli.definer import Number
 
-# By command: flags of whole numbers that are at least 1, or another number.
+# By command: flags that take whole numbers, and the least value of each.
 COUNTS = {
     "train": {
         "epochs": 1,

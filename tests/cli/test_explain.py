@@ -11,7 +11,7 @@ from keras_maskrcnn import cli, data, explaining
 
 @pytest.fixture
 def explained(model, monkeypatch):
-    """Stands in for `explain`: one object an image, which no anchor met."""
+    """Replaces `explain`: one object per image, which no anchor matches."""
 
     def explain(model, dataset, index, proposals=None):
         dataset.load_image(index)
@@ -23,7 +23,7 @@ def explained(model, monkeypatch):
     monkeypatch.setattr(explaining, "explain", explain)
 
 
-def test_explain_goes_on_behind_a_broken_image_and_ends_with_1(broken, run, explained, capsys):
+def test_explain_goes_on_after_a_broken_image_and_ends_with_1(broken, run, explained, capsys):
     output = broken / "out"
     assert run("explain", output) == 1
     written = json.loads((output / "explain.json").read_text())
@@ -63,7 +63,7 @@ def test_explain_writes_a_picture_per_image_and_what_was_lost(
     assert [row["picture"] for row in written["explained"]] == pictures
     printed = capsys.readouterr().out
     assert f"0 of {objects} objects in 3 images found; lost:" in printed
-    assert cli.run(["explain", *flags, f"--output={output}"]) == 1  # is not empty
+    assert cli.run(["explain", *flags, f"--output={output}"]) == 1  # the folder is not empty
     flags.append("--overwrite")
     assert cli.run(["explain", *flags, f"--output={shapes / 'val'}"]) == 1
     assert "pictures would replace images" in capsys.readouterr().err
@@ -86,7 +86,7 @@ def test_explain_counts_what_cannot_be_read(small_model, shapes, tmp_path, capsy
 
 
 @pytest.mark.usefixtures("eager")
-def test_explain_tells_of_one_image(small_model, shapes, tmp_path, capsys):
+def test_explain_explains_one_image(small_model, shapes, tmp_path, capsys):
     flags = [f"--model={small_model}", *data_flags(shapes, "val")]
     flags.append(f"--output={tmp_path / 'one'}")
     assert cli.run(["explain", *flags, "--image=000002.png"]) == 0

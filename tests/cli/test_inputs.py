@@ -1,4 +1,4 @@
-"""A model file is data of a stranger: what is wrong with it is said in a line that names it."""
+"""A model file may come from a stranger: one line names the file and what is wrong with it."""
 
 import io
 import json
@@ -13,13 +13,13 @@ import tensorflow as tf
 from keras_maskrcnn import cli
 from keras_maskrcnn.cli.inputs import load_model
 
-# Of version 0.1, and tiny.
+# A tiny model, saved by version 0.1.
 MODEL = pathlib.Path(__file__).parents[1] / "version_0_1" / "run" / "model.keras"
 WEIGHTS = "model.weights.h5"
 
 
 def changed(path, **entries):
-    """A copy of the model with other entries; None leaves one out."""
+    """Writes a copy of the model with other entries (None: without that entry)."""
     with zipfile.ZipFile(MODEL) as archive:
         found = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
@@ -82,7 +82,7 @@ def test_a_truncated_model_is_named(share, tmp_path, capsys):
 def test_a_model_that_declares_more_than_it_holds_is_refused(tmp_path):
     path = changed(tmp_path / "a.keras", **{"extra": b"0" * 16})
     data = pathlib.Path(path).read_bytes()
-    place = data.rindex(b"PK\x01\x02")  # of the last entry in the archive's directory
+    place = data.rindex(b"PK\x01\x02")  # the last entry in the archive's directory
     pathlib.Path(path).write_bytes(
         data[: place + 24] + (2**31 - 1).to_bytes(4, "little") + data[place + 28 :]
     )

@@ -1,4 +1,4 @@
-"""Outputs are refused before work: those that are inputs too, and those that cannot be written."""
+"""Outputs that are also inputs, and outputs that cannot be written, are refused before work."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from keras_maskrcnn import cli
 
 @pytest.fixture
 def folder(tmp_path):
-    """A COCO json, a checkpoint, and two images, of which nothing is read before the refusal."""
+    """A COCO json, a checkpoint and two images; they are stubs, as nothing is read."""
     (tmp_path / "images").mkdir()
     for name in ("ann.json", "model.keras", "w.npz", "images/a.png", "images/b.json"):
         (tmp_path / name).write_text(name)
@@ -90,7 +90,7 @@ def test_a_repaired_copy_spares_a_json_called_new(folder, monkeypatch):
 
 
 def commands(folder):
-    """argv of every command that writes, but for --output."""
+    """Returns the argv, without --output, of every command that writes."""
     read = [f"--images={folder / 'images'}", f"--annotations={folder / 'ann.json'}"]
     model = ["--model=m.keras"]
     small = "--preset=mask_rcnn_resnet18_fpn_small"
@@ -119,7 +119,7 @@ def test_an_output_below_a_file_is_refused_before_work(broken, scored, name, cap
     argv = [*commands(broken)[name], f"--output={broken / 'file' / 'below' / 'x.keras'}"]
     assert cli.run(argv) == 1
     printed = capsys.readouterr()
-    assert f"nothing can be written into {broken / 'file'} (Not a directory)" in printed.err
+    assert f"cannot write into {broken / 'file'} (Not a directory)" in printed.err
     assert "Received: output=" in printed.err
     assert printed.out == "" and not scored
     assert (broken / "file").read_text() == "text"
@@ -128,5 +128,5 @@ def test_an_output_below_a_file_is_refused_before_work(broken, scored, name, cap
 def test_a_folder_in_the_place_of_a_file_is_refused_before_work(broken, run, scored, capsys):
     (broken / "taken").mkdir()
     assert run("evaluate", broken / "taken", "--overwrite") == 1
-    assert "a file is wanted, not a folder. Received: output=" in capsys.readouterr().err
+    assert "output must be a file, not a folder. Received: output=" in capsys.readouterr().err
     assert not scored

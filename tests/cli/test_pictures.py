@@ -1,6 +1,6 @@
 from keras_maskrcnn.cli import pictures
 
 
-def test_pictures_of_images_that_differ_in_the_suffix_only_have_names_of_their_own():
+def test_pictures_of_images_that_differ_only_in_the_suffix_have_different_names():
     names = pictures.picture_names(["a.jpg", "b.jpg", "b.png"])
     assert names == ["a.png", "b.jpg.png", "b.png.png"]

@@ -9,7 +9,7 @@ from PIL import Image
 from keras_maskrcnn import cli
 
 
-def test_predict_goes_on_behind_a_broken_image_names_it_and_ends_with_1(broken, run, model, capsys):
+def test_predict_goes_on_after_a_broken_image_names_it_and_ends_with_1(broken, run, model, capsys):
     output = broken / "out"
     assert run("predict", output) == 1
     assert sorted(os.listdir(output)) == ["a.png", "c.png", "predictions.json"]
@@ -20,7 +20,7 @@ def test_predict_goes_on_behind_a_broken_image_names_it_and_ends_with_1(broken, 
     assert "2 detections in 2 images" in printed.out
     assert "1 of 3 images could not be read" in printed.err and "b.png" in printed.err
     assert run("predict", output, "--overwrite", "--on_error=skip") == 0
-    assert "without them: b.png." in capsys.readouterr().out
+    assert "not in the results: b.png." in capsys.readouterr().out
 
 
 def test_predict_goes_down_into_folders_but_not_into_its_output(broken, run, model, caplog):
@@ -74,7 +74,7 @@ def test_predict_writes_what_it_had_when_it_is_stopped(
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr("keras_maskrcnn.visualize.draw", draw)
-    # As in a terminal: a shell starts what runs in its background with Ctrl-C ignored.
+    # As in a terminal. A shell starts background processes with Ctrl-C ignored.
     ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         assert run("predict", broken / "out") == status

@@ -1,4 +1,4 @@
-"""An RPN alone, its proposals in a folder, and a detector that trains on these."""
+"""An RPN trains alone, its proposals go into a folder, and a detector trains on them."""
 
 import json
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("eager")
 
 @pytest.fixture(scope="module")
 def rpn(shapes, tmp_path_factory):
-    """The output folder of an RPN alone."""
+    """Returns the output folder of an RPN that was trained alone."""
     output = tmp_path_factory.mktemp("runs") / "rpn"
     flags = [*data_flags(shapes, "train"), *data_flags(shapes, "val", "val_"), *TINY]
     flags += ["--task=proposals", "--steps=1", f"--output={output}"]
@@ -59,7 +59,7 @@ def test_train_and_evaluate_on_proposals(rpn, shapes, tmp_path, capsys):
     flags = [*data_flags(shapes, "train"), *data_flags(shapes, "val", "val_"), *TINY, "--steps=1"]
     flags += [f"--output={tmp_path / 'run'}", f"--proposals={tmp_path / 'train'}"]
     assert cli.run(["train", *flags]) == 1
-    assert "--proposals and --val_proposals go together" in capsys.readouterr().err
+    assert "--proposals and --val_proposals must be given together" in capsys.readouterr().err
     assert cli.run(["train", *flags, f"--val_proposals={tmp_path / 'val'}"]) == 0
     (epoch,) = json.loads((tmp_path / "run" / "history.json").read_text())
     assert {"classifier", "box", "mask", "val_segm/AP"} <= set(epoch)

@@ -1,4 +1,4 @@
-"""What `train` refuses before it reads, what it makes of its flags, and what it tells."""
+"""What `train` refuses before it reads, how it uses its flags, and what it prints."""
 
 import re
 import types
@@ -20,8 +20,11 @@ SMALL, TORCHVISION = "mask_rcnn_resnet18_fpn_small", "mask_rcnn_resnet50_fpn_tor
         (["--recipe=3x"], "detectron2_3x, .*Received: recipe='3x'"),
         (["--weights=no.keras"], "no such file. Received: weights='no.keras'"),
         (["--weights=run"], "did you mean run/model.keras. Received: weights='run'"),
-        (["--weights=a.pth"], "named after them. Received: weights='a.pth', preset='mask_rcnn_r"),
-        (["--weights=a.pth", f"--preset={TORCHVISION}"], "none.json"),  # which comes next
+        (
+            ["--weights=a.pth"],
+            "after that framework. Received: weights='a.pth', preset='mask_rcnn",
+        ),
+        (["--weights=a.pth", f"--preset={TORCHVISION}"], "none.json"),  # the next fault
     ],
 )
 def test_flags_are_checked_before_anything_is_read(flags, words, tmp_path, monkeypatch, capsys):
@@ -46,7 +49,7 @@ def test_a_longer_run_is_refused_and_its_way_is_named():
 
 @pytest.fixture
 def run(monkeypatch):
-    """Stands in for `training.Run`: what it is called with, and no training."""
+    """Replaces `training.Run`: records its arguments and does not train."""
     made = types.SimpleNamespace(backup=types.SimpleNamespace(stored_run=None), fitted=0)
 
     def make(model, recipe, dataset, output, **options):

@@ -1,4 +1,4 @@
-"""Runs of `train` on a tiny data set: files, messages, and that a stopped run goes on alike."""
+"""Runs of `train` on a tiny data set: files, messages, and how a stopped run continues."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from keras_maskrcnn import cli, distribution, training
 
 @pytest.fixture(scope="module")
 def trained(shapes, tmp_path_factory):
-    """The output folder of two epochs."""
+    """Returns the output folder of a run of two epochs."""
     output = tmp_path_factory.mktemp("runs") / "run"
     flags = [*data_flags(shapes, "train"), *data_flags(shapes, "val", "val_"), *TINY]
     with eager_steps():
@@ -41,7 +41,7 @@ def test_steps_end_training_in_the_middle_of_an_epoch(shapes, tmp_path):
 
 @pytest.mark.usefixtures("eager")
 def test_train_with_adamw_and_augmentations_from_weights(trained, shapes, tmp_path, caplog):
-    # What a kill during the first backup leaves.
+    # A kill during the first backup leaves such a file.
     half = tmp_path / "run" / "backup" / "unfinished-00.step_00000000.npz"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half")
@@ -49,7 +49,7 @@ def test_train_with_adamw_and_augmentations_from_weights(trained, shapes, tmp_pa
     flags += [f"--augment={','.join(cli.train.AUGMENTATIONS)}", "--cache", "--resume"]
     flags += [f"--weights={trained / 'model.keras'}", "--learning_rate=0"]
     assert cli.run(["train", *flags, "--optimizer=adamw"]) == 0
-    assert "holds no backup: a new run begins" in caplog.text
+    assert "holds no backup: a new run starts" in caplog.text
     model = keras.models.load_model(tmp_path / "run" / "model.keras")
     assert isinstance(model.optimizer, keras.optimizers.AdamW)
     before = keras.models.load_model(trained / "model.keras").trainable_variables
@@ -70,7 +70,7 @@ def test_train_on_two_replicas_in_float16(shapes, tmp_path, monkeypatch, two_dev
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_run_that_is_stopped_and_goes_on_is_as_one_that_was_not(
+def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not(
     trained, shapes, tmp_path, monkeypatch, capsys
 ):
     output = tmp_path / "run"
@@ -92,8 +92,8 @@ def test_a_run_that_is_stopped_and_goes_on_is_as_one_that_was_not(
     assert cli.run(["train", *flags]) == 1  # an earlier run is not overwritten
     assert cli.run(["train", *flags, "--resume", "--epochs=3"]) == 1
     printed = capsys.readouterr().err
-    assert f"begin another run from its weights: --weights={output}/model.keras" in printed
-    assert "is a run of 6 steps" in printed and "Received: steps=9." in printed
+    assert f"start another run from its weights: --weights={output}/model.keras" in printed
+    assert f"the run in {output} has 6 steps" in printed and "Received: steps=9." in printed
     assert cli.run(["train", *flags, "--resume"]) == 0
     for name in ("history.json", "model.keras", "best.keras"):
         ours, theirs = (path / name for path in (output, trained))
@@ -110,14 +110,16 @@ def test_a_run_that_is_stopped_and_goes_on_is_as_one_that_was_not(
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_recipe_tells_its_numbers(shapes, tmp_path, capsys):
+def test_train_prints_the_numbers_of_its_recipe(shapes, tmp_path, capsys):
     flags = [*data_flags(shapes, "train"), *TINY[1:], f"--output={tmp_path / 'run'}"]
     flags += ["--accumulate_steps=2", "--ema_momentum=0.5", "--clip_norm=0"]
     assert cli.run(["train", *flags, "--recipe=detectron2_1x", "--steps=1"]) == 0
     lines = capsys.readouterr().out
     assert "steps=1, batch_size=2, learning_rate=0.005, warmup_steps=0" in lines
     assert "clip_norm=None, accumulate_steps=2, ema_momentum=0.5" in lines
-    assert "epoch 1/1, step 1: loss " in lines and "waiting" not in lines  # one step is traced
+    assert (
+        "epoch 1/1, step 1: loss " in lines and "waiting" not in lines
+    )  # the one step is the traced one, which is not timed
 
 
 @pytest.mark.usefixtures("eager")

@@ -1,4 +1,4 @@
-"""What a newcomer reads: help, and what is wrong with a command line."""
+"""What a newcomer reads: the help, and the messages for a wrong command line."""
 
 import pathlib
 import re
@@ -24,7 +24,7 @@ NEEDED = {
 
 
 def refusal(argv, capsys):
-    """The one line that a command line is refused with."""
+    """Returns the one line with which a command line is refused."""
     assert cli.run(argv) == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -36,7 +36,7 @@ def test_flags_that_must_be_given_come_first_in_help_and_are_named_if_missing(co
     names = ", ".join(f"--{name}" for name in NEEDED[command])
     assert line.startswith(f"keras-maskrcnn {command}: {names} must be given")
     assert cli.run([command, "--help"]) == 0
-    required, others = capsys.readouterr().out.split("Others:")
+    required, others = capsys.readouterr().out.split("Optional flags:")
     heads = [row.strip() for row in required.splitlines() if row.startswith("  --")]
     assert [head.split("=")[0] for head in heads] == [f"--{name}" for name in NEEDED[command]]
     assert "--[no]quiet" in others
@@ -52,10 +52,10 @@ def test_flags_that_must_be_given_come_first_in_help_and_are_named_if_missing(co
         (["evaluate", "--image_size=9"], "no flag --image_size; did you mean --image_min_side?"),
         (["train", "--batch-size=3"], "no flag --batch-size; did you mean --batch_size?"),
         (["train", "--imagse=x"], "no flag --imagse; did you mean --images?"),
-        (["train", "--num_classes=3"], "no flag --num_classes: the classes are those of --ann"),
-        (["evaluate", "--num_classes=3"], "no flag --num_classes: the classes are those of the m"),
-        (["train", "--zzz"], "no flag --zzz; --help names all."),
-        (["train", "images"], "unexpected 'images'; flags are --flag=value."),
+        (["train", "--num_classes=3"], "no flag --num_classes; the classes come from --ann"),
+        (["evaluate", "--num_classes=3"], "no flag --num_classes; the classes come from the m"),
+        (["train", "--zzz"], "no flag --zzz; --help lists all flags."),
+        (["train", "images"], "unexpected 'images'; write flags as --flag=value."),
         (["train", "--noresume=3"], "--noresume=3 does not take an argument"),
         (["train", "--resume=maybe"], "--resume: true or false is expected. Received: resume='m"),
     ],
@@ -64,7 +64,7 @@ def test_a_wrong_flag_is_named_with_what_was_meant(argv, words, capsys):
     assert words in refusal(argv, capsys)
 
 
-def test_an_unknown_command_is_named_and_the_others_are_told(capsys):
+def test_an_unknown_command_is_named_and_the_others_are_listed(capsys):
     assert cli.run(["fly"]) == 2
     first, *lines = capsys.readouterr().err.splitlines()
     assert first == "keras-maskrcnn: there is no command 'fly'."
@@ -74,7 +74,7 @@ def test_an_unknown_command_is_named_and_the_others_are_told(capsys):
 
 
 def documented():
-    """(file, argv) of every command in a block of the documents; lines may go on behind a \\."""
+    """Yields (file, argv) of every command in the documents; a line may continue after a \\."""
     root = pathlib.Path(__file__).parents[2]
     paths = [root / "README.md", *root.glob("docs/*.md"), *root.glob("examples/**/*.md")]
     for path in sorted(paths):

@@ -1,4 +1,4 @@
-"""Workers on several machines do what one does, and strategies say what is wrong."""
+"""Workers on several machines give the results of one, and wrong strategies are named."""
 
 import dataclasses
 import json
@@ -17,12 +17,12 @@ from tiny_runs import TINY, data_flags, make_shapes, without_times
 from keras_maskrcnn import distribution
 
 PROGRAM = pathlib.Path(__file__).with_name("worker_program.py")
-# As in test_replicas.py: near ties among the proposals must not decide what is sampled.
+# As in test_replicas.py: proposals with nearly equal scores must not decide what is sampled.
 EVERY_ROI = dict(norm="batch", roi_batch=60, roi_positive_fraction=1.0)
 
 
 def cluster(workers):
-    """The environments of as many worker processes on this machine; of one alone, ours."""
+    """Returns environments for this many worker processes on this machine; for one, ours."""
     sockets = [socket.create_server(("localhost", 0)) for _ in range(workers)]
     hosts = [f"localhost:{s.getsockname()[1]}" for s in sockets]
     for bound in sockets:
@@ -37,7 +37,7 @@ def cluster(workers):
 
 
 def run_workers(tmp_path, config, folder, workers, devices):
-    """Runs worker_program.py in as many processes; returns what each has written."""
+    """Runs worker_program.py in this many processes; returns the output folder of each."""
     path = tmp_path / "config.json"
     path.write_text(json.dumps(dataclasses.asdict(config)))
     outputs, running = [], []
@@ -69,7 +69,7 @@ def test_two_workers_train_and_evaluate_as_one_device(tiny_config, tmp_path, dev
     assert [(path / "model.keras").exists() for path in outputs] == [True, False]
     weights, results, history = written(one)
     assert {result["image_id"] for result in results} == {10, 11, 12}
-    assert 0 < sum(history["skipped_steps"]) < 4  # those with the image that is NaN
+    assert 0 < sum(history["skipped_steps"]) < 4  # the steps with the image that is NaN
     for output in outputs:
         same_weights, same_results, same_history = written(output)
         for first, second in zip(weights, same_weights, strict=True):
@@ -83,7 +83,7 @@ def test_two_workers_train_and_evaluate_as_one_device(tiny_config, tmp_path, dev
 
 
 @pytest.mark.slow
-def test_two_workers_of_the_command_stop_together_and_go_on_as_if_they_had_not(tmp_path):
+def test_two_workers_of_the_command_stop_together_and_resume_as_if_they_had_not(tmp_path):
     make_shapes(tmp_path / "shapes", train=6, val=3, size=64)
     command = [sys.executable, "-m", "keras_maskrcnn", "train", *TINY]
     for part, prefix in (("train", ""), ("val", "val_")):
@@ -98,7 +98,7 @@ def test_two_workers_of_the_command_stop_together_and_go_on_as_if_they_had_not(t
         while not (tmp_path / "two" / "backup" / "step_00000003.npz").exists():
             assert all(process.poll() is None for process in running)
             time.sleep(0.1)
-        running[1].send_signal(signal.SIGTERM)  # the other one got none
+        running[1].send_signal(signal.SIGTERM)  # the other one gets no signal
         assert [process.wait(timeout=300) for process in running] == [143, 143]
         assert not (tmp_path / "two" / "model.keras").exists()
         running = start("two", "--resume")
@@ -130,7 +130,7 @@ def test_the_first_worker_is_the_chief(monkeypatch, cluster, task, chief):
 
 
 def test_a_strategy_that_contradicts_tf_config_is_refused(monkeypatch):
-    with pytest.raises(ValueError, match="strategies are none, .* Received: strategy='tpu'"):
+    with pytest.raises(ValueError, match="one of none, .* Received: strategy='tpu'"):
         distribution.make_strategy("tpu")
     with pytest.raises(ValueError, match="devices need strategy='mirrored'"):
         distribution.make_strategy("none", ["GPU:0"])
@@ -143,5 +143,5 @@ def test_a_strategy_that_contradicts_tf_config_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="strategy='mirrored', 2 workers in TF_CONFIG"):
         distribution.make_strategy("mirrored")
     monkeypatch.setenv("TF_CONFIG", "worker 1")
-    with pytest.raises(ValueError, match="TF_CONFIG is no JSON"):
+    with pytest.raises(ValueError, match="TF_CONFIG is not JSON"):
         distribution.is_chief()

@@ -1,4 +1,4 @@
-"""Several replicas do what one does with the whole batch."""
+"""Several replicas give the results of one replica with the whole batch."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,10 @@ C4 = dict(neck="c4", mask_pool_size=7, box_head_layers=0, mask_head_convs=0)
 
 
 def four_images(batch):
-    """The two images of `batch`, each before a brighter one: the first half has more objects."""
+    """Returns the two images of `batch`, each followed by a brighter copy.
+
+    The first half then has more objects than the second.
+    """
     inputs, gt = batch
     brighter = {**inputs, "images": np.minimum(inputs["images"] + 20, 255)}
     return tuple(
@@ -35,7 +38,7 @@ def four_images(batch):
 
 
 def train(config, scope, batches, optimizer, run_eagerly=False):
-    """Weights and history of a run from the same initial weights."""
+    """Returns the model and the history of a run from the same initial weights."""
     with scope:
         keras.utils.set_random_seed(0)
         model = MaskRCNN(config)
@@ -44,8 +47,8 @@ def train(config, scope, batches, optimizer, run_eagerly=False):
     return model, history
 
 
-# Under batch norm rounding reorders proposals whose scores nearly tie, and noise goes by order: so
-# every RoI is sampled there, anchors are drawn.
+# With batch norm, rounding changes the order of proposals with nearly equal scores, and sampling
+# depends on that order. Therefore these configs sample every RoI; anchors are drawn.
 EVERY_ROI = dict(norm="batch", roi_batch=60, roi_positive_fraction=1.0)
 SAMPLED = dict(rpn_loss_divisor="sampled", roi_loss_divisor="sampled")
 
@@ -63,17 +66,17 @@ def test_three_steps_on_two_devices_are_those_of_one(tiny_config, batch, two_dev
     config = dataclasses.replace(tiny_config, **{"norm": "frozen_batch", **fields})
     batches = tf.data.Dataset.from_tensors(four_images(batch)).unbatch().batch(4, True).repeat(3)
 
-    def optimizer():  # at the rate for four images; clips every step
+    def optimizer():  # the rate is for four images; the norm is low enough to clip every step
         return training.sgd(0.02 * 4 / 16, warmup_steps=0, clip_norm=1.0)
 
     one, alone = train(config, contextlib.nullcontext(), batches, optimizer, run_eagerly=True)
     two, together = train(config, two_devices.scope(), batches, optimizer)
     for name in alone:
-        # Some are near 0 here, and differences of numbers near 1.
+        # Some values are near 0, as differences of numbers near 1.
         np.testing.assert_allclose(together[name], alone[name], rtol=1e-4, atol=1e-8, err_msg=name)
-    # Moving statistics that are trained on are as far apart (0.9e-4 of a variance of C4) on one
-    # device whose initial kernels are all one bit of float32 larger: rounding, which small batches
-    # amplify. Variances are up to hundreds, hence a relative part otherwise too.
+    # The tolerance for moving statistics in training is rounding, which small batches amplify. On
+    # one device, initial kernels that are one bit of float32 larger change a variance of C4 by
+    # 0.9e-4 of itself. Variances reach hundreds, so the limit is relative in all cases.
     moving = 1e-4 if config.norm == "batch" else 1e-5
     for v, first, second in zip(one.weights, one.get_weights(), two.get_weights(), strict=True):
         limits = dict(atol=1e-5, rtol=0.0)
@@ -92,7 +95,7 @@ def test_validation_losses_of_unequal_shares_are_those_of_one_device(
             keras.utils.set_random_seed(0)
             model = MaskRCNN(dataclasses.replace(tiny_config, **SAMPLED))
             model.compile(training.sgd())
-            # The second batch has one image, for two replicas.
+            # The second batch has only one image for two replicas.
             logs.append(model.evaluate(images.batch(3), verbose=0, return_dict=True))
     assert logs[1] == pytest.approx(logs[0], rel=1e-4)
 
@@ -127,7 +130,7 @@ def test_detections_of_images_of_all_sizes_are_those_of_one_device(
         with scope:
             keras.utils.set_random_seed(0)
             model = MaskRCNN(dataclasses.replace(tiny_config, norm="group"))
-            # Padding matters behind a bias.
+            # Padding matters only after a bias.
             biases = [v for v in model.trainable_variables if v.name in ("beta", "bias")]
             for bias in biases:
                 bias.assign(np.full(bias.shape, 0.1))
@@ -142,7 +145,7 @@ def test_detections_of_images_of_all_sizes_are_those_of_one_device(
 
 
 def test_an_epoch_that_ends_early_is_an_error_on_several_replicas(two_devices):
-    # One replica's end of data may hide the other's error.
+    # The end of the data on one replica may hide an error of the other.
     callback = WholeEpochs()
     callback.set_params({"steps": 3})
     callback.set_model(types.SimpleNamespace(distribute_strategy=two_devices, stop_training=False))
@@ -152,7 +155,7 @@ def test_an_epoch_that_ends_early_is_an_error_on_several_replicas(two_devices):
             callback.on_epoch_end(0)
         callback.on_train_batch_end(batch)
     callback.on_epoch_end(0)
-    callback.set_params({"steps": None})  # of a data set whose length nobody knows
+    callback.set_params({"steps": None})  # a data set of unknown length
     callback.on_epoch_begin(1)
     callback.on_epoch_end(1)
 

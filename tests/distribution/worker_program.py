@@ -1,8 +1,8 @@
-"""One of several workers: evaluates, trains and evaluates again, and writes what it has.
+"""One of several workers: evaluates, trains, evaluates again, and writes its results.
 
     TF_CONFIG=... python tests/distribution/worker_program.py CONFIG.json DATA OUTPUT DEVICES
 
-Run alone, without TF_CONFIG, it is what they must equal.
+Without TF_CONFIG, it runs alone and gives the results that the workers must equal.
 """
 
 import json
@@ -42,11 +42,11 @@ def main(config, folder, output, devices):
     if distribution.is_chief():
         model.save(output / "model.keras")
     (output / "found.json").write_text(json.dumps([results, history]))
-    distribution.gather(strategy, [None])  # a worker that ended earlier would seem to have crashed
+    distribution.gather(strategy, [None])  # a worker that ended earlier would look like a crash
 
 
 def spoil(inputs, gt):
-    """Makes one image of the data set NaN, which every worker has to leave out, whoever has it."""
+    """Makes one image of the data set NaN. All workers must skip its step, whichever has it."""
     spoiled = tf.reshape(inputs["indices"] == 3, [-1, 1, 1, 1])
     images = tf.where(spoiled, np.nan, tf.cast(inputs["images"], tf.float32))
     return {**inputs, "images": images}, gt

@@ -1,7 +1,7 @@
 """A run that never ends, for test_kills.py: python endless_run.py FOLDER EVERY.
 
-After each step, before the backup, it writes the number of steps into FOLDER/reported; at its start
-the step that it goes on with into FOLDER/began.
+It writes the number of steps into FOLDER/reported after each step, before the backup. At its start,
+it writes the step from which it continues into FOLDER/began.
 """
 
 import os
@@ -21,7 +21,7 @@ class Report(keras.callbacks.Callback):
         self.file, self.step = os.open(path, os.O_RDWR | os.O_CREAT), step
 
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) > self.step:  # else it is from the backup
+        if int(self.model.optimizer.iterations) > self.step:  # else the backup has this step
             self.step += 1
             os.pwrite(self.file, self.step.to_bytes(8, "little"), 0)
 

@@ -1,4 +1,4 @@
-"""Small models, their batches, and how a run of them is interrupted: for the tests of backups."""
+"""Small models, their batches, and ways to interrupt a run, for the tests of backups."""
 
 import os
 import signal
@@ -11,11 +11,11 @@ EPOCH = 4  # steps
 
 
 class Killed(Exception):
-    """What the tests have in place of kill -9; Backup has no chance to react to it."""
+    """Replaces kill -9 in the tests; Backup cannot react to it."""
 
 
 class After(keras.callbacks.Callback):
-    """Calls a function after a number of steps in all, counted from the beginning of the run."""
+    """Calls a function after a number of steps, counted from the start of the run."""
 
     def __init__(self, step, function):
         super().__init__()
@@ -67,7 +67,7 @@ def fit(backup, model=None, first=()):
 
 
 def batches(first_step):
-    """13 batches over and over, so that epochs of 4 steps differ."""
+    """13 batches, repeated; epochs of 4 steps therefore differ."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(13, 2, 3)).astype(np.float32)
     return tf.data.Dataset.from_tensor_slices((x, x[..., :1])).repeat().skip(first_step)

@@ -1,4 +1,4 @@
-"""A run is killed and goes on: it must end as the run that nobody touched, to the bit."""
+"""A run that is killed and resumed must end bit for bit as a run without a kill."""
 
 import contextlib
 import json
@@ -46,11 +46,11 @@ def train(
     keep=(),
     **options,
 ):
-    """Three epochs, or what is left of them.
+    """Trains three epochs, or the rest of them after a resume.
 
     Returns:
-        the values of all variables; of the history file; the state of ReduceLROnPlateau, which
-        halves the rate after every second epoch.
+        the values of all variables; the content of the history file; the state of
+        ReduceLROnPlateau, which halves the rate after every second epoch.
     """
     with scope or contextlib.nullcontext():
         model = keras.Sequential(
@@ -103,13 +103,13 @@ def assert_same(run, expected):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """What a run without interruption gives."""
+    """The result of `train` without an interruption."""
     keras.utils.set_random_seed(0)
     return train(tmp_path_factory.mktemp("whole"))
 
 
 def go_on(folder, **options):
-    keras.utils.set_random_seed(1)  # all that counts comes from the backup
+    keras.utils.set_random_seed(1)  # another seed, because all state must come from the backup
     return train(folder, **options)
 
 
@@ -125,7 +125,7 @@ def test_a_run_that_is_killed_between_epochs_repeats_their_end(tmp_path, whole):
     with pytest.raises(Killed):
         train(tmp_path, last=[AtEpochEnd(1, kill)])
     assert len(json.loads((tmp_path / "history.json").read_text())) == 2
-    state = read_backup(tmp_path / "backup")[1]  # before validation, which a kill may cut off
+    state = read_backup(tmp_path / "backup")[1]  # of before validation, as a kill may interrupt it
     assert (state["epoch"], state["step"]) == (1, 8)
     assert_same(go_on(tmp_path), whole)
 
@@ -157,7 +157,7 @@ def test_all_that_an_optimizer_has_is_kept(tmp_path, optimizer, step):
 
 
 def test_what_a_sentinel_left_out_is_kept(tmp_path):
-    def note():  # as the next step would
+    def note():  # as a step with a fault does
         sentinel._found.append(("pixels", "", ["a.png"]))
 
     sentinel = Sentinel("skip")
@@ -169,7 +169,7 @@ def test_what_a_sentinel_left_out_is_kept(tmp_path):
 
 
 def test_the_rate_is_that_of_the_backup(tmp_path, whole, monkeypatch):
-    """A model whose rate ReduceLROnPlateau has lowered goes on in the same process."""
+    """The run resumes in the same process, with a rate that ReduceLROnPlateau has lowered."""
     keras.utils.set_random_seed(0)
     with pytest.raises(Killed):
         train(tmp_path, last=[After(7, kill)])
@@ -187,7 +187,7 @@ def test_two_replicas_go_on(tmp_path, two_devices):
     ours, epochs, _ = go_on(tmp_path / "killed", scope=two_devices.scope())
     for a, b in zip(ours, expected[0], strict=True):
         np.testing.assert_array_equal(a, b)
-    # One number is saved of each running mean, the sum over the replicas: it rounds differently.
+    # A backup holds each running mean as the sum over the replicas, which rounds differently.
     for a, b in zip(epochs, expected[1], strict=True):
         assert a == pytest.approx(b, rel=1e-6)
 
@@ -222,7 +222,7 @@ def test_a_signal_ends_the_run_after_its_step(tmp_path, whole, number, exception
 
 
 def test_signals_are_not_dead_after_a_run_that_failed(tmp_path, number=signal.SIGINT):
-    """Nobody calls `release`: Ctrl-C in a notebook, long after, must act as it did before."""
+    """Nothing calls `release`. A later Ctrl-C in a notebook must still act as before."""
     seen = []
 
     def note(number, frame):
@@ -230,7 +230,7 @@ def test_signals_are_not_dead_after_a_run_that_failed(tmp_path, number=signal.SI
 
     before = signal.signal(number, note)
     try:
-        for folder in ("a", "a", "b"):  # each begins with what the one before has left
+        for folder in ("a", "a", "b"):  # each starts with the handlers that the last one left
             with pytest.raises(Killed):
                 fit(Backup(tmp_path / folder, resume=True), first=[After(1, kill)])
         os.kill(os.getpid(), number)
@@ -261,7 +261,7 @@ def test_a_run_that_fails_while_batches_pass_leaves_its_step(tmp_path):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A run that was killed after 7 steps."""
+    """The folder of a run that was killed after 7 steps."""
     folder = tmp_path_factory.mktemp("killed")
     with pytest.raises(Killed):
         train(folder, last=[After(7, kill)])

@@ -11,7 +11,7 @@ from keras_maskrcnn.training.backup_files import backup_paths, remove_backups, w
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two backups, of steps 4 and 6."""
+    """A folder with two backups, of steps 4 and 6."""
     for step in (4, 6):
         values = np.random.default_rng(step).normal(size=(20, 3, 4)).astype(np.float32)
         write_backup(tmp_path / "run", {"step": step, "run": {"seed": 0}}, list(values))
@@ -40,7 +40,7 @@ def test_a_damaged_backup_is_never_taken_for_a_good_one(folder, caplog):
         path.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
         _, found, arrays = read_backup(folder)
         steps.append(found["step"])
-        if found["step"] == 6:  # dates and the like: nobody reads them
+        if found["step"] == 6:  # the byte was in a part that is not read, such as a date
             assert found == state
             for ours, theirs in zip(arrays, values, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
@@ -64,6 +64,6 @@ def test_another_format_is_not_taken_for_damage(tmp_path):
 
 def test_what_a_kill_left_half_written_is_removed(folder):
     for name in ("new.step_00000003.npz", "unfinished-00aa.step_00000003.npz", "new.txt"):
-        (folder / name).write_bytes(b"half")  # the first is version 0.1's
+        (folder / name).write_bytes(b"half")  # the first name is from version 0.1
     remove_backups(folder, but={str(folder / "step_00000006.npz")})
     assert sorted(os.listdir(folder)) == ["new.txt", "step_00000006.npz"]

@@ -1,4 +1,4 @@
-"""The end of a run and its history file. What runs do with it is in test_backup.py."""
+"""The end of a run, and its history file; test_backup.py tests how a resumed run uses it."""
 
 import json
 

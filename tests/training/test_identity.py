@@ -1,4 +1,4 @@
-"""Which runs are the same, so that one goes on from the backup of the other."""
+"""Which runs count as the same, so that one may continue from the backup of the other."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_the_first_field_that_differs_is_named():
     refuses(
         describe(seed=0),
         describe(seed=7),
-        "^step_00000002.npz is of a run with seed=0, and only the same run can go on from it. "
+        "^step_00000002.npz is of a run with seed=0, and only the same run can continue from it. "
         "Received: seed=7.$",
     )
 
@@ -78,7 +78,7 @@ def test_another_schedule_makes_another_run():
 
 
 def test_a_class_of_ours_may_move_to_another_file():
-    """Version 0.1 had the schedule in training/recipe.py, and backups say so."""
+    """In version 0.1 the schedule was in training/recipe.py; backups hold that name."""
     stored, run = (describe(optimizer=Recipe(100).optimizer()) for _ in range(2))
     stored["optimizer"]["learning_rate"]["module"] = "keras_maskrcnn.training.recipe"
     check_same_run("path", stored, run)

@@ -1,4 +1,4 @@
-"""What a run logs, draws and prints; averages, which Keras makes."""
+"""What a run logs, draws and prints; and running averages, which Keras makes."""
 
 import itertools
 import signal
@@ -17,7 +17,7 @@ from keras_maskrcnn.training import insight
 
 
 class OneImage:
-    """As a data set, for pictures."""
+    """Replaces a data set, for pictures."""
 
     file_names = ("a.png",)
     skipped = {}
@@ -30,7 +30,7 @@ class OneImage:
 
 
 def slow_batches(batch, count, seconds):
-    """Batches that take their time, one at a time."""
+    """Returns a data set of batches that each take this long to arrive."""
 
     def wait(index):
         time.sleep(seconds)
@@ -43,7 +43,7 @@ def slow_batches(batch, count, seconds):
 
 @pytest.fixture(scope="module")
 def settable(tiny_config):
-    """A model with a rate that callbacks can set, and a running average of its weights."""
+    """A model whose rate callbacks can set, with a running average of its weights."""
     keras.utils.set_random_seed(0)
     model = MaskRCNN(tiny_config)
     model.compile(training.SGD(0.01, use_ema=True, ema_momentum=0.5))
@@ -51,7 +51,7 @@ def settable(tiny_config):
 
 
 class Value(keras.callbacks.Callback):
-    """Keeps a bias at the end of each epoch, and what its average, by halves, must be there."""
+    """Keeps a bias at the end of each epoch, and its expected average with momentum 0.5."""
 
     def __init__(self):
         super().__init__()
@@ -66,7 +66,7 @@ class Value(keras.callbacks.Callback):
         self.expected.append(self.average)
 
 
-def test_all_that_a_run_tells(settable, batch, tmp_path, capsys):
+def test_all_that_a_run_reports(settable, batch, tmp_path, capsys):
     value = Value()
     data = slow_batches(tf.nest.map_structure(tf.constant, batch), 3, 0.3)
     history = settable.fit(
@@ -95,7 +95,7 @@ def test_all_that_a_run_tells(settable, batch, tmp_path, capsys):
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("epoch 1/2, step 3: loss ") and "val_loss" in first
     assert "images/s, waiting" in second
-    # What is behind SwapEMAWeights gets the average, and so does what is saved in the end.
+    # Callbacks after SwapEMAWeights see the average, and the average is saved at the end.
     np.testing.assert_allclose(value.values, value.expected, rtol=1e-4, atol=1e-7)
     saved = settable.get_weights()
     settable.load_weights(tmp_path / "last.weights.h5")
@@ -132,13 +132,13 @@ def test_a_run_that_failed_leaves_nothing_behind(settable, batch, tmp_path):
     with pytest.raises(ZeroDivisionError):
         settable.fit(*batch, batch_size=2, callbacks=callbacks, verbose=0)
     for ours, theirs in zip(settable.get_weights(), weights, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=2e-6)  # Keras swaps by sums
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)  # Keras swaps by sums, which round
     assert settable.step_hooks == ()
     assert signal.getsignal(signal.SIGTERM) == before
     assert list(tmp_path.iterdir()) == []  # nor the lock
 
 
-def test_pace_leaves_out_the_traced_step_and_what_lies_between_epochs(monkeypatch):
+def test_pace_leaves_out_the_traced_step_and_the_time_between_epochs(monkeypatch):
     model = types.SimpleNamespace(
         optimizer=types.SimpleNamespace(learning_rate=0.1),
         distribute_strategy=tf.distribute.get_strategy(),
@@ -160,7 +160,7 @@ def test_pace_leaves_out_the_traced_step_and_what_lies_between_epochs(monkeypatc
         throughput.on_epoch_end(0, logs)
         return logs
 
-    # A step begins to wait, has its batch, and ends.
+    # The three times of a step: it starts to wait, gets its batch, and ends.
     assert epoch(0, (1, 3, 100)) == {"learning_rate": 0.1}
     expected = {"learning_rate": 0.1, "images_per_second": 4 / 10, "waiting": 2.5 / 10}
     assert epoch(200, (200, 202, 204), (205, 205.5, 210)) == expected

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, which are killed without warning."""
+"""Runs in separate processes, which are killed without warning."""
 
 import os
 import pathlib
@@ -27,7 +27,7 @@ def start(*arguments):
 
 
 def reported(folder):
-    """Steps that the run has said to have made, 0 before the first."""
+    """Returns the number of steps that the run has reported, 0 before the first."""
     path = folder / "reported"
     return int.from_bytes(path.read_bytes(), "little") if path.exists() else 0
 
@@ -44,7 +44,7 @@ def being_written(folder):
 
 @pytest.mark.slow
 def test_200_moments_leave_a_backup_that_is_one_interval_old_at_most(tmp_path):
-    """A stopped process leaves the files that kill -9 would leave: the page cache outlives both."""
+    """A stopped process leaves the same files as kill -9, because the page cache outlives both."""
     process = start(TESTS / "training" / "endless_run.py", tmp_path, EVERY)
     rng, writing, steps = random.Random(0), 0, set()
     try:
@@ -53,7 +53,7 @@ def test_200_moments_leave_a_backup_that_is_one_interval_old_at_most(tmp_path):
             time.sleep(rng.uniform(0, 0.05))
             end = time.monotonic() + 10
             while moment % 2 and not being_written(tmp_path) and time.monotonic() < end:
-                pass  # every other moment is while a backup is written
+                pass  # every second moment is during the writing of a backup
             os.kill(process.pid, signal.SIGSTOP)
             os.waitpid(process.pid, os.WUNTRACED)  # until it has stopped
             writing += being_written(tmp_path)
@@ -96,7 +96,7 @@ def test_ten_steps_are_five_a_kill_and_five_in_another_process(tmp_path):
         "train",
         *TINY,
         "--steps=10",
-        "--save_every=5",  # 3 are an epoch
+        "--save_every=5",  # an epoch has 3 steps
         f"--images={tmp_path / 'shapes' / 'train'}",
         f"--annotations={annotations / 'train.json'}",
     ]

@@ -13,7 +13,7 @@ import pytest
 from keras_maskrcnn import cli
 from keras_maskrcnn.training import Backup, lock
 
-# The module alone, without TensorFlow: another process that has the folder.
+# Another process that holds the folder. It loads this module alone, without TensorFlow.
 HOLD = """
 import importlib.util, sys, time
 spec = importlib.util.spec_from_file_location("lock", sys.argv[1])
@@ -27,7 +27,7 @@ time.sleep(60)
 
 @pytest.fixture
 def other(tmp_path):
-    """A process that has the folder."""
+    """A process that holds the folder."""
     command = [sys.executable, "-c", HOLD, lock.__file__, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
@@ -36,7 +36,7 @@ def other(tmp_path):
 
 
 def test_another_process_is_named_until_it_is_killed(tmp_path, other):
-    owner = f"process {other.pid} on {socket.gethostname()} writes into {tmp_path}, "
+    owner = f"process {other.pid} on {socket.gethostname()} writes into {tmp_path}; "
     with pytest.raises(BlockingIOError, match=owner):
         lock.lock_folder(tmp_path)
     assert os.listdir(tmp_path) == ["lock"]
@@ -50,7 +50,7 @@ def test_another_process_is_named_until_it_is_killed(tmp_path, other):
 def test_a_second_run_names_the_first_one(tmp_path, other, capsys):
     with pytest.raises(BlockingIOError, match=f"process {other.pid} on "):
         Backup(tmp_path)
-    Backup(tmp_path, write=False)  # a worker beside the one that writes
+    Backup(tmp_path, write=False)  # a worker that does not write
     (tmp_path / "step_00000001.npz").write_bytes(b"")
     output = tmp_path.parent / "run"
     output.mkdir()
@@ -75,7 +75,7 @@ def test_a_folder_is_free_when_it_is_released_or_nobody_refers_to_it(tmp_path):
 
 
 def test_a_lock_that_its_owner_removes_meanwhile_locks_nothing(tmp_path, monkeypatch):
-    """Both open the file; its owner removes it and lets go; a third makes a new one."""
+    """Two processes open the file, its owner removes it and ends, a third makes a new one."""
     flock, path = lock.fcntl.flock, tmp_path / "lock"
 
     def late(descriptor, how):
@@ -95,7 +95,7 @@ def test_without_locks_a_line_says_so(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(lock.fcntl, "flock", refuse)
     lock.lock_folder(tmp_path).release()
-    assert "no locks here (No locks available); let one process write" in caplog.text
+    assert "no locks here (No locks available); let only one process write" in caplog.text
 
 
 def test_the_lock_is_not_a_copy_of_a_child_to_remove(tmp_path):

@@ -7,7 +7,7 @@ from keras_maskrcnn.training import SGD, WarmupSteps, sgd
 
 
 class Variables(keras.layers.Layer):
-    """A kernel, and a gamma and a beta as norms name them, all equal."""
+    """A kernel, a gamma and a beta (the names in norms); all have the same value."""
 
     def __init__(self):
         super().__init__()
@@ -17,7 +17,7 @@ class Variables(keras.layers.Layer):
 
 
 def torch_sgd(weight, gradients, *, learning_rate, momentum, weight_decay):
-    """torch.optim.SGD, transcribed from its documentation (dampening 0, no Nesterov)."""
+    """torch.optim.SGD, after its documentation (dampening 0, no Nesterov)."""
     buffer = None
     for gradient in gradients:
         gradient = gradient + weight_decay * weight
@@ -69,7 +69,7 @@ def test_scales_and_shifts_of_norms_do_not_decay():
     np.testing.assert_allclose(np.concatenate(variables), [1.9, 2.0, 2.0], rtol=1e-6)
 
 
-def test_whoever_wants_it_lets_everything_decay():
+def test_without_undecayed_names_everything_decays():
     variables = Variables().all
     optimizer = SGD(0.1, momentum=0.0, l2=0.5, undecayed=())
     optimizer.apply([tf.zeros([1])] * 3, variables)
@@ -84,7 +84,7 @@ def test_no_decay_without_l2():
 
 
 def test_decay_is_not_clipped():
-    # The gradient of 30 is cut to 3; the decay of 0.5 * 2 comes on top, as in torch.
+    # The gradient of 30 is clipped to 3; then the decay of 0.5 * 2 is added, as in torch.
     kernel = Variables().all[0]
     SGD(0.1, momentum=0.0, l2=0.5, global_clipnorm=3.0).apply([tf.constant([30.0])], [kernel])
     np.testing.assert_allclose(kernel, [2 - 0.1 * (3 + 1)], rtol=1e-6)

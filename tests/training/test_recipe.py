@@ -10,7 +10,7 @@ from keras_maskrcnn.training.callbacks import steps_taken
 
 
 def test_recipe_scales_the_rate_with_the_batch():
-    # 0.02 for 16 images, so 0.01 for 8; after warm-up and before the milestone.
+    # 0.02 is for 16 images, so 0.01 is for 8. Step 50 is after the warm-up, before the milestone.
     optimizer = Recipe(steps=100, batch_size=8).optimizer()
     optimizer.iterations.assign(50)
     assert float(optimizer.learning_rate) == pytest.approx(0.01)
@@ -59,7 +59,7 @@ def test_an_unknown_algorithm_is_an_error():
         ("detectron2_lsj", 64, 184_375, 0.1, [163_889, 177_546]),
         ("torchvision", 16, 190_557, 0.02, [117_265, 161_240]),  # 26 epochs, 16 and 22
         ("torchvision_v2", 64, 732_912, 0.1, [644_962, 703_595]),  # 400 epochs, 352 and 384
-        ("paper", 2, 1_280_000, 0.0025, [960_000]),  # as many images, 2 at a time
+        ("paper", 2, 1_280_000, 0.0025, [960_000]),  # the same number of images, with 2 per step
     ],
 )
 def test_named_recipes_have_the_numbers_that_were_published(
@@ -83,12 +83,12 @@ def test_every_named_recipe_makes_an_optimizer():
         assert isinstance(Recipe.named(name, 16).optimizer(), SGD)
 
 
-def test_an_unknown_recipe_is_answered_with_all():
+def test_an_unknown_recipe_is_an_error_that_lists_all():
     with pytest.raises(ValueError, match="paper, paper_resnext, .*name='4x'"):
         Recipe.named("4x", 16)
 
 
-def test_a_recipe_tells_all_its_numbers():
+def test_a_recipe_as_text_has_all_its_numbers():
     text = str(Recipe.named("paper", 16))
     for part in (
         "steps=160000",

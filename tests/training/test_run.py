@@ -1,4 +1,4 @@
-"""A run as Python users write it: what it gives to `fit`, what it refuses, what it returns."""
+"""A run as Python users write it: what it passes to `fit`, refuses and returns."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 
 class Model:
-    """Stands in for a MaskRCNN: keeps what it is called with."""
+    """Replaces a MaskRCNN; keeps the arguments of its calls."""
 
     distribute_strategy = tf.distribute.get_strategy()
 
@@ -104,7 +104,7 @@ def test_sizes_are_the_config_s_and_lengths_the_recipe_s(model, train, val, tmp_
             assert batches.made_with[name] == value
     assert isinstance(model.optimizer, training.SGD)
     arguments = {n: model.arguments[n] for n in ("epochs", "initial_epoch", "steps_per_epoch")}
-    assert arguments == {"epochs": 3, "initial_epoch": 0, "steps_per_epoch": 3}  # of 6 images
+    assert arguments == {"epochs": 3, "initial_epoch": 0, "steps_per_epoch": 3}  # of the 6 images
     assert model.arguments["validation_freq"] == 2
     assert (tmp_path / "a" / "model.keras").exists()
     assert not (tmp_path / "a" / "backup" / "lock").exists()
@@ -150,18 +150,18 @@ def test_a_run_goes_on_from_its_backup(model, train, tmp_path):
     write_backup(tmp_path / "backup", state, [])
     epochs = [{"epoch": 1, "step": 3, "loss": 2.0}]
     (tmp_path / "history.json").write_text(json.dumps(epochs))
-    with pytest.raises(FileExistsError, match="holds backup .*: resume=True goes on from its b"):
+    with pytest.raises(FileExistsError, match="holds backup .*: resume=True continues from its"):
         Run(model, Recipe(7, 2), train, tmp_path)
     run = Run(model, Recipe(7, 2), train, tmp_path, resume=True)
     assert (run.backup.step, run.backup.stored_run) == (5, {"steps": 7})
-    assert run.fit() == epochs  # those before the kill
+    assert run.fit() == epochs  # the epochs before the kill
     assert model.arguments["initial_epoch"] == 1
 
 
-def test_without_a_backup_a_new_run_begins_and_says_so(model, train, tmp_path, caplog):
+def test_without_a_backup_a_new_run_starts_with_a_warning(model, train, tmp_path, caplog):
     run = Run(model, Recipe(7, 2), train, tmp_path / "new", resume=True)
     assert run.backup.step == 0
-    assert "new holds no backup: a new run begins." in caplog.text
+    assert "new holds no backup: a new run starts." in caplog.text
 
 
 def test_batches_are_not_larger_than_the_data_set_nor_smaller_than_the_replicas(model, train):
@@ -195,7 +195,7 @@ def test_backups_hold_the_state_of_callbacks_that_have_one(model, train, tmp_pat
 
 
 class Kill(keras.callbacks.Callback):
-    """Ends the second epoch by force, after its first step."""
+    """Aborts the run in the second epoch, after its first step."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch

@@ -1,4 +1,4 @@
-"""A step that is not finite is not taken, and its cause has a name."""
+"""A step that is not finite changes nothing, and a message names its cause."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ FILES = types.SimpleNamespace(file_names=("a.png", "b.png", "c.png", "d.png"))
 
 
 def batches(batch, *changes):
-    """Batches of the images a and b, or c and d with something not finite in or about d."""
+    """Batches of images a and b, or of c and d; a value of image d is not finite."""
     found = []
     for change in changes:
         inputs, gt = ({name: x.copy() for name, x in part.items()} for part in batch)
@@ -35,7 +35,7 @@ def batches(batch, *changes):
 
 
 class Spoil(keras.callbacks.Callback):
-    """Calls a function before a batch and another one after it, and keeps all variables."""
+    """Calls one function before a batch and another after it, and keeps all variables' values."""
 
     def __init__(self, functions=None):
         super().__init__()
@@ -54,7 +54,7 @@ class Spoil(keras.callbacks.Callback):
         self.kept.append([np.array(v) for v in variables])
 
     def steps(self):
-        """Whether each batch but the first changed anything."""
+        """Returns whether each batch after the first changed anything."""
         pairs = itertools.pairwise(self.kept)
         return [any(np.any(a != b) for a, b in zip(*pair, strict=True)) for pair in pairs]
 
@@ -67,7 +67,7 @@ def compiled(config, optimizer, scope=None, dtype=None):
 
 
 def test_each_cause_is_named_and_its_step_left_out(tiny_config, batch, caplog):
-    """AdamW with an average would move all weights at gradients of zero."""
+    """AdamW with a running average would change all weights even at gradients of zero."""
     model = compiled(tiny_config, lambda: keras.optimizers.AdamW(1e-4, use_ema=True))
     bias, rate = model.mask_head.trainable_variables[-1], model.optimizer.learning_rate
     start = []
@@ -114,7 +114,7 @@ def test_stop_ends_the_run_before_the_step(tiny_config, batch):
     assert model.optimizer.iterations == 1
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     with pytest.raises(ValueError, match="^pixels must be finite. Received: dtype=float32"):
-        model.fit(batches(batch, "image"), verbose=0, shuffle=False)  # nobody knows whose any more
+        model.fit(batches(batch, "image"), verbose=0, shuffle=False)  # the image is not known here
     assert model.optimizer.iterations == 1
 
 
@@ -135,9 +135,9 @@ def test_one_replica_s_image_stops_the_step_of_all(tiny_config, batch, two_devic
     )
     assert spoil.steps() == [False, True]
     assert "epoch 1: skipped 1 steps, of d.png (1)." in caplog.text
-    # In another loop the optimizer sums the replicas' gradients, as Keras made it.
+    # In another training loop, the optimizer sums the replicas' gradients as Keras does.
     assert "_all_reduce_sum_gradients" not in vars(model.optimizer)
-    # Nothing of a training stays in the process, whatever TensorFlow was given to call.
+    # After training, the process keeps nothing of it, although TensorFlow called Python.
     left = [weakref.ref(x) for x in (model, model.optimizer, sentinel)]
     before = len(ops.gradient_registry.list())
     del model, spoil, sentinel
@@ -190,7 +190,7 @@ def test_steps_that_callbacks_do_not_see_are_refused(tiny_config, batch):
 
 
 def run(sentinel, steps):
-    """A `fit` of epochs of 4 steps, of which those that are "x" find pixels that are not finite."""
+    """A `fit` with epochs of 4 steps; a step "x" has pixels that are not finite."""
     strategy = tf.distribute.get_strategy()
     sentinel.set_model(types.SimpleNamespace(distribute_strategy=strategy))
     sentinel.on_train_begin()

@@ -1,4 +1,4 @@
-"""What becomes of SIGTERM and Ctrl-C during `fit`, and after one that failed."""
+"""SIGTERM and Ctrl-C during `fit`, and after a `fit` that failed."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from keras_maskrcnn.training.stop_signals import SIGNALS, StopSignals
 
 
 class Model:
-    """Has a `fit`, as Keras' models: StopSignals looks for it among the calls."""
+    """Has a `fit`, as Keras models have; StopSignals looks for it among the calls."""
 
     def fit(self, function):
         return function()
@@ -23,7 +23,7 @@ def number(request):
 
 @pytest.fixture
 def seen(number):
-    """The signals that get to whoever had them before."""
+    """The list of the signals that reach the earlier handlers."""
     seen = []
     before = signal.signal(number, lambda number, frame: seen.append(number))
     yield seen
@@ -47,7 +47,7 @@ def test_the_first_signal_is_noted_and_a_second_acts_at_once(number, seen):
     model.fit(fit)
 
 
-def test_after_release_signals_are_for_those_who_had_them(number, seen):
+def test_after_release_signals_reach_the_earlier_handlers(number, seen):
     def fit():
         signals = StopSignals(model, None)
         signals.release()
@@ -58,9 +58,9 @@ def test_after_release_signals_are_for_those_who_had_them(number, seen):
     model.fit(fit)
 
 
-def test_after_a_fit_that_failed_a_signal_is_for_those_who_had_it(number, seen):
+def test_after_a_fit_that_failed_a_signal_reaches_the_earlier_handler(number, seen):
     model = Model()
-    signals = model.fit(lambda: StopSignals(model, None))  # nobody calls release
+    signals = model.fit(lambda: StopSignals(model, None))  # nothing calls release
     send(number)
     assert seen == [number] and signals.received is None
     send(number)
