@@ -22,10 +22,10 @@ def reader(
         dataset, targets, proposals, cache, on_error: as in `data.batches`.
 
     Returns:
-        A function of an index, () int64, that returns a dict of `image` (H, W, 3) uint8 and `index`
-        () int32, the image that was read (another one if the image was skipped). With targets also
-        `boxes` (n, 4), `labels` (n,) and, if the data set has masks, `masks` (n, M, M). With
-        proposals also `proposals` (p, 4) float32.
+        A function of an index, () int64, that returns a dict. It has `image` (H, W, 3) uint8 and
+        `index` () int32, which differs from the argument if the image was skipped. With targets it
+        also has `boxes` (n, 4), `labels` (n,) and, if the data set has masks, `masks` (n, M, M).
+        With proposals it also has `proposals` (p, 4) float32.
     """
     load = dataset.load if targets else lambda i: {"image": dataset.load_image(i)}
     load = functools.cache(load) if cache else load

@@ -1,9 +1,9 @@
 """Reads pickles of numbers, strings, lists, dicts and NumPy arrays without executing code.
 
 A pickle is a program. Here it may build only these values; any other call is refused by name,
-unless the caller allows it. First its instructions are checked without running them, because a few
-bytes can ask for a memo of 64 GB, or for the hash of a tuple that holds itself 2**60 times. The
-check ensures that memory and time are in proportion to the length of the pickle.
+unless the caller allows it. First its instructions are checked without running them. This ensures
+that memory and time are in proportion to the length of the pickle. Otherwise a few bytes could ask
+for a memo of 64 GB, or for the hash of a tuple that holds itself 2**60 times.
 """
 
 import pickle

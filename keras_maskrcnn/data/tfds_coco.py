@@ -7,7 +7,7 @@ tensorflow_datasets, therefore no other module imports this one. `data/tfds_read
 records.
 
 Each shard is made independently, from a plan that is stored beside it, in a folder that stays after
-a killed build. Therefore the next build continues with the first missing shard, Beam can make the
+a killed build. Therefore the next build continues with the first missing shard. Beam can make the
 shards on many machines, and the bytes are the same each time.
 """
 

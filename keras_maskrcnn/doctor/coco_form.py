@@ -1,8 +1,8 @@
 """Converts unusual forms in a COCO json to COCO's form, if they can mean one thing only.
 
-It converts numbers and ids that are text, names in place of ids, boxes with named sides, polygons
-without the outer list or in pairs, and run lengths inside a list. Missing image sizes are read from
-the files. Ambiguous values stay as they are.
+It converts numbers and ids that are text, names in place of ids, and boxes with named sides. It
+also converts polygons without the outer list or in pairs, and run lengths inside a list. Missing
+image sizes are read from the files. Ambiguous values stay as they are.
 """
 
 import collections

@@ -44,12 +44,13 @@ def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
     monkeypatch.setattr("keras_maskrcnn.doctor.lenient_reading.read_with_remarks", read)
     found, _ = doctor.examine(*make(tmp_path, "path upwards"))
     assert opened == [str(tmp_path / "9.png")]
-    assert found.bad_images() == {1}  # the image of the annotations is missing too
+    assert found.bad_images() == {1}  # so the report shows no picture of its annotations
 
 
 def test_a_tag_that_turns_a_picture_and_keeps_its_sides_is_a_warning(tmp_path):
     folder, path = make(tmp_path)
-    for name, tag in (("9.png", 3), ("10.png", 6)):  # 6 swaps sides, but the json has the stored
+    # Tag 6 swaps the sides, but the json has the stored ones: no warning.
+    for name, tag in (("9.png", 3), ("10.png", 6)):
         exif = Image.Exif()
         exif[0x0112] = tag
         write_image(folder / name, exif=exif)

@@ -19,11 +19,11 @@ options by `functools.partial`. They draw random numbers and then call determini
 `flip_horizontal`, `flip_vertical`, `rotate90`, `crop` and `scale_to_canvas`. `copy_paste` takes a
 second example.
 
-An instance that loses pixels gets a new box, the extent of its remaining mask: the cells with at
-least half the coverage of the fullest cell. Its mask is sampled again in that box. A cell is 1/M of
-the old box's side; a sliver thinner than half a cell is lost. An instance that loses nothing keeps
-its box and mask, because boxes computed from polygons differ from the extent of the pixels: by 0.3
-pixels on average and at most 1.5 (examples/shapes.py), for nuclei by 0.5.
+An instance that loses pixels gets a new box: the extent of its remaining mask. This is around the
+cells with at least half the coverage of the fullest cell. The mask is sampled again in that box. A
+cell is 1/M of the old box's side; a sliver thinner than half a cell is lost. An instance that loses
+nothing keeps its box and mask, because boxes from polygons are not the extent of the pixels. They
+differ by 0.3 pixels on average and at most 1.5 (examples/shapes.py), for nuclei by 0.5.
 
 An instance is dropped if a share of less than `min_visible` of its mask is left. The default is a
 tenth, as for boxes in YOLOv5's `box_candidates`. Its remaining pixels in the image then count as

@@ -24,9 +24,9 @@ def color_jitter(
     Args:
         example: dict, see `data.augment`.
         seed: (2,) integer.
-        brightness, contrast, saturation: float s in [0, 1]. The image gets a weight from 1 - s to
-            1 + s; the rest is black (brightness), the image's mean gray (contrast), or the gray of
-            each pixel (saturation).
+        brightness, contrast, saturation: float s in [0, 1]. The image is mixed with black
+            (brightness), its mean gray (contrast), or the gray of each pixel (saturation). Its
+            weight is drawn from 1 - s to 1 + s.
         hue: float in [0, 0.5]. Largest shift of the hue, as a fraction of the color circle.
     """
     strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}

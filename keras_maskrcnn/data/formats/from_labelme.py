@@ -49,8 +49,8 @@ def labelme(
         images: folder of the images. labelme's `imagePath` is relative to its json; if the image is
             not there, the path is tried relative to `images`. If that fails too (the path is of
             another machine), only the file name counts. The image is then looked for beside the
-            json, in the same subfolder of `images`, in `images` itself, and last in all its
-            subfolders, where one image alone must have this name; case may differ.
+            json, in the same subfolder of `images`, in `images`, and last in all its subfolders. In
+            this last place case may differ, and only one image may have the name.
         annotations: folder of the json files, with its subfolders; often the same as `images`.
         class_names: as in `read_class_names`. By default the names found, in alphabetical order.
         options: keyword arguments of `coco_dict`.
