@@ -47,8 +47,11 @@ class CocoDataset:
     Attributes:
         images: str. The folder of images.
         annotations: str or dict. The json file, or its content.
-        class_names, category_ids: tuples of length C.
-        image_ids, file_names, sizes: one entry per image. A size is (height, width).
+        class_names: tuple of C names.
+        category_ids: tuple of C ids.
+        image_ids: tuple of I ids, int or str.
+        file_names: tuple of I paths relative to `images`.
+        sizes: tuple of I times (height, width).
         mask_size: int M. Side of the mask crops that `load` returns.
         dropped: dict of reason to count: how many annotations, polygons or images were left out.
         examples: dict of reason to up to 3 ids of those annotations or images.

@@ -19,8 +19,8 @@ def read_detectron2(path: Path) -> dict[int | str, tuple[np.ndarray, np.ndarray]
         path: str.
 
     Returns:
-        Dict of image id to (boxes, scores): (n, 4) float32 [x1, y1, x2, y2] in pixels of the
-        original image, and (n,) float32.
+        Dict of image id to a tuple of boxes, (n, 4) float32 [x1, y1, x2, y2] in pixels of the
+            original image, and scores, (n,) float32.
 
     Raises:
         DataError: if the file is missing or broken, or its pickle wants to call a function.

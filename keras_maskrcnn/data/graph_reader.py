@@ -23,9 +23,9 @@ def reader(
 
     Returns:
         A function of an index, () int64, that returns a dict. It has `image` (H, W, 3) uint8 and
-        `index` () int32, which differs from the argument if the image was skipped. With targets it
-        also has `boxes` (n, 4), `labels` (n,) and, if the data set has masks, `masks` (n, M, M).
-        With proposals it also has `proposals` (p, 4) float32.
+            `index` () int32, which differs from the argument if the image was skipped. With targets
+            it also has `boxes` (n, 4), `labels` (n,) and, if the data set has masks, `masks`
+            (n, M, M). With proposals it also has `proposals` (p, 4) float32.
     """
     load = dataset.load if targets else lambda i: {"image": dataset.load_image(i)}
     load = functools.cache(load) if cache else load

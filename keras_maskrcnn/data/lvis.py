@@ -36,7 +36,7 @@ def with_file_names(content: Any) -> Any:
 
     Returns:
         `content`, changed in place. Anything that does not have COCO's form stays as it is;
-        `coco_dict` refuses it later.
+            `coco_dict` refuses it later.
     """
     images = content.get("images") if isinstance(content, dict) else None
     for image in images if isinstance(images, list) else ():

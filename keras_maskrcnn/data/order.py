@@ -22,7 +22,7 @@ def aspect_groups(sizes: np.ndarray) -> np.ndarray:
 
     Returns:
         (I,) int64. The group of each image. Between the limits of 0.5 and 2, the ratios width /
-        height in one group differ by a factor of less than 1.26.
+            height in one group differ by a factor of less than 1.26.
     """
     heights, widths = np.asarray(sizes).T
     return np.digitize(widths / heights, ASPECT_RATIOS)
@@ -44,7 +44,7 @@ def epoch_order(
 
     Returns:
         (N,) int64 in [0, I), with N = max(I // B, 1) * B. Batch k has the entries k * B to
-        (k + 1) * B - 1.
+            (k + 1) * B - 1.
     """
     order = np.arange(count)
     if rng is None:
@@ -83,8 +83,8 @@ def training_positions(
         first_step: int. Number of batches to skip at the beginning.
 
     Returns:
-        tf.data.Dataset of (index, seed). index: () int64 in [0, I). seed: (2,) int32 >= 0, for the
-        random choices of this image in this epoch.
+        tf.data.Dataset of index, () int64 in [0, I), and seed, (2,) int32 >= 0, for the random
+            choices of this image in this epoch.
     """
 
     def draw(epoch):

@@ -49,9 +49,9 @@ def made_with(dataset: Any) -> tuple[dict[str, Any] | None, bool]:
 
     Returns:
         A dict of min_side, max_side, resize_rule, padding_multiple, `canvases` (bool, whether there
-        are any) and `rescales` (bool, whether an augmentation may change sizes). None if `batches`
-        did not make the dataset. Second, a bool: whether its batches are still as `batches` made
-        them.
+            are any) and `rescales` (bool, whether an augmentation may change sizes). None if
+            `batches` did not make the dataset.
+        A bool, whether its batches are still as `batches` made them.
     """
     untouched = True
     while isinstance(dataset, tf.data.Dataset):

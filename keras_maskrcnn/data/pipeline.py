@@ -97,8 +97,8 @@ def batches(
 
     Returns:
         tf.data.Dataset of (x, y), or of x alone: dicts of tensors with a first axis of B. Outside
-        training the last batch may have fewer images. `data.batching` lists names, shapes and
-        units.
+            training the last batch may have fewer images. `data.batching` lists names, shapes and
+            units.
 
     Raises:
         TypeError: if an argument that the model decides is missing.

@@ -151,8 +151,8 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
 
         Returns:
             dict of split to its plan: a dict of each shard's file name to (records, stamps).
-            Records are the examples, with a path for the image and a list for each box. A stamp is
-            (size, time of the last change) of an image file.
+                Records are the examples, with a path for the image and a list for each box. A stamp
+                is (size, time of the last change) of an image file.
         """
         if not self.builder_config.splits:
             raise ValueError("CocoConfig must say where the files are. Received: splits={}.")

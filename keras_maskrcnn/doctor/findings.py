@@ -26,7 +26,8 @@ class Problem:
         severity: "error": training would fail. "dropped": `coco_json` leaves it out. "warning": it
             is probably a mistake.
         line: str. The description.
-        image, annotation: int. Index in the json's list; None if the problem concerns none.
+        image: int. Index in the json's list; None if the problem concerns no image.
+        annotation: int. Index in the json's list; None if the problem concerns no annotation.
     """
 
     kind: str
@@ -49,15 +50,18 @@ class Examination:
     """The data that `examine` read, and all problems.
 
     Attributes:
-        images, annotations: str. The folder and the json file.
-        masks, crowds: as in `examine`.
+        images: str. The folder of images.
+        annotations: str. The json file.
+        masks: as in `examine`.
+        crowds: as in `examine`.
         content: dict. The json's content, with only the objects of its three lists.
         cut: list of str. Names of the lists that are missing, or held anything but objects.
         problems: list of Problem, by severity, then by kind, then in the json's order.
         file_names: the path of each image of the json on this system, or the invalid value of the
             json.
         sizes: (height, width) of each image of the json; None if the json has no valid size.
-        image_of, label_of: dict of image id to index, and of category id to label.
+        image_of: dict of image id to index.
+        label_of: dict of category id to label.
         class_names: list of str, label 1 first.
         entries: (N,) int. Index in the json of each annotation that training would use.
         image_index: (N,) int. Index of the image of each of these annotations.

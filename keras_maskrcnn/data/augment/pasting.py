@@ -46,7 +46,7 @@ def paste(example: Tensors, other: Tensors, min_visible: float = MIN_VISIBLE) ->
 
     Returns:
         The example. Its own instances come first, those far from the pasted ones before those near
-        them; the pasted ones follow.
+            them; the pasted ones follow.
     """
     check("masks" in other, "a data set with masks", masks=False)
     size = tf.shape(example["image"])[:2]
