@@ -85,9 +85,9 @@ def _are(check_one):
 TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     int: ("a whole number", _is_whole),
     float: ("a number", _is_number),
-    str: ("a text", _is_text),
+    str: ("a string", _is_text),
     bool: ("true or false", _is_bool),
-    tuple[str, ...]: ("a list of texts", _are(_is_text)),
+    tuple[str, ...]: ("a list of strings", _are(_is_text)),
     tuple[int, ...]: ("a list of whole numbers", _are(_is_whole)),
     tuple[float, ...]: ("a list of numbers", _are(_is_number)),
     tuple[float, float, float]: ("3 numbers, for R, G and B", _are(_is_number)),

@@ -149,7 +149,7 @@ def _require_maps(config, name, network, needed):
     if not isinstance(maps, dict):
         raise ValueError(
             f"the {name} must be a functional Keras model whose output is a dict of maps by name; "
-            "keras.Model(inputs, layer(inputs)) makes one of another model or layer. "
+            "make one from another model or layer with keras.Model(inputs, layer(inputs)). "
             f"Received: {network!r}."
         )
     missing = [level for level in needed if level not in maps]

@@ -183,15 +183,15 @@ def test_every_combination_of_fields_is_tried():
         ("pixel_std", (1.0, 1e-300, 1.0), "at least 1e-06"),  # 0 in float32
         ("category_ids", ("a",), "a list of whole numbers"),
         ("category_ids", (2**63,), "in -9223372036854775808..9223372036854775807"),
-        ("class_names", (1,), "a list of texts"),
-        ("class_names", None, "a list of texts"),
+        ("class_names", (1,), "a list of strings"),
+        ("class_names", None, "a list of strings"),
         ("score_threshold", 50, "in 0..1"),
         ("score_threshold", "0.5", "a number"),
         ("score_threshold", float("nan"), "in 0..1"),
         ("box_beta", float("inf"), "at most 1000000"),
         ("anchor_sizes", 32.0, "a list of numbers"),
         ("anchor_sizes", (1.0,) * 101, "at most 100 numbers"),
-        ("backbone", ["resnet50"], "a text"),
+        ("backbone", ["resnet50"], "a string"),
         ("roi_aligned", "false", "true or false"),
     ],
 )
