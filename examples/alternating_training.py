@@ -1,13 +1,18 @@
-"""4-step alternating training (Ren et al., Faster R-CNN, §3.2): RPN and detector share features.
+"""4-step alternating training (Faster R-CNN §3.2): RPN and detector share features.
 
     python examples/alternating_training.py --output=run --images=train/images \
         --annotations=train.json --preset=mask_rcnn_resnet50_fpn --steps=1000
 
-1. The RPN alone; 2. a detector of its own on the RPN's proposals; 3. an RPN on the detector's
-backbone, which stays as it is; 4. the detector's heads on those proposals, the backbone still the
-same. Then both are one model, OUTPUT/model.keras. `--steps` is of each; other flags go to
-`keras-maskrcnn train` as they are. The paper's ablations stop after step 2: RPN and Mask R-CNN do
-not share features there.
+The four steps train:
+
+1. an RPN alone;
+2. a separate detector, on the RPN's proposals;
+3. a second RPN on the detector's backbone, which is frozen;
+4. the detector's heads on the second RPN's proposals, with the same frozen backbone.
+
+Then both are joined into one model, OUTPUT/model.keras. `--steps` is the length of each step. All
+other flags go to `keras-maskrcnn train`. The paper's ablations stop after step 2, so RPN and Mask
+R-CNN do not share features there.
 """
 
 import argparse
@@ -24,9 +29,9 @@ from keras_maskrcnn import cli
 def main(argv=None):
     """Runs the four steps and joins the networks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=pathlib.Path, required=True)
-    parser.add_argument("--images", required=True)
-    parser.add_argument("--annotations", required=True)
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="folder to write into")
+    parser.add_argument("--images", required=True, help="folder of the training images")
+    parser.add_argument("--annotations", required=True, help="their COCO json")
     arguments, more = parser.parse_known_args(argv)
     output = arguments.output
     data = [f"--images={arguments.images}", f"--annotations={arguments.annotations}"]

@@ -1,12 +1,15 @@
-"""From COCO weights to a detector of your own objects; finetune_colab.ipynb as a script.
+"""Fine-tunes COCO weights to your own objects; the script version of finetune_colab.ipynb.
 
     python examples/finetune.py --output=finetuned --images=train/images \
         --annotations=train.json --val_images=val/images --val_annotations=val.json
 
-downloads torchvision's weights for COCO, freezes the backbone, trains the rest with model.fit, and
-writes into OUTPUT: `model.keras`, the SavedModel `served/1`, `metrics.json`, `logs` with the curves
-(tensorboard --logdir=OUTPUT/logs), and for some validation images `pictures/...png`, which shows
-what was found and which stage of the model lost the rest.
+It downloads torchvision's weights for COCO, freezes the backbone and trains the rest with
+model.fit. It writes into OUTPUT:
+
+- `model.keras`, and the SavedModel `served/1`;
+- `metrics.json`, and `logs` with the curves (tensorboard --logdir=OUTPUT/logs);
+- `pictures/...png` for some validation images: the detections, and which stage of the model lost
+  the missed objects.
 """
 
 import argparse
@@ -21,21 +24,25 @@ IMAGES_SHOWN = 3
 
 
 def main(argv=None):
-    """Runs every stage; see the module."""
+    """Trains, scores, saves, exports and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", required=True, help="folder of the training images")
     parser.add_argument("--annotations", required=True, help="their COCO json")
     parser.add_argument("--val_images", required=True, help="folder of the validation images")
     parser.add_argument("--val_annotations", required=True, help="their COCO json")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="a new folder")
-    parser.add_argument("--preset", default="mask_rcnn_resnet50_fpn_torchvision")
+    parser.add_argument(
+        "--preset", default="mask_rcnn_resnet50_fpn_torchvision", help="name of the preset"
+    )
     parser.add_argument("--weights", default="coco", help='"coco", a checkpoint, or "" for none')
-    parser.add_argument("--freeze", default="backbone", help="networks, with commas between")
+    parser.add_argument(
+        "--freeze", default="backbone", help="networks to freeze, separated by commas"
+    )
     parser.add_argument("--image_size", type=int, default=512, help="shorter side in pixels")
-    parser.add_argument("--batch_size", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--epochs", type=int, default=5, help="validations on the way")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch_size", type=int, default=2, help="images per step")
+    parser.add_argument("--steps", type=int, default=300, help="training steps in total")
+    parser.add_argument("--epochs", type=int, default=5, help="each ends with a validation")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and image order")
     args = parser.parse_args(argv)
     if args.epochs < 1 or args.steps < 1 or args.steps % args.epochs:
         received = f"steps={args.steps}, epochs={args.epochs}"
@@ -74,7 +81,7 @@ def main(argv=None):
 
 
 def fit(model, train, val, args):
-    """Trains what is not frozen, and validates after every epoch."""
+    """Trains the networks that are not frozen, and validates after every epoch."""
     model.compile(mrcnn.training.Recipe(args.steps, args.batch_size).optimizer())
     batches = mrcnn.data.batches(
         train,
@@ -98,7 +105,7 @@ def fit(model, train, val, args):
 
 
 def look(model, val, index, path):
-    """Draws detections, and below them what became of each annotated object; says why."""
+    """Draws an image's detections, and below them which objects were lost; prints the reasons."""
     explanation = mrcnn.explain(model, val, index)
     found = mrcnn.predict_image(model, explanation.image)
     found = mrcnn.visualize.draw(explanation.image, found)

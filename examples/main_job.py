@@ -1,11 +1,11 @@
-"""The whole way, on data that it makes itself: train, score, look, save, serve.
+"""The whole workflow on generated data: train, score, save, export, serve, draw.
 
     python examples/main_job.py --output=shapes_demo
 
-makes a COCO-format folder of colored shapes, trains Mask R-CNN on it from scratch, scores it with
-pycocotools, saves `model.keras`, exports a SavedModel, runs that in a process that knows nothing of
-keras_maskrcnn, and writes `predictions.png`: what that process found, beside the truth. About
-seven minutes on two CPU cores.
+It makes a COCO data set of colored shapes, trains Mask R-CNN on it from scratch, scores the model
+with pycocotools, saves `model.keras` and exports a SavedModel. A second process, without
+keras_maskrcnn, runs the SavedModel. `predictions.png` shows its detections next to the truth. All
+this takes about seven minutes on two CPU cores.
 """
 
 import argparse
@@ -26,14 +26,16 @@ IMAGES_SHOWN = 12
 
 
 def main():
-    """Runs every stage; see the module."""
+    """Runs the whole workflow."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("shapes_demo"))
-    parser.add_argument("--epochs", type=int, default=9)
-    parser.add_argument("--train", type=int, default=500, help="training images")
-    parser.add_argument("--val", type=int, default=60, help="validation images")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument(
+        "--output", type=pathlib.Path, default=pathlib.Path("shapes_demo"), help="folder to make"
+    )
+    parser.add_argument("--epochs", type=int, default=9, help="passes over the training images")
+    parser.add_argument("--train", type=int, default=500, help="number of training images")
+    parser.add_argument("--val", type=int, default=60, help="number of validation images")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the images and the training")
+    parser.add_argument("--quiet", action="store_true", help="print only the last line")
     args = parser.parse_args()
     started = time.time()
     output, verbose = args.output, 0 if args.quiet else 1
@@ -55,12 +57,12 @@ def main():
     print(
         f"mask AP {metrics['segm/AP']:.3f}, AP50 {metrics['segm/AP50']:.3f}, "
         f"box AP {metrics['bbox/AP']:.3f} on {len(val)} unseen images; "
-        f"{time.time() - started:.0f} s in all. Look at {output / 'predictions.png'}."
+        f"{time.time() - started:.0f} s in total. Look at {output / 'predictions.png'}."
     )
 
 
 def train_model(train, val, epochs, seed, verbose):
-    """Trains from scratch with model.fit. The images are small and few, so the numbers are too."""
+    """Trains a small model from scratch with model.fit; the images are few and small."""
     batch_size = 4
     model = mrcnn.MaskRCNN.from_preset(
         "mask_rcnn_resnet18_fpn_small",
@@ -84,7 +86,7 @@ def train_model(train, val, epochs, seed, verbose):
         category_ids=train.category_ids,
     )
     steps = epochs * (len(train) // batch_size)
-    # From random weights, AdamW learns these shapes in a third of the steps that SGD needs.
+    # From random weights, AdamW learns these shapes in a third of the steps of SGD.
     recipe = mrcnn.training.Recipe(
         steps, batch_size, warmup_fraction=0.05, milestones=(0.8,), **mrcnn.training.ADAMW
     )
@@ -98,7 +100,7 @@ def train_model(train, val, epochs, seed, verbose):
 
 
 def serve_elsewhere(output, val):
-    """Runs the SavedModel in another process, which imports TensorFlow only."""
+    """Runs the SavedModel in another process, which imports TensorFlow but not this package."""
     paths = [os.path.join(val.images, name) for name in val.file_names[:IMAGES_SHOWN]]
     answers = output / "served.npz"
     script = pathlib.Path(__file__).with_name("run_saved_model.py")
@@ -108,7 +110,7 @@ def serve_elsewhere(output, val):
 
 
 def draw(path, val, found):
-    """Writes a grid with two pictures for each image: predictions, then the truth."""
+    """Writes a grid with two pictures per image: the predictions, then the truth."""
     pictures, titles = [], []
     for i in range(len(found["boxes"])):
         image, (height, width) = val.load_image(i), val.sizes[i]
@@ -124,7 +126,7 @@ def draw(path, val, found):
 
 
 def paste_all(masks, boxes, height, width):
-    """Masks in their boxes -> (n, height, width) bool."""
+    """Pastes (n, m, m) masks into their boxes; returns (n, height, width) bool."""
     pasted = np.zeros((len(boxes), height, width), bool)
     for out, mask, box in zip(pasted, masks, boxes, strict=False):
         out[:] = mrcnn.ops.masks.paste_binary(mask, box, height, width)

@@ -1,9 +1,9 @@
-"""Runs an exported SavedModel on image files, with TensorFlow and NumPy alone.
+"""Runs an exported SavedModel on image files; needs only TensorFlow and NumPy.
 
     python examples/run_saved_model.py served/1 answers.npz a.png b.jpg ...
 
-The answers are those of `serve_image_bytes`: boxes (B, D, 4) in pixels of each image, scores,
-labels, masks (B, D, m, m) in their boxes, num_detections.
+It writes the outputs of the signature `serve_image_bytes`: boxes (B, D, 4) in pixels of each image,
+scores, labels, masks (B, D, m, m) in their boxes, num_detections.
 """
 
 import pathlib
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 
 def main(saved_model, answers, *images):
-    """Reads, predicts, writes."""
+    """Reads the images, runs the model, and writes its outputs."""
     serve = tf.saved_model.load(saved_model).signatures["serve_image_bytes"]
     encoded = [pathlib.Path(path).read_bytes() for path in images]
     found = serve(image_bytes=tf.constant(encoded))

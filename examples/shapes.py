@@ -2,16 +2,16 @@
 
     python examples/shapes.py --output=shapes --train=400 --val=60 --size=128 --seed=0
 
-writes
+It writes
 
     shapes/train/000001.png ...     shapes/annotations/train.json
     shapes/val/000001.png ...       shapes/annotations/val.json
 
-Colors say nothing about the class, so the class has to be read from the outline. Later shapes
-cover earlier ones; masks are the visible part, at least 60 % of every shape. Shapes
-in full view are annotated as polygons, covered ones as run lengths, and category ids have gaps: a
-reader that gets all of this right is ready for COCO. The same seed gives the same files, and more
-images do not change the first ones.
+A color does not depend on the class, so the outline alone shows the class. Later shapes cover
+earlier ones; a mask is the visible part, at least 60 % of the shape. Shapes in full view are
+annotated as polygons and covered ones as run lengths, and the category ids have gaps. COCO has all
+of these, so a reader of this set can also read COCO. The same seed gives the same files; with more
+images, the first ones stay the same.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from pycocotools import mask as coco_mask
 CATEGORIES = {"circle": 3, "rectangle": 7, "triangle": 8}
 _SUPERSAMPLING = 4
 _MIN_VISIBLE = 0.6
-_MIN_COLOR_DISTANCE = 90  # of neighbors and background, in RGB
+_MIN_COLOR_DISTANCE = 90  # between shapes and from the background, in RGB
 
 
 def make_shapes(output, *, train=400, val=60, size=128, seed=0):
@@ -37,8 +37,8 @@ def make_shapes(output, *, train=400, val=60, size=128, seed=0):
     Args:
         output: folder to make.
         train, val: int. Number of images in each part.
-        size: int. Side of the square images; shapes are between 0.2 and 0.5 of it (26 to 64
-            pixels of 128).
+        size: int. Side of the square images in pixels. A shape's size is 0.2 to 0.5 of it (26 to
+            64 of 128 pixels).
         seed: int.
 
     Raises:
@@ -81,7 +81,7 @@ def make_image(size, rng):
     """
     image, colors = _background(size, rng)
     shapes = []  # (class name, polygon, mask), the uppermost last
-    visible = []  # what later shapes left of each mask
+    visible = []  # the part of each mask that later shapes do not cover
     wanted = rng.integers(2, 6)
     for _ in range(200):  # attempts; crowded images end up with fewer shapes
         name, polygon = _random_polygon(size, rng)
@@ -128,11 +128,11 @@ def _contrasting_color(others, rng):
         color = np.array(colorsys.hsv_to_rgb(*rng.uniform((0, 0.3, 0.3), (1, 1, 1)))) * 255
         if all(np.linalg.norm(color - other) >= distance for other in others):
             return color
-        distance *= 0.98  # gives in when the color space is full
+        distance *= 0.98  # accept closer colors when the color space is full
 
 
 def _random_polygon(size, rng):
-    """Returns a class name and the corners (n, 2) of such a shape, wholly inside the image."""
+    """Returns a class name and the corners (n, 2) of a shape of it, wholly inside the image."""
     name = str(rng.choice(list(CATEGORIES)))
     angle = rng.uniform(0, 2 * math.pi)
     if name == "circle":
@@ -182,13 +182,13 @@ def _annotation(name, polygon, mask, visible):
 
 
 def main():
-    """Reads the command line; exit status 1 if the output folder is taken."""
+    """Reads the command line; exits with status 1 if the output folder is not empty."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", required=True, help="folder to make")
-    parser.add_argument("--train", type=int, default=400, help="training images")
-    parser.add_argument("--val", type=int, default=60, help="validation images")
+    parser.add_argument("--train", type=int, default=400, help="number of training images")
+    parser.add_argument("--val", type=int, default=60, help="number of validation images")
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of all images")
     try:
         make_shapes(**vars(parser.parse_args()))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Draws what a model finds beside the annotated truth, image by image.
+"""Draws a model's predictions next to the annotated truth, image by image.
 
     python examples/side_by_side.py --model=run/model.keras --images=val/images \
         --annotations=val.json --output=side_by_side.png
@@ -16,14 +16,16 @@ import keras_maskrcnn as mrcnn
 
 def main():
     """Reads the model and the data set, and writes one picture."""
-    parser = argparse.ArgumentParser(description="Predictions beside the truth.")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="a .keras file")
     parser.add_argument("--images", required=True, help="folder of the images")
     parser.add_argument("--annotations", required=True, help="COCO json")
     parser.add_argument("--output", required=True, help="PNG file to write")
-    parser.add_argument("--names", default="", help="file names, comma separated; default: six")
+    parser.add_argument(
+        "--names", default="", help="file names, separated by commas; default: the first six"
+    )
     parser.add_argument("--columns", type=int, default=2, help="pairs per row")
-    parser.add_argument("--score_threshold", type=float, default=0.5)
+    parser.add_argument("--score_threshold", type=float, default=0.5, help="lowest score drawn")
     args = parser.parse_args()
 
     model = keras.models.load_model(args.model)
@@ -45,7 +47,7 @@ def main():
 
 
 def truth(dataset, index):
-    """The annotated objects of an image, with masks of its size."""
+    """Returns the annotated objects of an image, with masks of the image's size."""
     objects = dataset.load(index)
     height, width = dataset.sizes[index]
     masks = np.zeros((len(objects["boxes"]), height, width), bool)

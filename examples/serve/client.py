@@ -1,16 +1,16 @@
-"""Sends image files to a served model, and writes what it finds in them.
+"""Sends image files to a served model, and writes the detections.
 
     python examples/serve/client.py --output=found photos/*.jpg
     python examples/serve/client.py --api=grpc --output=found --pictures photos/*.jpg
 
-asks TensorFlow Serving's REST API, or its gRPC API, one image a request, and writes
+It sends one image per request to TensorFlow Serving's REST or gRPC API, and writes
 found/predictions.json as `keras-maskrcnn predict` does: COCO results with file names. With
---pictures it also draws them. An image that the server refuses is named on stderr, and the exit
-status is 1.
+--pictures it also draws them. If the server refuses an image, its name is printed on stderr and the
+exit status is 1.
 
-REST needs Python alone. gRPC needs tensorflow-serving-api, whose protos import TensorFlow. Pictures
-need keras_maskrcnn, and so do the masks of a model that was exported with soft ones: they have to
-be pasted into the image. Run lengths (masks="rle") are written as they come.
+REST needs only Python. gRPC needs tensorflow-serving-api, whose protos import TensorFlow. Pictures
+need keras_maskrcnn. So do the masks of a model that was exported with soft masks, because they must
+be pasted into the image. Run lengths (masks="rle") are written as they are.
 """
 
 import argparse
@@ -25,7 +25,7 @@ PORTS = {"rest": 8501, "grpc": 8500}
 
 
 class ServingError(Exception):
-    """What the server answers instead of outputs.
+    """An error that the server answers.
 
     Attributes:
         code: str. The gRPC status, such as "INVALID_ARGUMENT", or the number of the HTTP status.
@@ -37,7 +37,7 @@ class ServingError(Exception):
 
 
 class RestClient:
-    """Asks a model by REST.
+    """Sends requests to a model by REST.
 
     Args:
         address: str. HOST:PORT.
@@ -50,18 +50,18 @@ class RestClient:
         self.url = f"http://{address}/v1/models/{model}:predict"
 
     def predict(self, inputs, signature="serve_image_bytes"):
-        """Asks once.
+        """Sends one request.
 
         Args:
             inputs: dict of input names to (nested lists of) numbers or bytes.
-            signature: str.
+            signature: str. The signature's name.
 
         Returns:
             dict of output names to nested lists.
 
         Raises:
-            ServingError: if the server refuses.
-            OSError: if it cannot be reached.
+            ServingError: if the server refuses the request.
+            OSError: if the server cannot be reached.
         """
         body = json.dumps({"signature_name": signature, "inputs": inputs}, default=_base64)
         request = urllib.request.Request(
@@ -76,23 +76,23 @@ class RestClient:
 
 
 class GrpcClient:
-    """Asks a model by gRPC. The arguments and the method are those of `RestClient`.
+    """Sends requests to a model by gRPC. It has the arguments and the method of `RestClient`.
 
-    It takes arrays too, and gives arrays.
+    It also takes arrays, and returns arrays.
     """
 
     def __init__(self, address, model="maskrcnn", timeout=60.0):
         import grpc
         from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-        # gRPC refuses answers above 4 MB by itself; soft masks of a few images are more.
+        # By default gRPC refuses answers above 4 MB; soft masks of a few images are larger.
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self.channel = grpc.insecure_channel(address, options)
         self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.address, self.model, self.timeout = address, model, timeout
 
     def predict(self, inputs, signature="serve_image_bytes"):
-        """Asks once, see `RestClient`; a server that cannot be reached is a `ServingError` too."""
+        """Sends one request, as `RestClient`; if no server is reached, it raises `ServingError`."""
         import grpc
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
@@ -109,21 +109,21 @@ class GrpcClient:
 
 
 def coco_results(answer, path, category_ids=()):
-    """Writes the detections of the first image of an answer as COCO results.
+    """Converts the detections of an answer's first image to COCO results.
 
     Args:
         answer: dict of the model's outputs, lists or arrays: boxes (B, D, 4), scores (B, D), labels
-            (B, D), num_detections (B,), and for masks rle (B, D) with sizes (B, 2), or masks
-            (B, D, m, m); without any of these there is no "segmentation".
-        path: path of the image, read only where masks (B, D, m, m) are pasted.
-        category_ids: sequence of ints. What is written for label 1, 2, ...; empty writes the label.
+            (B, D), num_detections (B,), and for masks either rle (B, D) with sizes (B, 2), or masks
+            (B, D, m, m). Without either of them there is no "segmentation".
+        path: path of the image. The file is read only if masks (B, D, m, m) are pasted.
+        category_ids: sequence of ints. The ids of labels 1, 2, ...; if empty, labels are written.
 
     Returns:
         list of {"file_name", "category_id", "bbox" [x, y, w, h], "score", "segmentation"}; empty
         without detections.
 
     Raises:
-        ImportError: if masks are to be pasted, and keras_maskrcnn is not installed.
+        ImportError: if masks must be pasted and keras_maskrcnn is not installed.
     """
     name, count = pathlib.Path(path).name, int(answer["num_detections"][0])
     if "masks" in answer:
@@ -155,11 +155,11 @@ def coco_results(answer, path, category_ids=()):
 
 
 def draw(path, results, picture, names):
-    """Writes a picture of the results of one image.
+    """Writes a picture of one image with its results.
 
     Args:
         path: path of the image.
-        results: what `coco_results` returns for it.
+        results: the image's results, from `coco_results`.
         picture: path of the PNG to write.
         names: dict of category ids to class names; may be empty.
     """
@@ -169,7 +169,7 @@ def draw(path, results, picture, names):
     from keras_maskrcnn import visualize
     from keras_maskrcnn.data.images import read_image
 
-    # All classes that have names, so that each has the same color in every picture.
+    # Take all classes with a name, so that each has the same color in every picture.
     ids = sorted({*names, *(result["category_id"] for result in results)})
     things = {
         "boxes": [(x, y, x + w, y + h) for x, y, w, h in (result["bbox"] for result in results)],
@@ -187,18 +187,22 @@ def _base64(value):
 
 
 def main():
-    """Asks for every image, writes, and returns the exit status."""
+    """Sends every image, writes the results, and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", nargs="+", type=pathlib.Path, help="JPEG or PNG files")
-    parser.add_argument("--api", choices=PORTS, default="rest")
-    parser.add_argument("--address", help="HOST:PORT; localhost and 8501 (rest) or 8500 (grpc)")
-    parser.add_argument("--model_name", default="maskrcnn")
-    parser.add_argument("--model_json", help="the export's assets.extra/model.json: category ids")
+    parser.add_argument("--api", choices=PORTS, default="rest", help="default: rest")
+    parser.add_argument(
+        "--address", help="HOST:PORT; default: localhost:8501 (rest) or localhost:8500 (grpc)"
+    )
+    parser.add_argument("--model_name", default="maskrcnn", help="default: maskrcnn")
+    parser.add_argument(
+        "--model_json", help="the export's assets.extra/model.json, for ids and names of classes"
+    )
     parser.add_argument("--output", type=pathlib.Path, required=True, help="a new or empty folder")
     parser.add_argument("--pictures", action="store_true", help="draw the detections")
     args = parser.parse_args()
     if len({path.name for path in args.images}) < len(args.images):
-        parser.error("images of one call must differ in their names, by which results tell them.")
+        parser.error("the images must have different names, because results name them.")
     if args.output.is_dir() and any(args.output.iterdir()):
         parser.error(f"the output folder is not empty. Received: output={str(args.output)!r}.")
 
@@ -220,7 +224,7 @@ def main():
             continue
         except ImportError as error:
             parser.exit(
-                1, f"soft masks are pasted by keras_maskrcnn, run lengths need none: {error}\n"
+                1, f"soft masks need keras_maskrcnn to be pasted, run lengths do not: {error}\n"
             )
         results += found
         if args.pictures:

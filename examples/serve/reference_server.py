@@ -2,13 +2,13 @@
 
     python examples/serve/reference_server.py --model_base_path=served --rest_api_port=8501
 
-The official server is no pip package. This one needs TensorFlow and tensorflow-serving-api, takes
-the official flags of the same names, loads the newest version folder with `tf.saved_model.load`,
-replays its warm-up requests, and prints one line of JSON: the ports, the version and the number of
-requests replayed. Predict, GetModelMetadata and GetModelStatus answer with the official protos and
-status codes. There is no batching, no reloading and no encryption, so it listens on 127.0.0.1 only.
-What a client sends is bounded: bytes, time, and connections at once. A request that cannot be
-answered gets a status and one line, whatever is wrong with it, and the next one is answered.
+The official server is not a pip package. This one needs TensorFlow and tensorflow-serving-api. Its
+flags have the names of the official ones. It loads the newest version folder with
+`tf.saved_model.load`, replays its warm-up requests, and prints one line of JSON: the ports, the
+version and the number of replayed requests. Predict, GetModelMetadata and GetModelStatus answer
+with the official protos and status codes. There is no batching, no reloading and no encryption, so
+it listens on 127.0.0.1 only. The bytes, time and connections of clients are limited. A request that
+cannot be answered gets a status and one line, and the server goes on.
 """
 
 import argparse
@@ -40,8 +40,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-CODES = {code.value[0]: code for code in grpc.StatusCode}  # TensorFlow numbers its errors alike
-HTTP_STATUS = {  # the official server's; what is not here is 500
+CODES = {code.value[0]: code for code in grpc.StatusCode}  # TensorFlow uses the same numbers
+HTTP_STATUS = {  # as the official server; every other status is 500
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
     grpc.StatusCode.OUT_OF_RANGE: 400,
@@ -49,11 +49,11 @@ HTTP_STATUS = {  # the official server's; what is not here is 500
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.UNIMPLEMENTED: 501,
 }
-MAX_BYTES = 2**28  # of a request, and of a tensor in it
+MAX_BYTES = 2**28  # per request, and per tensor in it
 MAX_REST = 64  # connections at once
-QUIET_SECONDS, READ_SECONDS = 10, 60  # without a byte, and for a whole request
+QUIET_SECONDS, READ_SECONDS = 10, 60  # the longest wait for a byte, and for a whole request
 OPTIONS = [
-    # gRPC's default of 4 MB is less than a photo may have.
+    # A photo may be larger than gRPC's default of 4 MB.
     ("grpc.max_receive_message_length", MAX_BYTES),
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),  # a port that is taken is an error
@@ -62,11 +62,11 @@ ROUTE = re.compile(r"/v1/models/([^/:]+)(?:/versions/([0-9]+))?(/metadata|:predi
 
 
 class Model:
-    """The newest version of a SavedModel; requests in, responses out.
+    """Answers requests with the newest version of a SavedModel.
 
     Args:
-        base_path: path. A folder with a folder for each version, whose name is its number.
-        name: str. What requests call the model.
+        base_path: path. A folder with a subfolder per version, whose name is the version's number.
+        name: str. The model's name in requests.
 
     Raises:
         FileNotFoundError: if there is no version.
@@ -81,7 +81,7 @@ class Model:
         ]
         if not versions:
             raise FileNotFoundError(
-                "the model's folder must hold a folder for each version, such as 1. "
+                "the model's folder must hold a folder per version, such as 1. "
                 f"Received: model_base_path={str(base_path)!r}."
             )
         self.path = max(versions, key=lambda path: int(path.name))
@@ -97,7 +97,7 @@ class Model:
         if path.exists():
             for record in tf.data.TFRecordDataset(str(path)):
                 request = prediction_log_pb2.PredictionLog.FromString(record.numpy())
-                request.predict_log.request.model_spec.name = self.name  # may be any, officially
+                request.predict_log.request.model_spec.name = self.name  # any name is valid
                 self.predict(request.predict_log.request)
                 count += 1
         return count
@@ -170,7 +170,7 @@ class GrpcService(
     prediction_service_pb2_grpc.PredictionServiceServicer,
     model_service_pb2_grpc.ModelServiceServicer,
 ):
-    """The two gRPC services of TensorFlow Serving; what is not here answers UNIMPLEMENTED."""
+    """The two gRPC services of TensorFlow Serving; other methods answer UNIMPLEMENTED."""
 
     def __init__(self, model):
         self.model = model
@@ -186,9 +186,9 @@ class GrpcService(
 
 
 class RestServer(http.server.ThreadingHTTPServer):
-    """A thread for each connection, and `MAX_REST` of them at most; the next is told to wait."""
+    """Uses a thread per connection, at most `MAX_REST`; further connections get status 503."""
 
-    request_queue_size = MAX_REST  # of 5, the base class', others would try again after seconds
+    request_queue_size = MAX_REST  # with the default of 5, clients retry only after seconds
 
     def __init__(self, *args):
         self._free = threading.BoundedSemaphore(MAX_REST)
@@ -212,7 +212,7 @@ class RestServer(http.server.ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request, client_address):
-        """Says in a line what became of a connection: the client hung up, mostly."""
+        """Prints a line about a failed connection; usually the client has hung up."""
         error = sys.exc_info()[1]
         line = _one_line(f"{client_address[0]}: {type(error).__name__}: {error}")
         print(line, file=sys.stderr)
@@ -222,15 +222,15 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
     """The REST routes: GET status and metadata, POST predict with "inputs" (not "instances")."""
 
     timeout = QUIET_SECONDS
-    default_request_version = "HTTP/1.0"  # what is no request gets headers too
+    default_request_version = "HTTP/1.0"  # so that an answer to an invalid request has headers
 
     def __init__(self, model, *args):
         self.model = model
-        super().__init__(*args)  # which answers the request
+        super().__init__(*args)  # this answers the request
 
     def setup(self):
         super().setup()
-        # A byte now and then would keep a thread for ever.
+        # Otherwise a client that sends a byte now and then would keep a thread forever.
         self._deadline = threading.Timer(READ_SECONDS, self._stop_reading)
         self._deadline.daemon = True
         self._deadline.start()
@@ -250,17 +250,17 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
         self._reply()
 
     def log_message(self, *args):
-        """Keeps quiet."""
+        """Logs nothing."""
 
     def parse_request(self):
-        """Answers an empty line too, which the base class leaves without a word."""
+        """Parses a request; also answers an empty line, to which the base class sends nothing."""
         right = super().parse_request()
         if not self.requestline.strip():
-            self.send_error(400, "an empty line is no request")
+            self.send_error(400, "an empty line is not a request")
         return right
 
     def send_error(self, code, message=None, explain=None):
-        """Answers what is no request at all, as the base class found."""
+        """Answers an invalid request; the base class calls this."""
         line = _one_line(message or explain or http.HTTPStatus(code).phrase)
         self._send(int(code), {"error": line})
 
@@ -272,19 +272,19 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
         except tf.errors.OpError as error:
             code, line = _status(error)
             status, answer = HTTP_STATUS.get(code, 500), {"error": line}
-        except Exception as error:  # a fault of this server, which goes on
+        except Exception as error:  # a fault of this server must not stop it
             status, answer = 500, {"error": _one_line(f"{type(error).__name__}: {error}")}
         self._send(status, answer)
         if status in (400, 408, 411, 413):
             self._discard()
 
     def _read_body(self):
-        """Returns the body and None, or b"" and (status, answer) if there is none to wait for."""
+        """Returns (body, None), or (b"", (status, answer)) if the body is refused."""
         text = ", ".join(self.headers.get_all("Content-Length", ["0"])).strip()
         if "Transfer-Encoding" in self.headers:
             return b"", (411, {"error": "a body needs a Content-Length"})
         if not re.fullmatch("[0-9]+", text):
-            return b"", (400, {"error": _one_line(f"Content-Length is no number: {text!r}")})
+            return b"", (400, {"error": _one_line(f"Content-Length is not a number: {text!r}")})
         text = text.lstrip("0") or "0"
         if len(text) > 12 or int(text) > MAX_BYTES:
             return b"", (413, {"error": f"a body has at most {MAX_BYTES} bytes"})
@@ -294,7 +294,7 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
         except TimeoutError:
             body = b""
         if len(body) < length:
-            return b"", (408, {"error": f"{length} bytes were announced, and fewer came"})
+            return b"", (408, {"error": f"{length} bytes were announced, but fewer came"})
         return body, None
 
     def _send(self, status, answer):
@@ -306,7 +306,7 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _discard(self):
-        """Reads what is still coming, for a while: closed on it, a client would lose the answer."""
+        """Reads the rest of a request for a while; otherwise the client would lose the answer."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(1)
@@ -321,7 +321,7 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
             raise _invalid(_one_line(f"Malformed request: {self.command} {self.path}"))
         spec = model_pb2.ModelSpec(name=route[1])
         if route[2]:
-            if len(route[2]) > 18:  # more than a version's 64 bits
+            if len(route[2]) > 18:  # a version has 64 bits
                 raise tf.errors.NotFoundError(
                     None, None, f"Servable not found for request: {_one_line(self.path)}"
                 )
@@ -356,10 +356,10 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
                 value = _from_json(value)
                 if name in known:
                     dtype = tf.as_dtype(known[name].dtype)
-                    np.array(value, dtype.as_numpy_dtype)  # raises where TensorFlow wraps around
+                    np.array(value, dtype.as_numpy_dtype)  # raises where TensorFlow overflows
                     value = tf.constant(value, dtype).numpy()
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        # All that JSON of another form can lead to.
+        # The errors that JSON of another form can cause.
         except (
             ArithmeticError,
             AttributeError,
@@ -376,14 +376,14 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
 
 
 def _from_json(value):
-    """Replaces {"b64": ...} by bytes, in nested lists."""
+    """Replaces {"b64": ...} by bytes, also in nested lists."""
     if isinstance(value, list):
         return [_from_json(item) for item in value]
     return base64.b64decode(value["b64"], validate=True) if isinstance(value, dict) else value
 
 
 def _check_size(name, tensor):
-    """Refuses a TensorProto whose shape is large: one number may stand for all."""
+    """Refuses a TensorProto with a large shape; a few bytes may declare one."""
     sides = [side.size for side in tensor.tensor_shape.dim]
     itemsize = tf.as_dtype(tensor.dtype).size
     if min(sides, default=0) < 0 or math.prod(sides) * itemsize > MAX_BYTES:
@@ -397,20 +397,20 @@ def _answer(method, request, context):
         return method(request)
     except tf.errors.OpError as error:
         status = _status(error)
-    except Exception as error:  # a fault of this server, which goes on
+    except Exception as error:  # a fault of this server must not stop it
         status = grpc.StatusCode.INTERNAL, _one_line(f"{type(error).__name__}: {error}")
     return context.abort(*status)
 
 
 def _one_line(text, most=400):
-    """A text in one line, not longer than a message should be."""
+    """Returns a text as one line of at most `most` characters."""
     return " ".join(text.split())[:most]
 
 
 def _status(error):
-    """An error of TensorFlow -> its status code and what went wrong, without where in the graph."""
+    """Returns the status code and the message of a TensorFlow error, without the graph's place."""
     line = error.message.rpartition("<stack traces unavailable>\n")[2].partition("\n\t [[")[0]
-    return CODES[error.error_code], _one_line(line)  # gRPC fails where it has kilobytes
+    return CODES[error.error_code], _one_line(line)  # gRPC fails on a message of kilobytes
 
 
 def _invalid(message):
@@ -420,11 +420,17 @@ def _invalid(message):
 def main():
     """Serves until it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model_base_path", required=True, help="folder of version folders")
-    parser.add_argument("--model_name", default="maskrcnn")
-    parser.add_argument("--port", type=int, default=8500, help="of gRPC; 0 takes a free one")
-    parser.add_argument("--rest_api_port", type=int, help="0 takes a free one; without it no REST")
-    parser.add_argument("--threads", type=int, default=8, help="gRPC requests at the same time")
+    parser.add_argument("--model_base_path", required=True, help="folder with a folder per version")
+    parser.add_argument("--model_name", default="maskrcnn", help="default: maskrcnn")
+    parser.add_argument(
+        "--port", type=int, default=8500, help="gRPC port; 0: any free one; default: 8500"
+    )
+    parser.add_argument(
+        "--rest_api_port", type=int, help="REST port; 0: any free one; default: no REST"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=8, help="gRPC requests at the same time; default: 8"
+    )
     args = parser.parse_args()
 
     model = Model(args.model_base_path, args.model_name)
