@@ -1,17 +1,20 @@
-r"""The paper's comparisons (Tables 2b to 2e and 3, and §4.1) at a size that two CPU cores train.
+r"""Repeats the paper's comparisons (Tables 2b to 2e and 3, and §4.1) at a size for two CPU cores.
 
     python benchmarks/ablations.py run --output=DIR --seed=0 [--only="C4,FPN"] [--steps=900] \
         [--nuclei=FOLDER]
     python benchmarks/ablations.py report --output=DIR
 
-`run` trains every configuration once for the seed, from random weights on images of colored shapes
-(`examples/shapes.py`), or on those of ../shared/data/nuclei, scores it with pycocotools on unseen
-ones, and writes DIR/NAME-SEED.json;
-what is there already is left alone, so that it can be stopped and started again. `report` prints
-the tables of RESULTS.md, mean and spread over the seeds beside the paper's figures, and draws
-DIR/ablations.png (with matplotlib, which nothing else here needs). Only what a table compares
-differs between its rows. The nets are narrow, since res5 runs on every RoI of C4: with twice the
-channels and group norm, C4 took twice the time for as many steps and ended lower.
+`run` trains every configuration once per seed, from random weights, on images of colored shapes
+(`examples/shapes.py`) or of nuclei (a folder like ../shared/data/nuclei). It scores each model with
+pycocotools on unseen images and writes DIR/NAME-SEED.json. Existing files are kept, so a stopped
+`run` can be started again.
+
+`report` prints the tables of RESULTS.md: mean and spread over the seeds, next to the paper's
+figures. It also draws DIR/ablations.png with matplotlib, which the package does not need. The rows
+of a table differ only in what the table compares.
+
+The networks are narrow, because res5 runs on every RoI of C4. With twice the channels and group
+norm, C4 took twice the time for the same number of steps, and its scores were lower.
 """
 
 import argparse
@@ -61,7 +64,7 @@ C4 = dict(FPN, neck="c4", mask_pool_size=7, box_head_layers=0, mask_head_convs=0
 C5 = dict(FPN, neck="c5")
 POOL = dict(roi_op="pool", roi_pooling="max")
 
-# name: config. Rows that two tables share are trained once.
+# name: config. A row that is in two tables is trained once.
 CONFIGS = {
     "C4": C4,
     "C4 softmax": dict(C4, mask_loss="softmax"),
@@ -83,7 +86,7 @@ CONFIGS = {
     "FPN MLP 3": dict(FPN, mask_predictor="mlp", mask_mlp_units=256, mask_mlp_layers=3),
     "FPN boxes": dict(FPN, task="boxes"),
 }
-# title: metrics, and the rows with the paper's figures for them (of COCO: only the order counts).
+# title: (metrics, rows with the paper's figures). Those are for COCO, so only their order counts.
 TABLES = {
     "2b: sigmoid and softmax (C4)": (
         ("segm/AP", "segm/AP50", "segm/AP75"),
@@ -140,7 +143,7 @@ TABLES = {
 
 
 def result_path(output, name, seed):
-    """Where a run's scores are."""
+    """Returns the path of a run's scores."""
     return output / f"{name.replace(' ', '_')}-{seed}.json"
 
 
@@ -162,7 +165,7 @@ def data_sets(output, nuclei):
 
 
 def run(output, seed, only, nuclei, steps):
-    """Trains and scores what has no scores yet."""
+    """Trains and scores the configurations that have no scores yet."""
     import keras
 
     import keras_maskrcnn as mrcnn
@@ -202,13 +205,13 @@ def run(output, seed, only, nuclei, steps):
 
 
 def scores(output, name, metric):
-    """The metric of all seeds, in percent."""
+    """Returns a metric of all seeds, in percent."""
     paths = sorted(output.glob(result_path(output, name, "*").name))
     return np.array([100 * json.loads(path.read_text())[metric] for path in paths])
 
 
 def report(output):
-    """Prints the tables of which two rows are there, and draws them."""
+    """Prints and draws the tables that have at least two rows with scores."""
     there = {name for name in CONFIGS if len(scores(output, name, "bbox/AP"))}
     tables = {
         title: (metrics, {name: paper for name, paper in rows.items() if name in there})
@@ -229,7 +232,7 @@ def report(output):
 
 
 def draw(output, tables):
-    """Bars of each table's last metric, a dot for each seed."""
+    """Draws each table's last metric: a bar per row, a dot per seed."""
     from matplotlib import pyplot
 
     columns = -(-len(tables) // 2)
@@ -254,8 +257,8 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--only", help="configurations to train, with commas between them")
-    parser.add_argument("--nuclei", type=pathlib.Path, help="train on this folder's images")
+    parser.add_argument("--only", help="configurations to train, separated by commas")
+    parser.add_argument("--nuclei", type=pathlib.Path, help="folder of real images to train on")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     if arguments.action == "run":

@@ -1,11 +1,11 @@
-"""Opens a json of COCO's size, by pycocotools and by `coco_json`: CPU seconds and peak memory.
+"""Opens a json of COCO's size with pycocotools and with `coco_json`: CPU seconds and peak memory.
 
     python benchmarks/coco_size.py [--images=118287] [--folder=FOLDER]
 
-Writes a json of the size of instances_train2017.json (118,287 images, 860,001 annotations, as many
-points and as many digits, the same fields), with or without image files: `--files` writes a header
-of a PNG for each image, which is all that opening reads of it. Each reader runs in a process of its
-own, one after the other. Other work on the machine slows both; CPU time feels it less than a clock.
+It writes a json of the size of instances_train2017.json: 118,287 images, 860,001 annotations, and
+the same fields and numbers of points and digits. `--files` also writes image files; each is only a
+PNG header, because opening a data set reads no more. The readers run one after the other, each in a
+separate process. Other work on the machine slows both, but affects CPU time less than wall time.
 """
 
 import json
@@ -19,13 +19,13 @@ import zlib
 import numpy as np
 from absl import app, flags
 
-flags.DEFINE_integer("images", 118_287, "number of images")
-flags.DEFINE_integer("annotations", 860_001, "number of annotations")
-flags.DEFINE_string("folder", None, "where to write; default: a temporary folder")
-flags.DEFINE_boolean("files", False, "also write the headers of the images, and check them")
+flags.DEFINE_integer("images", 118_287, "Number of images.")
+flags.DEFINE_integer("annotations", 860_001, "Number of annotations.")
+flags.DEFINE_string("folder", None, "Folder to write into. Default: a temporary folder.")
+flags.DEFINE_boolean("files", False, "Also write the images' headers, and check them.")
 HEIGHT, WIDTH = 480, 640
 
-# What a process of its own does, and prints: CPU seconds, seconds, peak MiB.
+# The program of each separate process. It prints CPU seconds, seconds, and peak MiB.
 MEASURE = """
 import resource, sys, time
 folder, path, files = sys.argv[1:]
@@ -47,7 +47,7 @@ READERS = {
 
 
 def write_json(path, num_images, num_annotations):
-    """Writes the json; blobs of 8 to 45 points, sides of 8 to 300 pixels as COCO's are spread."""
+    """Writes the json, with blobs of 8 to 45 points and 8 to 300 pixels, distributed as in COCO."""
     rng = np.random.default_rng(0)
     with open(path, "w") as file:
         file.write('{"info": {"year": 2017}, "licenses": [], "images": [')
@@ -90,7 +90,7 @@ def blob(rng, i, num_images):
 
 
 def write_headers(folder, num_images):
-    """Writes PNG files that have a header and no pixels."""
+    """Writes PNG files with a header but no pixels."""
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n"
     for kind, body in ((b"IHDR", header), (b"IDAT", b""), (b"IEND", b"")):

@@ -2,9 +2,9 @@
 
     python benchmarks/crop_and_resize_race.py
 
-compares the gradient of 512 boxes of one map at once with that of one box at a time, which no two
-threads share, and prints the differences of five runs as JSON. `layers/roi_align.py` has its own
-gradient for this reason (tensorflow/tensorflow#42033).
+It computes the gradient of 512 boxes of one map at once, and one box at a time, where no two
+threads share a box. It prints the differences of five runs as JSON. For this reason,
+`layers/roi_align.py` has its own gradient (tensorflow/tensorflow#42033).
 """
 
 import json

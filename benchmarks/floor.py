@@ -1,13 +1,13 @@
-"""What inference costs beside what its multiplications alone would, operation by operation.
+"""Compares the time of inference with the time of its multiplications alone, by operation.
 
     python benchmarks/floor.py [--size=800x1088] [--repeats=5]
 
-ResNet-50-FPN, one image of exactly that size, 1000 proposals, 100 detections, as an exported
-SavedModel in a session, which is how TensorFlow Serving runs it. Counts the multiply-adds of all
-convolutions and matrix products, measures the rate of a large float32 matrix product on this
-machine at this moment, and prints their quotient (the floor), the time of a request, and the time
-spent in each kind of operation. On several cores operations overlap, so that these add up to more
-than the request; with one (TF_NUM_INTEROP_THREADS=1) they add up to it.
+The model is ResNet-50-FPN with one image of exactly that size, 1000 proposals and 100 detections.
+It runs as an exported SavedModel in a session, as in TensorFlow Serving. The script counts the
+multiply-adds of all convolutions and matrix products. It measures the rate of a large float32
+matrix product on this machine now. It prints their quotient (the floor), the time of a request,
+and the time of each kind of operation. On several cores operations overlap, so these times add up
+to more than the request. With TF_NUM_INTEROP_THREADS=1 they add up to the request.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import keras_maskrcnn as mrcnn  # noqa: F401 (registers what a .keras file holds
 
 
 def multiply_adds(model, height, width):
-    """Counts those of convolutions and matrix products in a forward pass of one image."""
+    """Counts the multiply-adds of convolutions and matrix products for one image."""
 
     @tf.function
     def detect(images):
@@ -42,7 +42,7 @@ def multiply_adds(model, height, width):
 
 
 def matrix_rate(side=2048, repeats=5):
-    """Multiply-adds a second of a float32 matrix product."""
+    """Returns the multiply-adds per second of a float32 matrix product."""
     a = tf.random.normal([side, side])
     product = tf.function(lambda x: x @ a)
     product(a)
@@ -55,7 +55,7 @@ def matrix_rate(side=2048, repeats=5):
 
 
 def request_times(folder, image, repeats):
-    """Seconds of each request, and {operation: (seconds, calls)} of the last."""
+    """Returns the seconds of each request, and {operation: (seconds, calls)} of the last one."""
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
         signature = meta.signature_def["serving_default"]
@@ -80,7 +80,7 @@ def request_times(folder, image, repeats):
 
 
 def main():
-    """Prints the floor, the time, and where it goes."""
+    """Prints the floor, the time of a request, and the time of each operation."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="800x1088", help="HEIGHTxWIDTH in pixels")
     parser.add_argument("--repeats", type=int, default=5)
@@ -95,7 +95,7 @@ def main():
         times, spent = request_times(pathlib.Path(folder) / "1", image, arguments.repeats)
         rate = max(rate, matrix_rate())
     floor, median = count / rate, statistics.median(times)
-    print(f"{count / 1e9:.1f} G multiply-adds at {rate / 1e9:.0f} G a second: {floor:.3f} s")
+    print(f"{count / 1e9:.1f} G multiply-adds at {rate / 1e9:.0f} G per second: {floor:.3f} s")
     print(f"request: median {median:.3f} s of {np.round(times, 3)}, {median / floor:.2f} floors")
     print("| operation | calls | s |\n| --- | --- | --- |")
     for kind, (seconds, calls) in sorted(spent.items(), key=lambda item: -item[1][0])[:20]:

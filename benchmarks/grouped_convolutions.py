@@ -1,11 +1,12 @@
-"""Grouped convolutions of ResNeXt on this CPU: TensorFlow's own, and groups merged into blocks.
+"""Times grouped convolutions of ResNeXt on this CPU: TensorFlow's kernel, and merged groups.
 
     python benchmarks/grouped_convolutions.py
 
-The 3x3 convolutions of ResNeXt-50-32x4d and 101-32x8d on two images of 256 x 256, in milliseconds,
-the best of five: forward by TensorFlow's grouped kernel, and forward, and with the gradient, in
-blocks of so many channels. The narrowest blocks are the groups one by one;
-`layers/grouped_conv.py` takes 16 where TensorFlow has no gradient of groups.
+It times the 3x3 convolutions of ResNeXt-50-32x4d and 101-32x8d on two images of 256 x 256. The
+table has milliseconds, the best of five: TensorFlow's grouped kernel (forward), and blocks of
+merged groups by their number of channels (forward, and with the gradient). The narrowest blocks are
+single groups. `layers/grouped_conv.py` uses blocks of 16 channels where TensorFlow has no gradient
+of groups.
 """
 
 import time
@@ -20,14 +21,14 @@ CHANNELS = (1, 16, 32, 64, 128)
 
 
 def in_blocks(x, kernel, channels):
-    """The convolution as `ConvNorm` computes it."""
+    """Computes the convolution as `ConvNorm` does."""
     blocks = tf.unstack(merge_groups(kernel, GROUPS, channels))
     parts = zip(tf.split(x, len(blocks), axis=-1), blocks, strict=True)
     return tf.concat([tf.nn.conv2d(part, block, 1, "SAME") for part, block in parts], axis=-1)
 
 
 def milliseconds(function, *args):
-    """The least of five times."""
+    """Returns the shortest of five times."""
     function, times = tf.function(function), []
     function(*args)
     for _ in range(5):

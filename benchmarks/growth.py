@@ -1,10 +1,10 @@
-"""How the time of inference grows with image area, proposals, classes and detections.
+"""Measures how the time of inference grows with image area, proposals, classes and detections.
 
     python benchmarks/growth.py --output=growth.png [--repeats=5]
 
-ResNet-50-FPN, one image, pasting included, as `speed.py` times it; one of the four is varied, the
-others stay at 512 x 512 pixels, 1000 proposals, 90 classes and 100 detections. Prints a table and
-draws it (with matplotlib, which the package does not need).
+The model is ResNet-50-FPN with one image; pasting is included, as in `speed.py`. One of the four
+varies; the others stay at 512 x 512 pixels, 1000 proposals, 90 classes and 100 detections. It
+prints a table and draws it with matplotlib, which the package does not need.
 """
 
 import argparse
@@ -27,7 +27,7 @@ VALUES = {
 
 
 def seconds(repeats, side, proposals, classes, detections):
-    """The median time of an image, and how many detections it had."""
+    """Returns the median time per image, and the number of detections."""
     image, *_ = scene(side, side, 0)
     model = calibrated_model(
         image,
@@ -49,7 +49,7 @@ def seconds(repeats, side, proposals, classes, detections):
 
 
 def draw(path, results):
-    """A panel for each of the four."""
+    """Draws a panel for each of the four."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(VALUES), figsize=(16, 3.5), sharey=True)
@@ -58,7 +58,7 @@ def draw(path, results):
         axis.plot(x, [y for _, y in points], "o-", color="#0072b2")
         axis.set_xlabel("megapixels" if name == "side" else name)
         axis.set_ylim(bottom=0)
-    axes[0].set_ylabel("seconds an image")
+    axes[0].set_ylabel("seconds per image")
     figure.tight_layout()
     figure.savefig(path, dpi=80)
 
@@ -77,7 +77,7 @@ def main():
             median, found = seconds(arguments.repeats, **(BASE | {name: value}))
             results[name].append((value, median))
             print(f"| {name} | {value} | {median:.2f} | {found} |", flush=True)
-            gc.collect()  # a Keras model refers to itself
+            gc.collect()  # a Keras model refers to itself, so only this frees it
     draw(arguments.output, results)
 
 

@@ -1,10 +1,10 @@
-"""Which share of training is spent waiting for images?
+"""Measures the share of training time that is spent waiting for images.
 
     python benchmarks/input_wait.py IMAGES ANNOTATIONS [--preset=NAME] [--image_size=256]
 
-Trains with `model.train_step` in a loop, and times what `next` on the batches takes, after ten
-steps that are not counted. The pipeline works ahead on the same cores; what it takes from the steps
-there is measured too, by the same batches once more with no pipeline. Prints a JSON object.
+It trains with `model.train_step` in a loop and times `next` on the batches, after ten steps that
+are not counted. The pipeline works ahead on the same cores and slows the steps. This is measured
+too: the same batches run again without a pipeline. It prints a JSON object.
 """
 
 import json
@@ -13,15 +13,15 @@ import time
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("preset", "mask_rcnn_resnet18_fpn_small", "The model.")
-flags.DEFINE_integer("image_size", 256, "Shorter side.")
-flags.DEFINE_integer("batch_size", 2, "Images a step.")
+flags.DEFINE_string("preset", "mask_rcnn_resnet18_fpn_small", "Preset of the model.")
+flags.DEFINE_integer("image_size", 256, "Shorter side of the images in pixels.")
+flags.DEFINE_integer("batch_size", 2, "Images per step.")
 flags.DEFINE_integer("steps", 60, "Steps that are counted.")
 WARMUP = 10
 
 
 def main(argv):
-    """Trains and prints."""
+    """Trains, and prints the shares."""
     import tensorflow as tf
 
     import keras_maskrcnn as mrcnn

@@ -1,10 +1,10 @@
-"""Times the input pipeline, beside torchvision's reference loader if there is a torch.
+"""Times the input pipeline and, with --peer, torchvision's reference loader.
 
     python benchmarks/loader.py IMAGES ANNOTATIONS --sides=256,800 --peer=TORCH_PYTHON
 
-Both decode, flip, resize and batch the same images with their masks, as for training, on all cores;
-ours and the peer's in turn, `--rounds` times. Per core means per second of CPU time. Prints one
-JSON object a run, and the ratios of the medians.
+Both decode, flip, resize and batch the same images with their masks, as for training, on all cores.
+Ours and the peer's run in turn, `--rounds` times. "Per core" means per second of CPU time. It
+prints one JSON object per run, and the ratios of the medians.
 """
 
 import json
@@ -18,16 +18,16 @@ import time
 from absl import app, flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("sides", ["256", "800"], "Shorter sides; the longer one is at most 1333/800.")
-flags.DEFINE_integer("batch_size", 2, "Images a batch.")
-flags.DEFINE_float("seconds", 20, "How long to measure.")
-flags.DEFINE_integer("rounds", 3, "How often each is measured.")
+flags.DEFINE_list("sides", ["256", "800"], "Shorter sides; the longer is at most 1333/800 of it.")
+flags.DEFINE_integer("batch_size", 2, "Images per batch.")
+flags.DEFINE_float("seconds", 20, "Seconds to measure.")
+flags.DEFINE_integer("rounds", 3, "Measurements of each loader.")
 flags.DEFINE_string("peer", "", "A Python with torch and torchvision; empty: only ours.")
 PEER = pathlib.Path(__file__).with_name("loader_torchvision.py")
 
 
 def ours(images, annotations, side, longer):
-    """Returns images, seconds and CPU seconds."""
+    """Returns images, seconds and CPU seconds of our pipeline."""
     from keras_maskrcnn import MaskRCNNConfig, data
 
     dataset = data.coco_json(images, annotations)
@@ -49,7 +49,7 @@ def _cpu_seconds():
 
 
 def peers(images, annotations, side, longer):
-    """The same of torchvision's."""
+    """Returns images, seconds and CPU seconds of torchvision's loader."""
     command = [FLAGS.peer, str(PEER), images, annotations, side, longer]
     command += [FLAGS.batch_size, FLAGS.seconds]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -76,7 +76,7 @@ def main(argv):
             for name, runs in rates.items()
         }
         for name, (wall, cpu) in medians.items():
-            print(f"{side} {name}: {wall:.1f} images a second, {cpu:.1f} a CPU second")
+            print(f"{side} {name}: {wall:.1f} images per second, {cpu:.1f} per CPU second")
         if FLAGS.peer:
             (wall, cpu), (peer_wall, peer_cpu) = medians["keras_maskrcnn"], medians["torchvision"]
             print(f"{side} ratio: {wall / peer_wall:.2f}, per core {cpu / peer_cpu:.2f}")

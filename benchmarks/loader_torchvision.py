@@ -2,9 +2,10 @@
 
     TORCH_PYTHON benchmarks/loader_torchvision.py IMAGES ANNOTATIONS SIDE LONGER BATCH SECONDS
 
-references/detection as of torchvision 0.28, transforms v2: CocoDetection decodes the image and all
-masks, a random flip, float images; then what its model does before the backbone: resize the image,
-boxes and masks, normalize, batch. Prints images, seconds and CPU seconds as JSON.
+The loader is that of references/detection in torchvision 0.28, with transforms v2: CocoDetection
+decodes the image and all masks, then come a random flip and float images. It also does what
+torchvision's model does before the backbone: it resizes image, boxes and masks, normalizes, and
+batches. It prints images, seconds and CPU seconds as JSON.
 """
 
 import json
@@ -23,7 +24,7 @@ WORKERS = 2
 
 
 class Resized(torch.utils.data.Dataset):
-    """Examples as the backbone's transform leaves them, made in the workers."""
+    """Examples after the transform that comes before the backbone; workers apply it."""
 
     def __init__(self, dataset, side, longer):
         self.dataset = dataset
@@ -61,7 +62,7 @@ def main(images, annotations, side, longer, batch_size, seconds):
         persistent_workers=True,
         drop_last=True,
     )
-    list(loader)  # one epoch to start the workers and fill the page cache
+    list(loader)  # one epoch starts the workers and fills the page cache
     done, started = 0, time.perf_counter()
     cpu = _children_seconds()
     while time.perf_counter() - started < seconds:
@@ -72,12 +73,12 @@ def main(images, annotations, side, longer, batch_size, seconds):
 
 
 def _children_seconds():
-    """CPU seconds of this process and its living workers."""
+    """Returns the CPU seconds of this process and of its living workers."""
     total = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rsplit(")", 1)[1].split()
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
         if int(fields[1]) == os.getpid():
             total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

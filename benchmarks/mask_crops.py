@@ -1,11 +1,11 @@
-"""How exact are mask targets that are cut from stored crops, and what do the crops cost?
+"""Measures how exact mask targets from stored crops are, and how many bytes the crops need.
 
     python benchmarks/mask_crops.py IMAGES ANNOTATIONS [--mask_sizes=28,56,112] [--rois=2]
 
-Every instance gets `--rois` RoIs at random shifts and scales, of IoU 0.5 to 1 with its box. Targets
-of 28 x 28 (`targets.mask_targets`) are compared with those cut from the full-resolution mask
-(`ops.masks.crop`, the covered share of each cell, cut at 0.5). Prints one JSON object a mask size:
-mean IoU, its 1st percentile, and bytes an instance.
+Every instance gets `--rois` RoIs with random shifts and scales, and an IoU of 0.5 to 1 with its
+box. The script compares targets of 28 x 28 from the crops (`targets.mask_targets`) with targets
+from the full-resolution mask (`ops.masks.crop`, the covered share of each cell, cut at 0.5). It
+prints one JSON object per mask size: mean IoU, its 1st percentile, and bytes per instance.
 """
 
 import json
@@ -21,12 +21,12 @@ from keras_maskrcnn.ops import masks as mask_ops
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("mask_sizes", ["28", "56", "112"], "Cells per side of the stored crops.")
-flags.DEFINE_integer("rois", 2, "RoIs an instance.")
+flags.DEFINE_integer("rois", 2, "RoIs per instance.")
 TARGET = 28
 
 
 def jittered(boxes, size, rng):
-    """RoIs (n, 4) float32 in an image of (height, width), of IoU 0.5 to 1 with their boxes."""
+    """Returns RoIs, (n, 4) float32, in an image of (height, width); their IoU is 0.5 to 1."""
     rois = np.zeros_like(boxes)
     waiting = np.arange(len(boxes))
     limits = np.array([size[1], size[0]] * 2, np.float32)
@@ -41,7 +41,7 @@ def jittered(boxes, size, rng):
 
 
 def agreement(dataset, num_rois, seed=0):
-    """IoU of the targets from crops and from whole masks, for each RoI that holds any mask."""
+    """Returns the IoU of targets from crops and from whole masks, per RoI that holds a mask."""
     rng, found = np.random.default_rng(seed), []
     for index in range(len(dataset)):
         first, last = dataset.offsets[index], dataset.offsets[index + 1]
@@ -63,7 +63,7 @@ def agreement(dataset, num_rois, seed=0):
 
 
 def main(argv):
-    """Prints a line for each size."""
+    """Prints a line per mask size."""
     _, images, annotations = argv
     for mask_size in map(int, FLAGS.mask_sizes):
         dataset = data.coco_json(images, annotations, mask_size=mask_size, check_images=False)

@@ -1,9 +1,10 @@
-"""What masks cost at inference: Mask R-CNN beside its Faster R-CNN counterpart (§3.1, Inference).
+"""Times masks at inference: Mask R-CNN and its Faster R-CNN counterpart (§3.1, Inference).
 
     python benchmarks/mask_overhead.py [--repeats=10]
 
-ResNet-50-FPN, one image of 800 x 1088, 1000 proposals, 100 detections, the same weights in both,
-which run in turn. Prints the medians and their ratio, without and with the pasting of the masks.
+Both are ResNet-50-FPN with the same weights, one image of 800 x 1088, 1000 proposals and 100
+detections. They run in turn. It prints the medians and their ratio, without and with the pasting of
+the masks.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def main():
         "masks": lambda: masks.predict_on_batch(image[None]),
         "pasted masks": lambda: mrcnn.predict_image(masks, image),
     }
-    found = {name: call() for name, call in calls.items()}  # traces
+    found = {name: call() for name, call in calls.items()}  # the first calls trace the graphs
     seconds = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():

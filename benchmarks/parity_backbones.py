@@ -1,11 +1,12 @@
-"""Our backbones with torchvision's weights, beside torchvision's own outputs.
+"""Compares our backbones, with torchvision's weights, to torchvision's outputs.
 
     TORCH_PYTHON benchmarks/parity_backbones.py write FOLDER
     python benchmarks/parity_backbones.py read FOLDER
 
-The first needs torchvision alone. It gives every ResNet and ResNeXt random weights and statistics,
-and writes its state dict and what its four stages make of one image; the second imports the one
-and prints the largest difference to the other, in units of its spread.
+`write` needs only torchvision. It gives every ResNet and ResNeXt random weights and statistics, and
+writes its state dict and the outputs of its four stages for one image. `read` imports the state
+dict into our backbone. It prints the largest difference of the outputs, in units of the standard
+deviation.
 """
 
 import argparse
@@ -17,7 +18,7 @@ SIZE = (96, 128)
 
 
 def write(folder):
-    """Runs torchvision's networks."""
+    """Runs torchvision's networks, and writes their weights and outputs."""
     import torch
     from torchvision.models import resnet
 
@@ -31,7 +32,7 @@ def write(folder):
                 torch.nn.init.normal_(layer.weight, 0.6, 0.1)
                 torch.nn.init.normal_(layer.bias, 0.0, 0.1)
         with torch.no_grad():
-            model.train()(images.repeat(2, 1, 1, 1))  # statistics that keep the features in range
+            model.train()(images.repeat(2, 1, 1, 1))  # its statistics keep features in range
             model.eval()
             x = model.maxpool(model.relu(model.bn1(model.conv1(images))))
             outputs = {"images": images.permute(0, 2, 3, 1).numpy()}
@@ -43,7 +44,7 @@ def write(folder):
 
 
 def read(folder):
-    """Imports the weights and compares."""
+    """Imports the weights, and prints the differences."""
     import keras_maskrcnn as mrcnn
 
     print("| backbone | c2 | c3 | c4 | c5 |\n| --- | --- | --- | --- | --- |")

@@ -1,11 +1,11 @@
-"""What each of Matterport's conventions is worth, on the tiny network of tests/golden.
+"""Measures the effect of each of Matterport's conventions, on the tiny network of tests/golden.
 
     python benchmarks/parity_matterport.py
 
-Counts, of Matterport's detections, those that our model finds too (the same class, IoU > 0.9):
-with all conventions, with one of them replaced by the default, and for what is not reproduced.
-The network is random, so a disturbance shows more than in a trained one. Then masks that are
-discs, pasted into boxes by Matterport's rule and by ours, and images resized by both.
+It counts Matterport's detections that our model finds too (the same class, IoU > 0.9): with all
+conventions, with one of them replaced by the default, and for conventions that are not reproduced.
+The network is random, so a change has a larger effect than in a trained one. Then it compares
+disc-shaped masks that are pasted by Matterport's rule and by ours, and images that both resize.
 """
 
 import pathlib
@@ -36,7 +36,7 @@ DEFAULTS = {
 
 
 def load(arrays, **overrides):
-    """Our model with Matterport's weights."""
+    """Returns our model with Matterport's weights."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "weights.h5"
         with h5py.File(path, "w") as file:
@@ -50,7 +50,7 @@ def load(arrays, **overrides):
 
 
 def found(model, inputs, shift, boxes, labels, scores):
-    """How many detections have a partner, and the largest change of a partner's score."""
+    """Says how many detections have a partner, and the largest change of a partner's score."""
     outputs = model.predict_on_batch(inputs)
     iou = box_ops.iou(boxes, outputs["boxes"][0] + shift).numpy()
     iou = np.where(labels[:, None] == outputs["labels"], iou, 0.0)
@@ -61,7 +61,7 @@ def found(model, inputs, shift, boxes, labels, scores):
 
 
 def natural(image):
-    """The image as our own pipeline has it: in the upper left, padded to a multiple of 32."""
+    """Returns an image as our pipeline pads it: in the upper left, to a multiple of 32."""
     height, width = image.shape[:2]
     canvas = np.zeros((1, -(-height // 32) * 32, width, 3), np.float32)
     canvas[0, :height] = image
@@ -70,7 +70,7 @@ def natural(image):
 
 
 def paste_discs(rng, count=300):
-    """Mean IoU of Matterport's full-size masks with ours, by `mask_paste` and size of the box."""
+    """Prints the mean IoU of Matterport's pasted masks and ours, by `mask_paste` and box size."""
     y, x = (np.mgrid[:28, :28] + 0.5) / 14 - 1
     disc = (1 / (1 + np.exp(12 * (np.hypot(y, x) - 0.8)))).astype(np.float32)
     for low, high in ((8, 32), (32, 96), (96, 300)):
@@ -89,12 +89,12 @@ def paste_discs(rng, count=300):
 
 
 def resize_pictures(rng):
-    """Mean difference of Matterport's resized images from ours, by `resize_rule`."""
+    """Prints the mean difference of Matterport's resized images and ours, by `resize_rule`."""
     for height, width in ((375, 500), (1500, 2000)):
         image = oracle.picture(rng, height, width)
         channels = np.moveaxis(image.astype(np.float64), -1, 0)
         expected = [oracle.resize_without_antialiasing(c, 768, 1024) for c in channels]
-        expected = np.moveaxis(np.array(expected), 0, -1).astype(np.uint8)  # it cuts, not rounds
+        expected = np.moveaxis(np.array(expected), 0, -1).astype(np.uint8)  # it does not round
         for rule in ("torchvision", "detectron2"):
             error = np.abs(image_ops.resize(image, 800, 1024, rule) - expected).mean()
             print(f"{height} x {width} resized by the rule of {rule}: {error:.2f} gray levels")

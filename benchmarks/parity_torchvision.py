@@ -1,12 +1,12 @@
-"""Full-size parity: our model with torchvision's weights, beside torchvision's own outputs.
+"""Compares our full-size model, with torchvision's weights, to torchvision's outputs.
 
     TORCH_PYTHON ../shared/peerlab/tv_reference.py --out REF [--variant v2] astronaut coffee
     python benchmarks/parity_torchvision.py --reference=REF
 
-Imports REF/model.pth, runs each image of REF, and prints, as JSON, the largest difference of each
-stage in units of its spread, and how many detections have a partner (the same class, IoU > 0.999,
-score within 1e-4). With --double, tv_reference.py computes in float64: then compare its own two
-runs as well, to see how much of a difference is float32's.
+It imports REF/model.pth and runs each image of REF. It prints, as JSON, the largest difference of
+each stage in units of the standard deviation, and the share of detections that have a partner (the
+same class, IoU > 0.999, score within 1e-4). With --double, tv_reference.py computes in float64.
+Compare its two runs as well, to see which part of a difference comes from float32.
 """
 
 import json
@@ -30,12 +30,12 @@ LEVELS = ("p2", "p3", "p4", "p5", "p6")
 
 
 def peak_mib():
-    """Peak memory of this process."""
+    """Returns the peak memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def imported(folder):
-    """The model, and what the import took."""
+    """Returns the model, and the time and memory of the import."""
     variant = json.loads((folder / "model.json").read_text())["variant"]
     suffix = "torchvision" if variant == "v1" else "torchvision_v2"
     model = mrcnn.MaskRCNN.from_preset(f"mask_rcnn_resnet50_fpn_{suffix}")
@@ -46,12 +46,12 @@ def imported(folder):
 
 
 def difference(actual, expected):
-    """Largest absolute difference, in units of the spread."""
+    """Returns the largest absolute difference, in units of the standard deviation."""
     return float(np.max(np.abs(np.asarray(actual) - expected)) / np.std(expected))
 
 
 def compare(model, data):
-    """One image, stage by stage."""
+    """Compares the stages of the model on one image."""
     config, image = model.config, data["image.0"]
     resized = image_ops.resize(
         image, config.image_min_side, config.image_max_side, config.resize_rule
@@ -89,7 +89,7 @@ def compare(model, data):
 
 
 def compare_detections(outputs, data, size, paste):
-    """Detections one to one, and the masks of those that have a partner."""
+    """Compares detections one to one, and the masks of those that have a partner."""
     count = int(outputs["num_detections"][0])
     boxes, scores, labels = (outputs[k][0][:count] for k in ("boxes", "scores", "labels"))
     iou = np.asarray(box_ops.iou(data["boxes.0"], boxes))

@@ -1,10 +1,10 @@
-"""What smaller weights cost: AP, time and size of a SavedModel in float32, bfloat16 and int8.
+"""Measures AP, time and size of a SavedModel in float32, bfloat16 and int8.
 
     python benchmarks/precision.py --model=model.keras --images=DIR --annotations=JSON
 
-Each precision is exported, loaded and asked for one image after the other, as a server is. The
-first `--warmup` requests of each are not timed. Images are taken in turns by all precisions, so
-that what else the machine does falls on all alike.
+The model is exported and loaded in each precision, and gets one image per request, as on a server.
+The first `--warmup` requests of each precision are not timed. All precisions run on an image before
+the next image comes, so that other work on the machine affects all in the same way.
 """
 
 import pathlib
@@ -25,9 +25,9 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "A .keras file.", required=True)
 flags.DEFINE_string("images", None, "Folder of images.", required=True)
 flags.DEFINE_string("annotations", None, "COCO json of --images.", required=True)
-flags.DEFINE_list("precisions", list(PRECISIONS), "Which to compare.")
-flags.DEFINE_integer("max_images", 0, "Images to run on, the first ones; 0: all.")
-flags.DEFINE_integer("max_detections", 100, "Detections an image that count.")
+flags.DEFINE_list("precisions", list(PRECISIONS), "Precisions to compare.")
+flags.DEFINE_integer("max_images", 0, "Number of images to run on, from the first; 0: all.")
+flags.DEFINE_integer("max_detections", 100, "Detections per image that count.")
 flags.DEFINE_integer("warmup", 5, "Requests that are not timed.")
 
 
@@ -48,7 +48,7 @@ def main(_):
             path = pathlib.Path(folder) / name
             model.export(path, precision=name, verbose=False)
             sizes[name] = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-            keep.append(tf.saved_model.load(path))  # its functions do not keep its variables
+            keep.append(tf.saved_model.load(path))  # its functions do not keep its variables alive
             serve[name] = keep[-1].signatures["serve_image_bytes"]
             results[name], seconds[name] = [], []
         for index, image_id in enumerate(dataset.image_ids[:count]):
@@ -66,7 +66,7 @@ def main(_):
     kinds = ("bbox", "segm") if config.task == "masks" else ("bbox",)
     aps = [f"{kind}/{number}" for kind in kinds for number in ("AP", "AP50")]
     print(f"{count} images, {FLAGS.model}")
-    print("| precision |", " | ".join(aps), "| ms an image, median | MB |")
+    print("| precision |", " | ".join(aps), "| ms per image, median | MB |")
     print("| --- |", "--- | " * (len(aps) + 2))
     for name in FLAGS.precisions:
         metrics = evaluate_results(

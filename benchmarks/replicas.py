@@ -1,14 +1,14 @@
-"""Precision and replicas: the same training in float32 and bfloat16, on one device and on two.
+"""Compares the same training in float32 and bfloat16, on one device and on two.
 
     python benchmarks/replicas.py run --output=DIR --seed=0 [--only=bfloat16] [--steps=900]
     python benchmarks/replicas.py report --output=DIR
 
-`run` trains the FPN of `ablations.py` on colored shapes for each combination, in a process of its
-own, scores it with pycocotools on unseen images, and writes DIR/NAME-SEED.json; what is there
-already is left alone, so that it can be stopped and started again. `report` prints the table of
-RESULTS.md: AP, mean and spread over the seeds; the median time of a step, input included; and the
-process's peak memory up to the end of training. Two devices are two logical ones of the same CPUs:
-they show that the numbers are right, not that training gets faster.
+`run` trains the FPN of `ablations.py` on colored shapes for each combination, in a separate
+process. It scores each model with pycocotools on unseen images and writes DIR/NAME-SEED.json.
+Existing files are kept, so a stopped `run` can be started again. `report` prints the table of
+RESULTS.md: AP (mean and spread over the seeds), the median time of a step with its input, and the
+peak memory of the process until the end of training. The two devices are logical devices on the
+same CPUs. They show that the numbers are right, not that training gets faster.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 from ablations import BATCH, FPN, SIZE, STEPS, TRAIN, VAL, result_path, scores
 
 POLICIES, DEVICES = ("float32", "mixed_bfloat16"), (1, 2)
-# metric, what it is shown in, digits
+# (metric, unit, digits)
 COLUMNS = (
     ("segm/AP", 0.01, 1),
     ("bbox/AP", 0.01, 1),
@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 def run_name(policy, devices):
-    """What a combination's files are called."""
+    """Returns the name of a combination, for its files."""
     return f"{policy} on {devices}"
 
 
@@ -111,9 +111,9 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--only", help="train combinations with this in their name")
-    parser.add_argument("--policy", choices=POLICIES, default=POLICIES[0], help="of `one`")
-    parser.add_argument("--devices", type=int, default=1, help="of `one`")
+    parser.add_argument("--only", help="train only combinations with this in their name")
+    parser.add_argument("--policy", choices=POLICIES, default=POLICIES[0], help="for `one`")
+    parser.add_argument("--devices", type=int, default=1, help="for `one`")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     if arguments.action == "run":

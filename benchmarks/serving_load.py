@@ -1,14 +1,19 @@
-"""Does a served model stand thousands of requests at once, some of them bad?
+"""Tests a served model with thousands of requests from several clients, some of them bad.
 
     python benchmarks/serving_load.py --requests=10000 --clients=8 --api=grpc
 
-exports a small model, serves it with examples/serve/reference_server.py in a process of its own,
-and asks it from so many threads, each with a client of its own: for one or two images of
-several sizes, or, in 5 % of the requests, for what must be refused. Every answer is compared with
-what the model finds in that image by itself. Prints JSON: how many answers were right, wrong (or
-given to a bad request) and lost (no answer, or one that blames the server), milliseconds, requests
-a second, and the server's resident memory in MiB, as the mean over the first and over the last
-tenth of the answers. The exit status is 1 unless all were right.
+It exports a small model and serves it with examples/serve/reference_server.py in a separate
+process. Each of `--clients` threads has its own client. A request has one or two images of several
+sizes; 5 % of the requests are bad and must be refused. Every answer is compared with the model's
+result for that image alone. It prints JSON:
+
+- the number of answers that were right, wrong (also any answer to a bad request), and lost (no
+  answer, or an error of the server);
+- milliseconds, and requests per second;
+- the server's resident memory in MiB, as the mean over the first and over the last tenth of the
+  answers.
+
+The exit status is 1 unless all answers were right.
 """
 
 import collections
@@ -34,18 +39,18 @@ from serving import broken_images, encoded, reference_server, wrong_requests  # 
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("requests", 10_000, "Requests that are counted.")
-flags.DEFINE_integer("clients", 8, "Threads that ask at the same time.")
-flags.DEFINE_enum("api", "grpc", ["grpc", "rest"], "How they ask.")
+flags.DEFINE_integer("clients", 8, "Threads that send requests at the same time.")
+flags.DEFINE_enum("api", "grpc", ["grpc", "rest"], "API of the requests.")
 BAD_SHARE = 0.05
-# Height, width. The first three are of one shape, so that two of them in a batch need no padding:
-# convolutions see it, and the answer would not be that of each image alone.
+# Height, width. The first three have one aspect ratio, so that two of them in a batch need no
+# padding. Convolutions see padding, so the answer would differ from that of each image alone.
 SIZES = ((64, 96), (128, 192), (480, 720), (96, 64), (64, 64), (240, 320))
 REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "400")
 Answer = collections.namedtuple("Answer", "finished milliseconds outcome bad server_pages")
 
 
 def small_model():
-    """A model of every part, with weights that are random, and detections that are many."""
+    """Returns a small model with all parts, random weights and many detections."""
     keras.utils.set_random_seed(0)
     return mrcnn.MaskRCNN.from_preset(
         "mask_rcnn_resnet18_fpn_small",
@@ -64,7 +69,7 @@ def small_model():
 
 
 def good_requests(model):
-    """list of (signature, inputs, outputs that are right)."""
+    """Returns a list of (signature, inputs, expected outputs)."""
     images = [
         encoded(*size, kind, seed=i) for i, size in enumerate(SIZES) for kind in ("JPEG", "PNG")
     ]
@@ -73,22 +78,22 @@ def good_requests(model):
         outputs = model(read_image("image", image)[None], training=False)
         alone.append({name: np.asarray(value) for name, value in outputs.items()})
     requests = [([image], outputs) for image, outputs in zip(images, alone, strict=True)]
-    for i in range(2, 6):  # two images of one shape and different sizes
+    for i in range(2, 6):  # two images of one aspect ratio and different sizes
         both = {name: np.concatenate([alone[i - 2][name], alone[i][name]]) for name in alone[i]}
         requests.append(([images[i - 2], images[i]], both))
     return [("serve_image_bytes", {"image_bytes": x}, outputs) for x, outputs in requests]
 
 
 def bad_requests():
-    """list of (signature, inputs, None)."""
+    """Returns a list of (signature, inputs, None)."""
     requests = [("serve_image_bytes", {"image_bytes": [x]}, None) for x in broken_images().values()]
     wrong = wrong_requests()
-    del wrong["wrong channels"]  # an array, which JSON has not
+    del wrong["wrong channels"]  # an array, which JSON does not have
     return requests + [(*request, None) for request in wrong.values()]
 
 
 def ask(client, signature, inputs, expected, statm):
-    """Asks once, and judges the answer."""
+    """Sends one request, and judges the answer."""
     found, started = None, time.perf_counter()
     try:
         found = client.predict(inputs, signature)
@@ -107,14 +112,14 @@ def ask(client, signature, inputs, expected, statm):
 
 
 def same(found, expected):
-    """Whether all outputs agree; the tolerance is that of tests/export."""
+    """Returns whether all outputs agree, with the tolerance of tests/export."""
     return set(found) == set(expected) and all(
         np.allclose(found[name], value, atol=1e-4) for name, value in expected.items()
     )
 
 
 def percentiles(answers):
-    """Of the milliseconds."""
+    """Returns percentiles of the answers' milliseconds."""
     if not answers:
         return None
     values = np.percentile([answer.milliseconds for answer in answers], [50, 90, 99, 100])
@@ -122,7 +127,7 @@ def percentiles(answers):
 
 
 def main(_):
-    """Serves, asks, prints."""
+    """Serves the model, sends the requests, and prints the report."""
     model = small_model()
     good, bad = good_requests(model), bad_requests()
     count = round(BAD_SHARE * FLAGS.requests)
@@ -143,7 +148,8 @@ def main(_):
                 return [ask(client, *request, statm) for request in requests]
 
             with concurrent.futures.ThreadPoolExecutor(FLAGS.clients) as pool:
-                # Not counted: memory and speed settle when every thread has seen every size.
+                # This round is not counted: memory and speed settle after every thread has seen
+                # every size.
                 for _ in pool.map(ask_in_turn, clients, [good + bad] * FLAGS.clients):
                     pass
                 shares = [plan[k :: FLAGS.clients] for k in range(FLAGS.clients)]

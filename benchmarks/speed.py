@@ -1,14 +1,15 @@
-"""Times inference and one training step of the ResNet-50-FPN, beside torchvision's if it is there.
+"""Times inference and one training step of ResNet-50-FPN and, with --peer, of torchvision's.
 
     python benchmarks/speed.py infer:800x1088:1 train:512x512:2:bfloat16 \\
         --peer "TORCH_PYTHON ../shared/peerlab/tv_bench.py" --output=speed.jsonl
 
-A case is MODE:HEIGHTxWIDTH:BATCH, and :bfloat16 for that precision (the peer's autocast). The modes
-are `infer`, Keras' `predict`; `saved`, the exported SavedModel, pasting in its graph; `train`. Each
-case runs in a process of its own, so that peak memory is its own, ours and the peer's in turn,
-`--rounds` times. Both see images of exactly the given size and 1000 proposals; inference counts
-resizing and the pasting of masks, a training step 8 instances and 512 RoIs an image, with frozen
-batch norm and the stem and res2 frozen. Prints one JSON object a run, and the ratios.
+A case is MODE:HEIGHTxWIDTH:BATCH, with :bfloat16 for that precision (the peer uses autocast). The
+modes are `infer` (`predict_image`), `saved` (the exported SavedModel, which pastes masks in its
+graph) and `train`. Each case runs in a separate process, so that its peak memory is its own. Ours
+and the peer's run in turn, `--rounds` times. Both get images of exactly the given size and 1000
+proposals. Inference includes resizing and the pasting of masks. A training step has 8 instances and
+512 RoIs per image, frozen batch norm, and a frozen stem and res2. It prints one JSON object per
+run, and the ratios.
 """
 
 import gc
@@ -27,26 +28,27 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("peer", "", "Command of peerlab's tv_bench.py; empty: only ours.")
-flags.DEFINE_string("preset", "mask_rcnn_resnet50_fpn", "Whose network is timed.")
-flags.DEFINE_integer("rounds", 1, "How often each case runs, ours and the peer's in turn.")
+flags.DEFINE_string("preset", "mask_rcnn_resnet50_fpn", "Preset whose network is timed.")
+flags.DEFINE_integer("rounds", 1, "Runs of each case, ours and the peer's in turn.")
 flags.DEFINE_integer("warmup", 2, "Calls that are not counted.")
 flags.DEFINE_integer("repeats", 7, "Calls that are counted.")
 flags.DEFINE_string("output", "", "File to append the JSON objects to.")
-flags.DEFINE_bool("inner", False, "Runs one case in this process.")
+flags.DEFINE_bool("inner", False, "Run one case in this process.")
 flags.register_validator("rounds", lambda value: value > 0, "must be positive")
 
-# What peerlab's --keep-memory sets: glibc would give freed memory back after every operator, and
-# a quarter of the time would go into zeroing pages.
+# The settings of peerlab's --keep-memory. Without them glibc returns freed memory after every
+# operator, and the zeroing of new pages takes a quarter of the time.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 
 
 def calibrated_model(
     image, side, longer, dtype="float32", preset="mask_rcnn_resnet50_fpn", **fields
 ):
-    """A model with random weights that behaves as a trained one: moderate features, clear scores.
+    """Makes a model with random weights that behaves like a trained one.
 
-    As initialized, scores hardly differ, and nothing would reach the second stage's NMS. `fields`
-    are those of the config that differ from the preset's.
+    Its features are moderate and its scores are clear. With the initial weights, scores would
+    hardly differ, and no box would reach the second stage's NMS. `fields` are the config fields
+    that differ from the preset's.
     """
     import keras
     import numpy as np
@@ -54,15 +56,15 @@ def calibrated_model(
     import keras_maskrcnn as mrcnn
 
     keras.utils.set_random_seed(0)
-    # Small, so that the peak of memory is not calibration's.
+    # The image is small, so that calibration does not set the peak of memory.
     keep = dict(num_classes=90, image_min_side=side, image_max_side=longer) | fields
     model = mrcnn.MaskRCNN.from_preset(preset, norm="batch", **keep)
     canvas = {"images": image[None, :128, :128], "sizes": np.int32([[128, 128]])}
-    for _ in range(60):  # the statistics move by a tenth a call
+    for _ in range(60):  # each call moves the statistics by a tenth
         features = model.features(canvas, training=True)
     weights = model.get_weights()
     del model, features
-    gc.collect()  # a Keras model refers to itself
+    gc.collect()  # a Keras model refers to itself, so only this frees it
     model = mrcnn.MaskRCNN.from_preset(preset, **keep, dtype=dtype)
     model.set_weights(weights)
     del weights
@@ -77,7 +79,7 @@ def calibrated_model(
 
 
 def scene(height, width, seed, instances=8):
-    """Rectangles on noise, with their boxes, labels and masks as `data.batches` gives them."""
+    """Draws rectangles on noise; returns image, boxes, labels and masks as in `data.batches`."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -92,7 +94,7 @@ def scene(height, width, seed, instances=8):
 
 
 def run(case):
-    """Runs one case, returns what tv_bench.py returns."""
+    """Runs one case, and returns a dict with the fields of tv_bench.py's result."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -106,7 +108,7 @@ def run(case):
     )
     dtype = "mixed_bfloat16" if precision else "float32"
     with tempfile.TemporaryDirectory() as folder:
-        # In another process: calibration's memory is not the case's.
+        # Calibrate in another process, so that its memory does not count for the case.
         path = f"{folder}/1" + (".keras" if mode != "saved" else "")
         arguments = path, images[0], min(height, width), max(height, width), dtype, FLAGS.preset
         process = multiprocessing.get_context("spawn").Process(target=_prepare, args=arguments)
@@ -172,7 +174,7 @@ def _summary(values):
 
 
 def _start(command):
-    """Runs a command, returns the JSON object in its output."""
+    """Runs a command, and returns the JSON object in its output."""
     env = {**os.environ, **KEEP_MEMORY, "TF_CPP_MIN_LOG_LEVEL": "2"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env)
     found = [line[line.index("{") :] for line in done.stdout.splitlines() if '"case"' in line]

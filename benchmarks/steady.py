@@ -1,10 +1,10 @@
-"""Does a long run of `fit` stay as it began? Traces and memory every 50 steps.
+"""Checks that a long run of `fit` stays steady: its traces and memory every 50 steps.
 
     python benchmarks/steady.py --steps=500
     python benchmarks/steady.py --steps=500 --images=DIR --annotations=JSON
 
-trains the small preset on a COCO-format folder (colored shapes if none is given) and prints, as
-JSON, how often the training step was traced and the resident memory in MiB.
+It trains the small preset on a COCO data set (default: colored shapes). It prints, as JSON, how
+often the training step was traced, and the resident memory in MiB.
 """
 
 import json
@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("images", "", "Folder of images; empty: colored shapes.")
 flags.DEFINE_string("annotations", "", "COCO json of --images.")
 flags.DEFINE_integer("steps", 500, "Training steps.")
-flags.DEFINE_integer("steps_per_epoch", 50, "Steps an epoch; a line is printed after each.")
+flags.DEFINE_integer("steps_per_epoch", 50, "Steps per epoch; a line is printed after each epoch.")
 flags.DEFINE_integer("image_size", 256, "Shorter side of the images.")
 
 
@@ -29,7 +29,7 @@ TRACES = []
 
 
 class Counted(mrcnn.MaskRCNN):
-    """Notes when its training step is traced: Python runs it then, and only then."""
+    """Notes each trace of its training step; Python runs the step only when it is traced."""
 
     def train_step(self, data):
         TRACES.append(1)
@@ -40,7 +40,7 @@ class Report(keras.callbacks.Callback):
     """Prints the traces and the memory after each epoch."""
 
     def on_epoch_end(self, epoch, logs=None):
-        """See the class."""
+        """Prints a line."""
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
         report = {
             "step": int(self.model.optimizer.iterations),

@@ -1,12 +1,12 @@
-"""Does a process forget a training that is over? Memory after each of several.
+"""Checks that a process frees the memory of finished trainings: memory after each of several.
 
     python benchmarks/trainings.py --trainings=10
     MALLOC_ARENA_MAX=1 python benchmarks/trainings.py --trainings=10
 
-trains the small preset on colored shapes again and again, each time a new model with new batches,
-optimizer and callbacks, deletes all of it, collects garbage, and prints as JSON the resident memory
-in MiB, the same once glibc has given back what it holds free (`malloc_trim`), and how many models
-and graphs of TensorFlow Python still has.
+It trains the small preset on colored shapes several times. Each time the model, batches, optimizer
+and callbacks are new. It then deletes all of them and collects garbage. It prints, as JSON, the
+resident memory in MiB, the same after glibc has returned its free memory (`malloc_trim`), and how
+many models and TensorFlow graphs still exist in Python.
 """
 
 import ctypes
@@ -23,18 +23,18 @@ from tensorflow.python.framework.func_graph import FuncGraph
 import keras_maskrcnn as mrcnn
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("trainings", 10, "Trainings, one after the other.")
-flags.DEFINE_integer("steps", 3, "Steps of each.")
+flags.DEFINE_integer("trainings", 10, "Number of trainings, one after the other.")
+flags.DEFINE_integer("steps", 3, "Steps per training.")
 flags.DEFINE_integer("image_size", 64, "Shorter side of the images.")
 
 
 def resident():
-    """Resident memory in MiB."""
+    """Returns the resident memory in MiB."""
     return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
 
 
 def train(folder):
-    """One training with its validation, and all that commonly hangs on it."""
+    """Runs one training with a validation and the usual callbacks."""
     train_set, val_set = (
         mrcnn.data.coco_json(folder / name, folder / f"annotations/{name}.json")
         for name in ("train", "val")

@@ -39,4 +39,4 @@ def test_alternating_training_ends_in_one_model_with_one_backbone(tmp_path):
             ):
                 np.testing.assert_array_equal(ours, theirs)
     kernels = [m.backbone.get_layer("stem").kernel for m in (joint, second)]
-    np.testing.assert_array_equal(*kernels)  # steps 3 and 4 left it as step 2 made it
+    np.testing.assert_array_equal(*kernels)  # steps 3 and 4 did not change step 2's backbone

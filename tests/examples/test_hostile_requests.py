@@ -1,4 +1,4 @@
-"""The reference server answers whatever comes with a status and one line, and goes on."""
+"""The reference server answers any input with a status and one line, and goes on."""
 
 import functools
 import importlib.util
@@ -23,7 +23,7 @@ PREDICT = "/v1/models/m:predict"
 
 @pytest.fixture
 def model():
-    """A model without signatures: it has a status."""
+    """A model without signatures, for the status route."""
     model = object.__new__(SERVER.Model)
     model.name, model.version, model.signature_defs = "m", 1, {}
     return model
@@ -31,7 +31,7 @@ def model():
 
 @pytest.fixture
 def server(model, monkeypatch):
-    """A REST server in this process, which waits for a second at most; its port."""
+    """The port of a REST server in this process, which waits for a second at most."""
     monkeypatch.setattr(SERVER.RestHandler, "timeout", 0.5)
     monkeypatch.setattr(SERVER, "READ_SECONDS", 1)
     monkeypatch.setattr(SERVER, "MAX_REST", 4)
@@ -45,7 +45,7 @@ def server(model, monkeypatch):
 
 
 def send(port, content):
-    """What the server answers to bytes: (status, JSON or None)."""
+    """Sends bytes to the server; returns its answer, (status, JSON or None)."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(content)
         answer = b""

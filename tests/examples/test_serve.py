@@ -1,4 +1,4 @@
-"""The clients of examples/serve against its reference server, which runs in its own process."""
+"""The clients of examples/serve with its reference server, which runs in another process."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ ServingError = CLIENT["ServingError"]
 
 @pytest.fixture(scope="module")
 def model(tiny_config):
-    """A model that always detects something, with names and ids."""
+    """A model that always detects something; its classes have names and ids."""
     names, ids = ("cat", "dog", "owl"), (3, 7, 8)
     return MaskRCNN(
         dataclasses.replace(tiny_config, score_threshold=0.0, class_names=names, category_ids=ids)
@@ -37,7 +37,7 @@ def model(tiny_config):
 
 @pytest.fixture(scope="module")
 def base_path(model, tmp_path_factory):
-    """Folder of versions 2 and 10; 10 is `model`, 2 is nothing that could be loaded."""
+    """A folder with versions 2 and 10; 10 is `model`, and 2 cannot be loaded."""
     pytest.importorskip("tensorflow_serving", reason="needs the extra `serving`")
     path = tmp_path_factory.mktemp("served")
     model.export(path / "10", verbose=False)
@@ -47,14 +47,14 @@ def base_path(model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(base_path):
-    """(process, what the server printed)."""
+    """The server: (process, the line that it printed)."""
     with reference_server(base_path) as server:
         yield server
 
 
 @pytest.fixture(params=["rest", "grpc"])
 def client(request, server):
-    """Either client of `server`."""
+    """Each of the two clients of `server`."""
     if request.param == "rest":
         return CLIENT["RestClient"](f"localhost:{server[1]['rest_api_port']}")
     return CLIENT["GrpcClient"](f"localhost:{server[1]['port']}")
@@ -62,13 +62,13 @@ def client(request, server):
 
 @pytest.fixture(scope="module")
 def good(model):
-    """A good image, and what the model finds in it."""
+    """A good image, and the model's detections in it."""
     image = encoded(70, 100)
     return image, detect(model, image)
 
 
 def detect(model, image):
-    """What the model finds in an image file; eagerly, for `predict` traces every size anew."""
+    """The model's outputs for an image file, computed eagerly, as `predict` traces each size."""
     return model(read_image("image", image)[None], training=False)
 
 
@@ -79,7 +79,7 @@ def assert_same(found, expected):
 
 
 def assert_serves(server, client, good):
-    """The server goes on, and the next request is right."""
+    """Asserts that the server goes on and answers the next request rightly."""
     image, expected = good
     assert_same(client.predict({"image_bytes": [image]}), expected)
     assert server[0].poll() is None
@@ -130,7 +130,7 @@ def test_an_odd_image_is_refused_or_answered_as_in_training(kind, server, client
 
 
 def test_no_image_is_refused_or_answered_with_nothing(server, client, good):
-    nothing = np.array([], object)  # of strings, to gRPC
+    nothing = np.array([], object)  # gRPC takes it as strings
     nothing = [] if isinstance(client, CLIENT["RestClient"]) else nothing
     try:
         found = client.predict({"image_bytes": nothing})
@@ -242,13 +242,13 @@ def test_the_command_writes_results_and_pictures_and_names_what_was_refused(
         assert (result["file_name"], result["category_id"]) == ("a.png", truth["category_id"])
         np.testing.assert_allclose(result["bbox"], truth["bbox"], atol=1e-3)
         masks = [mask_api.decode(thing["segmentation"]) for thing in (result, truth)]
-        assert np.mean(masks[0] != masks[1]) < 0.01  # a pixel may lie on the threshold
+        assert np.mean(masks[0] != masks[1]) < 0.01  # a pixel may be at the threshold
     assert Image.open(tmp_path / "found" / "a.png.png").size == (600, 420)
-    with pytest.raises(SystemExit):  # nothing is overwritten
+    with pytest.raises(SystemExit):  # the folder is not empty
         CLIENT["main"]()
 
 
-@pytest.mark.parametrize("string", [str, bytes])  # JSON has the one, TensorFlow the other
+@pytest.mark.parametrize("string", [str, bytes])  # str from JSON, bytes from TensorFlow
 def test_run_lengths_are_written_as_they_come(string):
     counts = "05" if string is str else b"05"
     answer = {

@@ -25,7 +25,7 @@ def test_shapes_are_a_valid_data_set(tmp_path):
             x, y, w, h = annotation["bbox"]
             assert min(x, y) >= 0 and max(x + w, y + h) <= 96
             assert annotation["area"] == mask.sum() > 30
-        # Polygons and sampled masks disagree about pixels on the border only.
+        # Polygons and sampled masks differ only in pixels on the border.
         assert masks.sum() - masks.any(axis=0).sum() < 0.02 * masks.sum()
 
 
