@@ -2,8 +2,8 @@
 
     python benchmarks/crop_and_resize_race.py
 
-It computes the gradient of 512 boxes of one map at once, and one box at a time, where no two
-threads share a box. It prints the differences of five runs as JSON. For this reason,
+It computes the gradient for 512 boxes of one map at once, and for one box at a time, where no two
+threads add to the map. It prints the differences of five runs as JSON. Because of this fault,
 `layers/roi_align.py` has its own gradient (tensorflow/tensorflow#42033).
 """
 

@@ -27,10 +27,10 @@ from test_matterport import TINY, inputs_of, pixels  # noqa: E402
 
 DEFAULTS = {
     "max-pool padded on all sides": {"stem_pool_same": False},
-    "boxes end behind their last pixel": {"anchor_rule": "detectron2"},
+    "boxes end after their last pixel": {"anchor_rule": "detectron2"},
     "top-k and NMS level by level": {"rpn_joint_nms": False},
     "levels rounded down": {"roi_level_rule": "detectron2"},
-    "2 x 2 points a bin, none on corners": {"roi_op": "align"},
+    "2 x 2 points per bin, none on corners": {"roi_op": "align"},
     "a detection for every class of a RoI": {"one_class_per_roi": False},
 }
 
@@ -116,7 +116,7 @@ def main():
     for what, overrides in DEFAULTS.items():
         report(what, load(data, **overrides), 0, square)
     report("wide image, centered between black bars", model, 1, inputs_of(wide))
-    report("wide image, as our pipeline has it", model, 1, natural(wide), data["window.1"][0])
+    report("wide image, padded as in our pipeline", model, 1, natural(wide), data["window.1"][0])
     paste_discs(np.random.default_rng(0))
     resize_pictures(np.random.default_rng(0))
 
