@@ -171,7 +171,7 @@ def _check_kinds(dataset, augment):
     """Raises TypeError now, because the graph would fail later with a less clear message."""
     if not all(hasattr(dataset, name) for name in ("load", "load_image", "file_names")):
         raise TypeError(
-            "dataset must be a data set, as data.coco_json and the other readers of data return it."
+            "dataset must be a data set, such as data.coco_json and the other readers return."
             f" Received: dataset={reprlib.repr(dataset)}."
         )
     if isinstance(augment, str) or not all(map(callable, augment)):

@@ -72,7 +72,7 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
     )
 
     def _info(self):
-        identity = "The json's id as json: 17, or with quotes if it is a string."
+        identity = "The id in the json, as json: 17, or with quotes if it is a string."
         features = {
             "image": tfds.features.Image(doc="The image file as it is."),
             "image/id": tfds.features.Text(doc=identity),
@@ -83,12 +83,12 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
                     "bbox": tfds.features.BBoxFeature(doc="Clipped to the image."),
                     # The exact box: bbox is clipped and divided by the image's sides.
                     "bbox_pixels": tfds.features.Tensor(
-                        shape=(4,), dtype=np.float32, doc="[x1, y1, x2, y2], the json's."
+                        shape=(4,), dtype=np.float32, doc="[x1, y1, x2, y2] as in the json."
                     ),
                     # `_plan` reads the json and sets the names.
                     "label": tfds.features.ClassLabel(),
                     "is_crowd": tfds.features.Scalar(np.bool_),
-                    "area": tfds.features.Scalar(np.float32, doc="In pixels, the json's."),
+                    "area": tfds.features.Scalar(np.float32, doc="In pixels, as in the json."),
                     "mask_rle": tfds.features.Text(
                         doc="COCO's compressed run lengths over the whole image; empty if the json"
                         " gives no outline."
@@ -155,7 +155,7 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
                 is (size, time of the last change) of an image file.
         """
         if not self.builder_config.splits:
-            raise ValueError("CocoConfig must say where the files are. Received: splits={}.")
+            raise ValueError("CocoConfig.splits must name the files. Received: splits={}.")
         sources = {}
         names: dict[str, Any] = {}
         for split, paths in self.builder_config.splits.items():

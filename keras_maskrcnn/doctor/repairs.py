@@ -127,19 +127,19 @@ def _repair_annotation(found, annotation, image_of):
     except DataError:
         if not found.masks:
             repaired["segmentation"] = []
-            done.append("segmentation removed, as it cannot be read")
+            done.append("segmentation removed, because it cannot be read")
     mask = {"size": size, "counts": counts}
     covered = 0 if counts is None else int(mask_api.area(mask))
     extent = mask_extents([mask]) if covered else np.zeros([1, 4])
     if repaired.get("iscrowd"):
         if annotation.get("bbox") is None:
             if not covered:
-                return None, ["removed, as it has no usable mask"]
+                return None, ["removed, because it has no usable mask"]
             repaired["bbox"] = xywh(extent[0])
             done.append("bbox is now the mask's extent")
         return repaired, done
     if found.masks and not covered:
-        return None, ["removed, as it has no usable mask"]
+        return None, ["removed, because it has no usable mask"]
     if short:
         repaired["segmentation"] = coco_checks.long_polygons(repaired["segmentation"])
         done.append(f"{short} polygons of fewer than 3 points removed")
@@ -151,7 +151,7 @@ def _repair_annotation(found, annotation, image_of):
     if fits and found.masks and counts is not None:
         fits = not disagree(box, extent)[0] and rle.touches(counts, box[0], height, width)
     if not fits and not covered:
-        return None, ["removed, as it has no usable box"]
+        return None, ["removed, because it has no usable box"]
     if not fits:
         repaired["bbox"] = xywh(extent[0])
         done.append("bbox is now the mask's extent")
@@ -163,5 +163,5 @@ def _repair_annotation(found, annotation, image_of):
     covered = covered or repaired["bbox"][2] * repaired["bbox"][3]
     if repaired.get("area") is not None and not is_area(repaired["area"], covered):
         repaired["area"] = covered
-        done.append(f"area is now the {'mask' if found.masks else 'box or mask'}'s")
+        done.append(f"area is now that of the {'mask' if found.masks else 'mask or box'}")
     return repaired, done
