@@ -59,7 +59,7 @@ def page(report: dict[str, Any], found: Examination) -> str:
     worst = list(itertools.islice(_worst(found), PICTURES))
     if worst:
         body.append(
-            "<h2>Examples of problems</h2><p>The frame shows the box, the tint shows the mask.</p><div>"
+            "<h2>Examples of problems</h2><p>The frame shows the box, the tint the mask.</p><div>"
         )
         for problem in worst:
             caption = f"<b>{_escape(problem.kind)}</b> {_escape(problem.line)}"
