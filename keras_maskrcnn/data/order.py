@@ -103,7 +103,7 @@ def training_positions(
         # Not a Python counter: TensorFlow would keep its function forever.
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     else:
-        # Not from_generator: with several workers, TensorFlow treats it as a file and fails.
+        # Not from_generator: several workers would treat it as a file, which they cannot share.
         iterations = itertools.count(first_epoch)
         epochs = tf.data.Dataset.range(1).map(
             lambda _: tf.ensure_shape(numpy_function(lambda: next(iterations), [], tf.int64), [])

@@ -130,7 +130,7 @@ class Unpickler(pickle.Unpickler):
 
 
 def _own(found):
-    """Returns a copy for this pickle only, because a pickle may set attributes (BUILD)."""
+    """Returns a subclass or wrapper for this pickle only: it may set attributes (BUILD)."""
     if isinstance(found, type):  # some instructions need a class
         return type(found.__name__, (found,), {})
     return (lambda *args: found(*args)) if callable(found) else found
@@ -158,8 +158,8 @@ _HOLDS = {
     "INST",
     "BUILD",
 }
-# Instruction: how many values it takes (below a mark, or from the top), whether it also takes all
-# values above the mark, how many it gives.
+# Per instruction: the number of values that it takes (below a mark, or from the top), whether it
+# also takes all values above the mark, and the number of values that it gives.
 _EFFECTS = {
     code.name: (
         sum(x not in (pickletools.markobject, pickletools.stackslice) for x in code.stack_before),

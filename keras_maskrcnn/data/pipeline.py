@@ -102,8 +102,8 @@ def batches(
 
     Raises:
         TypeError: if an argument that the model decides is missing.
-        DataError: if there are too few images for one training batch, no instance (with targets),
-            an image without proposals, or an image that fits on no canvas.
+        DataError: if there are too few images for one training batch, or no instance (with
+            targets). Also if an image has no proposals or fits on no canvas.
     """
     _check_kinds(dataset, augment)
     resizing = _resizing(min_side, max_side, resize_rule, padding_multiple)

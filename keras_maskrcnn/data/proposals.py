@@ -216,7 +216,7 @@ def check_images(proposals: Proposals, image_ids: Iterable[int | str]) -> None:
 
 
 def _checked(boxes, scores, where):
-    """Returns boxes (n, 4) and scores (n,) as float32. Raises DataError if they are not finite."""
+    """Returns boxes (n, 4) and scores (n,) as finite float32. Raises DataError for other values."""
     boxes, scores = np.asarray(boxes), np.asarray(scores)
     numbers = boxes.dtype.kind in "fiu" and scores.dtype.kind in "fiu"
     if not numbers or scores.ndim != 1 or boxes.shape != (*scores.shape, 4):
