@@ -102,6 +102,7 @@ def batches(
 
     Raises:
         TypeError: if an argument that the model decides is missing.
+        ValueError: if an argument is out of range, or needs another one that is missing.
         DataError: if there are too few images for one training batch, or no instance (with
             targets). Also if an image has no proposals or fits on no canvas.
     """
