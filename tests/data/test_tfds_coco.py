@@ -372,7 +372,7 @@ def test_what_cannot_be_opened_is_told_in_one_line(source, builder, tmp_path):
         ((make_builder(source, tmp_path), "train"), r"none, it is not built\. .*'train'\.$"),
         (
             (builder.data_path.parent, "train"),
-            r"dataset_info.json; .* Received: builder='.*tiny'\.$",
+            r"dataset_info.json: .* Received: builder='.*tiny'\.$",
         ),
         (("coco_instances/unknown", "train"), r"Received: builder='coco_instances/unknown', data_"),
     ]
