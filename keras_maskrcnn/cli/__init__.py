@@ -3,8 +3,8 @@
 Exit status:
 
 - 0: success.
-- 1: bad input; one line on stderr names it. Also if some images could not be read, after the
-  others are done.
+- 1: bad input; one line on stderr names it. Also if some images could not be read; the others are
+  done before.
 - 2: wrong usage.
 - 130 after Ctrl-C, 143 after SIGTERM; `train`, `predict` and `explain` save their results first.
 """

@@ -77,8 +77,8 @@ def convert_flags(values: flags.FlagValues) -> None:
     define.boolean(
         "masks",
         None,
-        "Keep only instances with a mask. Default: yes, unless no instance has one. --nomasks "
-        "keeps the boxes of all instances, for a Faster R-CNN.",
+        "Every instance needs a mask. Default: yes, unless no instance has one. --nomasks reads "
+        "the boxes only, for a Faster R-CNN.",
     )
     define.crowds()
     define.enum(

@@ -53,8 +53,10 @@ class Backup(keras.callbacks.Callback):
 
     A backup holds all variables of the model, the optimizer and the metrics, the position in the
     data, and the state of the callbacks in `keep`. All variables of the model must exist before the
-    first step; those of a MaskRCNN do. docs/training.md says what a backup does not hold, and what
-    happens at a signal, with a full disk, and with several workers.
+    first step; those of a MaskRCNN do.
+
+    For what a backup does not hold, see docs/training.md. The page also describes signals, a full
+    disk and several workers.
 
     Only one process at a time can use a folder. The Backup holds it until the end of `fit`.
 

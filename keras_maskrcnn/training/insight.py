@@ -31,10 +31,14 @@ _SHOWN = (
 class Throughput(StepHook, keras.callbacks.Callback):
     """Adds learning rate, speed and waiting time to the logs of an epoch.
 
-    Make it the first callback, so that the others see its values: `learning_rate` (of the last
-    step), `images_per_second` (of all replicas) and `waiting` (the share of the time in which no
-    batch was ready). Validation does not count. Nor does the first step of `fit`, because
-    TensorFlow traces the model in it.
+    Make it the first callback, so that the others see its values:
+
+    - `learning_rate`, of the last step;
+    - `images_per_second`, of all replicas;
+    - `waiting`, the share of the time in which no batch was ready.
+
+    Validation does not count. Nor does the first step of `fit`, because TensorFlow traces the model
+    in it.
     """
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
