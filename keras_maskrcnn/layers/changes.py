@@ -20,7 +20,7 @@ def state_of_layers(model: keras.Model) -> dict[str, dict[str, Any]]:
 
     Returns:
         dict from each layer's path to a dict of plain values. Parents come before their children;
-        the path "" is the model.
+            the path "" is the model.
     """
     return {path: _state(layer) for path, layer in _by_path(model).items()}
 

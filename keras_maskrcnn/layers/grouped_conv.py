@@ -103,7 +103,7 @@ def merge_groups(kernel: tf.Tensor, groups: int, channels: int = 16) -> tf.Tenso
 
     Returns:
         (blocks, h, w, C, N / blocks), the kernels of the blocks. Block i convolves the input's
-        i-th C channels.
+            i-th C channels.
     """
     height, width, depth, filters = kernel.shape
     merged = max(n for n in range(1, groups + 1) if groups % n == 0 and (n - 1) * depth < channels)

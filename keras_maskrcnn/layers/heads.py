@@ -28,7 +28,7 @@ def rpn_head(channels: int, *, num_anchors: int, convs: int = 1, width: int = 0)
 
     Returns:
         A Keras model: (B, H, W, channels) -> logits (B, H, W, A), deltas (B, H, W, 4 A). The four
-        deltas of an anchor are adjacent channels.
+            deltas of an anchor are adjacent channels.
     """
     features = keras.Input((None, None, channels), name="features")
     x = features
@@ -66,7 +66,7 @@ def box_head(
 
     Returns:
         A Keras model: (R, m, m, channels) -> class logits (R, C + 1), background first, and deltas
-        (R, C, 4).
+            (R, C, 4).
     """
     rois = x = keras.Input((pool_size, pool_size, channels), name="rois")
     for i in range(1, convs + 1):
@@ -112,7 +112,7 @@ def mask_head(
 
     Returns:
         A Keras model: (R, pool_size, pool_size, channels) -> logits (R, 2 pool_size, 2 pool_size,
-        K).
+            K).
     """
     rois = x = keras.Input((pool_size, pool_size, channels), name="rois")
     for i in range(1, convs + 1):

@@ -68,7 +68,7 @@ def resnet(
 
     Returns:
         A Keras model: (B, H, W, 3) float, normalized RGB -> {"c2": (B, H/4, W/4, ·), "c3", "c4",
-        "c5"}. Each map has half the size of the one before; a dilated c5 has the size of c4.
+            "c5"}. Each map has half the size of the one before; a dilated c5 has the size of c4.
     """
     style = _Style(KINDS[name], norm, epsilon, stride_in_1x1)
     images = keras.Input((None, None, 3), name="images")
@@ -115,7 +115,7 @@ def res5(
 
     Returns:
         A Keras model: (R, m, m, channels) pooled from c4 -> (R, m / stride, m / stride, K), with
-        as many channels as c5 of `resnet`.
+            as many channels as c5 of `resnet`.
     """
     style = _Style(KINDS[name], norm, epsilon, stride_in_1x1)
     rois = keras.Input((size, size, channels), name="rois")

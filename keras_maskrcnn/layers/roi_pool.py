@@ -26,8 +26,8 @@ def quantize(boxes: tf.Tensor, levels: tf.Tensor, strides: Sequence[float]) -> t
 
     Returns:
         (B, R, 4) float32 [x1, y1, x2, y2] in whole cells, x2 and y2 exclusive. Halves are rounded
-        away from zero. A box includes the cell in which it ends, so a box inside the image may
-        reach one cell beyond its map. An empty or reversed box gets one cell.
+            away from zero. A box includes the cell in which it ends, so a box inside the image may
+            reach one cell beyond its map. An empty or reversed box gets one cell.
     """
     cells = boxes * tf.gather(cells_per_pixel(strides), levels)[..., None]
     whole = tf.floor(tf.abs(cells))  # floor(x + 0.5) would round 0.49999997 up

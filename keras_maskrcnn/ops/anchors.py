@@ -18,7 +18,7 @@ def cell_anchors(
 
     Returns:
         (A * R, 4) float32 NumPy array: all ratios of the first size, then of the second, ...
-        (detectron2's order).
+            (detectron2's order).
     """
     sizes, ratios = np.asarray(sizes, np.float64)[:, None], np.sqrt(ratios)[None]
     half_width, half_height = (sizes / ratios).ravel() / 2, (sizes * ratios).ravel() / 2

@@ -70,7 +70,7 @@ def encode(
 
     Returns:
         (..., 4) float32 [dx, dy, dw, dh]. Sides below 1e-6 px count as 1e-6, so that padding gives
-        finite deltas.
+            finite deltas.
     """
     sides, anchor_sides = boxes[..., 2:] - boxes[..., :2], anchors[..., 2:] - anchors[..., :2]
     sides, anchor_sides = tf.maximum(sides, 1e-6), tf.maximum(anchor_sides, 1e-6)

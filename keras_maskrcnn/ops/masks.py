@@ -104,7 +104,7 @@ def crop(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
 
     Returns:
         (size, size) uint8 in 0..255: the covered part of each cell times 255; 0 if the box has no
-        area inside the image.
+            area inside the image.
     """
     # Not by matrices as in `paste`: the input pipeline calls this from several threads, and the
     # threads of BLAS would slow each other down. Pillow uses one thread.

@@ -48,7 +48,7 @@ def encode_values(index: np.ndarray) -> dict[int, dict[str, Any]]:
 
     Returns:
         dict from value to {"size": [H, W], "counts": str}, in ascending order of values; empty if
-        all is background.
+            all is background.
     """
     flat = index.ravel(order="F")
     pixels = np.flatnonzero(flat)
@@ -85,7 +85,7 @@ def run_lengths(counts: bytes) -> np.ndarray | None:
 
     Returns:
         (R,) int64, the lengths of runs, which are alternately of zeros and ones, zeros first. None
-        if `counts` are broken.
+            if `counts` are broken.
     """
     digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     if not digits.size or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:

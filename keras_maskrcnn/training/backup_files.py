@@ -50,7 +50,7 @@ def read_backup(folder: Path) -> tuple[str, dict[str, Any], list[np.ndarray]] | 
 
     Returns:
         path, state, values: str, dict, and a list of arrays (the values of all variables). None if
-        there is no backup.
+            there is no backup.
 
     Raises:
         DataError: if none of the backups can be read.

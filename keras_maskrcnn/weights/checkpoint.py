@@ -33,9 +33,9 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
 
     Returns:
         dict of str to np.ndarray. Names in nested dicts are joined with "/". If the file has a
-        dict named "model", "state_dict" or "blobs", as in `{"model": {...}, "optimizer": {...}}`,
-        only this dict is read. bfloat16 becomes float32. Values that are not arrays are left out.
-        Keys of Keras 3 are "layers/CLASS/LAYER/NUMBER".
+            dict named "model", "state_dict" or "blobs", as in `{"model": {...}, "epoch": 3}`, only
+            this dict is read. bfloat16 becomes float32. Values that are not arrays are left out.
+            Keys of Keras 3 are "layers/CLASS/LAYER/NUMBER".
 
     Raises:
         CheckpointError: if the file is missing, broken, of another format or without arrays, if
