@@ -10,6 +10,7 @@ import argparse
 
 import keras
 import numpy as np
+from PIL import Image
 
 import keras_maskrcnn as mrcnn
 
@@ -25,10 +26,13 @@ def main():
         "--names", default="", help="file names, separated by commas; default: the first six"
     )
     parser.add_argument("--columns", type=int, default=2, help="pairs per row")
+    parser.add_argument("--width", type=int, default=1600, help="pixels of the picture, at most")
     parser.add_argument("--score_threshold", type=float, default=0.5, help="lowest score drawn")
+    parser.add_argument("--detections_per_image", type=int, default=100, help="at most")
     args = parser.parse_args()
 
     model = keras.models.load_model(args.model)
+    model = model.with_config(detections_per_image=args.detections_per_image)
     dataset = mrcnn.data.coco_json(
         args.images, args.annotations, category_ids=model.config.category_ids
     )
@@ -43,7 +47,9 @@ def main():
                 mrcnn.visualize.draw(image, objects, (), color_by="instance", max_labels=0)
             )
             titles.append(title)
-    mrcnn.visualize.save_png(args.output, mrcnn.visualize.grid(pictures, 2 * args.columns, titles))
+    picture = Image.fromarray(mrcnn.visualize.grid(pictures, 2 * args.columns, titles))
+    picture.thumbnail((args.width, picture.height))
+    mrcnn.visualize.save_png(args.output, picture)
 
 
 def truth(dataset, index):
