@@ -4,6 +4,8 @@
 
 Blocks of a page share one namespace and one working directory, see doc_standins.py. A comment
 `<!--- skip: next "reason" -->` before a block says why it does not run; `-rs` prints the reasons.
+Blocks that are marked `py` are code of other libraries, which are not installed here, and
+blocks that are marked `text` are output.
 """
 
 import os

@@ -33,7 +33,7 @@ class Throughput(StepHook, keras.callbacks.Callback):
 
     Make it the first callback, so that the others see its values:
 
-    - `learning_rate`, of the last step;
+    - `learning_rate`, at the end of the epoch: that of the next step;
     - `images_per_second`, of all replicas;
     - `waiting`, the share of the time in which no batch was ready.
 
