@@ -79,6 +79,7 @@ def documented():
     paths = [root / "README.md", *root.glob("docs/*.md"), *root.glob("examples/**/*.md")]
     for path in sorted(paths):
         text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        text = re.sub(r"^```text$.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)  # output
         for line in re.findall(r"^\s*(?:\$ )?keras-maskrcnn +(.*)$", text, re.MULTILINE):
             argv = shlex.split(line, comments=True)
             if argv != ["--help"]:

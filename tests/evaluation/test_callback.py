@@ -55,4 +55,4 @@ def test_callbacks_that_go_by_a_loss_are_told_of_an_ap(dataset, caplog):
         "ModelCheckpoint(monitor='val_mask')",
         "ReduceLROnPlateau(monitor='val_loss')",
     ]
-    assert all('take monitor="val_segm/AP"' in line for line in found)
+    assert all('use monitor="val_segm/AP"' in line for line in found)

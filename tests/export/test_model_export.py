@@ -11,8 +11,8 @@ def test_options_that_an_export_lacks_are_named_with_those_it_has(lively, tiny_c
     model = lively(tiny_config)
     for options, message in (
         ({"input_signature": [tf.TensorSpec([1, 64, 96, 3])]}, "fixed inputs.*: input_signature"),
-        ({"opset_version": 18}, "tf_saved_model .* takes masks, precision, .*: opset_version"),
-        ({"format": "onnx", "masks": "rle"}, "onnx .* takes image_size, batch_size, .*: masks"),
+        ({"opset_version": 18}, "tf_saved_model .* are masks, precision, .*: opset_version"),
+        ({"format": "onnx", "masks": "rle"}, "onnx .* are image_size, batch_size, .*: masks"),
     ):
         with pytest.raises(ValueError, match=message):
             model.export(tmp_path / "served", **options)
