@@ -11,6 +11,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
@@ -125,6 +126,12 @@ def test_wheel_works_in_an_environment_of_its_own(tmp_path):
         assert any(name.endswith("LICENSE") for name in archive.namelist())
     expected = [*(path.as_posix() for path in MODULES), "keras_maskrcnn/py.typed"]
     assert sorted(files) == sorted(expected)
+    with tarfile.open(tmp_path / "dist" / f"keras3_maskrcnn-{version}.tar.gz") as archive:
+        packed = {name.split("/")[1] for name in archive.getnames() if "/" in name}
+    # What the build needs, and no tests: setuptools would pack them without their helpers.
+    made = {"PKG-INFO", "keras3_maskrcnn.egg-info"}
+    needed = {"setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"}
+    assert packed == {*needed, *made, "keras_maskrcnn"}
 
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     bin_dir = tmp_path / "venv" / "bin"
