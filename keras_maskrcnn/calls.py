@@ -29,6 +29,11 @@ class CheckedCalls(TrainSteps):
     ) -> None:
         """Calls Keras' `compile`. Losses and metrics are not accepted, because the model has them.
 
+        Args:
+            optimizer: as in keras.Model.compile. `training.Recipe` and `training.sgd` make one.
+            loss, loss_weights, metrics: only None is allowed.
+            **kwargs: other arguments of keras.Model.compile.
+
         Raises:
             ValueError: if losses or metrics are given.
         """
@@ -57,6 +62,22 @@ class CheckedCalls(TrainSteps):
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains the model, as keras.Model.fit does.
+
+        The arguments are checked first: inputs, targets, validation data and callbacks.
+
+        Args:
+            *args, **kwargs: arguments of keras.Model.fit. `x` is usually made by `data.batches`.
+                Weights of samples or classes are not accepted.
+
+        Returns:
+            keras.callbacks.History of "loss", its terms as in `compute_losses`, and the two
+                fractions.
+
+        Raises:
+            ValueError: if an argument or a value is not as the class describes it.
+            DataError: if an image cannot be read.
+        """
         call = _bind("fit", self, args, kwargs)
         callbacks = _listed(call.arguments.get("callbacks"))
         try:
@@ -88,6 +109,21 @@ class CheckedCalls(TrainSteps):
 
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args: Any, **kwargs: Any) -> list[float] | dict[str, float]:
+        """Computes the losses on a data set, as keras.Model.evaluate does.
+
+        COCO's metrics come from `keras_maskrcnn.evaluate` instead.
+
+        Args:
+            *args, **kwargs: arguments of keras.Model.evaluate.
+
+        Returns:
+            list of float, the values of `metrics` in their order. With return_dict=True a dict by
+                name.
+
+        Raises:
+            ValueError: if an argument or a value is not as the class describes it.
+            DataError: if an image cannot be read.
+        """
         call = _bind("evaluate", self, args, kwargs)
         if "_use_cached_eval_dataset" in call.kwargs:  # `fit` has checked it
             return super().evaluate(*args, **kwargs)
@@ -95,6 +131,19 @@ class CheckedCalls(TrainSteps):
 
     @functools.wraps(keras.Model.predict)
     def predict(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
+        """Detects objects, batch by batch, as keras.Model.predict does.
+
+        Args:
+            *args, **kwargs: arguments of keras.Model.predict. `x` is a batch, plain images, or a
+                tf.data.Dataset of batches.
+
+        Returns:
+            dict of the outputs of all images as NumPy arrays, see the class.
+
+        Raises:
+            ValueError: if a value is not as the class describes it, or there is no batch.
+            DataError: if an image cannot be read.
+        """
         call = _bind("predict", self, args, kwargs)
         x = call.arguments["x"]
         if isinstance(x, tf.data.Dataset) and x.cardinality() == 0:
@@ -106,14 +155,17 @@ class CheckedCalls(TrainSteps):
 
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args: Any, **kwargs: Any) -> list[float] | dict[str, float]:
+        """Trains on one batch, as keras.Model.train_on_batch does, after the checks of `fit`."""
         return self._checked_call("train_on_batch", _bind("train_on_batch", self, args, kwargs))
 
     @functools.wraps(keras.Model.test_on_batch)
     def test_on_batch(self, *args: Any, **kwargs: Any) -> list[float] | dict[str, float]:
+        """Computes the losses of one batch, after the checks of `evaluate`."""
         return self._checked_call("test_on_batch", _bind("test_on_batch", self, args, kwargs))
 
     @functools.wraps(keras.Model.predict_on_batch)
     def predict_on_batch(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
+        """Detects objects in one batch, after the checks of `predict`."""
         return self._checked_call("predict_on_batch", _bind("predict_on_batch", self, args, kwargs))
 
     def _checked_call(self, name, call):

@@ -36,6 +36,8 @@ def proposals(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Chooses proposals: top-k and NMS per level, then the best of all levels (FPN §4.1).
 
+    No gradient flows through the results.
+
     Args:
         logits: list of L (B, Nl) float, one for each level.
         deltas: list of L (B, Nl, 4) float.
@@ -49,8 +51,7 @@ def proposals(
 
     Returns:
         boxes: (B, P, 4) float32 inside the images, by falling score; zeros in empty slots.
-        scores: (B, P) float32 in [0, 1]; 0 in empty slots. No gradient flows through boxes and
-            scores.
+        scores: (B, P) float32 in [0, 1]; 0 in empty slots.
     """
     level_boxes, level_ranks = [], []
     for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
@@ -92,7 +93,7 @@ def detections(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Computes the final boxes: boxes per class, NMS within each class, the best of all classes.
 
-    See §3.1, Inference.
+    See §3.1, Inference. Gradients flow through the boxes and scores that are kept.
 
     Args:
         class_logits: (B, R, C + 1) float, background first.
@@ -111,7 +112,7 @@ def detections(
         boxes: (B, D, 4) float32 inside the images, by falling score; zeros in empty slots.
         scores: (B, D) float32 in [0, 1]; 0 in empty slots.
         labels: (B, D) int32 in 1..C; 0 in empty slots.
-        num_detections: (B,) int32. Gradients flow through the boxes and scores that are kept.
+        num_detections: (B,) int32. Filled slots of each image.
     """
     scores = tf.nn.softmax(tf.cast(class_logits, tf.float32))
     if one_class:

@@ -39,8 +39,8 @@ def predict_image(
             - class_names: tuple of str, label 1 first. Absent if the config has no class names.
 
     Raises:
-        ValueError: if an array has another shape or dtype, or no pixel; if the threshold is out of
-            its range; or if the model lacks an RPN or heads.
+        ValueError: if an array has another shape or dtype, or no pixel. Also if the threshold is
+            out of its range, or the model lacks an RPN or heads.
         DataError: if a file cannot be read.
     """
     if not 0 <= score_threshold <= 1:
@@ -100,9 +100,7 @@ def coco_results(
     """Converts the detections of one image to COCO results.
 
     Args:
-        outputs: dict of the model's outputs for a batch: boxes (B, D, 4), scores (B, D),
-            labels (B, D), num_detections (B,), and masks (B, D, m, m) if the model has a mask
-            branch.
+        outputs: dict of the outputs of `MaskRCNN` for a batch. Without `masks`, results have none.
         index: int in [0, B). The image's place in the batch.
         image_id: int or str. The image's id in the annotation file.
         height: int. Height of the original image. Boxes are in its pixels.

@@ -13,7 +13,9 @@ from keras_maskrcnn.ops import masks as mask_ops
 
 
 def smooth_l1(differences: tf.Tensor, beta: float) -> tf.Tensor:
-    """Quadratic below `beta`, linear above (Fast R-CNN Eq. 3 with beta = 1); L1 if beta is 0.
+    """Computes the smooth L1 loss of each difference (Fast R-CNN Eq. 3 with beta = 1).
+
+    It is quadratic below `beta` and linear above; L1 if `beta` is 0.
 
     Args:
         differences: float tensor of any shape.

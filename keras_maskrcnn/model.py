@@ -27,8 +27,8 @@ from keras_maskrcnn.typing import Path, Tensors
 from keras_maskrcnn.weights import KERAS_CONVENTIONS, load_for_preset
 
 LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
-# `fit` and `evaluate` also report two fractions: the annotated boxes that have an IoU of at least
-# 0.5 with a proposal, and the sampled RoIs that are positive.
+# `fit` and `evaluate` also report two fractions. The first is that of the annotated boxes that have
+# an IoU of at least 0.5 with a proposal, the second that of the sampled RoIs that are positive.
 SHARES = ("proposal_recall", "foreground_share")
 
 
@@ -38,35 +38,37 @@ class MaskRCNN(WholeFiles, CheckedCalls):
 
     The code follows Figure 1: inputs -> features -> `rpn` -> `roi_heads` -> original pixels.
 
-    **Inputs** of `call`, `predict` and `evaluate` are either a batch of `data.batches`, a dict:
+    **Inputs** of `call`, `predict` and `evaluate` are plain images, or a batch of `data.batches`.
+    Plain images are (B, H, W, 3) uint8 or float, RGB in 0..255; the model resizes them. A batch is
+    a dict:
 
     - `images`: (B, H, W, 3) float32. RGB in 0..255, zero-padded on the right and below to multiples
       of config.padding_multiple.
     - `sizes`: (B, 2) int32. Height and width without padding.
     - `original_sizes`: (B, 2) int32. Height and width before resizing.
 
-    or plain images: (B, H, W, 3) uint8 or float, RGB in 0..255. The model then resizes them.
-
     With proposals="precomputed" the dict also has `proposals`: (B, P, 4) float32, in pixels of
     `images`, zeros in padding. Plain images are then given as a dict of `images` and `proposals`.
 
-    `fit` ignores other inputs. `training.Sentinel` names images by `indices`, (B,) int32.
+    In training a batch also has `indices`, (B,) int32: the index of each image in the data set.
+    `training.Sentinel` names images by them. `fit` ignores all other entries.
 
     **Targets** of `fit` and `evaluate` are those of `data.batches`, a dict:
 
     - `boxes`: (B, G, 4) float32. In pixels of `images`.
     - `labels`: (B, G) int32. 1..num_classes, 0 in padding.
-    - `masks`: (B, G, M, M) uint8 in 0..255. Each in its box. Only needed with task="masks".
+    - `masks`: (B, G, M, M) uint8 in 0..255. The covered share of each cell of the box, times 255.
+      Only needed with task="masks".
 
     **Outputs** are a dict:
 
     - `boxes`: (B, D, 4) float32 [x1, y1, x2, y2]. In pixels of the original images, by falling
       score.
-    - `scores`: (B, D) float32.
+    - `scores`: (B, D) float32 in [0, 1], 0 in empty slots.
     - `labels`: (B, D) int32 in 1..num_classes, 0 in empty slots.
     - `masks`: (B, D, m, m) float32. Probabilities of the label's mask in its box. Absent with
       task="boxes".
-    - `num_detections`: (B,) int32.
+    - `num_detections`: (B,) int32. Filled slots of each image; the others are empty.
 
     With task="proposals" they are the RPN's `boxes`, (B, P, 4), and `scores`, (B, P), as above, and
     `num_proposals`, (B,) int32.
@@ -157,6 +159,9 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         Args:
             inputs: a batch of `data.batches`, or plain images.
             training: bool. Whether batch norm uses the batch's statistics. All else is the same.
+
+        Returns:
+            dict of the outputs, see the class. B may be 0.
         """
         inputs = self.prepare(inputs)
         images = inputs["images"]
@@ -219,7 +224,14 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         return features if self.fpn is None else self.fpn(features, training=training)
 
     def given_proposals(self, inputs: Tensors) -> tf.Tensor:
-        """Returns the given proposals of a batch: (B, P, 4) float32 in `frame`, with P > 0."""
+        """Converts the given proposals of a batch to the frame of the network.
+
+        Args:
+            inputs: a batch with `proposals`, see the class.
+
+        Returns:
+            (B, P, 4) float32 in `frame`. P is at least 1: an empty slot is added if P is 0.
+        """
         proposals = targets.with_a_slot(inputs["proposals"])
         return self.frame.from_exclusive(proposals, filled=box_ops.area(proposals) > 0)
 
@@ -311,6 +323,13 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         Args:
             **overrides: fields of `MaskRCNNConfig` that change no weight's shape, for instance
                 `detections_per_image=500`.
+
+        Returns:
+            The copy. It is not compiled, and this model stays unchanged.
+
+        Raises:
+            TypeError: if there is no such field.
+            ValueError: if a value is out of its range, or changes a weight's shape.
         """
         copy = self.rebuilt(dataclasses.replace(self.config, **overrides))
         apply_changes(copy, self.changed_layers())
@@ -323,6 +342,9 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         Args:
             config: `MaskRCNNConfig`.
             **kwargs: arguments of keras.Model. By default this model's dtype policy.
+
+        Returns:
+            The new model.
         """
         parts = revive(self._stored_parts(), config)
         return type(self)(config, **{"dtype": self.dtype_policy, **parts, **kwargs})
@@ -357,7 +379,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
     # Keras
 
     def target_limits(self) -> dict[str, Any]:
-        """Returns a dict of arguments for `checks.check_targets`."""
+        """Returns arguments for `checks.check_targets`: a dict of `num_classes` and `masks`."""
         return {"num_classes": self.config.num_classes, "masks": self.config.task == "masks"}
 
     def compute_output_shape(self, input_shape: Any) -> dict[str, tuple[int | None, ...]]:
@@ -391,7 +413,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         }
 
     def changed_layers(self) -> dict[str, dict[str, Any]]:
-        """Returns the changes of layers since they were made, see `layers.changes.changes`."""
+        """Returns what was changed in layers since they were made, see `layers.changes.changes`."""
         return changes(self, self._layers_as_built)
 
     def get_config(self) -> dict[str, Any]:

@@ -118,6 +118,9 @@ class CocoDataset:
 
         Entries stay as they were read, with two changes. Dropped polygons are left out of their
         annotations. A missing or impossible area is filled in.
+
+        Returns:
+            dict with the lists `images`, `annotations` and `categories`, and all else of the json.
         """
         content = self.annotations
         if isinstance(content, str):
@@ -142,23 +145,45 @@ class CocoDataset:
         return {**content, "images": images, "annotations": annotations}
 
     def load_image(self, index: int) -> np.ndarray:
-        """Reads one image as (H, W, 3) uint8 RGB."""
+        """Reads one image.
+
+        Args:
+            index: int in [0, len(dataset)).
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: if the file cannot be read, or has another size than in `sizes`.
+        """
         return read_sized(os.path.join(self.images, self.file_names[index]), self.sizes[index])
 
     def load(self, index: int) -> dict[str, np.ndarray]:
         """Reads one image with its n instances.
 
+        Args:
+            index: int in [0, len(dataset)).
+
         Returns:
-            image: (H, W, 3) uint8 RGB.
-            boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of this image.
-            labels: (n,) int32 in 1..C.
-            masks: (n, M, M) uint8, only if the data set has masks. The instance's box is divided
-                into M x M cells; a value is the share of the cell that the mask covers, times 255.
+            dict of NumPy arrays; n may be 0:
+
+                - image: (H, W, 3) uint8 RGB.
+                - boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of this image.
+                - labels: (n,) int32 in 1..C.
+                - masks: (n, M, M) uint8. The instance's box is divided into M x M cells. A value is
+                  the share of the cell that the mask covers, times 255. Absent without `has_masks`.
+
+        Raises:
+            DataError: if the image cannot be read.
         """
         return {"image": self.load_image(index), **self.load_targets(index)}
 
     def load_targets(self, index: int) -> dict[str, np.ndarray]:
-        """Returns the boxes, labels and masks of `load` without reading the image."""
+        """Returns the boxes, labels and masks of `load` without reading the image.
+
+        Args:
+            index: int in [0, len(dataset)).
+        """
         first, last = self.offsets[index], self.offsets[index + 1]
         targets = {"boxes": self.boxes[first:last], "labels": self.labels[first:last]}
         if not self.has_masks:
@@ -180,7 +205,7 @@ def coco_json(images: Path, annotations: Path, **options: Any) -> CocoDataset:
     Args:
         images: folder that `file_name` is relative to.
         annotations: json file.
-        options: keyword arguments of `coco_dict`.
+        **options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if the json, an annotation or an image cannot be used.

@@ -19,7 +19,7 @@ def lvis_json(images: Path, annotations: Path, **options: Any) -> CocoDataset:
         images: folder of COCO 2017 with the subfolders `train2017` and `val2017`. The validation
             images of LVIS come from both.
         annotations: json file.
-        options: keyword arguments of `coco_dict`.
+        **options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if the json, an annotation or an image cannot be used.

@@ -97,7 +97,7 @@ def batches(
 
     Returns:
         tf.data.Dataset of (x, y), or of x alone: dicts of tensors with a first axis of B. Outside
-            training the last batch may have fewer images. `data.batching` lists names, shapes and
+            training the last batch may have fewer images. `MaskRCNN` lists names, shapes and
             units.
 
     Raises:

@@ -73,10 +73,11 @@ def surely_touch(
 ) -> np.ndarray:
     """Returns for which instances it is certain that the box holds a pixel of the mask.
 
-    It looks at the middle column of the box. pycocotools fills a column from the first crossing
-    with the outline to the second, from the third to the fourth, and so on. It is known exactly
-    which edges cross: their ends, in fifths of a pixel, lie on both sides of the column. Where they
-    cross is known to one pixel. Therefore a first run of 3 pixels inside the box is proof enough.
+    It looks at the middle column of the box. The pixels that pycocotools fills lie between the
+    column's first and second crossing with the outline, the third and fourth, and so on. It is
+    known exactly which edges cross: their ends, in fifths of a pixel, lie on both sides of the
+    column. Where they cross is known to one pixel. Therefore a first run of 3 pixels inside the box
+    is proof enough.
 
     Args:
         outlines: list of N, each a list of arrays [x1, y1, x2, y2, ...] of at least 3 points.

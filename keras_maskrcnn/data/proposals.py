@@ -167,8 +167,11 @@ class ProposalFile:
     def get(self, image_id: int | str) -> tuple[np.ndarray, np.ndarray]:
         """Reads the n proposals of one image, highest score first.
 
+        Args:
+            image_id: int or str.
+
         Returns:
-            boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of the original image.
+            boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of the original image; n may be 0.
             scores: (n,) float32.
 
         Raises:
@@ -186,6 +189,12 @@ def read_proposals(path: Path) -> ProposalFile:
 
     For a folder, only the index is read now. A shard is read when one of its images is needed, and
     the last few shards are kept in memory. A pickle is read completely; nothing in it is executed.
+
+    Args:
+        path: str or PathLike. A folder that `ProposalWriter` or `propose` wrote, or a .pkl file.
+
+    Returns:
+        `ProposalFile`.
 
     Raises:
         DataError: if the file is missing, broken, incomplete, or of another format or version, or

@@ -61,7 +61,7 @@ class Explanation:
             - "limit": the config field that dropped the object, or None.
             - "best_box": the object's best box before it was lost, or None.
             - "iou", "score": of the best box. 0 without a box; given proposals have score 1.
-            - "why", "remedy": the reason and what to do about it, in words.
+            - "why", "remedy": the reason and what to do about it, in words. Empty if found.
     """
 
     file_name: str
@@ -126,12 +126,12 @@ def explain(
         proposals: data.ProposalFile, for a model without an RPN.
 
     Returns:
-        Explanation.
+        `Explanation`. It lists no objects if the image has none.
 
     Raises:
-        ValueError: if the classes differ from the model's by id or name, there is no such image,
-            proposals are missing or not needed, or the model's outputs are not finite.
-        DataError: if the image cannot be read.
+        ValueError: if there is no such image, the category ids differ from the model's, or
+            proposals are missing or not needed. Also if the model's outputs are not finite.
+        DataError: if a class had another name in training, or the image cannot be read.
     """
     _check(model, dataset, index, proposals)
     example, image_id = dataset.load(index), dataset.image_ids[index]

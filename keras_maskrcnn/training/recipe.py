@@ -105,8 +105,11 @@ class Recipe:
             steps: int. None: as many as the recipe's number of images needs.
             **fields: fields of `Recipe` that replace the named recipe's values.
 
+        Returns:
+            The `Recipe`.
+
         Raises:
-            ValueError: if there is no such recipe.
+            ValueError: if there is no such recipe, or a number is out of its range.
         """
         if name not in RECIPES:
             raise ValueError(

@@ -131,7 +131,8 @@ class Run:
         Raises:
             ValueError: if the backup is of another run, or a step is not finite (DataError if an
                 image is the cause).
-            SystemExit, KeyboardInterrupt: after SIGTERM or Ctrl-C; the run is saved.
+            SystemExit: after SIGTERM; the run is saved.
+            KeyboardInterrupt: after Ctrl-C; the run is saved.
             OSError: if the last backup or the model cannot be written.
         """
         try:
@@ -238,6 +239,9 @@ def steps_per_epoch(dataset: Sized, batch_size: int, replicas: int = 1) -> int:
         dataset: sequence of images.
         batch_size: int. Images per step, over all replicas together.
         replicas: int. Devices that share a batch.
+
+    Returns:
+        int, at least 1. A last batch of fewer images does not count.
 
     Raises:
         ValueError: if a replica would get no image, or there is no whole batch.

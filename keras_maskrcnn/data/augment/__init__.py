@@ -3,11 +3,11 @@
 An *example* is a dict of tensors, as `CocoDataset.load` returns it. It is not yet resized for a
 batch. Entries other than these stay unchanged.
 
-    image (H, W, 3) uint8, or float32 of whole numbers in 0..255; the dtype stays
-    boxes (n, 4) float32 [x1, y1, x2, y2] in pixels, inside the image
-    labels (n,) int32 in 1..C
-    masks (n, M, M) uint8, the share of each cell of the instance's box that is covered, times 255
-    proposals (p, 4) float32 as boxes, if given
+- `image`: (H, W, 3) uint8, or float32 of whole numbers in 0..255. The dtype stays.
+- `boxes`: (n, 4) float32 [x1, y1, x2, y2] in pixels, inside the image.
+- `labels`: (n,) int32 in 1..C.
+- `masks`: (n, M, M) uint8. The share of each cell of the instance's box that is covered, times 255.
+- `proposals`: (p, 4) float32 as boxes, if given.
 
 An example has both boxes and labels, or neither. Masks are optional; n may be 0. Without masks, a
 crop clips boxes to the window, and `copy_paste` raises an error.
@@ -22,12 +22,14 @@ second example.
 An instance that loses pixels gets a new box: the extent of its remaining mask. This is around the
 cells with at least half the coverage of the fullest cell. The mask is sampled again in that box. A
 cell is 1/M of the old box's side; a sliver thinner than half a cell is lost. An instance that loses
-nothing keeps its box and mask, because boxes from polygons are not the extent of the pixels. They
-differ by 0.3 pixels on average and at most 1.5 (examples/shapes.py), for nuclei by 0.5.
+nothing keeps its box and mask, because boxes from polygons are not the extent of the pixels. The
+two differ by 0.3 pixels on average and at most 1.5 (examples/shapes.py), for nuclei by 0.5.
 
-An instance is dropped if a share of less than `min_visible` of its mask is left. The default is a
-tenth, as for boxes in YOLOv5's `box_candidates`. Its remaining pixels in the image then count as
+An instance is dropped if the share of its mask that is left is below `min_visible`. The default is
+a tenth, as for boxes in YOLOv5's `box_candidates`. Its remaining pixels in the image then count as
 background.
+
+Functions that take an example return the changed one, and leave the given dict as it is.
 """
 
 from keras_maskrcnn.data.augment.color import LUMA, color_jitter

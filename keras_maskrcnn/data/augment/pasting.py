@@ -28,6 +28,9 @@ def copy_paste(
         seed: (2,) integer.
         share: float in [0, 1]. Probability that an instance of `other` is pasted.
         min_visible: as in `paste`.
+
+    Raises:
+        ValueError: if `other` has no masks.
     """
     chosen = uniform(seed, tf.shape(other["labels"])) < share
     return paste(example, keep(other, chosen), min_visible)
@@ -47,6 +50,9 @@ def paste(example: Tensors, other: Tensors, min_visible: float = MIN_VISIBLE) ->
     Returns:
         The example. Its own instances come first, those far from the pasted ones before those near
             them; the pasted ones follow.
+
+    Raises:
+        ValueError: if `other` has no masks.
     """
     check("masks" in other, "a data set with masks", masks=False)
     size = tf.shape(example["image"])[:2]

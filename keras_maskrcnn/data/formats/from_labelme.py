@@ -53,7 +53,7 @@ def labelme(
             this last place case may differ, and only one image may have the name.
         annotations: folder of the json files, with its subfolders; often the same as `images`.
         class_names: as in `read_class_names`. By default the names found, in alphabetical order.
-        options: keyword arguments of `coco_dict`.
+        **options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if a json or an image cannot be used.

@@ -57,7 +57,7 @@ def mask_images(
             at least this bright when the file is read as an 8-bit image.
         class_names: as in `read_class_names`. By default "object" if there is no `label_divisor`,
             otherwise the numbers of the classes found.
-        options: keyword arguments of `coco_dict`.
+        **options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if a mask or an image cannot be used, or no image has a mask.

@@ -34,7 +34,7 @@ def via_json(
             exactly one option must be ticked. By default all regions are of one class.
         class_names: as in `read_class_names`. By default "object" if there is no `class_attribute`,
             otherwise the names found, in alphabetical order.
-        options: keyword arguments of `coco_dict`.
+        **options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if the json or an image cannot be used.

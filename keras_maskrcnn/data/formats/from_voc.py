@@ -67,7 +67,7 @@ def voc(
             `ImageSets/Main/SPLIT.txt`. By default all images with a SegmentationObject or an xml.
         class_names: as in `read_class_names`, for the indices 1, 2, ... By default the 20 classes
             of VOC. If boxes have other names, the names found, in alphabetical order.
-        options: keyword arguments of `coco_dict`.
+        **options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if a file cannot be used.

@@ -34,7 +34,7 @@ def yolo_seg(
         class_names: as in `read_class_names`, for the classes 0, 1, ...: a list, or the path of a
             data.yaml. By default the names in `classes.txt` of the folder of annotations; without
             this file, the numbers of the classes found.
-        options: keyword arguments of `coco_dict`.
+        **options: keyword arguments of `coco_dict`.
 
     Raises:
         DataError: if a file cannot be used, or no text file belongs to an image.
