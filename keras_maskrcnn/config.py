@@ -85,7 +85,8 @@ class MaskRCNNConfig:
     "dc5": C5 dilated to stride 16 (detectron2's DC5)."""
 
     backbone: str = "resnet50"
-    """Network that computes the features (§3, Network Architecture). ResNet-18 and -34 are not in
+    """Network that computes the features (§3, Network Architecture): "resnet18", "resnet34",
+    "resnet50", "resnet101", "resnext50_32x4d" or "resnext101_32x8d". ResNet-18 and -34 are not in
     the paper; they suit machines without a GPU."""
 
     backbone_width: int = 64

@@ -359,7 +359,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             other: MaskRCNN.
 
         Returns:
-            tuple of the names of the copied networks.
+            tuple of the names of the copied networks; () if the models share none.
 
         Raises:
             ValueError: if two networks of the same name differ. Nothing is changed then.
@@ -388,6 +388,9 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         Args:
             input_shape: (B, H, W, 3), or a dict of the shapes of a batch's tensors by name. B may
                 be None.
+
+        Returns:
+            dict of tuples. The first axis is B, or None.
         """
         config = self.config
         images = (input_shape["images"] if isinstance(input_shape, dict) else input_shape)[0]

@@ -136,6 +136,9 @@ def channels_of_maps(
         backbone: Keras model.
         neck: Keras model; None if there is none.
 
+    Returns:
+        int. All maps have the same number.
+
     Raises:
         ValueError: if the backbone or the neck lacks one of these maps.
     """

@@ -167,6 +167,9 @@ def preset_config(name: str, **overrides: Any) -> MaskRCNNConfig:
         name: str, one of `PRESETS`.
         **overrides: fields of the config, for instance `num_classes=3`.
 
+    Returns:
+        The `MaskRCNNConfig`.
+
     Raises:
         ValueError: if there is no such preset or field, or a value is out of its range.
     """

@@ -216,8 +216,8 @@ class RoIHeads:
             step: () int32. As in `compute_losses`.
 
         Returns:
-            rois, labels and matched of `targets.sample_rois`. Labels are -2 for images that
-                `replicas.not_empty` added.
+            rois, labels and matched of `targets.sample_rois`. Labels are -2 in an image that a
+                replica got because it had none.
         """
         config = self.config
         batch, slots = tf.unstack(tf.shape(gt["boxes"])[:2])

@@ -60,7 +60,7 @@ class RegionProposalNetwork:
         """Runs the head on each map.
 
         Args:
-            features: dict of the maps of `levels.STRIDES`, (B, H, W, K).
+            features: dict of the maps that the RPN gets, (B, H, W, K).
             training: bool. Whether batch norm uses the batch's statistics.
 
         Returns:
@@ -78,7 +78,7 @@ class RegionProposalNetwork:
         """Computes the anchors of each map.
 
         Args:
-            features: dict of the maps of `levels.STRIDES`, (B, H, W, K). Only their sizes matter.
+            features: dict of the maps that the RPN gets, (B, H, W, K). Only their sizes matter.
 
         Returns:
             list of (Nl, 4) float32, in the frame of the network.

@@ -38,7 +38,7 @@ def without_empty_slots(gt: Tensors) -> Tensors:
 
 
 def without_filling(labels: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
-    """Sets labels to -2 in images that `replicas.not_empty` added. No loss counts such slots.
+    """Sets labels to -2 in added images (`replicas.not_empty`). No loss counts these slots.
 
     Args:
         labels: (B, N) int32.

@@ -8,12 +8,25 @@ import numpy as np
 import tensorflow as tf
 
 Path = str | os.PathLike[str]
-Size = tuple[int, int]  # height, width
-Tensors = dict[str, tf.Tensor]  # by name: a batch's inputs or targets, feature maps, losses
-Augmentation = Callable[[Tensors, tf.Tensor], Tensors]  # (example, seed) -> example
-ClassNames = Sequence[str] | Mapping[int, str] | Path  # see data.class_names.read_class_names
-OnError = Literal["raise", "skip"]  # what to do with an image that cannot be read
-Crowds = Literal["drop", "objects"]  # how annotations with iscrowd=1 are treated
+"""Path of a file or folder."""
+
+Size = tuple[int, int]
+"""Height and width, in pixels."""
+
+Tensors = dict[str, tf.Tensor]
+"""Tensors by name: the inputs or targets of a batch, feature maps, or losses."""
+
+Augmentation = Callable[[Tensors, tf.Tensor], Tensors]
+"""A function (example, seed) -> example, see `data.augment`."""
+
+ClassNames = Sequence[str] | Mapping[int, str] | Path
+"""Names of classes, or the path of a file of names, see `data.class_names.read_class_names`."""
+
+OnError = Literal["raise", "skip"]
+"""What to do with an image that cannot be read."""
+
+Crowds = Literal["drop", "objects"]
+"""How annotations with iscrowd=1 are read, see `data.coco_dict`."""
 
 
 class Dataset(Protocol):

@@ -1,19 +1,19 @@
 """The entries of a batch, their shapes, and the padding that gives all images one shape.
 
-x is a dict:
+A batch is x or (x, y). x is a dict:
 
-- images: (B, H, W, 3) float32. RGB in 0..255, zero-padded on the right and below.
-- sizes: (B, 2) int32. Height and width of each image in `images`.
-- original_sizes: (B, 2) int32. Height and width of each image before it was resized.
-- proposals: (B, P, 4) float32 as boxes, highest score first, 0 in padding. Only if given.
-- indices: (B,) int32. The index of each image in the data set. Only in training.
+- `images`: (B, H, W, 3) float32. RGB in 0..255, zero-padded on the right and below.
+- `sizes`: (B, 2) int32. Height and width of each image in `images`, without padding.
+- `original_sizes`: (B, 2) int32. Height and width of each image before it was resized.
+- `proposals`: (B, P, 4) float32 as `boxes`, highest score first, 0 in padding. Only if given.
+- `indices`: (B,) int32. The index of each image in the data set. Only in training.
 
 y is a dict:
 
-- boxes: (B, G, 4) float32 [x1, y1, x2, y2] in pixels of `images`.
-- labels: (B, G) int32 in 1..C, 0 in padding.
-- masks: (B, G, M, M) uint8. The share of each cell of the box that is covered, times 255. Absent
-  if the data set was read with masks=False.
+- `boxes`: (B, G, 4) float32 [x1, y1, x2, y2] in pixels of `images`, 0 in padding.
+- `labels`: (B, G) int32 in 1..C, 0 in padding.
+- `masks`: (B, G, M, M) uint8. The share of each cell of the box that is covered, times 255. Absent
+  with a data set that was read with masks=False.
 
 M and P are static; in training B is too. H, W and G are as large as the batch needs, rounded up so
 that only a few values occur. `canvases` and `max_instances` fix them.

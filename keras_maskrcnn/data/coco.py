@@ -174,7 +174,7 @@ class CocoDataset:
                   the share of the cell that the mask covers, times 255. Absent without `has_masks`.
 
         Raises:
-            DataError: if the image cannot be read.
+            DataError: if the image cannot be read, or does not have the size in the json.
         """
         return {"image": self.load_image(index), **self.load_targets(index)}
 
@@ -206,6 +206,9 @@ def coco_json(images: Path, annotations: Path, **options: Any) -> CocoDataset:
         images: folder that `file_name` is relative to.
         annotations: json file.
         **options: keyword arguments of `coco_dict`.
+
+    Returns:
+        `CocoDataset`. It may have no instance.
 
     Raises:
         DataError: if the json, an annotation or an image cannot be used.
@@ -254,8 +257,8 @@ def coco_dict(
             By default all categories of the json, in ascending order.
         class_names: the names that these categories had in training, for instance
             `model.config.class_names`. None or empty: any names. If the json has another name for
-            the same id, that is an error (see `compare_names`). A category that the json lacks
-            gets its name from here.
+            the same id, that is an error. Capital letters, and "_" or "-" for a space, do not
+            count. A category that the json lacks gets its name from here.
         masks: whether every instance needs a mask. If False, only boxes are read and outlines may
             be missing; this is enough for a Faster R-CNN or an RPN. None: True if any annotation
             has an outline, otherwise False.
@@ -268,9 +271,13 @@ def coco_dict(
         on_error: what to do if the header of an image cannot be used. "raise" raises the error.
             "skip" leaves the image out with its annotations, logs it, and counts it in `skipped`.
 
+    Returns:
+        `CocoDataset`. It may have no instance.
+
     Raises:
         DataError: if the content, an annotation or an image cannot be used, or if a class had
             another name in training.
+        ValueError: if `mask_size`, `crowds` or `on_error` has another value than above.
     """
     _check_options(mask_size, on_error)
     images = os.fspath(images)
@@ -390,7 +397,8 @@ def require_instances(dataset: Any, source: str | None = None) -> None:
 
     Args:
         dataset: `CocoDataset` or a similar object.
-        source: str. The name of the data set in the message. By default `source_of(dataset)`.
+        source: str. The name of the data set in the message. By default its json
+            file, or else its folder of images.
     """
     if np.any(getattr(dataset, "num_instances", 1)):  # similar objects may not count instances
         return

@@ -21,6 +21,9 @@ def lvis_json(images: Path, annotations: Path, **options: Any) -> CocoDataset:
         annotations: json file.
         **options: keyword arguments of `coco_dict`.
 
+    Returns:
+        `CocoDataset`.
+
     Raises:
         DataError: if the json, an annotation or an image cannot be used.
     """

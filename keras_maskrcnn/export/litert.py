@@ -18,7 +18,7 @@ def export_litert(
 ) -> None:
     """Exports a model as a .tflite file of built-in operations, for images of one size.
 
-    Inputs and outputs have the names and meanings of `export.portable_model.PortableModel`.
+    Inputs and outputs are those of `export_onnx`.
 
     Args:
         model: a `MaskRCNN`.

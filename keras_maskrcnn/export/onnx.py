@@ -17,8 +17,11 @@ def export_onnx(
 ) -> None:
     """Exports a model as an ONNX file, for images of one size.
 
-    Inputs and outputs have the names and meanings of `export.portable_model.PortableModel`. The
-    export needs tf2onnx, in the extra `onnx`; running the file does not.
+    Inputs are `images`, float32 (B, H, W, 3), RGB in 0..255, padded with zeros on the right and
+    below, and `sizes`, int32 (B, 2), height and width without padding. Outputs are those of
+    `model.predict`, with boxes in pixels of `images`. See docs/runtimes.md.
+
+    The export needs tf2onnx, in the extra `onnx`; running the file does not.
 
     Args:
         model: a `MaskRCNN`.

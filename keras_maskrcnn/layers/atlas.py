@@ -21,12 +21,18 @@ class Atlas(NamedTuple):
     Each level has a border of one cell that repeats its edge. RoIAlign needs it: points up to one
     cell outside a level read the edge. Without the border, CropAndResize would read zeros or the
     neighboring level there.
+
+    Attributes:
+        cells: (B, N, K). All cells of all levels, finest level first.
+        index: (Ha, Wa) int32. Which of the N cells lies where; arbitrary between levels.
+        origins: (L, 2) int32. Row and column in the map of each level's cell (0, 0).
+        sizes: (L, 2) int32. Rows and columns of each level.
     """
 
-    cells: tf.Tensor  # (B, N, K). All cells of all levels, finest level first
-    index: tf.Tensor  # (Ha, Wa) int32. Which of the N cells lies where; arbitrary between levels
-    origins: tf.Tensor  # (L, 2) int32. Row and column in the map of each level's cell (0, 0)
-    sizes: tf.Tensor  # (L, 2) int32. Rows and columns of each level
+    cells: tf.Tensor
+    index: tf.Tensor
+    origins: tf.Tensor
+    sizes: tf.Tensor
 
     def map(self) -> tf.Tensor:
         """Returns the map, (B, Ha, Wa, K)."""
@@ -70,13 +76,21 @@ def pyramid_atlas(features: Sequence[tf.Tensor]) -> Atlas:
 
 
 class PlacedBoxes(NamedTuple):
-    """N boxes on an atlas; positions are [y, x] in cells of its map."""
+    """N boxes on an atlas; positions are [y, x] in cells of its map.
 
-    image: tf.Tensor  # (N,) int32. Index of the box's image in the batch
-    corner: tf.Tensor  # (N, 2) float32. Upper left corner
-    bin_size: tf.Tensor  # (N, 2) float32. Height and width of a bin
-    lowest: tf.Tensor  # (N, 2) float32. Points below `lowest` or above `highest` read 0
-    highest: tf.Tensor  # (N, 2) float32
+    Attributes:
+        image: (N,) int32. Index of the box's image in the batch.
+        corner: (N, 2) float32. Upper left corner.
+        bin_size: (N, 2) float32. Height and width of a bin.
+        lowest: (N, 2) float32. Points below this read 0.
+        highest: (N, 2) float32. Points above this read 0.
+    """
+
+    image: tf.Tensor
+    corner: tf.Tensor
+    bin_size: tf.Tensor
+    lowest: tf.Tensor
+    highest: tf.Tensor
 
 
 def place_boxes(

@@ -8,13 +8,15 @@ from keras_maskrcnn.layers.atlas import Atlas, PlacedBoxes
 
 
 class PoolingMatrix(NamedTuple):
-    """The matrix of average pooling, which is linear in the cells: bins = matrix @ cells.
+    """The sparse matrix of average pooling, which is linear in the cells: bins = matrix @ cells.
 
-    The matrix is sparse.
+    Attributes:
+        indices: (Z, 2) int64. Bin in [0, N * m * m), and cell in all images' `Atlas.cells`.
+        values: (Z,) float32. Weights, not 0.
     """
 
-    indices: tf.Tensor  # (Z, 2) int64. Bin in [0, N * m * m), cell in all images' `Atlas.cells`
-    values: tf.Tensor  # (Z,) float32. Weights, not 0
+    indices: tf.Tensor
+    values: tf.Tensor
 
     def pool(self, cells: tf.Tensor, num_bins: int | tf.Tensor) -> tf.Tensor:
         """Averages the cells of all images: (cells, K) -> (num_bins, K) float32."""

@@ -8,12 +8,19 @@ from keras_maskrcnn.layers.conv import ConvNorm
 
 
 class Kind(NamedTuple):
-    """The properties in which the networks differ."""
+    """The properties in which the networks differ.
 
-    blocks: tuple[int, ...]  # number of blocks in res2..res5
+    Attributes:
+        blocks: number of blocks in res2..res5.
+        bottleneck: whether a block has convolutions of 1x1, 3x3 and 1x1; otherwise two of 3x3.
+        groups: of the 3x3 convolution in a bottleneck.
+        widening: channels of this 3x3 convolution, as a multiple of a ResNet's.
+    """
+
+    blocks: tuple[int, ...]
     bottleneck: bool = True
-    groups: int = 1  # of the 3x3 convolution in a bottleneck
-    widening: int = 1  # channels of this 3x3 convolution, as a multiple of a ResNet's
+    groups: int = 1
+    widening: int = 1
 
 
 class _Style(NamedTuple):
@@ -50,7 +57,7 @@ def resnet(
     """Builds a ResNet or ResNeXt without its classifier.
 
     Args:
-        name: str. One of `KINDS`.
+        name: str. As `backbone` of `MaskRCNNConfig`.
         norm: str. As in `ConvNorm`.
         frozen_stages: int in 0..5. Number of stages that are not trained. The stem is the first
             stage, res2 the second, ...

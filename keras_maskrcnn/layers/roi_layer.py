@@ -24,7 +24,7 @@ def roi_levels(
             "matterport" rounds it to the nearest level.
 
     Returns:
-        (...) int32 in [0, num_levels): 0 is P2.
+        int32 in the shape (...), from 0 (P2) to num_levels - 1. An empty box gets 0.
     """
     side = tf.sqrt(box_ops.area(boxes))
     inside, outside = (0.0, 1e-6) if rule == "torchvision" else (1e-8, 0.0)

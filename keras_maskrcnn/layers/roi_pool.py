@@ -218,7 +218,7 @@ def roi_warp(
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class RoIPool(RoILayer):
-    """Pools boxes with `roi_pool`, each from the level for its size; see `RoILayer`."""
+    """Pools boxes with `roi_pool`, each from the level for its size. Arguments: see `RoILayer`."""
 
     def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
         return roi_pool(features, boxes, levels, output_size=self.output_size, strides=self.strides)
@@ -228,8 +228,8 @@ class RoIPool(RoILayer):
 class RoICrop(RoILayer):
     """Pools boxes as Matterport does, with plain CropAndResize, each from the level for its size.
 
-    It reads one point per bin, the outermost on the box's corners. `output_size` must be at least
-    2. See `RoILayer`, and `corners` in `roi_align`.
+    It reads one point per bin, the outermost on the box's corners (`corners` in `roi_align`).
+    Arguments are those of `RoILayer`; `output_size` must be at least 2.
     """
 
     def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ batch. Entries other than these stay unchanged.
 - `boxes`: (n, 4) float32 [x1, y1, x2, y2] in pixels, inside the image.
 - `labels`: (n,) int32 in 1..C.
 - `masks`: (n, M, M) uint8. The share of each cell of the instance's box that is covered, times 255.
-- `proposals`: (p, 4) float32 as boxes, if given.
+- `proposals`: (p, 4) float32 as `boxes`, if given.
 
 An example has both boxes and labels, or neither. Masks are optional; n may be 0. Without masks, a
 crop clips boxes to the window, and `copy_paste` raises an error.
@@ -17,7 +17,7 @@ An *augmentation* is a callable (example, seed) -> example. The seed is a (2,) i
 `random_flip`, `random_rotate90`, `random_crop`, `large_scale_jitter` and `color_jitter`. Pass their
 options by `functools.partial`. They draw random numbers and then call deterministic functions:
 `flip_horizontal`, `flip_vertical`, `rotate90`, `crop` and `scale_to_canvas`. `copy_paste` takes a
-second example.
+second example. All of these return the changed example; the dict that they got stays as it was.
 
 An instance that loses pixels gets a new box: the extent of its remaining mask. This is around the
 cells with at least half the coverage of the fullest cell. The mask is sampled again in that box. A

@@ -28,6 +28,9 @@ def color_jitter(
             (brightness), its mean gray (contrast), or the gray of each pixel (saturation). Its
             weight is drawn from 1 - s to 1 + s.
         hue: float in [0, 0.5]. Largest shift of the hue, as a fraction of the color circle.
+
+    Returns:
+        The changed example, with the image in its dtype.
     """
     strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
     for name, strength in strengths.items():

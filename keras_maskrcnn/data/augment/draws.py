@@ -15,6 +15,9 @@ def apply(example: Tensors, seed: tf.Tensor, augmentations: Sequence[Augmentatio
         example: dict, see `data.augment`.
         seed: (2,) integer.
         augmentations: sequence of callables (example, seed) -> example.
+
+    Returns:
+        The changed example.
     """
     for i, augmentation in enumerate(augmentations):
         example = augmentation(example, tf.random.fold_in(seed, i))

@@ -47,6 +47,9 @@ def random_crop(
         low, high: float in (0, 1]. Range of the window's sides as shares of the image's sides,
             drawn for each axis.
         min_visible: as in `crop`. It applies to the chosen instance too.
+
+    Returns:
+        The changed example.
     """
     check(0 < low <= high <= 1, "0 < low <= high <= 1", low=low, high=high)
     which, extent, place = tf.unstack(tf.random.split(seed, 3))
@@ -83,6 +86,9 @@ def large_scale_jitter(
         low, high: float > 0. Range of the scale. At 1 the longer side of the image is `size`.
         min_visible: as in `crop`.
         fill: int in 0..255. Value of the padding.
+
+    Returns:
+        The changed example.
     """
     check(0 < low <= high, "0 < low <= high", low=low, high=high)
     draw, place = tf.unstack(tf.random.split(seed))
@@ -183,6 +189,9 @@ def scale_to_canvas(
         offset: (2,) float in [0, 1), x and y. The share of the excess that is cut left and above.
         min_visible: as in `crop`.
         fill: int in 0..255. Value of the padding, right and below.
+
+    Returns:
+        The changed example.
     """
     old = _width_height(example["image"])
     side = tf.cast(scale, tf.float64) * size

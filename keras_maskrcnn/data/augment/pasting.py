@@ -29,6 +29,9 @@ def copy_paste(
         share: float in [0, 1]. Probability that an instance of `other` is pasted.
         min_visible: as in `paste`.
 
+    Returns:
+        The changed example, as `paste` returns it.
+
     Raises:
         ValueError: if `other` has no masks.
     """

@@ -55,6 +55,9 @@ def labelme(
         class_names: as in `read_class_names`. By default the names found, in alphabetical order.
         **options: keyword arguments of `coco_dict`.
 
+    Returns:
+        `CocoDataset`.
+
     Raises:
         DataError: if a json or an image cannot be used.
     """

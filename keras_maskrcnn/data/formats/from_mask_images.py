@@ -59,6 +59,9 @@ def mask_images(
             otherwise the numbers of the classes found.
         **options: keyword arguments of `coco_dict`.
 
+    Returns:
+        `CocoDataset`.
+
     Raises:
         DataError: if a mask or an image cannot be used, or no image has a mask.
     """

@@ -36,6 +36,9 @@ def via_json(
             otherwise the names found, in alphabetical order.
         **options: keyword arguments of `coco_dict`.
 
+    Returns:
+        `CocoDataset`.
+
     Raises:
         DataError: if the json or an image cannot be used.
     """

@@ -69,6 +69,9 @@ def voc(
             of VOC. If boxes have other names, the names found, in alphabetical order.
         **options: keyword arguments of `coco_dict`.
 
+    Returns:
+        `CocoDataset`.
+
     Raises:
         DataError: if a file cannot be used.
     """

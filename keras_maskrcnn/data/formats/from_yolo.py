@@ -36,6 +36,9 @@ def yolo_seg(
             this file, the numbers of the classes found.
         **options: keyword arguments of `coco_dict`.
 
+    Returns:
+        `CocoDataset`.
+
     Raises:
         DataError: if a file cannot be used, or no text file belongs to an image.
     """
