@@ -174,10 +174,18 @@ def require_strides(
 
     Raises:
         ValueError: if the height of a map differs by more than 2 cells from image height / stride.
+            If the neck fails with the backbone's maps.
     """
     rows, columns = (side or 1024 for side in backbone.input.shape[1:3])
     maps = backbone.compute_output_shape((None, rows, columns, 3))
-    maps = maps if neck is None else neck.compute_output_shape(maps)
+    try:
+        maps = maps if neck is None else neck.compute_output_shape(maps)
+    except ValueError as error:  # FPN adds maps; Keras' message names neither
+        found = {level: shape[1] for level, shape in maps.items()}
+        raise ValueError(
+            "the neck cannot join the backbone's maps: c2, c3, c4 and c5 need strides 4, 8, 16 and "
+            f"32. Received: rows={found} for an image of {rows}."
+        ) from error
     for level, stride in STRIDES[config.neck].items():
         found = maps[level][1]
         if found is not None and abs(found - rows / stride) > 2:

@@ -191,6 +191,16 @@ def test_a_backbone_of_other_strides_is_refused(tiny_config):
     MaskRCNN(tiny_config, backbone=keras.Model(fixed, whole(fixed)))
 
 
+def test_a_backbone_whose_maps_the_neck_cannot_add_is_refused(tiny_config):
+    """Such as ResNet50V2, which halves the size in the last block of a stage."""
+    whole = four_convolutions()
+    late = {**whole.output, "c2": whole.output["c3"]}
+    with pytest.raises(
+        ValueError, match="strides 4, 8, 16 and 32. Received: rows=.*'c2': 128.* an image of 1024"
+    ):
+        MaskRCNN(tiny_config, backbone=keras.Model(whole.input, late))
+
+
 @pytest.mark.parametrize("name", ["config", "rpn", "backbone", "rpn_head"])
 def test_a_stage_cannot_take_the_name_of_something_else(config, parts, name):
     class More(HalfHeads):
