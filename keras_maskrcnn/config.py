@@ -285,12 +285,12 @@ class MaskRCNNConfig:
 
     rpn_box_beta: float = 1 / 9
     """Smooth L1 loss of the RPN's boxes: quadratic for differences of deltas below this, linear
-    above. 0: L1 (Fast R-CNN Eq. 3: 1; the authors' later code and torchvision: 1/9; detectron2:
-    0)."""
+    above. A value of 0 means L1 (Fast R-CNN Eq. 3: 1; the authors' later code and torchvision: 1/9;
+    detectron2: 0)."""
 
     box_beta: float = 1.0
     """Smooth L1 loss of the box head: quadratic for differences of deltas below this, linear above.
-    0: L1 (Fast R-CNN Eq. 3: 1; torchvision: 1/9; detectron2: 0)."""
+    A value of 0 means L1 (Fast R-CNN Eq. 3: 1; torchvision: 1/9; detectron2: 0)."""
 
     mask_loss: str = "sigmoid"
     """Loss of the masks (Table 2b). "sigmoid": each class has its own mask. "softmax": the classes

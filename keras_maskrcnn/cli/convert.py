@@ -73,7 +73,11 @@ def convert_flags(values: flags.FlagValues) -> None:
         low=1,
         high=255,
     )
-    define.string("split", None, "voc: name of a list in ImageSets/Segmentation, such as train.")
+    define.string(
+        "split",
+        None,
+        "voc: name of a list in ImageSets/Segmentation (boxes: ImageSets/Main), such as train.",
+    )
     define.boolean(
         "masks",
         None,

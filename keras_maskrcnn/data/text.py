@@ -52,6 +52,9 @@ def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = 
         path: path.
         object_hook: as in `json.load`.
 
+    Returns:
+        The content, as from `json.load`.
+
     Raises:
         DataError: if the file is missing or broken.
     """

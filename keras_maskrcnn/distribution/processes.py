@@ -50,7 +50,7 @@ def make_strategy(name: str, devices: Sequence[str] | None = None) -> tf.distrib
 
 
 def is_chief() -> bool:
-    """Returns whether this process writes files: it is TF_CONFIG's first worker or alone."""
+    """Returns whether this process writes files: the only process, or TF_CONFIG's first worker."""
     return _place_in_cluster()[0] == 0
 
 

@@ -109,7 +109,9 @@ def read_images(
         folder: str. Folder that file names are relative to.
 
     Returns:
-        file_names, sizes, image_of: as in `Examination`.
+        file_names: as in `Examination`.
+        sizes: as in `Examination`.
+        image_of: as in `Examination`.
         problems: list of Problem.
     """
     file_names, sizes, problems = [], [], []

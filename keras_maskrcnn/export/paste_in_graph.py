@@ -72,7 +72,7 @@ def paste_binary(outputs: Tensors, sizes: tf.Tensor, rule: str) -> tf.Tensor:
 
     Returns:
         (B, D, H, W) uint8 of 0 and 1. H and W are the greatest height and width in `sizes`. Zeros
-        outside each image and in empty slots.
+            outside each image and in empty slots.
     """
     canvas = tf.reduce_max(tf.cast(sizes, tf.int64), axis=0)
 

@@ -79,7 +79,7 @@ def decode_images(
 
     Returns:
         dict, the inputs of a model: images (B, H, W, 3) float32, padded to the greatest resized
-        height and width; sizes and original_sizes (B, 2) int32.
+            height and width; sizes and original_sizes (B, 2) int32.
     """
     image_bytes, stored_sizes = _check_headers(image_bytes, max_pixels)
 

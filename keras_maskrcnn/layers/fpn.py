@@ -17,8 +17,8 @@ def fpn(channels_in: Mapping[str, int], *, channels: int = 256, norm: str = "") 
 
     Returns:
         A Keras model: {"c2".."c5"} -> {"p2".."p6"}. The sides of c2 must be multiples of 8, so
-            that an upsampled map has the size of the next finer one. p6 is every second cell of p5
-            (FPN §4.1).
+            that an upsampled map has the size of the next finer one. The map p6 has every second
+            cell of p5 (FPN §4.1).
     """
     inputs = {
         name: keras.Input((None, None, count), name=name) for name, count in channels_in.items()

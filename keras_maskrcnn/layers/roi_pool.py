@@ -125,7 +125,7 @@ def _ranked(maps):
 
     Returns:
         int64 in the shape of `maps`. The upper half holds the value's bits, changed so that they
-        sort like integers. The lower half counts the entries from this one to the last.
+            sort like integers. The lower half counts the entries from this one to the last.
     """
     bits = tf.bitcast(maps, tf.int32)
     bits = tf.where(bits < 0, tf.bitwise.bitwise_xor(bits, 0x7FFFFFFF), bits)

@@ -31,7 +31,7 @@ def iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
         boxes_b: (..., M, 4) float32.
 
     Returns:
-        (..., N, M) float32 in [0, 1]; 0 if both boxes are empty.
+        (..., N, M) float32 in [0, 1]; 0 if a box is empty.
     """
     # x and y separately: one (..., N, M, 2) intermediate is far slower than two of (..., N, M).
     ax1, ay1, ax2, ay2 = (a[..., None] for a in tf.unstack(boxes_a, axis=-1))

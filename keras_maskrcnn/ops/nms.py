@@ -34,7 +34,7 @@ def combined_non_max_suppression(
 
     Returns:
         A named tuple with TensorFlow's fields: nmsed_boxes (B, D, 4), nmsed_scores (B, D),
-        nmsed_classes (B, D) float32, and valid_detections (B,) int32. Empty slots are zero.
+            nmsed_classes (B, D) float32, and valid_detections (B,) int32. Empty slots are zero.
     """
     if is_portable():
         return _portable(boxes, scores, count, iou, score_threshold)

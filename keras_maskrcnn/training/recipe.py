@@ -42,8 +42,8 @@ class Recipe:
     """Length of the linear warm-up, as a share of `steps`, in [0, 1] (our choice)."""
 
     warmup_max: int = 1000
-    """Most updates of the weights in the warm-up, so this times `accumulate_steps` in steps (the
-    peers' number)."""
+    """Largest number of updates of the weights in the warm-up (the peers' number). An update takes
+    `accumulate_steps` steps."""
 
     milestones: tuple[float, ...] = (0.75,)
     """Shares of `steps` after which the rate is divided by 10 (§3.1: 120k of 160k)."""

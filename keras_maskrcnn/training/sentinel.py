@@ -21,7 +21,7 @@ INPUTS = ("pixels", "boxes", "proposals")  # causes that belong to an image
 
 
 class Sentinel(StepHook, keras.callbacks.Callback):
-    """Checks every step of `MaskRCNN.fit`, and applies none that is not finite.
+    """Checks every step of `MaskRCNN.fit`, and applies only steps that are finite.
 
     It checks, in this order, pixels, boxes, given proposals, the learning rate, the losses and the
     gradients' norm. The first that is not finite is the cause. The step then changes nothing: not

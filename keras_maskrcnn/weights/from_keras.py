@@ -62,7 +62,7 @@ def our_weights(
 
     Returns:
         dict of str to array. Keys are "network/path of our variable", for instance
-        "backbone/res2_0_conv1/norm/gamma". Arrays of other layers keep their keys.
+            "backbone/res2_0_conv1/norm/gamma". Arrays of other layers keep their keys.
     """
     layers: dict[str, Any] = {}
     renamed: dict[str, np.ndarray] = {}

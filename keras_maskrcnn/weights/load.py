@@ -77,9 +77,9 @@ def load_torchvision(
         `Report`.
 
     Raises:
-        CheckpointError: if the file cannot be read, or does not fit: a variable has no array, or an
-            array has another shape, is not finite, or has no variable and no known reason to be
-            skipped. The model is then not changed.
+        CheckpointError: if the file cannot be read, or does not fit. Then a variable has no array,
+            or an array has another shape, is not finite, or is of no known use. The model is not
+            changed.
     """
     return _load(model, path, "torchvision", skip_predictors, verbose)
 

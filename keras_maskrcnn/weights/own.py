@@ -43,7 +43,7 @@ def start_from(model: keras.Model, source: keras.Model | Path, name: str) -> lis
         list of str, the arrays (or whole networks) that were not copied.
 
     Raises:
-        CheckpointError: if the file cannot be read, or has values that are not finite, or if an
+        CheckpointError: if the file cannot be read, or has values that are not finite. Also if an
             array outside the predictors is missing, has another shape, or has no place in the
             model. The model is then not changed.
     """

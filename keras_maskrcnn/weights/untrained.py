@@ -16,9 +16,9 @@ def frozen_at_random(networks: Mapping[str, keras.Model]) -> tuple[list[str], li
         networks: dict of name to Keras model, `MaskRCNN.networks`.
 
     Returns:
-        list of str, frozen stages as `training.freeze` names them, for instance "backbone:stem".
-        list of str, networks whose convolutions are trained while their batch norms are frozen at
-            their initial values, which make them the identity.
+        stages: list of str. Frozen stages as `training.freeze` names them: "backbone:stem", ...
+        networks: list of str. Networks with trained convolutions whose batch norms are frozen at
+            their initial values, the identity.
     """
     stages: dict[str, bool] = {}
     norms: dict[str, bool] = {}
