@@ -57,7 +57,7 @@ class ConvNorm(keras.layers.Layer):
         norm: "frozen_batch", "batch" (synchronized over replicas), "group" (32 groups), or "" for
             a bias and no norm.
         relu: bool. Whether a ReLU follows.
-        kernel_initializer: a Keras initializer, or its name.
+        kernel_initializer: a Keras initializer, or its name. None: He et al.'s normal one.
         epsilon: float. The norm's epsilon.
         groups: int. Number of channel groups that are convolved separately (ResNeXt, §3); divides
             the channels of input and output.
