@@ -1,10 +1,16 @@
 """Checks that a run may continue from a backup: what must be the same in both."""
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
+
+from keras_maskrcnn.config import MaskRCNNConfig
+
+# Older versions lack fields of today. The default of a new field is how they worked.
+_DEFAULTS = json.loads(json.dumps(dataclasses.asdict(MaskRCNNConfig())))
 
 
 def describe_run(
@@ -46,15 +52,27 @@ def check_same_run(path: str, stored: Mapping[str, Any], run: Mapping[str, Any])
 
     Args:
         path: str. The backup that `stored` comes from.
-        stored, run: dicts from `describe_run`.
+        stored, run: dicts from `describe_run`. Config fields that `stored` lacks have their
+            defaults.
     """
-    stored, run = _flat(stored), _flat(run)
+    stored, run = _flat(_with_new_fields(stored)), _flat(run)
     for name in {**stored, **run}:
         if stored.get(name) != run.get(name):
             raise ValueError(
                 f"{path} is of a run with {name}={stored.get(name)!r}, and only the same run can "
                 f"continue from it. Received: {name}={run.get(name)!r}."
             )
+
+
+def _with_new_fields(value):
+    """Adds missing fields to each config in a description: the model's, and those of its stages."""
+    if isinstance(value, list):
+        return [_with_new_fields(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    is_config = {"num_classes", "image_min_side"} <= set(value)
+    filled = {key: _with_new_fields(inner) for key, inner in value.items()}
+    return {**_DEFAULTS, **filled} if is_config else filled
 
 
 def _flat(value, prefix=""):

@@ -1,10 +1,12 @@
 """Which runs count as the same, so that one may continue from the backup of the other."""
 
+import dataclasses
 import json
 
 import keras
 import pytest
 
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.training import Recipe
 from keras_maskrcnn.training.identity import check_same_run, describe_run
 
@@ -97,3 +99,23 @@ def test_names_that_keras_gave_to_layers_may_differ():
     check_same_run("step_1.npz", first, again)
     with pytest.raises(ValueError, match=r"filters=8, .*filters=4\.$"):
         check_same_run("step_1.npz", first, run(4))
+
+
+def of_config(**changes):
+    """A description whose model and second stage have the same config."""
+    config = {**json.loads(json.dumps(dataclasses.asdict(MaskRCNNConfig()))), **changes}
+    stage = {"class_name": "RoIHeads", "config": {"config": config}}
+    return {"model": {"config": config, "roi_heads": stage}}
+
+
+@pytest.mark.parametrize(("field", "other"), [("mask_loss", "softmax"), ("anchor_sizes", [8] * 5)])
+def test_a_field_that_an_older_version_lacked_had_its_default(field, other):
+    stored = of_config()
+    del stored["model"]["config"][field]  # the stage holds the same dict
+    check_same_run("step_00000002.npz", stored, of_config())
+    refuses(stored, of_config(**{field: other}), f"model.config.{field}")
+
+
+def test_a_shorter_list_is_not_filled_up_with_defaults():
+    sizes = list(MaskRCNNConfig().anchor_sizes)
+    refuses(of_config(anchor_sizes=sizes[:3]), of_config(), "anchor_sizes.3=None")
