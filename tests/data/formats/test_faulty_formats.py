@@ -218,6 +218,10 @@ FAULTS = [
 ]
 
 
+def test_every_format_has_faults():
+    assert {name for name, *_ in FAULTS} == set(READERS) - {"coco_json"}
+
+
 def write(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(value, np.ndarray):

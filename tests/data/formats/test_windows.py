@@ -96,6 +96,10 @@ def read_set(format_name, images, folder, encoding="utf-8", separator="\\"):
 FORMATS = ["coco_json", "via_json", "labelme", "voc", "yolo_seg"]
 
 
+def test_every_format_with_text_is_read_here():
+    assert set(FORMATS) == set(READERS) - {"mask_images"}
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_every_reader_takes_windows_files(sub, tmp_path, masks_of, box, format_name, encoding):
