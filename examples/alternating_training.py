@@ -3,12 +3,12 @@
     python examples/alternating_training.py --output=run --images=train/images \
         --annotations=train.json --preset=mask_rcnn_resnet50_fpn --steps=1000
 
-The four steps train:
+The four steps:
 
-1. an RPN alone;
-2. a separate detector, on the RPN's proposals;
-3. a second RPN on the detector's backbone, which is frozen;
-4. the detector's heads on the second RPN's proposals, with the same frozen backbone.
+1. Train an RPN alone.
+2. Train a separate detector on the RPN's proposals.
+3. Train a second RPN on the detector's backbone, which is frozen.
+4. Train the detector's heads on the second RPN's proposals, with the same frozen backbone.
 
 Then both are joined into one model, OUTPUT/model.keras. `--steps` is the length of each step. All
 other flags go to `keras-maskrcnn train`. The paper's ablations stop after step 2, so RPN and Mask

@@ -6,10 +6,10 @@
 It downloads torchvision's weights for COCO, freezes the backbone and trains the rest with
 model.fit. It writes into OUTPUT:
 
-- `model.keras`, and the SavedModel `served/1`;
-- `metrics.json`, and `logs` with the curves (tensorboard --logdir=OUTPUT/logs);
-- `pictures/...png` for some validation images: the detections, and which stage of the model lost
-  the missed objects.
+- `model.keras`, and the SavedModel `served/1`.
+- `metrics.json`, and `logs` with the curves (tensorboard --logdir=OUTPUT/logs).
+- `pictures/...png` for some validation images. They show the detections, and which stage of the
+  model lost the missed objects.
 """
 
 import argparse
