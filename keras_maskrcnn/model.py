@@ -88,6 +88,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         rpn: `RegionProposalNetwork`; None with proposals="precomputed".
         roi_heads: `RoIHeads`; None with task="proposals".
         frame: `ops.frames.Frame`. Says where the boxes of both stages end.
+        passed_in: tuple of str. The arguments above that got a part.
 
     Raises:
         ValueError: if Keras' image_data_format is "channels_first", a backbone or neck lacks maps
@@ -116,7 +117,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         self.config = config
         self.supports_jit = False  # XLA has no CropAndResize and no CombinedNonMaxSuppression
         given = {"backbone": backbone, "neck": neck, "rpn": rpn, "roi_heads": roi_heads}
-        self._passed_in = tuple(name for name, part in given.items() if part is not None)
+        self.passed_in = tuple(name for name, part in given.items() if part is not None)
         with _dtype_policy(self.dtype_policy):
             parts = assemble(config, backbone, neck, rpn, roi_heads)
         # Keras finds the weights by these attributes. An attribute is None if the model lacks the
@@ -434,7 +435,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         """Returns the parts that were passed in, as plain values."""
         return {
             name: keras.saving.serialize_keras_object(getattr(self, PARTS[name]))
-            for name in self._passed_in
+            for name in self.passed_in
         }
 
     @classmethod

@@ -191,7 +191,8 @@ class Sentinel(StepHook, keras.callbacks.Callback):
         model = self.model
         trackers = [model.trackers[name] for name in model.shares]
         variables = [variable for tracker in trackers for variable in tracker.variables]
-        if "batch" in (model.config.norm, model.config.head_norm):
+        # The config says nothing about the norms of parts from outside.
+        if model.passed_in or "batch" in (model.config.norm, model.config.head_norm):
             moving = ("moving_mean", "moving_variance")
             variables += [v for v in model.non_trainable_variables if v.name in moving]
         return variables

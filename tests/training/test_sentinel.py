@@ -101,6 +101,28 @@ def test_each_cause_is_named_and_its_step_left_out(tiny_config, batch, caplog):
     assert np.isfinite(history["loss"]) and model.optimizer.iterations == 2
 
 
+@pytest.mark.usefixtures("eager")
+def test_statistics_of_a_backbone_from_outside_survive_a_skipped_step(tiny_config, batch):
+    """The config's norm says nothing about it."""
+    x = images = keras.Input((None, None, 3))
+    maps = {}
+    for level, stride in (("c2", 4), ("c3", 2), ("c4", 2), ("c5", 2)):
+        x = keras.layers.Conv2D(8, 3, stride, padding="same")(x)
+        x = maps[level] = keras.layers.BatchNormalization()(x)
+    config = dataclasses.replace(tiny_config, norm="frozen_batch")
+    model = MaskRCNN(config, backbone=keras.Model(images, maps))
+    model.compile(training.sgd(0.01, warmup_steps=0))
+    spoil = Spoil()
+    model.fit(
+        batches(batch, None, "image"),
+        verbose=0,
+        shuffle=False,
+        callbacks=[spoil, training.Sentinel("skip", FILES)],
+    )
+    assert spoil.steps() == [False]
+    assert all(np.isfinite(v).all() for v in model.get_weights())
+
+
 def test_stop_ends_the_run_before_the_step(tiny_config, batch):
     model = compiled(tiny_config, lambda: training.sgd(0.01, warmup_steps=0))
     line = r"^epoch 1, step 2: pixels must be finite. Received: images=\[3\].$"
