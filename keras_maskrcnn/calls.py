@@ -71,8 +71,8 @@ class CheckedCalls(TrainSteps):
                 Weights of samples or classes are not accepted.
 
         Returns:
-            keras.callbacks.History of "loss", its terms as in `compute_losses`, and the two
-                fractions.
+            keras.callbacks.History of "loss", its terms as in `compute_losses`, and the
+                fractions of `metrics`.
 
         Raises:
             ValueError: if an argument or a value is not as the class describes it.

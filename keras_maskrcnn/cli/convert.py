@@ -11,7 +11,7 @@ _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_thresh
 
 
 def convert(options: flags.FlagValues) -> None:
-    """Converts annotations to a COCO json; of a COCO json, writes only the usable annotations."""
+    """Converts annotations to a COCO json; from a COCO json, keeps only the usable annotations."""
     from keras_maskrcnn.data import formats, require_instances
 
     paths.refuse_existing(options.output, options.overwrite)

@@ -85,6 +85,8 @@ def export_flags(values: flags.FlagValues) -> None:
         "tf_saved_model: sizes of the images in the warm-up requests, as HEIGHTxWIDTH,... "
         "Default: one size that needs no resizing. Empty: no requests.",
     )
-    define.string("image_size", None, "onnx, litert: size of all images, as HEIGHTxWIDTH.")
+    define.string(
+        "image_size", None, "onnx, litert: size of all images, as HEIGHTxWIDTH; required."
+    )
     define.integer("batch_size", None, "onnx, litert: images per request. Default: 1.", low=1)
     define_config(define, only=INFERENCE_FIELDS, of="model")

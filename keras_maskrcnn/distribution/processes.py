@@ -68,7 +68,7 @@ def gather(strategy: tf.distribute.Strategy, items: list[Any]) -> list[Any]:
         items: list of values that JSON can hold.
 
     Returns:
-        list: the first worker's items, then the second's, and so on.
+        list. The first worker's items, then the second's, and so on.
     """
     if worker(strategy)[1] == 1:
         return items

@@ -28,7 +28,7 @@ def write_backup(folder: Path, state: dict[str, Any], values: Sequence[np.ndarra
         values: list of arrays.
 
     Returns:
-        str: the path.
+        str, the path.
 
     Raises:
         OSError: if it cannot be written; no partial file stays.
