@@ -25,7 +25,8 @@ def build_backbone(config: MaskRCNNConfig) -> keras.Model:
         config: `MaskRCNNConfig`.
 
     Returns:
-        Keras model. Its "c2" is (B, H / 4, W / 4, K); each later map has half the side.
+        Keras model. Its "c2" is (B, H / 4, W / 4, K). Each later map has half the side, but
+            "c5" has that of "c4" with neck="dc5".
     """
     return resnet(
         config.backbone,

@@ -39,6 +39,8 @@ class RegionProposalNetwork:
 
     The weights are in `networks`, which the model tracks.
 
+    Call: dict of the maps that the RPN gets, (B, H, W, K) -> `RpnOutputs`.
+
     Args:
         config: `MaskRCNNConfig`.
         head: Keras model from a feature map (B, H, W, K) to objectness logits (B, H, W, A) and

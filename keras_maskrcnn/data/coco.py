@@ -39,7 +39,7 @@ _SHOWS_NUMBERS = ("broken bbox", "broken polygon", "polygon outside the image", 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CocoDataset:
-    """Images and their instances. The arrays hold the instances in the order of the images.
+    """I images and their N instances. The arrays hold the instances in the order of the images.
 
     `coco_json`, `coco_dict` and the readers of other formats make it. Label i (1..C) stands for
     `category_ids[i - 1]`, named `class_names[i - 1]`.
