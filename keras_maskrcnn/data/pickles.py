@@ -158,8 +158,8 @@ _HOLDS = {
     "INST",
     "BUILD",
 }
-# Per instruction: the number of values that it takes (below a mark, or from the top); whether it
-# also takes all values above the mark; the number of values that it gives.
+# Per instruction: the number of values that it takes, below a mark or from the top. Then whether it
+# also takes all values above the mark, and the number of values that it gives.
 _EFFECTS = {
     code.name: (
         sum(x not in (pickletools.markobject, pickletools.stackslice) for x in code.stack_before),
