@@ -91,6 +91,8 @@ class CheckedCalls(TrainSteps):
 
     def _prepare_fit(self, given, callbacks):
         """Checks the validation data and the callbacks, and adds our callbacks."""
+        if not self.compiled:
+            raise ValueError("fit needs an optimizer: call model.compile(recipe.optimizer()).")
         validation = given.get("validation_data")
         if isinstance(validation, tf.data.Dataset):
             self._warn_of_sizes("fit: validation_data", validation)

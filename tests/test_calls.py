@@ -36,6 +36,11 @@ def quick(tiny_config, monkeypatch):
     return model
 
 
+def test_fit_before_compile_says_what_is_missing(tiny_config, batch):
+    with pytest.raises(ValueError, match=r"^fit needs an optimizer: call model\.compile\("):
+        MaskRCNN(tiny_config).fit(*batch, verbose=0)
+
+
 def test_each_way_into_the_model_refuses_a_label_that_it_does_not_know(quick, batch):
     inputs, gt = batch
     inputs["proposals"] = np.zeros((2, 5, 4), np.float32)
