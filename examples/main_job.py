@@ -111,26 +111,20 @@ def serve_elsewhere(output, val):
 
 def draw(path, val, found):
     """Writes a grid with two pictures per image: the predictions, then the truth."""
+    paste_all = mrcnn.ops.masks.paste_all
     pictures, titles = [], []
     for i in range(len(found["boxes"])):
         image, (height, width) = val.load_image(i), val.sizes[i]
         count = int(found["num_detections"][i])
         predicted = {name: found[name][i][:count] for name in ("boxes", "scores", "labels")}
-        predicted["masks"] = paste_all(found["masks"][i], predicted["boxes"], height, width)
+        masks = found["masks"][i][:count]
+        predicted["masks"] = paste_all(masks, predicted["boxes"], height, width)
         truth = val.load(i)
         truth["masks"] = paste_all(truth["masks"] / 255, truth["boxes"], height, width)
         for title, things in (("predicted", predicted), ("truth", truth)):
             pictures.append(mrcnn.visualize.draw(image, things, val.class_names))
             titles.append(title)
     mrcnn.visualize.save_png(path, mrcnn.visualize.grid(pictures, 6, titles))
-
-
-def paste_all(masks, boxes, height, width):
-    """Pastes (n, m, m) masks into their boxes; returns (n, height, width) bool."""
-    pasted = np.zeros((len(boxes), height, width), bool)
-    for out, mask, box in zip(pasted, masks, boxes, strict=False):
-        out[:] = mrcnn.ops.masks.paste_binary(mask, box, height, width)
-    return pasted
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ The first six images are drawn, or those of --names=a.png,b.png.
 import argparse
 
 import keras
-import numpy as np
 from PIL import Image
 
 import keras_maskrcnn as mrcnn
@@ -26,7 +25,7 @@ def main():
         "--names", default="", help="file names, separated by commas; default: the first six"
     )
     parser.add_argument("--columns", type=int, default=2, help="pairs per row")
-    parser.add_argument("--width", type=int, default=1600, help="pixels of the picture, at most")
+    parser.add_argument("--width", type=int, default=1200, help="pixels of the picture, at most")
     parser.add_argument("--score_threshold", type=float, default=0.5, help="lowest score drawn")
     parser.add_argument("--detections_per_image", type=int, default=100, help="at most")
     args = parser.parse_args()
@@ -56,9 +55,7 @@ def truth(dataset, index):
     """Returns the annotated objects of an image, with masks of the image's size."""
     objects = dataset.load(index)
     height, width = dataset.sizes[index]
-    masks = np.zeros((len(objects["boxes"]), height, width), bool)
-    for pasted, mask, box in zip(masks, objects["masks"], objects["boxes"], strict=True):
-        pasted[:] = mrcnn.ops.masks.paste_binary(mask / 255, box, height, width)
+    masks = mrcnn.ops.masks.paste_all(objects["masks"] / 255, objects["boxes"], height, width)
     return {**objects, "masks": masks}
 
 

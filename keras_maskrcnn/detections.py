@@ -78,11 +78,9 @@ def predict_image(
     if "masks" in outputs:
         small_masks = np.asarray(outputs["masks"][0])[kept]
         height, width = image.shape[:2]
-        found["masks"] = np.zeros((len(kept), height, width), bool)
-        for pasted, mask, box in zip(found["masks"], small_masks, found["boxes"], strict=True):
-            pasted[:] = mask_ops.paste_binary(
-                mask, box, height, width, rule=model.config.mask_paste
-            )
+        found["masks"] = mask_ops.paste_all(
+            small_masks, found["boxes"], height, width, model.config.mask_paste
+        )
     if model.config.class_names:
         found["class_names"] = tuple(model.config.class_names)
     return found

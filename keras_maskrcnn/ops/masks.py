@@ -91,6 +91,25 @@ def paste_binary(
     return pasted
 
 
+def paste_all(
+    masks: np.ndarray, boxes: np.ndarray, height: int, width: int, rule: str = "detectron2"
+) -> np.ndarray:
+    """Pastes all masks of an image and thresholds them at 0.5.
+
+    Args:
+        masks: (n, m, m) float in [0, 1]. Probabilities on the grids of the boxes.
+        boxes: (n, 4) float [x1, y1, x2, y2] in pixels of the image.
+        height, width, rule: as in `paste`.
+
+    Returns:
+        (n, height, width) bool; n may be 0.
+    """
+    pasted = np.zeros((len(boxes), height, width), bool)
+    for out, mask, box in zip(pasted, masks, boxes, strict=True):
+        out[:] = paste_binary(mask, box, height, width, rule=rule)
+    return pasted
+
+
 def crop(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
     """Samples an image-sized mask on a regular grid inside a box: the inverse of `paste`.
 

@@ -91,6 +91,19 @@ def test_paste_agrees_with_detectron2():
         np.testing.assert_array_equal(binary, golden["pasted_bool"][i])
 
 
+@pytest.mark.parametrize("rule", ["detectron2", "torchvision"])
+def test_all_masks_of_an_image_are_pasted_each_into_its_box(rule):
+    golden = np.load(GOLDEN)
+    height, width = (int(v) for v in golden["image_size"])
+    found = masks.paste_all(golden["masks"], golden["boxes"], height, width, rule)
+    assert found.dtype == bool
+    for pasted, mask, box in zip(found, golden["masks"], golden["boxes"], strict=True):
+        expected = masks.paste_binary(mask, box, height, width, rule=rule)
+        np.testing.assert_array_equal(pasted, expected)
+    none = masks.paste_all(np.zeros((0, 28, 28)), np.zeros((0, 4)), height, width)
+    assert none.shape == (0, height, width)
+
+
 def test_torchvisions_paste_equals_torchvision():
     golden, expected = np.load(GOLDEN), np.load(GOLDEN.with_name("paste_torchvision.npz"))
     height, width = (int(v) for v in golden["image_size"])
