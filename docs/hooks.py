@@ -3,12 +3,12 @@
 MkDocs calls the functions below (mkdocs.yml, `hooks`).
 """
 
-import configparser
 import contextlib
 import io
 import pathlib
 import posixpath
 import re
+import runpy
 
 from mkdocs.structure.files import File
 
@@ -21,19 +21,12 @@ PAGES = {  # file of the repository -> page of the site
     "CODE_OF_CONDUCT.md": "project/conduct.md",
     "benchmarks/RESULTS.md": "project/results.md",
 }
-_LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
-
-
-def project_url():
-    """The address of the project: `url` in setup.cfg, the one place for it; "" until it has one."""
-    parser = configparser.ConfigParser()
-    parser.read(ROOT / "setup.cfg", encoding="utf-8")
-    return parser.get("metadata", "url", fallback="").strip().rstrip("/")
+SETUP = runpy.run_path(str(ROOT / "setup.py"))  # the project's address, and how links are rewritten
 
 
 def on_config(config):
     """Links the site to the project, when that has an address."""
-    config.repo_url = project_url() or None
+    config.repo_url = SETUP["project_url"]() or None
     return config
 
 
@@ -42,9 +35,9 @@ def on_files(files, config):
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=_site_links(text, source, page)))
-        for picture in (ROOT / source).parent.glob("*.png"):
-            path = posixpath.join("project", picture.name)
-            files.append(File.generated(config, path, abs_src_path=str(picture)))
+    for picture in (ROOT / "benchmarks").glob("*.png"):  # those of RESULTS.md
+        path = posixpath.join("project", picture.name)
+        files.append(File.generated(config, path, abs_src_path=str(picture)))
     files.append(File.generated(config, "reference/cli.md", content=commands()))
     return files
 
@@ -86,11 +79,12 @@ def _site_links(text, source, page):
         page: str, path of the page in the site.
     """
 
-    def rewrite(found):
-        picture, label, target, anchor = found.groups(default="")
+    url = SETUP["project_url"]()
+
+    def place(target, picture):
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-        if ":" in target or not (ROOT / path).exists():
-            return found[0]
+        if not (ROOT / path).exists():
+            return target  # a page that is made; the strict build refuses others
         if path.startswith("docs/"):
             path = path.removeprefix("docs/")
         elif path in PAGES:
@@ -98,10 +92,7 @@ def _site_links(text, source, page):
         elif picture:
             path = posixpath.join("project", posixpath.basename(path))
         else:
-            url = project_url()
-            return f"[{label}]({url}/blob/main/{path}{anchor})" if url else label
-        path = posixpath.relpath(path, posixpath.dirname(page) or ".")
-        return f"{picture}[{label}]({path}{anchor})"
+            return SETUP["forge_address"](url, path, picture)
+        return posixpath.relpath(path, posixpath.dirname(page) or ".")
 
-    parts = re.split(r"(^```.*?^```)", text, flags=re.DOTALL | re.MULTILINE)  # code stays
-    return "".join(p if p.startswith("```") else _LINK.sub(rewrite, p) for p in parts)
+    return SETUP["rewrite_links"](text, place)
