@@ -9,9 +9,6 @@ import keras
 
 from keras_maskrcnn.config import MaskRCNNConfig
 
-# Older versions lack fields of today. The default of a new field is how they worked.
-_DEFAULTS = json.loads(json.dumps(dataclasses.asdict(MaskRCNNConfig())))
-
 
 def describe_run(
     model: keras.Model,
@@ -55,7 +52,9 @@ def check_same_run(path: str, stored: Mapping[str, Any], run: Mapping[str, Any])
         stored, run: dicts from `describe_run`. Config fields that `stored` lacks have their
             defaults.
     """
-    stored, run = _flat(_with_new_fields(stored)), _flat(run)
+    # Older versions lack fields of today. The default of a new field is how they worked.
+    defaults = json.loads(json.dumps(dataclasses.asdict(MaskRCNNConfig())))
+    stored, run = _flat(_with_new_fields(stored, defaults)), _flat(run)
     for name in {**stored, **run}:
         if stored.get(name) != run.get(name):
             raise ValueError(
@@ -64,15 +63,15 @@ def check_same_run(path: str, stored: Mapping[str, Any], run: Mapping[str, Any])
             )
 
 
-def _with_new_fields(value):
+def _with_new_fields(value, defaults):
     """Adds missing fields to each config in a description: the model's, and those of its stages."""
     if isinstance(value, list):
-        return [_with_new_fields(inner) for inner in value]
+        return [_with_new_fields(inner, defaults) for inner in value]
     if not isinstance(value, dict):
         return value
     is_config = {"num_classes", "image_min_side"} <= set(value)
-    filled = {key: _with_new_fields(inner) for key, inner in value.items()}
-    return {**_DEFAULTS, **filled} if is_config else filled
+    filled = {key: _with_new_fields(inner, defaults) for key, inner in value.items()}
+    return {**defaults, **filled} if is_config else filled
 
 
 def _flat(value, prefix=""):
