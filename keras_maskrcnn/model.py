@@ -73,6 +73,8 @@ class MaskRCNN(WholeFiles, CheckedCalls):
     With task="proposals" they are the RPN's `boxes`, (B, P, 4), and `scores`, (B, P), as above, and
     `num_proposals`, (B,) int32.
 
+    Parts that are passed in are saved with the model.
+
     Args:
         config: a `MaskRCNNConfig`.
         backbone: keras.Model; None builds the config's. Its input is images (B, H, W, 3),
@@ -81,8 +83,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         neck: keras.Model; None builds the config's. From a dict of "c2".."c5" to a dict of
             "p2".."p6".
         rpn: `RegionProposalNetwork`; None builds the config's.
-        roi_heads: `RoIHeads`; None builds the config's. Parts that are passed in are saved with the
-            model.
+        roi_heads: `RoIHeads`; None builds the config's.
 
     Attributes:
         rpn: `RegionProposalNetwork`; None with proposals="precomputed".
