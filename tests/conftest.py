@@ -1,5 +1,6 @@
 """Fixtures for all tests: a fixed seed, two fake devices, a tiny model and its batch."""
 
+import configparser
 import gc
 import os
 import pathlib
@@ -8,13 +9,12 @@ import time
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import h5py  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from eager import eager_steps  # noqa: E402
-from parity import load_golden, peer_weights  # noqa: E402
+from parity import load_golden, peer_weights, write_h5  # noqa: E402
 
 from keras_maskrcnn.config import MaskRCNNConfig
 
@@ -66,6 +66,15 @@ def case():
 
 
 @pytest.fixture(scope="session")
+def metadata():
+    """setup.cfg, parsed."""
+    parser = configparser.ConfigParser()
+    path = pathlib.Path(__file__).resolve().parents[1] / "setup.cfg"
+    parser.read_string(path.read_text(encoding="utf-8"))
+    return parser
+
+
+@pytest.fixture(scope="session")
 def golden():
     """Function that returns the arrays of golden/NAME.npz, by torchvision or detectron2."""
     return load_golden
@@ -75,9 +84,7 @@ def golden():
 def matterport_file(tmp_path_factory):
     """The golden network of Matterport as the .h5 file that its `save_weights` writes."""
     path = tmp_path_factory.mktemp("matterport") / "mask_rcnn_tiny_0001.h5"
-    with h5py.File(path, "w") as file:
-        for key, value in peer_weights("matterport").items():
-            file[key] = value.astype(np.float32)
+    write_h5(path, peer_weights("matterport"))
     return path
 
 

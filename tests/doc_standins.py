@@ -4,13 +4,11 @@ tests/test_doc_blocks.py calls `install` before it runs Python blocks. For shell
 is the command `keras-maskrcnn`: it installs the same stand-ins, and then runs the real command.
 """
 
-import json
 import os
 import pathlib
 import runpy
 import sys
 
-import h5py
 import numpy as np
 from PIL import Image
 
@@ -46,7 +44,7 @@ def write_checkpoint(path, layout):
         path: pathlib.Path to write.
         layout: str, the name of a golden file without "tiny_", such as "fpn_torchvision".
     """
-    from parity import peer_weights
+    from parity import peer_weights, write_h5
 
     classes = next(n for peer, n in CLASSES.items() if peer in layout)
     axis = -1 if layout == "matterport" else 0
@@ -59,11 +57,9 @@ def write_checkpoint(path, layout):
             shape = list(array.shape)
             shape[axis] = count
             array = np.resize(array, shape)
-        arrays[name] = array.astype(np.float32)
+        arrays[name] = array
     if layout == "matterport":
-        with h5py.File(path, "w") as file:
-            for name, array in arrays.items():
-                file[name] = array
+        write_h5(path, arrays)
     else:
         with open(path, "wb") as file:
             np.savez(file, **arrays)
@@ -81,21 +77,14 @@ def write_folder(folder):
     (made / "annotations").rmdir()
     made.rmdir()
     with Image.open(folder / "val" / "images" / "000001.png") as image:
-        image.resize((160, 120)).save(folder / "photo.jpg")
-    write_labelme(folder / "photos")
+        photo = image.resize((160, 120))
+    (folder / "photos").mkdir()
+    for path in ("photo.jpg", "photos/a.jpg"):
+        photo.save(folder / path)
     for path, layout in CHECKPOINTS.items():
         write_checkpoint(folder / path, layout)
     for name in ("examples", "benchmarks"):
         (folder / name).symlink_to(ROOT / name)
-
-
-def write_labelme(folder):
-    """Writes a picture with one outline, as labelme stores it."""
-    folder.mkdir()
-    Image.new("RGB", (64, 48), "white").save(folder / "a.jpg")
-    shape = {"label": "leaf", "points": [[8, 8], [40, 8], [40, 30]], "shape_type": "polygon"}
-    content = {"imagePath": "a.jpg", "imageWidth": 64, "imageHeight": 48, "shapes": [shape]}
-    (folder / "a.json").write_text(json.dumps(content))
 
 
 def install(setattr=setattr, setitem=dict.__setitem__):

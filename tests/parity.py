@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 import tempfile
 
+import h5py
 import numpy as np
 import tensorflow as tf
 
@@ -70,6 +71,13 @@ def peer_weights(peer):
     """Returns the state dict of a peer's tiny model."""
     stored = load_golden(f"tiny_{peer}").items()
     return {k.removeprefix("weights."): v for k, v in stored if k.startswith("weights.")}
+
+
+def write_h5(path, arrays):
+    """Writes arrays as float32 into an .h5 file, as `save_weights` of Keras 2 does."""
+    with h5py.File(path, "w") as file:
+        for key, value in arrays.items():
+            file[key] = value.astype(np.float32)
 
 
 def import_network(peer):

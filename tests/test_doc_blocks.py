@@ -88,19 +88,19 @@ def test_blocks_of_a_page_are_python_and_shell(page):
 def test_blocks_of_a_page_run(page, workspace, subtests):
     document = sybil.Sybil(PARSERS).parse(page)
     document.namespace["__name__"] = "reader"
-    whole = True
+    failed = False
     for example in document:
         if isinstance(example.parsed, tuple):  # a skip directive, about the next block
             example.evaluate()
             continue
         with subtests.test(f"line {example.line}"):
             # Blocks build on each other: after one that failed, others would say nothing new.
-            if not whole:
+            if failed:
                 pytest.skip(f"{page.name}, line {example.line}: a block above failed")
-            whole = False
             try:
                 example.evaluate()
             except unittest.SkipTest as reason:
-                whole = True
                 pytest.skip(f"{page.name}, line {example.line}: {reason}")
-            whole = True
+            except BaseException:
+                failed = True
+                raise

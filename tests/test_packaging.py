@@ -1,7 +1,6 @@
 """The installed package: version, modules, command, and a wheel in an empty environment."""
 
 import ast
-import configparser
 import importlib
 import importlib.metadata
 import os
@@ -20,14 +19,6 @@ import keras_maskrcnn
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "keras_maskrcnn").rglob("*.py"))
-
-
-@pytest.fixture
-def metadata():
-    """setup.cfg, parsed."""
-    parser = configparser.ConfigParser()
-    parser.read_string((ROOT / "setup.cfg").read_text(encoding="utf-8"))
-    return parser
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Files for people and forges: they parse, and agree with the package."""
 
-import configparser
 import pathlib
 import re
 import subprocess
@@ -33,14 +32,6 @@ def read(path):
 def read_yaml(path):
     """A YAML file with all values as text; a workflow's `on` would be True otherwise."""
     return yaml.load(read(path), Loader=yaml.BaseLoader)
-
-
-@pytest.fixture(scope="module")
-def metadata():
-    """setup.cfg, parsed."""
-    parser = configparser.ConfigParser()
-    parser.read_string(read("setup.cfg"))
-    return parser
 
 
 def steps(workflow):
