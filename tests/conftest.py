@@ -16,12 +16,21 @@ import tensorflow as tf  # noqa: E402
 from eager import eager_steps  # noqa: E402
 from parity import load_golden, peer_weights, write_h5  # noqa: E402
 
+import keras_maskrcnn  # noqa: E402
 from keras_maskrcnn.config import MaskRCNNConfig
+
+PACKAGE = pathlib.Path(keras_maskrcnn.__file__).parent
 
 # Two fake devices for MirroredStrategy. They must be set before TensorFlow starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+
+def pytest_report_header():
+    """The versions that a report of a failure needs, and which copy of the package runs."""
+    versions = [f"{x.__name__} {x.__version__}" for x in (tf, keras, np)]
+    return [", ".join(versions), f"keras_maskrcnn in {PACKAGE}"]
 
 
 gc.freeze()  # the collections below then skip all imported objects, which stay anyway

@@ -13,6 +13,9 @@ import numpy as np
 import parity
 import pytest
 import tensorflow as tf
+from notebook_data import via
+
+import keras_maskrcnn
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 SHAPES = runpy.run_path(str(EXAMPLES / "shapes.py"))
@@ -41,7 +44,8 @@ def folder(tmp_path_factory):
 
 def in_a_process(program, folder):
     """Runs a program in a new process, and returns its printed output."""
-    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    installed = pathlib.Path(keras_maskrcnn.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
     done = subprocess.run(
         [sys.executable, *program], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -105,19 +109,6 @@ def test_notebook_runs_without_its_downloads(folder, tmp_path, monkeypatch, caps
     expected = parity.peer_weights("fpn_torchvision")["backbone.body.conv1.weight"]
     kernel = model.backbone.get_layer("stem").kernel  # frozen: still as in the file
     np.testing.assert_array_equal(kernel, expected.transpose(2, 3, 1, 0))
-
-
-def via(content):
-    """Converts COCO content to that of the VGG Image Annotator, with a rectangle per object."""
-    regions = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        shape = dict(zip(("x", "y", "width", "height"), annotation["bbox"], strict=True))
-        region = {"shape_attributes": {"name": "rect", **shape}, "region_attributes": {}}
-        regions[annotation["image_id"]].append(region)
-    return {
-        image["file_name"]: {"filename": image["file_name"], "regions": regions[image["id"]]}
-        for image in content["images"]
-    }
 
 
 @pytest.mark.slow

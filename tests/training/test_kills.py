@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 from tiny_runs import TINY, make_shapes, without_times
 
+import keras_maskrcnn
 from keras_maskrcnn import files
 from keras_maskrcnn.training import read_backup
 
 TESTS = pathlib.Path(__file__).parents[1]
-ROOT = TESTS.parent
+INSTALLED = pathlib.Path(keras_maskrcnn.__file__).parents[1]
 EVERY = 3
 
 
 def start(*arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(INSTALLED)}
     return subprocess.Popen([sys.executable, *map(str, arguments)], env=environment)
 
 
