@@ -41,7 +41,7 @@ def steps(workflow):
 
 
 def test_all_workflows_are_here():
-    assert [path.stem for path in WORKFLOWS] == ["docs", "publish", "tests", "wheel"]
+    assert [path.stem for path in WORKFLOWS] == ["docs", "publish", "tests", "versions", "wheel"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
