@@ -2,14 +2,20 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 Limit = int | float  # inside Definer, `float` is a method
 
 
-class Number(flags.ArgumentParser[int | float]):
+if TYPE_CHECKING:
+    _Parser = flags.ArgumentParser[int | float]
+else:
+    _Parser = flags.ArgumentParser  # in absl 1.4, which Colab has, it takes no [...]
+
+
+class Number(_Parser):
     """Parses a number in a range.
 
     absl's parsers accept NaN, and their messages use Python's terms.
@@ -70,7 +76,7 @@ class Definer:
 
     def string(
         self, name: str, default: str | None, text: str, required: bool = False
-    ) -> flags.Flag[Any]:
+    ) -> "flags.Flag[Any]":
         """Defines a flag that takes a text."""
         return self._parsed(flags.ArgumentParser(), name, default, text, required)
 
@@ -81,7 +87,7 @@ class Definer:
         text: str,
         low: Limit = -math.inf,
         high: Limit = math.inf,
-    ) -> flags.Flag[Any]:
+    ) -> "flags.Flag[Any]":
         """Defines a flag that takes a whole number in a range."""
         return self._parsed(Number(int, low, high), name, default, text)
 
@@ -92,11 +98,11 @@ class Definer:
         text: str,
         low: Limit = -math.inf,
         high: Limit = math.inf,
-    ) -> flags.Flag[Any]:
+    ) -> "flags.Flag[Any]":
         """Defines a flag that takes a finite number in a range."""
         return self._parsed(Number(float, low, high), name, default, text)
 
-    def list(self, name: str, default: Sequence[str] | None, text: str) -> flags.Flag[Any]:
+    def list(self, name: str, default: Sequence[str] | None, text: str) -> "flags.Flag[Any]":
         """Defines a flag that takes texts separated by commas."""
         return self._parsed(flags.ListParser(), name, default, text)
 
@@ -107,15 +113,15 @@ class Definer:
         choices: Iterable[str],
         text: str,
         required: bool = False,
-    ) -> flags.Flag[Any]:
+    ) -> "flags.Flag[Any]":
         """Defines a flag that takes one of some texts."""
         return self._add(flags.EnumFlag(name, default, text, list(choices)), required)
 
-    def boolean(self, name: str, default: bool | None, text: str) -> flags.Flag[Any]:
+    def boolean(self, name: str, default: bool | None, text: str) -> "flags.Flag[Any]":
         """Defines a flag that is written --name or --noname."""
         return self._add(flags.BooleanFlag(name, default, text))
 
-    def crowds(self) -> flags.Flag[Any]:
+    def crowds(self) -> "flags.Flag[Any]":
         """Defines --crowds, for every command that reads annotations."""
         return self.enum(
             "crowds",
@@ -125,7 +131,7 @@ class Definer:
             "objects: they are objects like all others.",
         )
 
-    def on_error(self, others: str) -> flags.Flag[Any]:
+    def on_error(self, others: str) -> "flags.Flag[Any]":
         """Defines --on_error, for a command that leaves out unreadable images and goes on.
 
         Args:

@@ -97,7 +97,7 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
         raise UsageError(f"{', '.join(missing)} must be given; see --help.")
 
 
-def is_required(flag: flags.Flag[Any]) -> bool:
+def is_required(flag: "flags.Flag[Any]") -> bool:
     """Returns whether `Definer` defined a flag as required."""
     return getattr(flag, "must_be_given", False)
 

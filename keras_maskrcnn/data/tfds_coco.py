@@ -21,16 +21,19 @@ import uuid
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import logging
 from pycocotools import mask as mask_api
-from tensorflow_datasets.core import dataset_builder, example_serializer, file_adapters, utils
 
 from keras_maskrcnn.data.coco import coco_dict
 from keras_maskrcnn.data.coco_checks import read_box, read_segmentation
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.lvis import with_file_names
 from keras_maskrcnn.data.text import read_json
+from keras_maskrcnn.data.tfds_import import explained
+
+with explained():
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import dataset_builder, example_serializer, file_adapters, utils
 
 
 @dataclasses.dataclass(eq=False)

@@ -18,6 +18,7 @@ from pycocotools import mask as mask_api
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import decode_mask, read_image, read_size
+from keras_maskrcnn.data.tfds_import import explained
 from keras_maskrcnn.typing import Crowds, Path
 
 if TYPE_CHECKING:
@@ -121,7 +122,10 @@ def _open(builder, data_dir):
     """Returns the builder of a folder or a name."""
     if not isinstance(builder, str | os.PathLike):
         return builder
-    import tensorflow_datasets as tfds
+    with explained():
+        import tensorflow_datasets as tfds
+
+        errors = tfds.core.DatasetNotFoundError, ValueError  # TFDS imports its parts when used
 
     path = os.fspath(builder)
     if os.path.isdir(path):
@@ -133,7 +137,7 @@ def _open(builder, data_dir):
         return tfds.builder_from_directory(path)
     try:
         return tfds.builder(path, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    except errors as error:
         raise ValueError(
             "builder must be a folder of records, or the name of a data set in data_dir (None: in"
             f" TFDS's standard folder). Received: builder={path!r}, data_dir={data_dir!r}."
