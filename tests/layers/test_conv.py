@@ -26,6 +26,18 @@ def test_conv_norm_fulfils_the_layer_contract(norm, strides):
     check_layer(layer, tf.random.normal([2, 7, 10, 3]))
 
 
+@pytest.mark.parametrize("channels", [1, 8, 15, 16])
+def test_strided_1x1_convolution_of_few_channels_has_a_gradient(channels):
+    """With a stride, TensorFlow would end this process on a CPU with AVX-512."""
+    layer = ConvNorm(16, 1, 2)
+    images = tf.random.normal([2, 64, 64, channels])
+    with tf.GradientTape() as tape:
+        outputs = layer(images)
+    gradient = tape.gradient(outputs, layer.kernel.value)
+    cells = tf.reduce_sum(images[:, ::2, ::2], axis=[0, 1, 2])
+    np.testing.assert_allclose(gradient[0, 0], np.tile(cells[:, None], 16), rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("kernel_size", [1, 3, 7])
 @pytest.mark.parametrize("side", [9, 10])
 def test_strided_convolution_is_padded_alike_on_both_sides(kernel_size, side):
