@@ -20,6 +20,7 @@ import dataclasses
 import pathlib
 import sys
 
+import hide_notices  # noqa: F401 (comes before TensorFlow)
 import keras
 
 import keras_maskrcnn as mrcnn

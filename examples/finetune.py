@@ -16,6 +16,7 @@ import argparse
 import json
 import pathlib
 
+import hide_notices  # noqa: F401 (comes before TensorFlow)
 import keras
 
 import keras_maskrcnn as mrcnn

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 
+import hide_notices  # noqa: F401 (comes before TensorFlow)
 import keras
 import numpy as np
 from shapes import make_shapes

@@ -8,6 +8,7 @@ The first six images are drawn, or those of --names=a.png,b.png.
 
 import argparse
 
+import hide_notices  # noqa: F401 (comes before TensorFlow)
 import keras
 from PIL import Image
 

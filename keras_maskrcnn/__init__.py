@@ -1,17 +1,19 @@
 """Mask R-CNN for Keras 3 on TensorFlow."""
 
 from keras_maskrcnn._version import __version__ as __version__
-from keras_maskrcnn.quiet import while_importing
+from keras_maskrcnn.quiet import start_command
 
-with while_importing():
-    from keras_maskrcnn import data, distribution, ops, training, visualize, weights
-    from keras_maskrcnn.config import MaskRCNNConfig
-    from keras_maskrcnn.data import DataError
-    from keras_maskrcnn.detections import predict_image
-    from keras_maskrcnn.evaluation import CocoEvaluation, average_recall, evaluate, propose
-    from keras_maskrcnn.explaining import explain
-    from keras_maskrcnn.model import MaskRCNN
-    from keras_maskrcnn.presets import PRESETS, preset_config
+start_command()
+
+# isort: split
+from keras_maskrcnn import data, distribution, ops, training, visualize, weights
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.data import DataError
+from keras_maskrcnn.detections import predict_image
+from keras_maskrcnn.evaluation import CocoEvaluation, average_recall, evaluate, propose
+from keras_maskrcnn.explaining import explain
+from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.presets import PRESETS, preset_config
 
 __all__ = [
     "PRESETS",

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_maskrcnn.layers.atlas import PlacedBoxes
 from keras_maskrcnn.layers.pooling_matrix import axis_reads
+from keras_maskrcnn.ops.cropping import crop_and_resize
 
 
 def crop_and_average(
@@ -43,7 +44,7 @@ def _crop(atlas_map, placed, grid, step, bounded):
     """Reads grid x grid points per box, (N, 2) `step` cells apart -> (N, grid, grid, K)."""
     first, extent = placed.corner + step / 2, tf.cast(tf.shape(atlas_map)[1:3] - 1, tf.float32)
     corners = tf.concat([first / extent, (first + step * (grid - 1)) / extent], axis=1)
-    points = tf.image.crop_and_resize(atlas_map, corners, placed.image, [grid, grid])
+    points = crop_and_resize(atlas_map, corners, placed.image, [grid, grid])
     if bounded:
         at = first[..., None] + step[..., None] * tf.range(grid, dtype=tf.float32)  # (N, 2, grid)
         inside = (at >= placed.lowest[..., None]) & (at <= placed.highest[..., None])

@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from keras_maskrcnn.ops.cropping import crop_and_resize
+
 
 def _tent(positions, size):
     """Returns bilinear weights of `size` cells with centers 0.5, 1.5, ... at `positions`."""
@@ -168,7 +170,7 @@ def sample(
     corners = tf.concat([first, last], axis=1) / (tf.tile(cells, [2]) + 1)
     corners = tf.gather(corners, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
     padded = tf.pad(tf.cast(masks, tf.float32), [[0, 0], [1, 1], [1, 1]])[..., None]
-    return tf.image.crop_and_resize(padded, corners, owners, tf.stack([height, width]))[..., 0]
+    return crop_and_resize(padded, corners, owners, [height, width])[..., 0]
 
 
 def of_class(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

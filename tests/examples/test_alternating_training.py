@@ -10,8 +10,9 @@ EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.slow
-def test_alternating_training_ends_in_one_model_with_one_backbone(tmp_path):
+def test_alternating_training_ends_in_one_model_with_one_backbone(tmp_path, monkeypatch):
     make_shapes(tmp_path / "shapes", train=6, val=3, size=64)
+    monkeypatch.syspath_prepend(EXAMPLES)
     main = runpy.run_path(str(EXAMPLES / "alternating_training.py"))["main"]
     main(
         [

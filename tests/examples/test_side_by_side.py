@@ -6,6 +6,7 @@ from PIL import Image
 from tiny_runs import data_flags, make_shapes
 
 TESTS = pathlib.Path(__file__).parents[1]
+EXAMPLES = TESTS.parent / "examples"
 
 
 def test_predictions_stand_beside_the_truth(tmp_path, monkeypatch):
@@ -18,7 +19,8 @@ def test_predictions_stand_beside_the_truth(tmp_path, monkeypatch):
         "--columns=1",
     ]
     monkeypatch.setattr(sys, "argv", ["side_by_side.py", *flags])
-    runpy.run_path(str(TESTS.parent / "examples" / "side_by_side.py"), run_name="__main__")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    runpy.run_path(str(EXAMPLES / "side_by_side.py"), run_name="__main__")
     with Image.open(tmp_path / "picture.png") as picture:
         width, height = picture.size
     assert 1000 < width < 1200 and 1000 < height < 1300  # two pairs, each enlarged to 512 pixels
