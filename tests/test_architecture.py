@@ -48,8 +48,8 @@ RANKS = {
     "__main__": 10,
 }
 WITHOUT_CONFIG = ("ops", "layers", "data", "decode", "targets", "losses")
-# Public methods of the standard library with a name that begins with an underscore.
-PUBLIC_UNDERSCORES = ("_asdict", "_fields", "_make", "_replace")
+# Public names of the standard library that begin with an underscore.
+PUBLIC_UNDERSCORES = ("_asdict", "_exit", "_fields", "_make", "_replace")
 # Modules without a test file of the same name, and the file that tests them.
 TESTED_BY = {
     "__main__.py": "test_quiet.py",

@@ -4,7 +4,7 @@ from keras_maskrcnn.training.backup import Backup
 from keras_maskrcnn.training.backup_files import read_backup
 from keras_maskrcnn.training.callbacks import HistoryFile, StopAfter
 from keras_maskrcnn.training.freezing import freeze
-from keras_maskrcnn.training.insight import EpochLine, Pictures, Throughput
+from keras_maskrcnn.training.insight import EpochLine, Pictures, Throughput, TimeLeft
 from keras_maskrcnn.training.optimizers import SGD, WarmupSteps, sgd
 from keras_maskrcnn.training.recipe import ADAMW, PRESET_RECIPES, RECIPES, Recipe
 from keras_maskrcnn.training.run import Run, steps_per_epoch
@@ -24,6 +24,7 @@ __all__ = [
     "Sentinel",
     "StopAfter",
     "Throughput",
+    "TimeLeft",
     "WarmupSteps",
     "freeze",
     "read_backup",

@@ -1,4 +1,4 @@
-"""Callbacks that report on a run: its speed, pictures, and a line per epoch."""
+"""Callbacks that report on a run: its speed, the time left, pictures, and a line per epoch."""
 
 import os
 import time
@@ -89,6 +89,67 @@ class Throughput(StepHook, keras.callbacks.Callback):
     def _note(self, rows):
         self._arrival = self._arrival or time.perf_counter()
         self._rows += int(rows)
+
+
+class TimeLeft(keras.callbacks.Callback):
+    """Prints how long `fit` will take: after its first steps, and before each later epoch.
+
+    The times are those of this run so far. Before the first validation only the steps are known,
+    so the first line says "at least". The first step does not count, because TensorFlow traces the
+    model in it.
+    """
+
+    first_steps = 10  # steps that the first line is computed from
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Starts with nothing measured."""
+        self._steps, self._seconds = 0, 0.0  # measured steps, and their time
+        self._pauses, self._paused = 0, 0.0  # what happens between epochs, mainly validation
+        self._traced, self._batch = False, 0
+        self._taken = steps_taken(self.model.optimizer)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Prints the line, except in the first epoch."""
+        now = time.perf_counter()
+        if self._batch:
+            self._pauses += 1
+            self._paused += now - self._end
+            self._print(self._batch, epoch, 0)
+        self._epoch, self._end = epoch, now
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Measures a step. A resumed run skips batches, which take no step."""
+        taken, now = steps_taken(self.model.optimizer), time.perf_counter()
+        if taken > self._taken:
+            if self._traced:
+                early = self._steps < self.first_steps
+                self._steps += taken - self._taken
+                self._seconds += now - self._end
+                if early and self._steps >= self.first_steps and not self._pauses:
+                    self._print(self.params["steps"], self._epoch, batch + 1)
+            self._traced = True
+        self._taken, self._end, self._batch = taken, now, batch + 1
+
+    def _print(self, per_epoch, epoch, batches):
+        """Prints the time left, if it is known, after some batches of an epoch."""
+        if per_epoch is None or not self._steps:
+            return
+        epochs = self.params["epochs"] - epoch
+        left = (epochs * per_epoch - batches) * self._seconds / self._steps
+        if self._pauses:
+            left += epochs * self._paused / self._pauses
+        if batches and self.params["verbose"] == 1:
+            print()  # Keras' bar has begun a line
+        about = "about" if self._pauses else "at least"
+        print(f"training: {about} {_duration(left)} left", flush=True)
+
+
+def _duration(seconds):
+    """Returns a time in words: 85 s, 12 min, 3 h 5 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Pictures(keras.callbacks.Callback):

@@ -15,7 +15,7 @@ from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.training.backup import Backup, has_state
 from keras_maskrcnn.training.backup_files import backup_paths
 from keras_maskrcnn.training.callbacks import HistoryFile, StopAfter
-from keras_maskrcnn.training.insight import EpochLine, Pictures, Throughput
+from keras_maskrcnn.training.insight import EpochLine, Pictures, Throughput, TimeLeft
 from keras_maskrcnn.training.recipe import Recipe
 from keras_maskrcnn.training.sentinel import Sentinel
 from keras_maskrcnn.typing import Dataset, OnError, Path, Proposals
@@ -61,7 +61,8 @@ class Run:
             {"augment": "rotate90"}. These are compared without it: model, optimizer, steps, batch
             size, seed, `max_detections`, and checksums of the images' names (`images` and
             `val_images`).
-        verbose: 0 for no output, 1 for Keras' bar, 2 for a line per epoch (`EpochLine`).
+        verbose: 0 for no output, 1 for Keras' bar, 2 for a line per epoch (`EpochLine`). With 1 or
+            2 also the time left (`TimeLeft`).
         **batching: other arguments of `data.batches` for `train`: `augment`, `copy_paste`,
             `proposals`, `cache`. The config gives sizes and padding.
 
@@ -182,6 +183,8 @@ class Run:
         if self.writes:
             callbacks.append(keras.callbacks.TensorBoard(self._path("logs"), write_graph=False))
         callbacks += [self._history, StopAfter(self.recipe.steps)]
+        if self.verbose:
+            callbacks.append(TimeLeft())
         if self.verbose == 2:
             callbacks.append(EpochLine())
         return [*callbacks, self.backup]

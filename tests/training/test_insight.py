@@ -108,6 +108,75 @@ def test_all_that_a_run_reports(settable, batch, tmp_path, capsys):
     assert [event.step for event in pictures] == [0, 1]
 
 
+class Clock(keras.callbacks.Callback):
+    """Lets each step take 2 s, the first 50 s, and the end of an epoch 30 s."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.first = 0.0, True
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.now += 50.0 if self.first else 2.0
+        self.first = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.now += 30.0
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "lines"),
+    [
+        # 1 + 10 of 40 steps: 29 * 2 s. Then 20 steps and the end of the epoch.
+        (2, 20, ["at least 58 s", "about 70 s"]),
+        # Without ten steps there is no line in the first epoch. 2 * (3 * 2 s + 30 s), then half.
+        (3, 3, ["about 72 s", "about 36 s"]),
+        # 9989 * 2 s.
+        (1, 10_000, ["at least 5 h 33 min"]),
+        (1, 3, []),
+    ],
+)
+def test_the_time_left_is_computed_from_the_steps_and_what_follows_them(
+    epochs, steps, lines, monkeypatch, capsys
+):
+    clock, left, optimizer = Clock(), training.TimeLeft(), types.SimpleNamespace()
+    monkeypatch.setattr(insight.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(insight, "steps_taken", lambda _: optimizer.taken)
+    optimizer.taken = 100  # of an earlier fit
+    callbacks = keras.callbacks.CallbackList(
+        [clock, left],
+        model=types.SimpleNamespace(optimizer=optimizer),
+        epochs=epochs,
+        steps=steps,
+        verbose=0,
+    )
+    callbacks.on_train_begin()
+    for epoch in range(epochs):
+        callbacks.on_epoch_begin(epoch)
+        for batch in range(steps):
+            callbacks.on_train_batch_begin(batch)
+            optimizer.taken += 1
+            callbacks.on_train_batch_end(batch)
+        callbacks.on_epoch_end(epoch)
+    assert capsys.readouterr().out.splitlines() == [f"training: {line} left" for line in lines]
+
+
+def test_batches_that_a_resumed_run_skips_are_not_measured(monkeypatch, capsys):
+    clock, left, optimizer = Clock(), training.TimeLeft(), types.SimpleNamespace(taken=5)
+    monkeypatch.setattr(insight.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(insight, "steps_taken", lambda _: optimizer.taken)
+    left.set_model(types.SimpleNamespace(optimizer=optimizer))
+    left.set_params({"epochs": 1, "steps": 30, "verbose": 1})
+    left.on_train_begin()
+    left.on_epoch_begin(0)
+    for batch in range(20):
+        if batch >= 5:
+            clock.on_train_batch_begin(batch)
+            optimizer.taken += 1
+        left.on_train_batch_end(batch)
+    # 5 skipped, 1 traced and 10 measured of 30 batches. The line comes after Keras' bar.
+    assert capsys.readouterr().out == "\ntraining: at least 28 s left\n"
+
+
 def test_a_run_that_failed_leaves_nothing_behind(settable, batch, tmp_path):
     def fail(*_):
         raise ZeroDivisionError
