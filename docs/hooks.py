@@ -19,6 +19,7 @@ PAGES = {  # file of the repository -> page of the site
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
     "CODE_OF_CONDUCT.md": "project/conduct.md",
+    "THIRD_PARTY_NOTICES.md": "project/notices.md",
     "benchmarks/RESULTS.md": "project/results.md",
 }
 SETUP = runpy.run_path(str(ROOT / "setup.py"))  # the project's address, and how links are rewritten

@@ -1,4 +1,4 @@
-"""The installed package: version, modules, command, and a wheel in an empty environment."""
+"""The package as it is released: version, metadata, command, README, wheel and sdist."""
 
 import ast
 import importlib
@@ -14,6 +14,7 @@ import tarfile
 import zipfile
 
 import pytest
+from packaging.requirements import Requirement
 
 import keras_maskrcnn
 
@@ -90,46 +91,157 @@ def test_ci_runs_the_test_command_of_the_readme(readme):
     assert command in [line.strip() for line in readme.splitlines()]
 
 
-@pytest.mark.slow
-@pytest.mark.network
-def test_wheel_works_in_an_environment_of_its_own(tmp_path):
-    source = tmp_path / "source"  # a copy, so that building leaves nothing in the tree
-    junk = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "venv")
-    shutil.copytree(ROOT, source, ignore=junk)
+def test_pypi_renders_the_whole_readme(readme):
+    """As PyPI does: its renderer leaves out what may be unsafe."""
+    reason = "readme-renderer[md] (extra dev) is not installed"
+    markdown = pytest.importorskip("readme_renderer.markdown", reason=reason)
+    description = runpy.run_path(str(ROOT / "setup.py"))["description"]
+    for url in ("", "https://forge.example/project"):
+        text = description(readme, url)
+        page = markdown.render(text)
+        plain = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+        counts = {
+            r"<h2": r"^## ",
+            r"<pre": r"^```\w",
+            r"<table": r"^\|(?: -+ \|)+$",
+            r"<li": r"^- ",
+            r'href="https?://': r"(?<!!)\[[^\]]*\]\(http",
+            r"<img": r"!\[",
+        }
+        for tag, mark in counts.items():
+            source = text if tag == "<pre" else plain
+            expected = len(re.findall(mark, source, re.MULTILINE))
+            assert len(re.findall(tag, page)) == expected, (tag, url)
+        assert "skip: next" not in page and "](" not in page
+        links = re.findall(r'(?:href|src)="([^"]*)"', page)
+        assert links and all(re.match("https?://|#", link) for link in links)
+
+
+def test_links_of_the_project_are_its_address_or_none():
+    links = runpy.run_path(str(ROOT / "setup.py"))["links"]
+    url = "https://forge.example/project"
+    assert links("") == {}
+    assert all(link.startswith(url) for link in links(url).values())
+
+
+def test_the_license_is_an_expression_with_files(metadata):
+    """`License-Expression` and `License-File` of metadata 2.4."""
+    assert metadata["metadata"]["license_expression"] == "Apache-2.0"
+    files = metadata["metadata"]["license_files"].split()
+    assert files == ["LICENSE", "THIRD_PARTY_NOTICES.md"]
+    notices = (ROOT / "THIRD_PARTY_NOTICES.md").read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:\w+/)*[\w.]+\.(?:py|png|md))`", notices):
+        assert (ROOT / path).exists() or (ROOT / "keras_maskrcnn" / path).exists(), path
+
+
+def test_the_package_imports_only_what_setup_cfg_installs(metadata):
+    def names(lines):
+        return {Requirement(line).name for line in lines.strip().splitlines()}
+
+    modules = {"absl-py": "absl", "pillow": "PIL", "pyyaml": "yaml"}
+    required = names(metadata["options"]["install_requires"])
+    required = {modules.get(name, name.replace("-", "_")) for name in required} | {"h5py"}  # Keras'
+    extras = {"beam": "apache_beam", "weights": "safetensors"}
+    for extra, module in extras.items():
+        assert names(metadata["options.extras_require"][extra]) == {module.replace("_", "-")}
+    imported = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    others = imported - set(sys.stdlib_module_names) - {"keras_maskrcnn"}
+    assert others - required == set(extras.values())
+
+
+# A wheel and a source distribution
+
+
+def run(*command, **options):
+    """Runs a command outside of the clone, and returns what it prints."""
     # Without PYTHONPATH, which could hide that the wheel lacks a file.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    empty = tmp_path / "empty"
-    empty.mkdir()
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", **options.pop("environment", {})}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, **options)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
-    def run(*command):
-        done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
 
-    # The wheel is built from the source distribution, so that both must be complete.
-    run(sys.executable, "-m", "build", "--outdir", tmp_path / "dist", source)
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
+def build(folder, umask):
+    """Builds from a copy of the tree, whose files are as a clone with this umask has them."""
+    source, dist = folder / "source", folder / "dist"
+    junk = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "venv")
+    shutil.copytree(ROOT, source, ignore=junk)
+    for path in source.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+        os.utime(path, (umask, umask))  # another time for each umask
+    command = (sys.executable, "-m", "build", "--outdir", dist, source)
+    run(*command, cwd=folder, umask=umask, environment={"SOURCE_DATE_EPOCH": "1700000000"})
+    return {path.suffix: path for path in dist.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The files of a release: {".whl": path, ".gz": path}."""
+    return build(tmp_path_factory.mktemp("build"), 0o022)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_second_build_has_the_same_bytes(built, tmp_path):
+    again = build(tmp_path, 0o077)
+    assert sorted(again) == [".gz", ".whl"]
+    for suffix, path in built.items():
+        assert again[suffix].name == path.name
+        assert again[suffix].read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_twine_accepts_the_files_of_a_release(built):
+    pytest.importorskip("twine", reason="twine (extra dev) is not installed")
+    printed = run(sys.executable, "-m", "twine", "check", "--strict", *built.values())
+    assert printed.count("PASSED") == 2 and "WARNING" not in printed.upper().replace("-W", "")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_files_of_a_release_hold_the_package_and_no_more(built):
     version = keras_maskrcnn.__version__
-    assert wheel.name == f"keras3_maskrcnn-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel) as archive:
-        files = [name for name in archive.namelist() if ".dist-info/" not in name]
-        assert any(name.endswith("LICENSE") for name in archive.namelist())
+    assert built[".whl"].name == f"keras3_maskrcnn-{version}-py3-none-any.whl"
+    assert built[".gz"].name == f"keras3_maskrcnn-{version}.tar.gz"
+    with zipfile.ZipFile(built[".whl"]) as archive:
+        listed = archive.namelist()
+        files = [name for name in listed if ".dist-info/" not in name]
+        about = archive.read(f"keras3_maskrcnn-{version}.dist-info/METADATA").decode()
+        assert {entry.external_attr >> 16 & 0o777 for entry in archive.infolist()} <= {0o644, 0o664}
+    licenses = {name.split("/licenses/")[1] for name in listed if "/licenses/" in name}
+    assert licenses == {"LICENSE", "THIRD_PARTY_NOTICES.md"}
+    assert "\nLicense-Expression: Apache-2.0\n" in about
     expected = [*(path.as_posix() for path in MODULES), "keras_maskrcnn/py.typed"]
     assert sorted(files) == sorted(expected)
-    with tarfile.open(tmp_path / "dist" / f"keras3_maskrcnn-{version}.tar.gz") as archive:
+    with tarfile.open(built[".gz"]) as archive:
         packed = {name.split("/")[1] for name in archive.getnames() if "/" in name}
+        assert {(entry.uid, entry.uname, entry.mtime) for entry in archive} == {(0, "", 1700000000)}
     # What the build needs, and no tests: setuptools would pack them without their helpers.
     made = {"PKG-INFO", "keras3_maskrcnn.egg-info"}
-    needed = {"setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"}
-    assert packed == {*needed, *made, "keras_maskrcnn"}
+    needed = {"setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md"}
+    assert packed == {*needed, *licenses, *made, "keras_maskrcnn"}
 
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("suffix", [".whl", ".gz"])
+def test_each_works_in_an_environment_of_its_own(built, suffix, tmp_path):
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     bin_dir = tmp_path / "venv" / "bin"
     python = bin_dir / "python"
-    run(python, "-m", "pip", "install", "--quiet", wheel)
+    run(python, "-m", "pip", "install", "--quiet", built[suffix], cwd=tmp_path)
     run(python, "-m", "pip", "check")
-    printed = run(python, "-c", "import keras_maskrcnn; print(keras_maskrcnn.__version__)")
-    assert printed.split() == [version]
+    program = "import keras_maskrcnn; print(keras_maskrcnn.__version__)"
+    printed = run(python, "-c", program, cwd=tmp_path)
+    assert printed.split() == [keras_maskrcnn.__version__]
     for command in ([bin_dir / "keras-maskrcnn"], [python, "-m", "keras_maskrcnn"]):
-        assert "train" in run(*command, "--help")
+        assert "train" in run(*command, "--help", cwd=tmp_path)
+    assert keras_maskrcnn.__version__ in run(bin_dir / "keras-maskrcnn", "--version", cwd=tmp_path)

@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from keras_maskrcnn import __version__
 
@@ -79,7 +81,7 @@ def test_the_tests_run_as_readme_says_on_the_pythons_of_setup_cfg(metadata):
     assert command in [step.get("run") for step in steps(workflow)]
     named = re.findall(r"Python :: (3\.\d+)", metadata["metadata"]["classifiers"])
     tested = workflow["jobs"]["tests"]["strategy"]["matrix"]["python-version"]
-    assert set(named) <= set(tested) and tested[0] == named[0]
+    assert named == tested
     assert metadata["options"]["python_requires"] == f">={tested[0]}"
 
 
@@ -115,28 +117,68 @@ def test_issue_form_is_complete(path):
     assert any(e.get("validations", {}).get("required") == "true" for e in form["body"])
 
 
-def test_citation_is_of_this_version():
+@pytest.fixture
+def releases():
+    """The releases in CHANGELOG.md: dict of version to date, newest first."""
+    found = re.findall(r"^## (?!Unreleased$)(.*)$", read("CHANGELOG.md"), re.MULTILINE)
+    parts = [re.fullmatch(r"(\d+\.\d+\.\d+) - (\d{4}-\d{2}-\d{2})", line) for line in found]
+    return {part[1]: part[2] for part in parts}
+
+
+def test_citation_is_of_the_newest_release(releases):
     citation = yaml.safe_load(read("CITATION.cff"))
-    assert citation["cff-version"] == "1.2.0" and citation["version"] == __version__
+    assert citation["cff-version"] == "1.2.0"
     assert citation["authors"] and citation["message"] and citation["title"] == "keras_maskrcnn"
     assert [work["title"] for work in citation["references"]] == ["Mask R-CNN"]
-    dates = dict(re.findall(r"^## (\S+) - (\S+)$", read("CHANGELOG.md"), re.MULTILINE))
-    assert citation["date-released"] == dates[__version__]
+    assert (citation["version"], citation["date-released"]) == next(iter(releases.items()))
 
 
-def test_changelog_has_unreleased_changes_or_this_version_on_top():
-    text = read("CHANGELOG.md")
-    sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    dated = sections[1:] if sections[0] == "Unreleased" else sections
-    versions = []
-    for section in dated:
-        version, date = re.fullmatch(r"(\d+\.\d+\.\d+) - (\d{4}-\d{2}-\d{2})", section).groups()
-        versions.append((tuple(map(int, version.split("."))), date))
-    assert versions == sorted(versions, reverse=True)
-    assert dated[0].startswith(f"{__version__} - ")
-    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+def test_the_changelog_is_in_order(releases):
+    dated = [(Version(version), date) for version, date in releases.items()]
+    assert dated == sorted(dated, reverse=True)
+    for part in re.split(r"^## ", read("CHANGELOG.md"), flags=re.MULTILINE)[1:]:
         found = re.findall(r"^### (.*)$", part, re.MULTILINE)
         assert found == [name for name in CATEGORIES if name in found]
+
+
+def test_the_version_is_the_newest_release_or_a_development_version_after_it(releases):
+    version, newest = Version(__version__), Version(next(iter(releases)))
+    assert str(version) == __version__  # as in the names of the files that a release uploads
+    if "\n## Unreleased\n" in read("CHANGELOG.md"):
+        assert version.is_devrelease and version > newest
+    else:
+        assert version == newest
+
+
+def test_every_tag_of_a_version_is_a_release_of_the_changelog(releases):
+    listed = subprocess.run(["git", "tag", "-l", "v*"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a clone")
+    assert {tag.removeprefix("v") for tag in listed.stdout.split()} <= set(releases)
+
+
+def test_the_table_of_extras_is_that_of_setup_cfg(metadata):
+    """docs/first_steps.md says of each extra what it installs."""
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", read("docs/first_steps.md"), re.MULTILINE)
+    table = {extra: set(re.findall(r"`([^`]+)`", packages)) for extra, packages in rows}
+    extras = {
+        extra: {Requirement(line).name for line in lines.strip().splitlines()}
+        for extra, lines in metadata["options.extras_require"].items()
+    }
+    assert {name: table.get(name) for name in extras} == extras
+
+
+def test_images_of_containers_have_a_version():
+    """An image without a tag, or `latest`, is another program tomorrow."""
+    files = [path for folder in ("docs", "examples") for path in (ROOT / folder).rglob("*")]
+    begin = r"^(?:FROM|docker (?:run|pull)|image:) "
+    found = []
+    for path in [ROOT / "README.md", *files]:
+        if path.suffix in (".md", ".yml", ".yaml", "") and path.is_file():
+            found += re.findall(begin + r"(?:.*\\\n)*.*", read(path), re.MULTILINE)
+    assert found
+    for command in found:
+        assert re.search(r" [\w.-]+/[\w./-]+:\d+\.\d+\.\d+\b", command), command
 
 
 def test_only_setup_cfg_has_the_projects_address(metadata):

@@ -25,14 +25,16 @@ def load_model(path: str, flag: str = "model") -> MaskRCNN:
     paths.require_suffix(flag, path)
     try:
         check_zip(path)
-        model = keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
     except zipfile.BadZipFile as error:
         raise ValueError(
             f"{path} cannot be read as a Keras model: it is another file, truncated or damaged "
             f"({error})"
         ) from error
     except Exception as error:  # Keras raises many kinds for a file that is not a model
-        reason = " ".join(str(error).split()) or type(error).__name__
+        # Keras may quote the whole config before the cause.
+        cause = str(error).rpartition("Exception encountered:")[2]
+        reason = " ".join(cause.split()) or type(error).__name__
         raise ValueError(f"{path} cannot be read as a Keras model: {reason[:400]}") from error
     if not isinstance(model, MaskRCNN):
         raise ValueError(f"{path} holds a {type(model).__name__}, not a MaskRCNN.")

@@ -240,7 +240,12 @@ def _begin_or_resume(folder, name, plan):
 
 def _run_with_beam(write, names, config):
     """Lets Beam call `write` with each of the names."""
-    beam = tfds.core.lazy_imports.apache_beam
+    try:
+        import apache_beam as beam
+    except ImportError as error:
+        raise ImportError(
+            f"Beam needs the extra beam: pip install keras3-maskrcnn[beam]. Received: {error}."
+        ) from error
     with beam.Pipeline(runner=config.beam_runner, options=config.beam_options) as pipeline:
         _ = pipeline | beam.Create(names) | beam.Reshuffle() | beam.Map(write)
 

@@ -71,6 +71,29 @@ def require_finite(path: Path, name: str, array: np.ndarray) -> None:
         )
 
 
+def require_own_arrays(path: Path) -> None:
+    """Raises ValueError if an array of an .h5 file lies in another file.
+
+    Keras 3.15 refuses such files too. Keras 3.13.2 follows links.
+    """
+    import h5py
+
+    def linked(name, link):
+        return name if isinstance(link, h5py.ExternalLink) else None
+
+    def elsewhere(name, item):
+        return name if isinstance(item, h5py.Dataset) and _lies_elsewhere(item) else None
+
+    with h5py.File(path, "r") as file:
+        name = file.visititems_links(linked) or file.visititems(elsewhere)
+    if name:
+        raise ValueError(f"{name} lies in another file")
+
+
+def _lies_elsewhere(dataset):
+    return bool(dataset.external or dataset.is_virtual)
+
+
 def _reader(path, head):
     if head.startswith(b"PK"):
         archives.check_zip(path)
@@ -117,7 +140,7 @@ def _read_h5(path, file):
                 room -= item.nbytes
                 if room < 0:
                     raise ValueError(f"{name} declares more numbers than the file can hold")
-                if item.external or item.is_virtual:
+                if _lies_elsewhere(item):
                     raise ValueError(f"{name} lies in another file")
                 layer = group.attrs.get("name")
                 if layer and prefix.endswith("/vars/"):  # Keras 3 names groups after classes
@@ -134,7 +157,8 @@ def _read_safetensors(path, file):
         from safetensors.numpy import load_file
     except ImportError as error:
         raise CheckpointError(
-            f"{path} needs the package safetensors: pip install 'keras3-maskrcnn[weights]'."
+            f"{path} needs the extra weights: pip install keras3-maskrcnn[weights]. "
+            f"Received: {error}."
         ) from error
     return load_file(path)
 

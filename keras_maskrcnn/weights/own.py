@@ -9,7 +9,7 @@ from absl import logging
 
 from keras_maskrcnn.data.class_names import plain_name
 from keras_maskrcnn.typing import Path
-from keras_maskrcnn.weights.checkpoint import CheckpointError, require_finite
+from keras_maskrcnn.weights.checkpoint import CheckpointError, require_finite, require_own_arrays
 from keras_maskrcnn.weights.load import PREDICTORS
 
 # The last layers. Their shapes depend on the classes; those of the RPN on the anchors.
@@ -102,6 +102,7 @@ def _read_h5(model, ours, path):
     """
     before = {key: np.asarray(variable) for key, variable in ours.items()}
     try:
+        require_own_arrays(path)
         for variable in ours.values():
             variable.assign(np.full(variable.shape, np.nan))
         with warnings.catch_warnings():  # Keras warns of arrays that do not fit; we report them

@@ -429,6 +429,13 @@ def test_beam_makes_the_same_bytes(source, builder, tmp_path):
     assert raw_records(parallel) == raw_records(builder)
 
 
+def test_without_beam_its_extra_is_named(source, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    config = tfds.download.DownloadConfig(num_shards=2, beam_options=object())
+    with pytest.raises(ImportError, match=r"pip install keras3-maskrcnn\[beam\]. Received: imp"):
+        make_builder(source, tmp_path).download_and_prepare(download_config=config)
+
+
 # LVIS: its json, and the records of TFDS.
 
 

@@ -1,6 +1,7 @@
 import os
 import pathlib
 import pickle
+import sys
 import zipfile
 
 import h5py
@@ -80,6 +81,13 @@ def test_npz_and_h5(tmp_path):
         file["layer/name"] = "text is left out"
     assert set(read_checkpoint(tmp_path / "a.npz")) == {"x", "y/z"}
     assert set(read_checkpoint(tmp_path / "a.h5")) == {"layer/layer/kernel:0"}
+
+
+def test_without_safetensors_its_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    (tmp_path / "a.safetensors").write_bytes(b"x" * 16)
+    with pytest.raises(CheckpointError, match=r"pip install keras3-maskrcnn\[weights\]. Received"):
+        read_checkpoint(tmp_path / "a.safetensors")
 
 
 def test_safetensors(tmp_path):

@@ -1,5 +1,7 @@
 import dataclasses
+import shutil
 
+import h5py
 import numpy as np
 import pytest
 
@@ -107,3 +109,31 @@ def test_a_file_of_something_else_is_named(trained, tmp_path):
 def test_pixels_that_were_scaled_otherwise_are_named(trained, caplog):
     start_from(like(trained, pixel_std=(1.0, 1.0, 1.0)), trained, "earlier.keras")
     assert "earlier.keras was trained with another pixel_std" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["link", "virtual", "external"])
+def test_a_file_of_weights_cannot_read_another_file(trained, path, kind, tmp_path):
+    bad, far, raw = (str(tmp_path / name) for name in ("a.weights.h5", "far.h5", "far.bin"))
+    shutil.copy(path, bad)
+    with h5py.File(bad, "r+") as file, h5py.File(far, "w") as other:
+        found = []
+        file.visititems(lambda name, _: found.append(name) if name.endswith("vars/0") else None)
+        values = file[found[0]][()]
+        other["w"] = values
+        values.tofile(raw)
+        del file[found[0]]
+        if kind == "link":
+            file[found[0]] = h5py.ExternalLink(far, "w")
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout(values.shape, values.dtype)
+            layout[...] = h5py.VirtualSource(far, "w", values.shape)
+            file.create_virtual_dataset(found[0], layout)
+        else:
+            place = [(raw, 0, values.nbytes)]
+            file.create_dataset(found[0], values.shape, values.dtype, external=place)
+    model = like(trained)
+    before = arrays(model)
+    with pytest.raises(CheckpointError, match=f"a.weights.h5 .*{found[0]} lies in another file"):
+        start_from(model, bad, bad)
+    for name, value in arrays(model).items():
+        np.testing.assert_array_equal(value, before[name])
