@@ -227,3 +227,30 @@ def test_no_function_hides_the_module_of_its_name(tmp_path):
     assert list(names_that_hide_modules(tmp_path)) == ["draw"]
     for path in PACKAGE.rglob("__init__.py"):
         assert not list(names_that_hide_modules(path.parent)), path
+
+
+# Calls that run what a file holds, or would without this keyword.
+EXECUTING = {
+    "eval",
+    "exec",
+    "os.system",
+    "pickle.load",
+    "pickle.loads",
+    "marshal.loads",
+    "yaml.load",
+}
+SAFE = {"np.load": ("allow_pickle", False), "keras.models.load_model": ("safe_mode", True)}
+
+
+def test_no_reader_executes_what_it_reads():
+    """SECURITY.md promises it. `data/pickles.py` has an unpickler of its own."""
+    seen = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            assert name not in EXECUTING, (path, node.lineno)
+            if name in SAFE:
+                seen.add(name)
+                given = [(k.arg, k.value.value) for k in node.keywords if hasattr(k.value, "value")]
+                assert SAFE[name] in given, (path, node.lineno)
+    assert seen == set(SAFE)

@@ -168,6 +168,21 @@ def test_the_table_of_extras_is_that_of_setup_cfg(metadata):
     assert {name: table.get(name) for name in extras} == extras
 
 
+def test_every_pip_install_names_this_project_and_its_extras(metadata):
+    """On PyPI, keras-maskrcnn is another project."""
+    extras = set(metadata["options.extras_require"])
+    found = set()
+    for folder in ("docs", "examples", "keras_maskrcnn", "."):
+        for path in (ROOT / folder).glob("*" if folder == "." else "**/*"):
+            if path.suffix in (".md", ".py", ".ipynb"):
+                text = read(path)
+                for names in re.findall(r"pip install [^`\n]*?(?:\.|maskrcnn)\[([\w,]+)\]", text):
+                    found |= set(names.split(","))
+                wrong = re.search(r"pip install [^`\n]*\bkeras[-_]maskrcnn(?![\w.])", text)
+                assert not wrong, (path, wrong)
+    assert {"beam", "dev", "docs", "onnx", "serving", "weights"} <= found <= extras
+
+
 def test_images_of_containers_have_a_version():
     """An image without a tag, or `latest`, is another program tomorrow."""
     files = [path for folder in ("docs", "examples") for path in (ROOT / folder).rglob("*")]
