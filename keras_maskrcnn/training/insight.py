@@ -105,7 +105,7 @@ class TimeLeft(keras.callbacks.Callback):
         """Starts with nothing measured."""
         self._steps, self._seconds = 0, 0.0  # measured steps, and their time
         self._pauses, self._paused = 0, 0.0  # what happens between epochs, mainly validation
-        self._traced, self._batch = False, 0
+        self._traced, self._batch, self._end = False, 0, 0.0
         self._taken = steps_taken(self.model.optimizer)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
