@@ -30,6 +30,8 @@ _NOTICE = re.compile(
             # With a GPU, until 2.20: TensorFlow registers its plugins twice.
             _PLACE.format("E") + r"Unable to register cu\w+ factory",
             _PLACE.format("W") + "computation placer already registered",
+            # Of graphs with tf.cond; the loop runs as it is.
+            _PLACE.format("W") + "Skipping loop optimization for Merge node with control input",
             r"WARNING: All log messages before absl::InitializeLog\(\) is called",
             "To enable the following instructions: .* rebuild TensorFlow with the appropriate",
         ]

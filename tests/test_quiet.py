@@ -24,6 +24,8 @@ NOTICES = [  # of TensorFlow 2.21 and 2.20
     "CUDA error: Failed call to cuInit: UNKNOWN ERROR (303)",
     "E0000 00:00:1796024061.355740    8989 util.cc:131] oneDNN supports DT_INT32 only on platforms "
     "with AVX-512. Falling back",
+    "W0000 00:00:1796026950.027970    7147 loop_optimizer.cc:934] Skipping loop optimization for "
+    "Merge node with control input: cond/branch_executed/_8",
     "2026-11-30 07:39:29.47: E external/local_xla/xla/cuda_fft.cc:477] Unable to register cuFFT "
     "factory: Attempting to register",
 ]
