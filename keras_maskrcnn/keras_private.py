@@ -77,3 +77,10 @@ def registered_gradients() -> dict[str, Any]:
     still works, but TensorFlow's registry grows.
     """
     return getattr(ops.gradient_registry, "_registry", {})
+
+
+def onednn_is_on() -> bool:
+    """Returns whether TensorFlow computes with oneDNN in this process."""
+    from tensorflow.python.util import _pywrap_util_port
+
+    return _pywrap_util_port.IsMklEnabled()

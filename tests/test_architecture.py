@@ -10,6 +10,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "keras_maskrcnn"
 RANKS = {
     "_version": 0,
     "aliases": -1,
+    "backend": -1,
     "config_rules": 0,
     "files": 0,
     "typing": -1,
@@ -21,7 +22,9 @@ RANKS = {
     "config": 1,
     "decode": 1,
     "distribution": 1,
+    "environment": 1,
     "data": 2,
+    "failed_imports": 2,
     "layers": 2,
     "losses": 2,
     "presets": 2,
@@ -58,6 +61,7 @@ TESTED_BY = {
     "data/doctor.py": "test_aliases.py",
     "explaining/stages.py": "explaining/test_explanation.py",
     "explaining/texts.py": "explaining/test_explanation.py",
+    "environment/asking.py": "environment/test_collect.py",
     "export/signatures.py": "export/test_saved_model.py",
     "networks.py": "test_parts.py",
 }

@@ -1,5 +1,9 @@
 """If a test fails, Keras or TensorFlow renamed a private name: adapt keras_private.py."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -91,3 +95,15 @@ def test_registered_gradients_hold_one_for_each_custom_gradient_in_a_graph():
     before = len(keras_private.registered_gradients())
     double.get_concrete_function(tf.TensorSpec([]))
     assert len(keras_private.registered_gradients()) == before + 1
+
+
+@pytest.mark.parametrize(("value", "is_on"), [("0", "False"), ("1", "True")])
+def test_tensorflow_says_whether_onednn_is_on(value, is_on):
+    code = "from keras_maskrcnn import keras_private; print(keras_private.onednn_is_on())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": value},
+    )
+    assert done.stdout == f"{is_on}\n"

@@ -23,6 +23,7 @@ PACKAGES = [
     "data.augment",
     "distribution",
     "doctor",
+    "environment",
     "evaluation",
     "explaining",
     "export",

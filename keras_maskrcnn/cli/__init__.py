@@ -23,6 +23,7 @@ from absl import flags
 from keras_maskrcnn import quiet
 from keras_maskrcnn.cli import (
     convert,
+    environment,
     evaluate,
     explain,
     export,
@@ -44,6 +45,7 @@ COMMANDS = {  # name: (the command, the function that defines its flags)
     "import-weights": (import_weights.import_weights, import_weights.import_flags),
     "validate": (validate.validate, validate.validate_flags),
     "convert": (convert.convert, convert.convert_flags),
+    "environment": (environment.environment, environment.environment_flags),
 }
 
 

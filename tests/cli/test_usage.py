@@ -20,6 +20,7 @@ NEEDED = {
     "import-weights": ["source", "preset", "checkpoint", "output"],
     "validate": ["images", "annotations"],
     "convert": ["format", "images", "annotations", "output"],
+    "environment": [],
 }
 
 
@@ -30,7 +31,7 @@ def refusal(argv, capsys):
     return line
 
 
-@pytest.mark.parametrize("command", list(cli.COMMANDS))
+@pytest.mark.parametrize("command", [name for name in cli.COMMANDS if NEEDED[name]])
 def test_flags_that_must_be_given_come_first_in_help_and_are_named_if_missing(command, capsys):
     line = refusal([command], capsys)
     names = ", ".join(f"--{name}" for name in NEEDED[command])
