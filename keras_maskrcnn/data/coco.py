@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -390,6 +391,20 @@ def with_crowds(content: dict[str, Any], crowds: str) -> dict[str, Any]:
             for entry in content["annotations"]
         ],
     }
+
+
+def require_data_set(dataset: Any, *names: str) -> None:
+    """Raises a TypeError if something else was passed for a data set, such as a path or batches.
+
+    Args:
+        dataset: what was passed.
+        *names: attributes that it must have.
+    """
+    if not all(hasattr(dataset, name) for name in names):
+        raise TypeError(
+            "dataset must be a data set, such as data.coco_json(images, annotations) and the other "
+            f"readers return. Received: dataset={reprlib.repr(dataset)}."
+        )
 
 
 def require_instances(dataset: Any, source: str | None = None) -> None:

@@ -10,7 +10,7 @@ from absl import logging
 
 from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.data import batching, graph_reader, order, origin
-from keras_maskrcnn.data.coco import has_masks, require_instances
+from keras_maskrcnn.data.coco import has_masks, require_data_set, require_instances
 from keras_maskrcnn.data.errors import DataError, check_on_error
 from keras_maskrcnn.data.preparing import Preparation
 from keras_maskrcnn.data.proposals import check_images
@@ -106,7 +106,8 @@ def batches(
         DataError: if there are too few images for one training batch, or no instance (with
             targets). Also if an image has no proposals or fits on no canvas.
     """
-    _check_kinds(dataset, augment)
+    require_data_set(dataset, "load", "load_image", "file_names")
+    _check_augment(augment)
     resizing = _resizing(min_side, max_side, resize_rule, padding_multiple)
     flip = training if flip is None else flip
     shuffle = training if shuffle is None else shuffle
@@ -168,13 +169,8 @@ def batches(
     return padded
 
 
-def _check_kinds(dataset, augment):
+def _check_augment(augment):
     """Raises TypeError now, because the graph would fail later with a less clear message."""
-    if not all(hasattr(dataset, name) for name in ("load", "load_image", "file_names")):
-        raise TypeError(
-            "dataset must be a data set, such as data.coco_json and the other readers return."
-            f" Received: dataset={reprlib.repr(dataset)}."
-        )
     if isinstance(augment, str) or not all(map(callable, augment)):
         raise TypeError(
             "augment must be a sequence of functions, such as data.augment.random_rotate90."

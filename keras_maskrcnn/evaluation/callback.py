@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from absl import logging
 
-from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.coco import CocoDataset, require_data_set
 from keras_maskrcnn.data.pipeline import check_positive
 from keras_maskrcnn.evaluation.coco_metrics import check_max_detections
 from keras_maskrcnn.evaluation.dataset_checks import check_dataset
@@ -32,6 +32,7 @@ class CocoEvaluation(keras.callbacks.Callback):
         on_error: str. As in `evaluate`.
 
     Raises:
+        TypeError: if `dataset` is not a data set.
         ValueError: if a number is out of its range.
     """
 
@@ -47,6 +48,7 @@ class CocoEvaluation(keras.callbacks.Callback):
         on_error: OnError = "raise",
     ) -> None:
         super().__init__()
+        require_data_set(dataset, "image_ids")
         check_positive(every=every, batch_size=batch_size)
         check_max_detections(max_detections)
         self.dataset = dataset

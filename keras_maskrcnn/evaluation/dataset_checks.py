@@ -5,7 +5,13 @@ import reprlib
 import numpy as np
 
 from keras_maskrcnn.data.class_names import compare_names
-from keras_maskrcnn.data.coco import CocoDataset, has_masks, require_instances, source_of
+from keras_maskrcnn.data.coco import (
+    CocoDataset,
+    has_masks,
+    require_data_set,
+    require_instances,
+    source_of,
+)
 from keras_maskrcnn.model import MaskRCNN
 
 
@@ -17,9 +23,11 @@ def check_dataset(model: MaskRCNN, dataset: CocoDataset) -> None:
         dataset: data.CocoDataset.
 
     Raises:
+        TypeError: if something else was passed for the data set.
         ValueError: if the model needs masks and the data set has none, or the classes differ.
         DataError: if the data set has no instance, or a class had another name in training.
     """
+    require_data_set(dataset, "image_ids")
     config, where = model.config, source_of(dataset)
     require_instances(dataset)
     if config.task == "masks" and not has_masks(dataset):

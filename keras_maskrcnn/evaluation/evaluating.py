@@ -48,6 +48,7 @@ def evaluate(
             `average_recall` for its proposals.
 
     Raises:
+        TypeError: if `dataset` is not a data set.
         ValueError: if a number is out of its range, the model needs masks and the data set has
             none, or the classes differ.
         DataError: if the data set has no instance, a class had another name in training, or an

@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_maskrcnn import checks, data, distribution
-from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.coco import CocoDataset, require_data_set
 from keras_maskrcnn.data.errors import check_on_error
 from keras_maskrcnn.detections import coco_results
 from keras_maskrcnn.distribution.replicas import part_of_batch
@@ -45,7 +45,11 @@ def predict_dataset(
         list of COCO results (`detections.coco_results`), in the order of the data set. Labels
             become the category ids of the model's config, or of the data set if the config has
             none.
+
+    Raises:
+        TypeError: if `dataset` is not a data set.
     """
+    require_data_set(dataset, "image_ids")
     config = model.config
     category_ids = tuple(config.category_ids) or tuple(dataset.category_ids)
     this_worker, workers = distribution.worker(model.distribute_strategy)

@@ -39,6 +39,7 @@ def propose(
 
     Raises:
         FileExistsError: if the folder holds proposals and `overwrite` is False.
+        TypeError: if `dataset` is not a data set.
         ValueError: if the model has another task, the data set does not fit it, or there are
             several workers.
     """

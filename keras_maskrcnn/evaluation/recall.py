@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 from keras_maskrcnn import data
-from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.coco import CocoDataset, require_data_set
 from keras_maskrcnn.evaluation.coco_objects import load_annotations, load_proposals
 from keras_maskrcnn.evaluation.predicting import readable_images
 from keras_maskrcnn.typing import Proposals
@@ -39,9 +39,11 @@ def average_recall(
             find.
 
     Raises:
+        TypeError: if `dataset` is not a data set.
         ValueError: if a limit is not positive.
         DataError: if an image has no entry in `proposals`.
     """
+    require_data_set(dataset, "image_ids")
     data.proposals.check_images(proposals, dataset.image_ids)
     progress = keras.utils.Progbar(len(dataset.image_ids), verbose=verbose, unit_name="image")
 

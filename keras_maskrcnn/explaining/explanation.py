@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_maskrcnn import checks, visualize
 from keras_maskrcnn.data.class_names import compare_names
-from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.coco import CocoDataset, require_data_set
 from keras_maskrcnn.explaining.stages import Stages
 from keras_maskrcnn.explaining.texts import TEXTS
 from keras_maskrcnn.model import MaskRCNN
@@ -129,6 +129,7 @@ def explain(
         `Explanation`. It lists no objects if the image has none.
 
     Raises:
+        TypeError: if `dataset` is not a data set.
         ValueError: if there is no such image, the category ids differ from the model's, or
             proposals are missing or not needed. Also if the model's outputs are not finite.
         DataError: if a class had another name in training, or the image cannot be read.
@@ -183,6 +184,7 @@ def summary(explanations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _check(model, dataset, index, proposals):
+    require_data_set(dataset, "load", "image_ids")
     config = model.config
     checks.check_given_proposals(config.proposals, proposals)
     if not 0 <= index < len(dataset):

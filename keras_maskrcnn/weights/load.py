@@ -1,6 +1,7 @@
 """Loads a peer's checkpoint into a model, and reports what was done with each of its arrays."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 
@@ -178,7 +179,7 @@ def load_for_preset(
     if source is None:
         raise ValueError(
             "weights must be 'imagenet' unless the preset's name ends in _torchvision, "
-            "_torchvision_v2, _detectron2 or _matterport. "
+            "_torchvision_v2, _detectron2 or _matterport. Those take 'coco' and a path too. "
             f"Received: preset={preset!r}, weights={weights!r}."
         )
     other_classes = config.num_classes != preset_config(preset).num_classes
@@ -190,6 +191,11 @@ def load_for_preset(
             other_classes |= config.class_names != classes.get("class_names")
         else:
             config = dataclasses.replace(config, **classes)
+    elif not os.path.exists(weights):
+        raise CheckpointError(
+            "weights must be 'coco', 'imagenet' or the path of a checkpoint, and there is no such "
+            f"file. Received: weights={str(weights)!r}."
+        )
     model = make(config)
     LOADERS[source](model, path, skip_predictors=other_classes, verbose=verbose)
     return model

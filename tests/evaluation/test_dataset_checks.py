@@ -1,9 +1,11 @@
 import dataclasses
+import types
 
 import numpy as np
 import pytest
 from oracles import CATEGORY_IDS, NUM_IMAGES, Oracle
 
+import keras_maskrcnn as mrcnn
 from keras_maskrcnn import data, evaluation
 
 
@@ -52,3 +54,20 @@ def test_objects_of_classes_that_the_model_lacks_ask_for_its_ids(dataset):
     received = f"model.config.category_ids. Received: category_id={CATEGORY_IDS[2]}."
     with pytest.raises(ValueError, match=received):
         evaluation.evaluate(model, dataset, verbose=0)
+
+
+@pytest.mark.parametrize("passed", ["val.json", None, [{"images": 1}]])
+def test_anything_else_than_a_data_set_is_refused_with_what_is_expected(dataset, tmp_path, passed):
+    model = Oracle(dataset)
+    rpn = Oracle(dataset)
+    rpn.config = types.SimpleNamespace(task="proposals")
+    for call in (
+        lambda: mrcnn.evaluate(model, passed),
+        lambda: mrcnn.propose(rpn, passed, tmp_path / "proposals"),
+        lambda: mrcnn.average_recall({}, passed),
+        lambda: mrcnn.explain(model, passed, 0),
+        lambda: mrcnn.CocoEvaluation(passed),
+        lambda: evaluation.predict_dataset(model, passed),
+    ):
+        with pytest.raises(TypeError, match=r"such as data\.coco_json\(.* Received: dataset="):
+            call()

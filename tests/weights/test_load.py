@@ -193,3 +193,11 @@ def test_weights_that_are_not_finite_are_named_and_change_nothing():
     with pytest.raises(CheckpointError, match="a.pth: .* Received: 2 of 3 numbers of fc.weight"):
         require_finite("a.pth", "fc.weight", np.array([1.0, np.nan, np.inf]))
     require_finite("a.pth", "fc.weight", np.array([[1, 2]], np.int8))
+
+
+def test_a_misspelled_name_of_weights_is_refused_with_those_that_there_are():
+    words = r"'coco', 'imagenet' or the path .*no such file\. Received: weights='cocoo'\.$"
+    with pytest.raises(CheckpointError, match=words):
+        mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn_torchvision", weights="cocoo")
+    with pytest.raises(ValueError, match=r"Those take 'coco' .* weights='cocoo'\.$"):
+        mrcnn.MaskRCNN.from_preset("mask_rcnn_resnet50_fpn", weights="cocoo")
