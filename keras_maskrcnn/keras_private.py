@@ -84,3 +84,11 @@ def onednn_is_on() -> bool:
     from tensorflow.python.util import _pywrap_util_port
 
     return _pywrap_util_port.IsMklEnabled()
+
+
+def release(iterator: tf.data.Iterator) -> None:
+    """Ends the threads of an iterator, which cannot be used afterwards.
+
+    Publicly it is released only when nothing refers to it any more.
+    """
+    vars(iterator).pop("_iterator_resource", None)

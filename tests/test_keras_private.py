@@ -107,3 +107,11 @@ def test_tensorflow_says_whether_onednn_is_on(value, is_on):
         env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": value},
     )
     assert done.stdout == f"{is_on}\n"
+
+
+def test_a_released_iterator_has_lost_its_resource():
+    iterator = iter(tf.data.Dataset.range(5))
+    assert int(next(iterator)) == 0
+    keras_private.release(iterator)
+    with pytest.raises(AttributeError, match="_iterator_resource"):
+        next(iterator)

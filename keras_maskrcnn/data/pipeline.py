@@ -11,6 +11,7 @@ from absl import logging
 from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.data import batching, graph_reader, order, origin
 from keras_maskrcnn.data.coco import has_masks, require_data_set, require_instances
+from keras_maskrcnn.data.ending import end_iterators_at_exit
 from keras_maskrcnn.data.errors import DataError, check_on_error
 from keras_maskrcnn.data.preparing import Preparation
 from keras_maskrcnn.data.proposals import check_images
@@ -166,6 +167,7 @@ def batches(
     padded = padded.apply(tf.data.experimental.assert_cardinality(number))
     padded = padded.prefetch(tf.data.AUTOTUNE)
     origin.note(padded, resizing, canvases, augment)
+    end_iterators_at_exit()
     return padded
 
 
