@@ -22,7 +22,10 @@ def end_iterators_at_exit() -> None:
 
 def end_iterators() -> None:
     """Releases all iterators of tf.data; waits until their threads have ended."""
-    kind_is = functools.cache(lambda kind: issubclass(kind, tf.data.Iterator))
+    kinds: dict[type, bool] = {}  # there are a million objects
     for one in gc.get_objects():
-        if kind_is(type(one)):
+        kind = type(one)
+        if kind not in kinds:
+            kinds[kind] = issubclass(kind, tf.data.Iterator)
+        if kinds[kind]:
             keras_private.release(one)
