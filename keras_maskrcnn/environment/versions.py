@@ -15,7 +15,8 @@ REQUIRED = {
     "keras": "keras",
     "numpy": "numpy",
     "pycocotools": "pycocotools.mask",
-    "tensorflow-datasets": "tensorflow_datasets",
+    # Its __init__ logs the error of a protobuf that is too old, and goes on.
+    "tensorflow-datasets": "tensorflow_datasets.core.dataset_builder",
     "tensorboard": "tensorboard",
     "protobuf": "google.protobuf",
     "h5py": "h5py",
