@@ -94,6 +94,7 @@ def fit(model, train, val, args):
     )
     callbacks = [
         mrcnn.CocoEvaluation(val),
+        mrcnn.training.TimeLeft(),
         keras.callbacks.TensorBoard(args.output / "logs", write_graph=False),
     ]
     model.fit(
