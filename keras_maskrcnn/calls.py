@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_maskrcnn import checks, distribution
-from keras_maskrcnn.keras_private import learning_rate_or_schedule
+from keras_maskrcnn.keras_private import is_called_by_fit, learning_rate_or_schedule
 from keras_maskrcnn.steps import StepHook, TrainSteps
 from keras_maskrcnn.weights.untrained import advice
 
@@ -127,7 +127,7 @@ class CheckedCalls(TrainSteps):
             DataError: if an image cannot be read.
         """
         call = _bind("evaluate", self, args, kwargs)
-        if "_use_cached_eval_dataset" in call.kwargs:  # `fit` has checked it
+        if is_called_by_fit(call.kwargs):  # `fit` has checked it
             return super().evaluate(*args, **kwargs)
         return self._checked_call("evaluate", call)
 

@@ -1,15 +1,35 @@
-"""Reads the private names of Keras and TensorFlow that we need, each in one place.
+"""Uses the private names of Keras and TensorFlow that we need, each in one place.
 
-If one is renamed, tests/test_keras_private.py says which.
+If one is renamed, tests/test_keras_private.py says which, and so does the error of its reader.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow.python.framework import ops
+
+
+class BuiltModel(keras.Model):
+    """A model whose weights all exist once it is made."""
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Does nothing. Keras calls this method before `fit` and `evaluate`.
+
+        Under a strategy Keras would take the first batch to build the model. The epoch would then
+        miss it, and several workers would crash.
+        """
+
+
+def is_called_by_fit(arguments: Mapping[str, Any]) -> bool:
+    """Returns whether Keras' `fit` calls `evaluate` for its validation data.
+
+    Args:
+        arguments: dict. The keyword arguments of the call.
+    """
+    return "_use_cached_eval_dataset" in arguments
 
 
 def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
@@ -23,7 +43,7 @@ def batches_seen(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
     The public `iterations` counts changes of the weights: it does not grow while gradients are
     accumulated.
     """
-    return innermost(optimizer)._iterations
+    return _read(innermost(optimizer), "_iterations")
 
 
 def learning_rate_or_schedule(optimizer: keras.optimizers.Optimizer) -> Any:
@@ -31,7 +51,7 @@ def learning_rate_or_schedule(optimizer: keras.optimizers.Optimizer) -> Any:
 
     The public `learning_rate` is a number in both cases.
     """
-    return getattr(innermost(optimizer), "_learning_rate", None)
+    return _read(innermost(optimizer), "_learning_rate")
 
 
 def layers_inside(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
@@ -39,12 +59,12 @@ def layers_inside(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
     The public attribute `layers` exists only for models.
     """
-    return layer._layers
+    return _read(layer, "_layers")
 
 
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:
     """Returns the index of a variable in the list that an optimizer was built with."""
-    return optimizer._get_variable_index(variable)
+    return _read(optimizer, "_get_variable_index")(variable)
 
 
 @contextlib.contextmanager
@@ -55,6 +75,7 @@ def without_summing(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     error.
     """
     inner = innermost(optimizer)
+    _read(inner, "_all_reduce_sum_gradients")  # otherwise gradients would be summed twice
     inner._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
     try:
         yield
@@ -67,7 +88,7 @@ def inputs_of_dataset(dataset: tf.data.Dataset) -> list[tf.data.Dataset]:
 
     The public graph holds the same data sets, but not the attributes that were set in Python.
     """
-    return dataset._inputs()
+    return _read(dataset, "_inputs")()
 
 
 def registered_gradients() -> dict[str, Any]:
@@ -92,3 +113,31 @@ def release(iterator: tf.data.Iterator) -> None:
     Publicly it is released only when nothing refers to it any more.
     """
     vars(iterator).pop("_iterator_resource", None)
+
+
+def gradient_of(operation: tf.Operation) -> str:
+    """Returns the name in `registered_gradients` of an operation's own gradient; "" if none."""
+    return operation.node_def.attr["_gradient_op_type"].s.decode()
+
+
+def outermost_graph(graph: tf.Graph) -> tf.Graph:
+    """Returns the graph of the outermost function that a graph is traced in.
+
+    Args:
+        graph: tf.Graph of a function, of a branch, or of a function inside of another one.
+    """
+    while getattr(getattr(graph, "outer_graph", None), "outer_graph", None) is not None:
+        graph = graph.outer_graph
+    return graph
+
+
+def _read(owner, name):
+    """Returns a private attribute. If it was renamed, the error says which one is missing."""
+    try:
+        return getattr(owner, name)
+    except AttributeError as error:
+        raise RuntimeError(
+            f"keras_maskrcnn does not work with Keras {keras.__version__} and TensorFlow "
+            f"{tf.__version__} yet, because a private name of theirs has changed. "
+            f"Received: {type(owner).__name__} without {name}."
+        ) from error

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_maskrcnn import checks, distribution
 from keras_maskrcnn.distribution import replicas
-from keras_maskrcnn.keras_private import batches_seen, innermost
+from keras_maskrcnn.keras_private import BuiltModel, batches_seen, innermost
 from keras_maskrcnn.typing import Tensors
 
 # A step: (inputs, gt, apply=None) -> terms, counts; see `StepHook.around_step`.
@@ -49,7 +49,7 @@ class StepHook:
         return step(inputs, gt)
 
 
-class TrainSteps(keras.Model):
+class TrainSteps(BuiltModel):
     """The training, test and prediction steps of a model.
 
     The model has these methods:
@@ -170,10 +170,10 @@ class TrainSteps(keras.Model):
     # Tracing
 
     def make_train_function(self, force: bool = False) -> Callable[..., Any]:
-        """Calls Keras' method after adding `step_hooks` and building the optimizer.
+        """Makes `train_function`, a step that is traced once, after adding `step_hooks`.
 
-        Otherwise the first step would make the optimizer's momenta, and TensorFlow would trace it
-        twice.
+        It builds the optimizer first. Otherwise the first step would make the optimizer's momenta,
+        and TensorFlow would trace it twice.
         """
         force = force or self.step_hooks != self._traced_hooks
         self._traced_hooks = self.step_hooks
@@ -194,11 +194,34 @@ class TrainSteps(keras.Model):
         if not self.optimizer.built:  # building a LossScaleOptimizer again would reset it
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
-        return super().make_train_function(force)
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            self.train_function = self._drawing_inside(self.train_function)
+        return self.train_function
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Does nothing. Overrides a private method of Keras, because all weights exist already.
+    def make_test_function(self, force: bool = False) -> Callable[..., Any]:
+        """Makes `test_function`, a step that is traced once."""
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = self._drawing_inside(self.test_function)
+        return self.test_function
 
-        Under a strategy Keras would take the first batch to build the model. The epoch would then
-        miss it, and several workers would crash.
+    def _drawing_inside(self, function):
+        """Makes Keras' train or test function draw its batch inside of the graph.
+
+        There a batch has the element spec of its iterator, so one trace fits all images. Since
+        version 3.16, Keras draws it outside (keras#23305), and images of other sizes are traced
+        again.
         """
+        if self.run_eagerly or self.steps_per_execution > 1:
+            return function
+
+        @functools.partial(tf.function, reduce_retracing=True, autograph=False)
+        def draw_and_step(iterator):
+            return function(iter([iterator.get_next()]))  # as from `train_on_batch`
+
+        def step(iterator):
+            in_graph = isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator)
+            return draw_and_step(iterator) if in_graph else function(iterator)
+
+        return step

@@ -53,6 +53,18 @@ RANKS = {
 WITHOUT_CONFIG = ("ops", "layers", "data", "decode", "targets", "losses")
 # Public names of the standard library that begin with an underscore.
 PUBLIC_UNDERSCORES = ("_asdict", "_exit", "_fields", "_make", "_replace")
+# Modules of other packages that are not public, and the one file that imports from each.
+INTERNAL_MODULES = {
+    ("keras_private.py", "tensorflow.python.framework.ops"),
+    ("keras_private.py", "tensorflow.python.util._pywrap_util_port"),
+    # TFDS publishes no builder that writes its files itself.
+    *(
+        ("data/tfds_coco.py", f"tensorflow_datasets.core.{name}")
+        for name in ("dataset_builder", "example_serializer", "file_adapters", "utils")
+    ),
+}
+# Keys of annotation files that look like private names.
+FILE_KEYS = ("_via_img_metadata",)
 # Modules without a test file of the same name, and the file that tests them.
 TESTED_BY = {
     "__main__.py": "test_quiet.py",
@@ -140,7 +152,7 @@ def foreign_privates(source):
     A file defines the attributes and methods of its classes. It may also read them from another
     object of these classes.
     """
-    tree, own = ast.parse(source), set(PUBLIC_UNDERSCORES)
+    tree, own = ast.parse(source), {*PUBLIC_UNDERSCORES, *FILE_KEYS}
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             own |= {x.name for x in node.body if isinstance(x, ast.FunctionDef)}
@@ -157,8 +169,14 @@ def foreign_privates(source):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr"):
             names = [x.value for x in node.args[1:2] if isinstance(x, ast.Constant)]
+        elif isinstance(node, ast.Call):
+            names = [keyword.arg for keyword in node.keywords]
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+            names = [x.value for x in [node.left] if isinstance(x, ast.Constant)]
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            names = [node.slice.value]
         for name in names:
-            if name.startswith("_") and not name.endswith("__") and name not in own:
+            if str(name).startswith("_") and not name.endswith("__") and name not in own:
                 yield node.lineno, ast.unparse(node)
 
 
@@ -168,6 +186,9 @@ def foreign_privates(source):
         ("model._propose(1)", ["model._propose"]),
         ("from keras_maskrcnn.model import MaskRCNN, _bind", None),
         ("getattr(optimizer, '_iterations')", None),
+        ("model.evaluate(x, _cached=True)", None),
+        ("'_cached' in kwargs", None),
+        ("attributes['_type']", None),
         ("class A(Base):\n    def f(self): return self._of_base", ["self._of_base"]),
         ("class A:\n    def f(self, other): return self._g, other._g\n    def _g(self): 0", []),
         ("class A:\n    def f(self, other): self._x = other._x, other.__class__", []),
@@ -188,6 +209,22 @@ def test_private_names_stay_in_their_module():
         found |= {name} if calls[name] else set()
     assert "keras_private.py" in found  # the search finds something
     assert found == {"keras_private.py"}, calls
+
+
+def test_internal_modules_of_others_are_imported_in_one_place():
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = []
+            if isinstance(node, ast.ImportFrom):
+                modules = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            for module in modules:
+                internal = re.search(r"\.(src|python|core|internal|_\w+)\b", module)
+                if internal and not module.startswith("keras_maskrcnn"):
+                    found.add((path.relative_to(PACKAGE).as_posix(), module))
+    assert found == INTERNAL_MODULES
 
 
 def test_nothing_is_given_to_tensorflow_that_it_keeps_for_ever():

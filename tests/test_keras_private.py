@@ -1,6 +1,11 @@
 """If a test fails, Keras or TensorFlow renamed a private name: adapt keras_private.py."""
 
+import functools
+import importlib
+import inspect
 import os
+import pkgutil
+import re
 import subprocess
 import sys
 
@@ -9,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_maskrcnn
 from keras_maskrcnn import keras_private
 
 
@@ -88,13 +94,18 @@ def test_inputs_of_a_dataset_are_what_it_was_made_from():
 
 
 def test_registered_gradients_hold_one_for_each_custom_gradient_in_a_graph():
+    names = []
+
     @tf.function
     def double(x):
-        return tf.custom_gradient(lambda x: (2 * x, lambda upstream: 2 * upstream))(x)
+        y = tf.custom_gradient(lambda x: (2 * x, lambda upstream: 2 * upstream))(x)
+        names.extend([keras_private.gradient_of(y.op), keras_private.gradient_of(x.op)])
+        return y
 
-    before = len(keras_private.registered_gradients())
+    before = set(keras_private.registered_gradients())
     double.get_concrete_function(tf.TensorSpec([]))
-    assert len(keras_private.registered_gradients()) == before + 1
+    assert set(keras_private.registered_gradients()) - before == {names[0]}
+    assert names[1] == ""
 
 
 @pytest.mark.parametrize(("value", "is_on"), [("0", "False"), ("1", "True")])
@@ -115,3 +126,87 @@ def test_a_released_iterator_has_lost_its_resource():
     keras_private.release(iterator)
     with pytest.raises(AttributeError, match="_iterator_resource"):
         next(iterator)
+
+
+def test_the_outermost_graph_is_that_of_the_function_around_branches_and_functions():
+    graphs = []
+
+    @tf.function
+    def inner(x):
+        graphs.append(tf.compat.v1.get_default_graph())
+        return x
+
+    @tf.function
+    def outer(x):
+        graphs.append(tf.compat.v1.get_default_graph())
+        return tf.cond(x > 0, lambda: inner(x), lambda: x)
+
+    outer.get_concrete_function(tf.TensorSpec([]))
+    assert graphs[0] is not graphs[1]
+    assert [keras_private.outermost_graph(graph) for graph in graphs] == [graphs[0]] * 2
+
+
+def test_keras_calls_the_method_that_a_built_model_overrides(monkeypatch):
+    class Model(keras_private.BuiltModel):
+        def train_step(self, data):
+            return {"loss": 0.0}
+
+    calls, name = [], "_maybe_symbolic_build"
+    monkeypatch.setattr(
+        keras_private.BuiltModel, name, lambda *args, **kwargs: calls.append(kwargs)
+    )
+    model = Model()
+    model.built = True
+    model.compile(run_eagerly=True)
+    model.fit(np.zeros([1, 2]), verbose=0)
+    assert len(calls) == 1 and set(calls[0]) <= {"iterator", "data_batch"}
+    assert hasattr(keras.Model, name)
+
+
+def test_a_call_of_evaluate_by_fit_is_known():
+    class Model(keras.Sequential):
+        def evaluate(self, *args, **kwargs):
+            calls.append(keras_private.is_called_by_fit(kwargs))
+            return super().evaluate(*args, **kwargs)
+
+    calls, model, data = [], Model([keras.layers.Dense(1)]), np.zeros([1, 1])
+    model.compile(loss="mse", run_eagerly=True)
+    model.fit(data, data, validation_data=(data, data), verbose=0)
+    model.evaluate(data, data, verbose=0)
+    assert calls == [True, False]
+
+
+def test_a_renamed_name_is_in_the_error_with_the_versions():
+    line = rf"Keras {keras.__version__} and TensorFlow {tf.__version__} .*: int without _layers\."
+    with pytest.raises(RuntimeError, match=line):
+        keras_private.layers_inside(1)
+
+
+@functools.cache
+def private_names(cls):
+    """Returns the set of private names that a class sets, in its body or in `self`."""
+    try:
+        source = inspect.getsource(cls)
+    except (OSError, TypeError):  # written in C, or made at run time
+        source = ""
+    names = {*vars(cls), *re.findall(r"\bself\.(\w+)(?:, self\.\w+)*(?:: [^=\n]+)? = ", source)}
+    names |= set(re.findall(r", self\.(\w+)(?:, self\.\w+)* = ", source))
+    return {x for x in names if re.match("_(?!_|abc_)", x)}
+
+
+def test_no_class_overrides_a_private_name_by_chance():
+    """Keras may call a method of ours that has the name of one of its own."""
+    shared = {}
+    for found in pkgutil.walk_packages(keras_maskrcnn.__path__, "keras_maskrcnn."):
+        if found.name.endswith("__main__"):
+            continue
+        for cls in vars(importlib.import_module(found.name)).values():
+            if not inspect.isclass(cls) or cls.__module__ != found.name:
+                continue
+            bases = [x for x in cls.__mro__ if not x.__module__.startswith("keras_maskrcnn")]
+            theirs = {name for base in bases for name in private_names(base)}
+            shared |= {cls.__name__: names for names in [private_names(cls) & theirs] if names}
+    assert shared == {
+        "BuiltModel": {"_maybe_symbolic_build"},
+        "CocoInstances": {"_info", "_download_and_prepare"},  # TFDS asks builders for these
+    }

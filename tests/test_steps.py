@@ -1,5 +1,7 @@
 """The model's Keras steps are traced once, and report each loss and share."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -27,30 +29,33 @@ def test_shares_count_every_box_alike_however_many_slots_a_batch_has(model):
     assert float(model.trackers["proposal_recall"].result()) == pytest.approx(1 / 3)
 
 
-def test_fit_traces_the_training_step_once(model, batch, monkeypatch):
-    traced = []
-    original = MaskRCNN.compute_losses
-    monkeypatch.setattr(
-        MaskRCNN,
-        "compute_losses",
-        lambda *args, **kwargs: (traced.append(1), original(*args, **kwargs))[1],
-    )
+def of_two_sizes(batch, steps):
+    """Batches of unknown number whose images differ in width, with the spec of `data.batches`."""
     inputs, gt = batch
     wider = {**inputs, "images": np.pad(inputs["images"], [[0, 0], [0, 0], [0, 32], [0, 0]])}
-    flexible = tf.data.Dataset.from_generator(
-        lambda: iter([(inputs, gt), (wider, gt)] * 2),
-        output_signature=tf.nest.map_structure(
-            lambda x: tf.TensorSpec(
-                [None] * 4 if x.ndim == 4 and x.shape[-1] == 3 else x.shape, x.dtype
-            ),
-            (inputs, gt),
-        ),
-    )
-    flexible = flexible.map(
-        lambda x, y: ({**x, "images": tf.ensure_shape(x["images"], [2, None, None, 3])}, y)
-    )
-    model.fit(flexible, epochs=2, verbose=0)
-    assert traced == [1]
+    specs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), batch)
+    specs[0]["images"] = tf.TensorSpec([2, None, None, 3])
+    batches = [(inputs, gt), (wider, gt)] * (steps // 2)
+    return tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=specs)
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """A list that gets "training" or "test" for each trace of the losses."""
+    traces, original = [], MaskRCNN.compute_losses
+
+    def losses(self, inputs, gt, training=True):
+        traces.append("training" if training else "test")
+        return original(self, inputs, gt, training=training)
+
+    monkeypatch.setattr(MaskRCNN, "compute_losses", losses)
+    return traces
+
+
+def test_fit_traces_the_training_step_once(model, batch, traced):
+    model.fit(of_two_sizes(batch, 4), epochs=2, verbose=0)
+    assert traced == ["training"]
+    assert int(model.optimizer.iterations) == 8
 
 
 def test_fit_reports_each_loss_and_validation(model, batch):
@@ -107,14 +112,37 @@ class NeverApplies(StepHook, keras.callbacks.Callback):
 
 
 @pytest.fixture
-def quick(model, monkeypatch):
-    """A model with one loss of one bias, so that tracing takes no time."""
+def quick_losses(monkeypatch):
+    """Models have one loss of one bias, so that tracing takes no time."""
 
     def losses(self, inputs, gt, training=True):
-        return {"mask": tf.reduce_sum(self.mask_head.trainable_weights[-1]) + 1.0}
+        # The gradient needs the images. Otherwise the optimizer would step after the last batch.
+        one = tf.clip_by_value(tf.reduce_max(inputs["images"]), 1.0, 1.0)
+        return {"mask": one * tf.reduce_sum(self.mask_head.trainable_weights[-1]) + 1.0}
 
     monkeypatch.setattr(MaskRCNN, "compute_losses", losses)
+
+
+@pytest.fixture
+def quick(model, quick_losses):
+    """A model with quick losses."""
     return model
+
+
+# Without (2, 2): on two CPU devices, any model of Keras fails with several steps per execution.
+@pytest.mark.parametrize(("replicas", "steps_per_execution"), [(1, 1), (1, 2), (2, 1)])
+def test_training_and_test_are_traced_once_for_images_of_all_sizes(
+    tiny_config, batch, quick_losses, traced, two_devices, replicas, steps_per_execution
+):
+    with two_devices.scope() if replicas == 2 else contextlib.nullcontext():
+        model = MaskRCNN(tiny_config)
+        model.compile(mrcnn.training.sgd(0.01), steps_per_execution=steps_per_execution)
+    data = of_two_sizes(batch, 4)
+    model.fit(data, validation_data=data, epochs=2, verbose=0)
+    model.fit(data.repeat(), steps_per_epoch=2, verbose=0)
+    model.evaluate(data, verbose=0)
+    assert sorted(traced) == ["test"] * replicas + ["training"] * replicas
+    assert keras.ops.convert_to_numpy(model.optimizer.iterations) == 4 + 4 + 2
 
 
 def test_hooks_are_around_the_step_the_first_of_the_list_outermost(quick, batch):

@@ -122,13 +122,17 @@ def sum_gradients(gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
     LossScaleOptimizer would apply a step in which another replica overflowed.
 
     Args:
-        gradients: list of tensors.
+        gradients: list of tensors, and of None for variables that the losses do not use.
 
     Returns:
-        list of tensors. Call the optimizer within `summed_before`.
+        list of tensors and None. Call the optimizer within `summed_before`.
     """
     context = _shared()
-    return gradients if context is None else _all_reduce(context, "SUM", gradients)
+    found = [x for x in gradients if x is not None]
+    if context is None or not found:
+        return gradients
+    summed = iter(_all_reduce(context, "SUM", found))
+    return [x if x is None else next(summed) for x in gradients]
 
 
 @contextlib.contextmanager

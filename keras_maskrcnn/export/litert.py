@@ -1,4 +1,7 @@
-"""Exports a model for LiteRT (TensorFlow Lite) with Keras' exporter."""
+"""Exports a model for LiteRT (TensorFlow Lite)."""
+
+import functools
+import os
 
 import keras
 import tensorflow as tf
@@ -40,14 +43,24 @@ def export_litert(
         raise ValueError(
             f"precision of litert must be float32 or int8. Received: precision={precision!r}."
         )
+    if not os.fspath(filepath).endswith(".tflite"):
+        raise ValueError(
+            f"the name of a LiteRT file must end with '.tflite'. Received: filepath={filepath!r}."
+        )
     export_portable(
         model,
         filepath,
-        "litert",
+        functools.partial(_write, optimize=precision == "int8"),
         image_size=image_size,
         batch_size=batch_size,
         verbose=verbose,
-        # Keras' default also allows TensorFlow's operations, which most devices lack.
-        target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
-        optimizations=[tf.lite.Optimize.DEFAULT] if precision == "int8" else [],
     )
+
+
+def _write(function, signature, path, optimize):
+    traced, kept = function.get_concrete_function(*signature), tf.Module()
+    kept.variables_of_function = traced.variables
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], kept)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT] if optimize else []
+    with open(path, "wb") as file:
+        file.write(converter.convert())

@@ -1,4 +1,4 @@
-"""Exports a model for ONNX Runtime with Keras' exporter and tf2onnx."""
+"""Exports a model for ONNX Runtime with tf2onnx."""
 
 import keras
 
@@ -39,16 +39,15 @@ def export_onnx(
             has RoIPool.
     """
     try:
-        export_portable(
-            model,
-            filepath,
-            "onnx",
-            image_size=image_size,
-            batch_size=batch_size,
-            verbose=verbose,
-            opset_version=opset_version,
-        )
+        import tf2onnx
     except ModuleNotFoundError as error:
         raise ImportError(
             f"ONNX needs the extra onnx: pip install keras3-maskrcnn[onnx]. Received: {error}."
         ) from error
+
+    def write(function, signature, path):
+        tf2onnx.convert.from_function(function, signature, opset=opset_version, output_path=path)
+
+    export_portable(
+        model, filepath, write, image_size=image_size, batch_size=batch_size, verbose=verbose
+    )

@@ -1,6 +1,8 @@
 """Exports a model for images of one size, with only the operations that other runtimes have."""
 
+import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -51,23 +53,24 @@ class PortableModel(keras.Model):
 def export_portable(
     model: keras.Model,
     filepath: Path,
-    format: str,
+    write: Callable[[Any, list[tf.TensorSpec], str], None],
     *,
     image_size: tuple[int, int],
     batch_size: int,
     verbose: bool,
-    **kwargs: Any,
 ) -> None:
-    """Writes a `PortableModel` with Keras' exporter.
+    """Makes a `PortableModel` and writes it to a new file.
+
+    Keras' exporters are not used: those before Keras 3.15 fail on Python 3.13 and TensorFlow 2.20.
 
     Args:
         model: a `MaskRCNN`.
         filepath: str. The file to write.
-        format: str. Keras' name of the file's format.
+        write: function of a tf.function, the specs of its inputs and a path. It traces and
+            converts the function, and writes the file.
         image_size: (height, width), multiples of config.padding_multiple.
         batch_size: int. Images per request.
         verbose: bool. Whether to print the path of the file.
-        **kwargs: more arguments of Keras' exporter.
 
     Raises:
         FileExistsError: if the file exists.
@@ -87,10 +90,14 @@ def export_portable(
         tf.TensorSpec([batch_size, *image_size, 3], tf.float32, name="images"),
         tf.TensorSpec([batch_size, 2], tf.int32, name="sizes"),
     ]
+    portable_model = PortableModel(model)
+
+    @functools.partial(tf.function, autograph=False)
+    def detect(images, sizes):
+        return portable_model(images, sizes, training=False)
+
     with files.replacing(filepath) as new:
-        PortableModel(model).export(
-            new, format=format, input_signature=signature, verbose=False, **kwargs
-        )
+        write(detect, signature, new)
         _require_new(filepath)  # another process may have written it meanwhile
     if verbose:
         print(f"Wrote {filepath} for {batch_size} x {image_size[0]} x {image_size[1]} images.")

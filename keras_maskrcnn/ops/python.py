@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_maskrcnn.keras_private import registered_gradients
+from keras_maskrcnn.keras_private import gradient_of, outermost_graph, registered_gradients
 
 
 def numpy_function(
@@ -36,7 +36,7 @@ def gradients_of_graph(outputs: Any) -> Any:
         return outputs
     registered = registered_gradients()
     for operation in {tensor.op for tensor in tf.nest.flatten(outputs)}:
-        name = operation.node_def.attr["_gradient_op_type"].s.decode()
+        name = gradient_of(operation)
         entry = registered.get(name, {})
         if "type" in entry:
             forget = functools.partial(registered.pop, name, None)
@@ -53,9 +53,8 @@ def _kept_by_graph(function, forget=lambda: None):
         forget: function without arguments, called once `function` is freed.
     """
     if not tf.executing_eagerly():
-        graph = tf.compat.v1.get_default_graph()
-        while getattr(getattr(graph, "outer_graph", None), "outer_graph", None) is not None:
-            graph = graph.outer_graph  # a branch's graph may be freed before its function's graph
+        # A branch's graph may be freed before its function's graph.
+        graph = outermost_graph(tf.compat.v1.get_default_graph())
         graph.kept_functions = [*getattr(graph, "kept_functions", ()), function]
     reference: Any = weakref.ref(function, lambda _: forget())
 
