@@ -191,7 +191,7 @@ def private_names(cls):
         source = ""
     names = {*vars(cls), *re.findall(r"\bself\.(\w+)(?:, self\.\w+)*(?:: [^=\n]+)? = ", source)}
     names |= set(re.findall(r", self\.(\w+)(?:, self\.\w+)* = ", source))
-    return {x for x in names if re.match("_(?!_|abc_)", x)}
+    return {x for x in names if re.match("_(?!_|abc_|is_protocol)", x)}
 
 
 def test_no_class_overrides_a_private_name_by_chance():
@@ -205,7 +205,8 @@ def test_no_class_overrides_a_private_name_by_chance():
                 continue
             bases = [x for x in cls.__mro__ if not x.__module__.startswith("keras_maskrcnn")]
             theirs = {name for base in bases for name in private_names(base)}
-            shared |= {cls.__name__: names for names in [private_names(cls) & theirs] if names}
+            if private_names(cls) & theirs:
+                shared[cls.__name__] = private_names(cls) & theirs
     assert shared == {
         "BuiltModel": {"_maybe_symbolic_build"},
         "CocoInstances": {"_info", "_download_and_prepare"},  # TFDS asks builders for these
