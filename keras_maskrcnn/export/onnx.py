@@ -38,14 +38,14 @@ def export_onnx(
         ValueError: if `image_size` or `batch_size` is not allowed, or the model takes proposals or
             has RoIPool.
     """
-    try:
-        import tf2onnx
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"ONNX needs the extra onnx: pip install keras3-maskrcnn[onnx]. Received: {error}."
-        ) from error
 
     def write(function, signature, path):
+        try:
+            import tf2onnx
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"ONNX needs the extra onnx: pip install keras3-maskrcnn[onnx]. Received: {error}."
+            ) from error
         tf2onnx.convert.from_function(function, signature, opset=opset_version, output_path=path)
 
     export_portable(

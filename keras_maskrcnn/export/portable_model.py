@@ -61,7 +61,7 @@ def export_portable(
 ) -> None:
     """Makes a `PortableModel` and writes it to a new file.
 
-    Keras' exporters are not used: those before Keras 3.15 fail on Python 3.13 and TensorFlow 2.20.
+    Keras' exporters are not used: that of Keras 3.13 for LiteRT takes no model that is a subclass.
 
     Args:
         model: a `MaskRCNN`.

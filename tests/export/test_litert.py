@@ -27,3 +27,9 @@ def test_litert_of_8_bits_is_a_quarter_as_large(lively, tiny_config, canvas, tmp
     sizes = [(tmp_path / f"{precision}.tflite").stat().st_size for precision in precisions]
     assert sizes[1] < 0.3 * sizes[0]
     assert run_litert(path, canvas)["num_detections"][0] > 0
+
+
+def test_a_file_of_another_name_is_refused(lively, tiny_config, tmp_path):
+    line = r"must end with '.tflite'. Received: filepath=.*model.lite"
+    with pytest.raises(ValueError, match=line):
+        lively(tiny_config).export(tmp_path / "model.lite", "litert", image_size=(64, 96))

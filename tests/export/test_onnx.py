@@ -1,7 +1,7 @@
+import sys
+
 import pytest
 from families import FAMILIES, assert_close
-
-from keras_maskrcnn.export import export_onnx
 
 
 @pytest.mark.parametrize("overrides", FAMILIES, ids=str)
@@ -16,10 +16,10 @@ def test_onnx_runtime_finds_what_the_model_finds(lively, tiny_config, canvas, tm
     assert_close(found, model(canvas, training=False), 1e-3)
 
 
-def test_that_a_package_is_missing_is_said_with_what_to_install(monkeypatch):
-    def export_portable(*args, **kwargs):
-        raise ModuleNotFoundError("No module named 'onnx'")
-
-    monkeypatch.setattr("keras_maskrcnn.export.onnx.export_portable", export_portable)
-    with pytest.raises(ImportError, match=r"pip install keras3-maskrcnn\[onnx\]. Received: No mod"):
-        export_onnx(None, "model.onnx", image_size=(64, 96))
+def test_that_a_package_is_missing_is_said_with_what_to_install(
+    lively, tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ImportError, match=r"pip install keras3-maskrcnn\[onnx\]. Received: .*tf2"):
+        lively(tiny_config).export(tmp_path / "a.onnx", format="onnx", image_size=(64, 96))
+    assert not list(tmp_path.iterdir())

@@ -1,3 +1,4 @@
+import functools
 import os
 import pathlib
 import threading
@@ -55,15 +56,12 @@ def test_a_file_is_not_overwritten(lively, tiny_config, tmp_path):
 
 
 class Writer:
-    """Stands for a `PortableModel`; writes slowly, or fails."""
+    """Stands for a conversion; writes slowly, or fails."""
 
     def __init__(self, barrier, failure=None):
         self.barrier, self.failure = barrier, failure
 
-    def __call__(self, model):
-        return self
-
-    def export(self, filepath, **kwargs):
+    def __call__(self, function, signature, filepath):
         pathlib.Path(filepath).write_bytes(b"half")
         self.barrier.wait(timeout=60)
         if self.failure:
@@ -71,16 +69,25 @@ class Writer:
         pathlib.Path(filepath).write_bytes(b"whole")
 
 
-def test_exports_at_once_leave_one_whole_file(tiny_config, tmp_path, monkeypatch):
-    path, errors = tmp_path / "a.tflite", []
-    monkeypatch.setattr(portable_model, "PortableModel", Writer(threading.Barrier(2)))
-    model = types.SimpleNamespace(config=tiny_config)
+@pytest.fixture
+def export(tiny_config, monkeypatch):
+    """Function of a file and a `Writer` that exports a model without parts."""
+    monkeypatch.setattr(portable_model, "PortableModel", lambda model: None)
+    return functools.partial(
+        portable_model.export_portable,
+        types.SimpleNamespace(config=tiny_config),
+        image_size=(64, 96),
+        batch_size=1,
+        verbose=False,
+    )
+
+
+def test_exports_at_once_leave_one_whole_file(export, tmp_path):
+    path, errors, writer = tmp_path / "a.tflite", [], Writer(threading.Barrier(2))
 
     def work():
         try:
-            portable_model.export_portable(
-                model, path, "litert", image_size=(64, 96), batch_size=1, verbose=False
-            )
+            export(path, writer)
         except FileExistsError as error:
             errors.append(error)
 
@@ -93,12 +100,7 @@ def test_exports_at_once_leave_one_whole_file(tiny_config, tmp_path, monkeypatch
     assert len(errors) < 2  # the second writer may find the first one's file, and fail
 
 
-def test_an_export_that_fails_leaves_no_file(tiny_config, tmp_path, monkeypatch):
-    failing = Writer(threading.Barrier(1), RuntimeError("full"))
-    monkeypatch.setattr(portable_model, "PortableModel", failing)
-    model = types.SimpleNamespace(config=tiny_config)
+def test_an_export_that_fails_leaves_no_file(export, tmp_path):
     with pytest.raises(RuntimeError, match="full"):
-        portable_model.export_portable(
-            model, tmp_path / "a.onnx", "onnx", image_size=(64, 96), batch_size=1, verbose=False
-        )
+        export(tmp_path / "a.onnx", Writer(threading.Barrier(1), RuntimeError("full")))
     assert os.listdir(tmp_path) == []
