@@ -58,6 +58,7 @@ def export_litert(
 
 
 def _write(function, signature, path, optimize):
+    """Writes a function with built-in operations only; most devices lack those of TensorFlow."""
     traced, kept = function.get_concrete_function(*signature), tf.Module()
     kept.variables_of_function = traced.variables
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], kept)
