@@ -198,7 +198,7 @@ def test_no_class_overrides_a_private_name_by_chance():
     """Keras may call a method of ours that has the name of one of its own."""
     shared = {}
     for found in pkgutil.walk_packages(keras_maskrcnn.__path__, "keras_maskrcnn."):
-        if found.name.endswith("__main__"):
+        if found.name.endswith(("__main__", "tfds_coco")):  # TFDS asks builders for such methods
             continue
         for cls in vars(importlib.import_module(found.name)).values():
             if not inspect.isclass(cls) or cls.__module__ != found.name:
@@ -207,7 +207,4 @@ def test_no_class_overrides_a_private_name_by_chance():
             theirs = {name for base in bases for name in private_names(base)}
             if private_names(cls) & theirs:
                 shared[cls.__name__] = private_names(cls) & theirs
-    assert shared == {
-        "BuiltModel": {"_maybe_symbolic_build"},
-        "CocoInstances": {"_info", "_download_and_prepare"},  # TFDS asks builders for these
-    }
+    assert shared == {"BuiltModel": {"_maybe_symbolic_build"}}
