@@ -62,6 +62,9 @@ class TrainSteps(BuiltModel):
         trackers: dict. Maps "loss", `loss_names` and `shares` to a keras.metrics.Mean each.
     """
 
+    train_function: Any  # of Keras; None until `make_train_function`
+    test_function: Any
+
     def make_trackers(self, loss_names: Iterable[str], shares: Iterable[str]) -> None:
         """Makes the running means of the losses and of shares, such as that of positive RoIs."""
         self.loss_names, self.shares = tuple(loss_names), tuple(shares)
