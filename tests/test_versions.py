@@ -23,11 +23,12 @@ def pinned(path):
 
 
 def requirements(metadata):
-    """(name, lower bound) of each requirement of setup.cfg, the extras included."""
+    """Yields (name, lower bound) of the requirements in setup.cfg, the extras included."""
     blocks = [metadata["options"]["install_requires"]]
     blocks += metadata["options.extras_require"].values()
     for line in "\n".join(blocks).split():
-        yield re.fullmatch(r"([\w-]+)>=([\d.]+)(?:,<[\d.]+)?", line).groups()
+        if found := re.match(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", line):
+            yield found.groups()
 
 
 def sessions():

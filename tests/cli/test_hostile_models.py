@@ -1,6 +1,7 @@
 """A .keras file of a stranger runs no code: commands refuse each known way, in one line."""
 
 import base64
+import contextlib
 import json
 import marshal
 import pathlib
@@ -165,7 +166,8 @@ def test_entries_of_a_model_stay_in_its_folder(trap, tmp_path):
         for name in (str(trap), f"../../../../../../..{trap}", f"assets/../../../../..{trap}"):
             copy.writestr(name, "b")
     before = set(tmp_path.rglob("*"))
-    with warnings.catch_warnings():  # Keras 3.15 warns of these entries
+    # Keras leaves these entries out and warns. Keras 3.13.2 fails before it has warned.
+    with warnings.catch_warnings(), contextlib.suppress(ValueError):
         warnings.simplefilter("ignore")
         load_model(str(tmp_path / "a.keras"))
     assert set(tmp_path.rglob("*")) == before and not trap.exists()

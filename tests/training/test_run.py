@@ -78,6 +78,7 @@ def test_callbacks_come_in_the_order_in_which_they_read_each_other(model, train,
         "TensorBoard",
         "HistoryFile",
         "StopAfter",
+        "TimeLeft",
         "EpochLine",
         "Backup",
     ]
@@ -91,6 +92,7 @@ def test_without_validation_nothing_is_evaluated(model, train, tmp_path):
         "TensorBoard",
         "HistoryFile",
         "StopAfter",
+        "TimeLeft",
         "Backup",
     ]
     assert model.arguments["validation_data"] is None

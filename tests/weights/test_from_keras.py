@@ -217,7 +217,8 @@ def test_keras_applications_resnet_has_the_same_outputs(resnet50, suffix, tmp_pa
     theirs = keras.Model(resnet50.input, [resnet50.get_layer(name).output for name in names])
     outputs = model.backbone(pixels[..., ::-1])  # RGB; keras.applications takes BGR
     for stage, expected in zip(("c2", "c3", "c4", "c5"), theirs(pixels), strict=True):
-        np.testing.assert_allclose(outputs[stage], expected, rtol=0, atol=1e-5 * np.std(expected))
+        # Rounding of float32: 1 of 12288 values differs by 1.1e-5 with TensorFlow 2.18.
+        np.testing.assert_allclose(outputs[stage], expected, rtol=0, atol=2e-5 * np.std(expected))
 
 
 @pytest.mark.parametrize(
