@@ -30,8 +30,8 @@ def setting() -> tuple[str, str]:
     backend = os.environ.get("KERAS_BACKEND")
     if backend:
         return backend, f"KERAS_BACKEND={backend!r}"
-    home = os.environ.get("KERAS_HOME") or pathlib.Path.home() / ".keras"
-    path = pathlib.Path(home) / "keras.json"
+    home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
+    path = pathlib.Path(os.path.expanduser(home), "keras.json")  # stays ~ if there is no home
     try:
         backend = json.loads(path.read_text(encoding="utf-8"))["backend"]
     except (OSError, ValueError, LookupError, TypeError):  # Keras takes its default then, too

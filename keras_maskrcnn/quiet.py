@@ -72,7 +72,7 @@ def hide_notices() -> None:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         child = os.fork()
         if child == 0:
-            _filter_and_exit(source, stderr, [0, 1, 2, sink])
+            _filter_and_exit(source, stderr, {0, 1, 2, sink})
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.dup2(sink, 2)
         os.close(source)
@@ -83,7 +83,7 @@ def hide_notices() -> None:
 def _filter_and_exit(source, target, unused):
     """Copies from a pipe until nobody can write to it any more, and ends this process."""
     try:
-        for descriptor in unused:
+        for descriptor in unused - {source, target}:  # below 3 if stdin or stdout was closed
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         _copy(source, target)
@@ -98,11 +98,11 @@ def _copy(source, target):
         ended = bool(pending) and not select.select([source], [], [], 0.1)[0]
         data = b"" if ended else os.read(source, 1 << 16)
         more = ended or bool(data)
-        *lines, pending = (pending + data).split(b"\n")
+        *lines, pending = re.split(rb"(?<=[\r\n])", pending + data)  # progress bars write \r
         kept = []
         for line in lines:
             if begun or not _NOTICE.match(line):
-                kept.append(line + b"\n")
+                kept.append(line)
             begun = False
         if not data and pending:
             kept.append(pending)

@@ -24,6 +24,15 @@ def test_without_another_setting_keras_runs_on_tensorflow(before_keras, text):
     assert backend.setting()[0] == "tensorflow"
 
 
+def test_a_user_without_a_home_has_no_file(before_keras, monkeypatch):
+    """Such as the number that a container runs under."""
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    monkeypatch.chdir(before_keras)
+    assert backend.setting()[0] == "tensorflow"
+
+
 def test_the_file_of_keras_is_named_if_it_has_another_backend(before_keras):
     (before_keras / "keras.json").write_text(json.dumps({"backend": "jax"}))
     with pytest.raises(ImportError, match=r"KERAS_BACKEND=tensorflow .*'jax' in .*keras\.json\.$"):

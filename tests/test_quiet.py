@@ -2,6 +2,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import subprocess
 import sys
 
@@ -92,6 +93,13 @@ def test_a_line_that_comes_in_parts_is_not_held_back():
         assert (first, process.stderr.read()) == (b"10 %", part.encode())
 
 
+def test_a_bar_that_never_rests_is_not_held_back():
+    program = f"{PROGRAM}import time\nwhile not time.sleep(0.01): os.write(2, b'\\r10 %')"
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as process:
+        assert select.select([process.stderr], [], [], 20)[0]
+        process.kill()
+
+
 @pytest.mark.parametrize(
     ("end", "status"),
     [
@@ -125,6 +133,18 @@ def test_exit_waits_for_the_lines_but_not_for_programs_that_go_on(tmp_path):
         started = subprocess.Popen([sys.executable, "-c", program], stderr=file)
         assert started.wait(timeout=20) == 1
         assert (tmp_path / "errors").read_text() == "last words\n"
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [0, 1]])
+def test_messages_show_where_stdin_or_stdout_is_closed(closed):
+    """Then the pipe and the copy of stderr get their numbers."""
+    process = subprocess.run(
+        [sys.executable, "-c", f"{PROGRAM}sys.exit('last words')"],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: [os.close(descriptor) for descriptor in closed],
+        text=True,
+    )
+    assert (process.returncode, process.stderr) == (1, "last words\n")
 
 
 def test_errors_of_tensorflow_show_and_its_notices_do_not():
