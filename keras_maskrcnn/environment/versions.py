@@ -3,6 +3,7 @@
 import functools
 import importlib
 import importlib.metadata
+import logging
 import platform
 import sys
 
@@ -87,12 +88,17 @@ def same_files() -> dict[str, list[str]]:
 def faulty_imports() -> dict[str, str]:
     """Imports each installed package; returns the error in one line of each that fails."""
     faults = {}
-    for name, module in {**REQUIRED, **OPTIONAL}.items():
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            if not (name in OPTIONAL and ask(functools.partial(version, name)) == MISSING):
-                faults[name] = one_line(error)
+    before = logging.root.manager.disable
+    logging.disable()  # TFDS also logs the traceback of its error
+    try:
+        for name, module in {**REQUIRED, **OPTIONAL}.items():
+            try:
+                importlib.import_module(module)
+            except Exception as error:
+                if not (name in OPTIONAL and ask(functools.partial(version, name)) == MISSING):
+                    faults[name] = one_line(error)
+    finally:
+        logging.disable(before)
     return faults
 
 
@@ -107,7 +113,7 @@ def unsuitable() -> list[str]:
     What is asked for stands in the metadata of the installed distribution; without them, nothing is
     known to be unsuitable.
     """
-    from packaging.requirements import Requirement  # a requirement of Keras and TensorFlow
+    from packaging.requirements import Requirement
 
     providers, lines = shared(), []
     for text in importlib.metadata.requires(DISTRIBUTION) or ():

@@ -1,5 +1,6 @@
 import importlib
 import importlib.metadata
+import logging
 import re
 
 import pytest
@@ -56,6 +57,18 @@ def test_two_packages_with_the_same_files_are_found(installed):
     installed({"keras": "3.15.1", "keras-nightly": "3.16.0.dev1"}, both)
     assert versions.same_files() == {"keras": ["keras", "keras-nightly"]}
     assert {"keras", "keras-nightly"} <= set(versions.packages())
+
+
+def test_what_a_package_logs_when_it_fails_is_not_shown(monkeypatch, caplog):
+    def import_module(name):
+        logging.error("a traceback")
+        raise RuntimeError("too old")
+
+    monkeypatch.setattr("importlib.import_module", import_module)
+    faults = versions.faulty_imports()
+    assert faults["keras"] == "RuntimeError: too old" and not caplog.records
+    logging.error("of another program")
+    assert len(caplog.records) == 1
 
 
 def test_versions_that_the_package_does_not_take_are_named(installed):
