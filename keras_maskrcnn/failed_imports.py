@@ -1,9 +1,10 @@
 """Tells in the commands why this package cannot be imported, in place of a traceback."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
+
+from keras_maskrcnn.quiet import arguments_of_command
 
 
 @contextlib.contextmanager
@@ -17,7 +18,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        arguments = _arguments_of_command()
+        arguments = arguments_of_command()
         if arguments is None:
             raise
         if arguments[:1] == ["environment"]:
@@ -31,10 +32,3 @@ def told() -> Iterator[None]:
         else:
             raise
         sys.exit(1)
-
-
-def _arguments_of_command():
-    """Returns the arguments of `keras-maskrcnn` or `python -m keras_maskrcnn`, or None."""
-    program = os.path.basename(sys.argv[0]) if sys.argv else ""
-    module = program == "-m" and "keras_maskrcnn" in sys.orig_argv
-    return sys.argv[1:] if module or program == "keras-maskrcnn" else None

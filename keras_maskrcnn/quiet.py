@@ -44,12 +44,18 @@ def is_asked(argv: Sequence[str]) -> bool:
     return any(re.fullmatch("--?quiet(=(true|t|1))?", flag, re.IGNORECASE) for flag in argv)
 
 
-def start_command() -> None:
-    """Calls `hide_notices` if this process is the command; call it before TensorFlow's import."""
+def arguments_of_command() -> list[str] | None:
+    """Returns the arguments of `keras-maskrcnn` or `python -m keras_maskrcnn`; None if neither."""
     program = os.path.basename(sys.argv[0]) if sys.argv else ""
     module = program == "-m" and "keras_maskrcnn" in sys.orig_argv
-    if module or program == "keras-maskrcnn":
-        if is_asked(sys.argv):
+    return sys.argv[1:] if module or program == "keras-maskrcnn" else None
+
+
+def start_command() -> None:
+    """Calls `hide_notices` if this process is the command; call it before TensorFlow's import."""
+    arguments = arguments_of_command()
+    if arguments is not None:
+        if is_asked(arguments):
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # only fatal errors
         hide_notices()
 
