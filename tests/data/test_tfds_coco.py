@@ -1,5 +1,6 @@
 """data/tfds_coco.py, data/tfds_reader.py: a COCO json becomes records and comes back unchanged."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -282,16 +283,27 @@ def test_a_process_without_the_builder_reads_the_folder(builder):
     ], done
 
 
+def tfds_build_command(*arguments):
+    """Runs `tfds build`. The command itself does not start without Beam in TFDS 4.9.10."""
+    if hasattr(cli_utils, "make_flags_parser"):
+        parse = cli_utils.make_flags_parser(tfds_build.Args, description="")
+        parse(["tfds", *arguments]).execute()
+    else:  # before 4.9.10
+        parser = argparse.ArgumentParser()
+        tfds_build.register_subparser(parser.add_subparsers())
+        parsed = parser.parse_args(["build", *arguments])
+        parsed.subparser_fn(parsed)
+
+
 def test_tfds_build_makes_coco_of_a_manual_dir_and_load_finds_it(source, tmp_path):
     manual = tmp_path / "coco"
     (manual / "annotations").mkdir(parents=True)
     for part in ("train", "val"):
         (manual / f"{part}2017").symlink_to(source / "train")
         (manual / f"annotations/instances_{part}2017.json").symlink_to(source / "train.json")
-    command = ["tfds", "coco_instances/2017", "--imports=keras_maskrcnn.data.tfds_coco"]
-    command += [f"--manual_dir={manual}", f"--data_dir={tmp_path}", "--num_shards=3"]
-    # The command itself, "tfds build", does not start without Beam in TFDS 4.9.10.
-    cli_utils.make_flags_parser(tfds_build.Args, description="")(command).execute()
+    flags = [f"--manual_dir={manual}", f"--data_dir={tmp_path}"]
+    flags.append("--imports=keras_maskrcnn.data.tfds_coco")
+    tfds_build_command("coco_instances/2017", *flags)
     splits = tfds.load("coco_instances/2017", data_dir=tmp_path, download=False)
     assert {name: len(split) for name, split in splits.items()} == {"train": 12, "validation": 12}
     dataset = tfds_dataset("coco_instances/2017", "validation[:50%]", data_dir=tmp_path)
