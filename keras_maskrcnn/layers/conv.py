@@ -151,15 +151,11 @@ class ConvNorm(keras.layers.Layer):
         # Published weights expect the same padding on both sides, but "SAME" pads a strided
         # convolution more on the right. TF's explicit padding is not used because its gradients
         # bypass oneDNN and are 3 times slower.
-        strides, padding = self.strides, "SAME"
-        if strides > 1 and self.kernel_size > 1:
+        padding = "SAME"
+        if self.strides > 1 and self.kernel_size > 1:
             pad, padding = [self.kernel_size // 2] * 2, "VALID"
             inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
-        elif strides > 1 and inputs.shape[-1] < 16:
-            # The same cells without a stride: below 16 channels, oneDNN's gradient of the
-            # kernel writes outside its memory and ends the process (TensorFlow 2.20 to 2.22).
-            inputs, strides = inputs[:, ::strides, ::strides], 1
-        return convolve(inputs, kernel, strides, padding, self.groups, self.dilation)
+        return convolve(inputs, kernel, self.strides, padding, self.groups, self.dilation)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         sides = (None if side is None else -(-side // self.strides) for side in input_shape[1:3])

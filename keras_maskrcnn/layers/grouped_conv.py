@@ -1,7 +1,7 @@
-"""Grouped and dilated convolutions that can be trained on every CPU.
+"""Convolutions that can be trained on every CPU.
 
-Without oneDNN, TensorFlow has no gradients for them on CPUs. They are then computed from plain
-convolutions.
+Without oneDNN, TensorFlow has no gradients of grouped and dilated ones on CPUs. With oneDNN, those
+of some strided ones are wrong. They are then computed from plain convolutions.
 """
 
 import functools
@@ -19,7 +19,7 @@ def convolve(
     groups: int = 1,
     dilation: int = 1,
 ) -> tf.Tensor:
-    """Convolves as `tf.nn.conv2d`, by plain convolutions where TensorFlow lacks gradients.
+    """Convolves as `tf.nn.conv2d`, by plain convolutions where TensorFlow's gradients fail.
 
     Args:
         inputs: (B, H, W, K) float.
@@ -39,6 +39,10 @@ def convolve(
     def one(inputs, kernel):
         if dilation > 1 and not native:
             return dilated(inputs, kernel, dilation)
+        if strides > 1 and kernel.shape[:2] == (1, 1) and inputs.shape[-1] < 16:
+            # The same cells without a stride: below 16 channels, oneDNN's gradient of the
+            # kernel writes outside its memory and ends the process (TensorFlow 2.20 to 2.22).
+            return tf.nn.conv2d(inputs[:, ::strides, ::strides], kernel, 1, padding)
         return tf.nn.conv2d(inputs, kernel, strides, padding, dilations=dilation)
 
     if groups == 1 or native:
