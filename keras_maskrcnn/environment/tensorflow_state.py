@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_maskrcnn.environment.asking import ask
+from keras_maskrcnn.environment.asking import UNKNOWN, ask
 
 
 def keras_settings() -> dict[str, str]:
@@ -31,8 +31,8 @@ def tensorflow_settings() -> dict[str, Any]:
     build = dict(ask(tf.sysconfig.get_build_info))
     with_cuda = build.get("is_cuda_build", True)
     return {
-        "cuda": build.get("cuda_version", "unknown") if with_cuda else None,
-        "cudnn": build.get("cudnn_version", "unknown") if with_cuda else None,
+        "cuda": build.get("cuda_version", UNKNOWN) if with_cuda else None,
+        "cudnn": build.get("cudnn_version", UNKNOWN) if with_cuda else None,
         "onednn": ask(keras_private.onednn_is_on),
         "gpus": [_gpu(tf, device) for device in tf.config.list_physical_devices("GPU")],
     }
@@ -42,6 +42,6 @@ def _gpu(tf, device):
     details = ask(lambda: tf.config.experimental.get_device_details(device))
     details = details if isinstance(details, dict) else {}
     return {
-        "name": details.get("device_name", "unknown"),
-        "compute_capability": ".".join(map(str, details.get("compute_capability", ("unknown",)))),
+        "name": details.get("device_name", UNKNOWN),
+        "compute_capability": ".".join(map(str, details.get("compute_capability", (UNKNOWN,)))),
     }

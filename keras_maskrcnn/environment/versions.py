@@ -48,22 +48,24 @@ def packages() -> dict[str, str]:
     """Returns the version of each package; "not installed" and "unknown" in its place."""
     found = {"keras_maskrcnn": ask(_own_version)}
     for name in (*REQUIRED, *OPTIONAL):
-        found[name] = ask(functools.partial(version, name))
+        found[name] = version(name)
     for module, names in shared().items():  # such as keras-nightly for keras
         for name in names:
             if name not in (module, DISTRIBUTION):
-                found[name] = ask(functools.partial(version, name))
+                found[name] = version(name)
                 if found.get(module) == MISSING:
                     del found[module]
     return found
 
 
 def version(name: str) -> str:
-    """Returns the version of a distribution, or "not installed"."""
+    """Returns the version of a distribution, "not installed" or "unknown"."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return MISSING
+    except Exception:  # as in `ask`
+        return UNKNOWN
 
 
 @functools.cache  # it reads the list of files of every distribution
@@ -95,7 +97,7 @@ def faulty_imports() -> dict[str, str]:
             try:
                 importlib.import_module(module)
             except Exception as error:
-                if not (name in OPTIONAL and ask(functools.partial(version, name)) == MISSING):
+                if not (name in OPTIONAL and version(name) == MISSING):
                     faults[name] = one_line(error)
     finally:
         logging.disable(before)
@@ -125,7 +127,7 @@ def unsuitable() -> list[str]:
             if found == MISSING:
                 fits = optional
             else:
-                fits = asked.specifier.contains(found, prereleases=True)
+                fits = found == UNKNOWN or asked.specifier.contains(found, prereleases=True)
             if not fits:
                 lines.append(f"{asked.name}{asked.specifier} is required, and {name} is {found}.")
     return list(dict.fromkeys(lines))
