@@ -4,16 +4,16 @@
 """
 
 import json
-import os
 import pathlib
 import resource
 import runpy
 import shutil
-import subprocess
 import sys
 
 import pytest
 from notebook_data import via
+from outside import copy_tree, run
+from packaging.utils import canonicalize_name
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -26,14 +26,6 @@ try:
 finally:
     nbformat.write(notebook, "executed.ipynb")
 """
-
-
-def run(*command, cwd=None):
-    # Without PYTHONPATH, which could show pip another copy of the package.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +42,16 @@ def colab(tmp_path_factory):
 def archive(tmp_path_factory):
     """The repository as a forge gives it to download: a zip with one folder."""
     folder = tmp_path_factory.mktemp("repository")
-    junk = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist")
-    shutil.copytree(ROOT, folder / "zip" / "keras_maskrcnn-main", ignore=junk)
+    copy_tree(folder / "zip" / "keras_maskrcnn-main")
     return shutil.make_archive(folder / "keras_maskrcnn", "zip", folder / "zip")
 
 
 def test_installing_changes_nothing_that_colab_has(colab, archive):
     listed = json.loads(run(colab, "-m", "pip", "list", "--format=json"))
-    before = {package["name"].lower().replace("_", "-") for package in listed}
+    before = {canonicalize_name(package["name"]) for package in listed}
     report = run(colab, "-m", "pip", "install", "-q", "--dry-run", "--report=-", archive)
-    added = {package["metadata"]["name"] for package in json.loads(report)["install"]}
-    added = {name.lower().replace("_", "-") for name in added}
+    packages = [package["metadata"] for package in json.loads(report)["install"]]
+    added = {canonicalize_name(package["name"]) for package in packages}
     assert "tensorflow" in before and not added & before
     assert added == {"keras3-maskrcnn", "importlib-resources"}
 

@@ -7,13 +7,12 @@ import os
 import pathlib
 import re
 import runpy
-import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
 
 import pytest
+from outside import copy_tree, run
 from packaging.requirements import Requirement
 
 import keras_maskrcnn
@@ -160,21 +159,10 @@ def test_the_package_imports_only_what_setup_cfg_installs(metadata):
 # A wheel and a source distribution
 
 
-def run(*command, **options):
-    """Runs a command outside of the clone, and returns what it prints."""
-    # Without PYTHONPATH, which could hide that the wheel lacks a file.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", **options.pop("environment", {})}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, **options)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 def build(folder, umask):
     """Builds from a copy of the tree, whose files are as a clone with this umask has them."""
     source, dist = folder / "source", folder / "dist"
-    junk = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "venv")
-    shutil.copytree(ROOT, source, ignore=junk)
+    copy_tree(source)
     for path in source.rglob("*"):
         path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
         os.utime(path, (umask, umask))  # another time for each umask
