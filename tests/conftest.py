@@ -14,12 +14,11 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from eager import eager_steps  # noqa: E402
+from outside import IMPORTED_FROM  # noqa: E402
+from packaging.requirements import Requirement  # noqa: E402
 from parity import load_golden, peer_weights, write_h5  # noqa: E402
 
-import keras_maskrcnn  # noqa: E402
 from keras_maskrcnn.config import MaskRCNNConfig
-
-PACKAGE = pathlib.Path(keras_maskrcnn.__file__).parent
 
 # Two fake devices for MirroredStrategy. They must be set before TensorFlow starts.
 tf.config.set_logical_device_configuration(
@@ -30,7 +29,7 @@ tf.config.set_logical_device_configuration(
 def pytest_report_header():
     """The versions that a report of a failure needs, and which copy of the package runs."""
     versions = [f"{x.__name__} {x.__version__}" for x in (tf, keras, np)]
-    return [", ".join(versions), f"keras_maskrcnn in {PACKAGE}"]
+    return [", ".join(versions), f"keras_maskrcnn in {IMPORTED_FROM}"]
 
 
 gc.freeze()  # the collections below then skip all imported objects, which stay anyway
@@ -81,6 +80,13 @@ def metadata():
     path = pathlib.Path(__file__).resolve().parents[1] / "setup.cfg"
     parser.read_string(path.read_text(encoding="utf-8"))
     return parser
+
+
+@pytest.fixture(scope="session")
+def requirements(metadata):
+    """The requirements in setup.cfg: dict of extra to a list, with "" for those of the package."""
+    blocks = {"": metadata["options"]["install_requires"], **metadata["options.extras_require"]}
+    return {name: [Requirement(line) for line in text.split()] for name, text in blocks.items()}
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,11 @@ import pathlib
 import shutil
 import subprocess
 
+import keras_maskrcnn
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# The folder that holds the tested package: this clone, or site-packages. For PYTHONPATH.
+IMPORTED_FROM = pathlib.Path(keras_maskrcnn.__file__).parents[1]
 
 
 def run(*command, environment=None, **options):

@@ -14,8 +14,7 @@ import parity
 import pytest
 import tensorflow as tf
 from notebook_data import via
-
-import keras_maskrcnn
+from outside import IMPORTED_FROM
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 SHAPES = runpy.run_path(str(EXAMPLES / "shapes.py"))
@@ -44,8 +43,7 @@ def folder(tmp_path_factory):
 
 def in_a_process(program, folder):
     """Runs a program in a new process, and returns its printed output."""
-    installed = pathlib.Path(keras_maskrcnn.__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    environment = {**os.environ, "PYTHONPATH": str(IMPORTED_FROM)}
     done = subprocess.run(
         [sys.executable, *program], cwd=folder, env=environment, capture_output=True, text=True
     )

@@ -1,11 +1,11 @@
 """noxfile.py, setup.cfg, the pins and docs/versions.md name the same versions."""
 
 import ast
+import itertools
 import pathlib
 import re
 
 import pytest
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -20,13 +20,6 @@ def pinned(path):
     return {
         canonicalize_name(n): v for n, _, v in (x.partition("==") for x in lines if x[:1] != "#")
     }
-
-
-def requirements(metadata):
-    """The requirements of setup.cfg, those of the extras included."""
-    blocks = [metadata["options"]["install_requires"]]
-    blocks += metadata["options.extras_require"].values()
-    return [Requirement(line) for line in "\n".join(blocks).split()]
 
 
 def sessions():
@@ -67,17 +60,17 @@ def test_nothing_failed_except_with_prereleases():
         assert int(failed) == 0 or name == "prerelease", name
 
 
-def test_the_row_lowest_has_the_bounds_of_setup_cfg(metadata):
-    asked = {requirement.name: requirement.specifier for requirement in requirements(metadata)}
+def test_the_row_lowest_has_the_bounds_of_setup_cfg(requirements):
+    asked = {one.name: one.specifier for one in requirements[""]}
     _, *versions = rows()["lowest"]
     for name, version in zip(("tensorflow", "keras", "numpy"), versions[:3], strict=True):
         assert Version(version) in [Version(one.version) for one in asked[name]], name
 
 
 @pytest.mark.parametrize("path", PINS, ids=lambda path: path.stem)
-def test_pins_are_within_the_bounds_and_in_the_table(path, metadata):
+def test_pins_are_within_the_bounds_and_in_the_table(path, requirements):
     versions = pinned(path)
-    for requirement in requirements(metadata):
+    for requirement in itertools.chain(*requirements.values()):
         version = versions.get(canonicalize_name(requirement.name))
         assert version is None or version in requirement.specifier, requirement
     _, *row = rows()[path.stem]

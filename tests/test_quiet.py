@@ -1,6 +1,5 @@
 import json
 import os
-import pathlib
 import re
 import select
 import subprocess
@@ -8,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from outside import IMPORTED_FROM
 from PIL import Image
 
 from keras_maskrcnn import quiet
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTICES = [  # of TensorFlow 2.21 and 2.20
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
     "I0000 00:00:1796023978.323233    8989 port.cc:153] oneDNN custom operations are on. You may",
@@ -50,7 +49,7 @@ def run(program, **environment):
     """Runs a program; returns its status, and what it wrote to stdout and stderr."""
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={**WITHOUT_SETTINGS, "PYTHONPATH": str(ROOT), **environment},
+        env={**WITHOUT_SETTINGS, "PYTHONPATH": str(IMPORTED_FROM), **environment},
         capture_output=True,
         text=True,
     )

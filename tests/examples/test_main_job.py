@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from outside import IMPORTED_FROM
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -15,7 +16,7 @@ def test_a_user_of_the_main_job_sees_our_lines(tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "main_job.py", f"--output={tmp_path / 'shapes_demo'}"]
         + ["--epochs=2", "--train=8", "--val=4"],
-        env={**environment, "PYTHONPATH": str(ROOT)},
+        env={**environment, "PYTHONPATH": str(IMPORTED_FROM)},
         capture_output=True,
         text=True,
     )

@@ -11,19 +11,18 @@ import time
 import keras
 import numpy as np
 import pytest
+from outside import IMPORTED_FROM
 from tiny_runs import TINY, make_shapes, without_times
 
-import keras_maskrcnn
 from keras_maskrcnn import files
 from keras_maskrcnn.training import read_backup
 
 TESTS = pathlib.Path(__file__).parents[1]
-INSTALLED = pathlib.Path(keras_maskrcnn.__file__).parents[1]
 EVERY = 3
 
 
 def start(*arguments):
-    environment = {**os.environ, "PYTHONPATH": str(INSTALLED)}
+    environment = {**os.environ, "PYTHONPATH": str(IMPORTED_FROM)}
     return subprocess.Popen([sys.executable, *map(str, arguments)], env=environment)
 
 
