@@ -176,3 +176,18 @@ def preset_config(name: str, **overrides: Any) -> MaskRCNNConfig:
     if name not in PRESETS:
         raise ValueError(f"no such preset{suggestion(name, PRESETS)} Received: preset={name!r}.")
     return MaskRCNNConfig.from_fields({**PRESETS[name], **overrides})
+
+
+def preset_of(config: MaskRCNNConfig) -> str | None:
+    """Returns the preset that a config comes from; None if other fields than its classes differ.
+
+    Args:
+        config: MaskRCNNConfig.
+
+    Returns:
+        str or None.
+    """
+    classes = {
+        name: getattr(config, name) for name in ("num_classes", "class_names", "category_ids")
+    }
+    return next((name for name in PRESETS if preset_config(name, **classes) == config), None)

@@ -30,7 +30,8 @@ def export(options: flags.FlagValues) -> None:
         path = os.path.join(path, str(max(versions, default=0) + 1))
     else:
         paths.require_writable(os.path.dirname(path) or ".")
-        given["image_size"] = _height_and_width("image_size", options.image_size or "")
+        if options.format == "litert" or options.image_size:
+            given["image_size"] = _height_and_width("image_size", options.image_size or "")
     model = inputs.with_overrides(inputs.load_model(options.model), config_overrides(options))
     outputs.make_folder_of(path)
     model.export(path, options.format, **given, verbose=not options.quiet)
@@ -86,7 +87,15 @@ def export_flags(values: flags.FlagValues) -> None:
         "Default: one size that needs no resizing. Empty: no requests.",
     )
     define.string(
-        "image_size", None, "onnx, litert: size of all images, as HEIGHTxWIDTH; required."
+        "image_size",
+        None,
+        "onnx, litert: size of all images, as HEIGHTxWIDTH. The client resizes and pads them. "
+        "litert needs it. Default of onnx: any size, and the file resizes images.",
     )
-    define.integer("batch_size", None, "onnx, litert: images per request. Default: 1.", low=1)
+    define.integer(
+        "batch_size",
+        None,
+        "onnx, litert: images per request. Default: any number for onnx, 1 for litert.",
+        low=1,
+    )
     define_config(define, only=INFERENCE_FIELDS, of="model")

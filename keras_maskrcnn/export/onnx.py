@@ -1,53 +1,126 @@
-"""Exports a model for ONNX Runtime with tf2onnx."""
+"""Exports a model for ONNX Runtime, OpenVINO and other runtimes of ONNX files."""
+
+import functools
+import os
 
 import keras
+from absl import logging
 
-from keras_maskrcnn.export.portable_model import export_portable
+from keras_maskrcnn import files
+from keras_maskrcnn.export.description import describe
+from keras_maskrcnn.export.optimize import folded_copy
+from keras_maskrcnn.export.portable_model import (
+    export_portable,
+    require_batch_size,
+    require_image_size,
+    require_new,
+    require_portable,
+)
 from keras_maskrcnn.typing import Path
+
+OPSET = 18  # the lowest version that has every operation in the form that is written
 
 
 def export_onnx(
     model: keras.Model,
     filepath: Path,
     *,
-    image_size: tuple[int, int],
-    batch_size: int = 1,
-    opset_version: int = 18,
+    image_size: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+    opset_version: int = OPSET,
     verbose: bool = True,
 ) -> None:
-    """Exports a model as an ONNX file, for images of one size.
+    """Exports a model as an ONNX file with the operations RoiAlign and NonMaxSuppression.
 
-    Inputs are `images`, float32 (B, H, W, 3), RGB in 0..255, padded with zeros on the right and
-    below, and `sizes`, int32 (B, 2), height and width without padding. Outputs are those of
-    `model.predict`, with boxes in pixels of `images`. See docs/runtimes.md.
+    The input is `images`, uint8 (B, H, W, 3), RGB, of any size. The file resizes, normalizes and
+    pads them. With `image_size` the client does that, and the inputs are `images`, float32
+    (B, H, W, 3), RGB in 0..255, padded with zeros on the right and below, and `sizes`, int32
+    (B, 2), height and width without padding.
 
-    The export needs tf2onnx, in the extra `onnx`; running the file does not.
+    Outputs are those of `model.predict`, with boxes in pixels of `images`. Each network only gets
+    the slots that are filled. With heads there are three more inputs, which have the config's
+    values as defaults: `score_threshold` and `nms_iou`, float32 (1,), and `detections_per_image`,
+    int64 (1,).
+
+    The file's metadata has the key "keras_maskrcnn": a JSON text of classes, config and versions,
+    see `description.describe`. docs/runtimes.md describes all of this.
+
+    The export needs the package onnx, in the extra `onnx`; running the file does not. A network of
+    your own with other layers than ours, or a stage of your own, also needs tf2onnx. With a stage
+    of your own the file has no RoiAlign and is for one `image_size`.
 
     Args:
         model: a `MaskRCNN`.
         filepath: str. The file to write.
-        image_size: (height, width), multiples of config.padding_multiple. A client resizes and
-            pads its images to this size.
-        batch_size: int. Images per request.
-        opset_version: int. Version of ONNX' set of operations.
+        image_size: (height, width), multiples of config.padding_multiple; None for any size.
+        batch_size: int. Images per request; None for any number.
+        opset_version: int. Version of ONNX' set of operations, at least 18.
         verbose: bool. Whether to print the path of the file.
 
     Raises:
         FileExistsError: if the file exists.
-        ImportError: if tf2onnx is not installed.
-        ValueError: if `image_size` or `batch_size` is not allowed, or the model takes proposals or
-            has RoIPool.
+        ImportError: if onnx or tf2onnx is needed and not installed.
+        ValueError: if `image_size` or `batch_size` is not allowed, or the model takes proposals,
+            has RoIPool, or has a stage of its own and no `image_size` is given.
     """
+    config, filepath = model.config, os.fspath(filepath)
+    require_portable(config)
+    if image_size is not None:
+        require_image_size(config, image_size)
+    if batch_size is not None:
+        require_batch_size(batch_size)
+    require_new(filepath)
+    if opset_version < OPSET:
+        logging.warning("opset_version must be at least %d; the file gets this version.", OPSET)
+        opset_version = OPSET
+    try:
+        import onnx
 
-    def write(function, signature, path):
-        try:
-            import tf2onnx
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                f"ONNX needs the extra onnx: pip install keras3-maskrcnn[onnx]. Received: {error}."
-            ) from error
-        tf2onnx.convert.from_function(function, signature, opset=opset_version, output_path=path)
+        from keras_maskrcnn.export.native_onnx.model import build, foreign_part
+    except ModuleNotFoundError as error:
+        raise _needs_extra(error) from error
+    part = foreign_part(model)
+    if part:
+        if image_size is None:
+            raise ValueError(
+                f"a model with its own class of {part} can only be exported for one image_size. "
+                "Received: image_size=None."
+            )
+        export_portable(
+            model,
+            filepath,
+            functools.partial(_convert, opset_version=opset_version),
+            image_size=image_size,
+            batch_size=batch_size or 1,
+            verbose=verbose,
+        )
+        return
+    description = describe(model, masks="soft", precision="float32")
+    proto = build(
+        folded_copy(model, "float32"),
+        {"keras_maskrcnn": description},
+        image_size=image_size,
+        batch_size=batch_size,
+        opset=opset_version,
+    )
+    with files.replacing(filepath) as new:
+        onnx.save(proto, new)
+        require_new(filepath)  # another process may have written it meanwhile
+    if verbose:
+        size = "any size" if image_size is None else f"{image_size[0]} x {image_size[1]} pixels"
+        print(f"Wrote {filepath} for {batch_size or 'any number of'} images of {size}.")
 
-    export_portable(
-        model, filepath, write, image_size=image_size, batch_size=batch_size, verbose=verbose
+
+def _convert(function, signature, path, opset_version):
+    """Writes a function with tf2onnx."""
+    try:
+        import tf2onnx
+    except ModuleNotFoundError as error:
+        raise _needs_extra(error) from error
+    tf2onnx.convert.from_function(function, signature, opset=opset_version, output_path=path)
+
+
+def _needs_extra(error):
+    return ImportError(
+        f"ONNX needs the extra onnx: pip install keras3-maskrcnn[onnx]. Received: {error}."
     )

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_maskrcnn import files
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.export.optimize import folded_copy
 from keras_maskrcnn.ops.portable import portable
 from keras_maskrcnn.typing import Path, Tensors
@@ -30,17 +31,7 @@ class PortableModel(keras.Model):
 
     def __init__(self, model: keras.Model, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        config = model.config
-        if config.proposals == "precomputed":
-            raise ValueError(
-                "the model must have an RPN, because other runtimes take only images. "
-                f"Received: proposals={config.proposals!r}."
-            )
-        if config.roi_op == "pool":
-            raise ValueError(
-                "roi_op must not be 'pool', because RoIPool has no portable form. "
-                f"Received: roi_op={config.roi_op!r}."
-            )
+        require_portable(model.config)
         self.model = folded_copy(model, "float32")
         self.built = True
 
@@ -76,16 +67,10 @@ def export_portable(
         FileExistsError: if the file exists.
         ValueError: as in `PortableModel`, or if `image_size` or `batch_size` is not allowed.
     """
-    multiple = model.config.padding_multiple
-    if len(image_size) != 2 or any(side < 1 or side % multiple for side in image_size):
-        raise ValueError(
-            f"image_size must be height and width, positive multiples of {multiple}. "
-            f"Received: image_size={tuple(image_size)}."
-        )
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be positive. Received: batch_size={batch_size}.")
+    require_image_size(model.config, image_size)
+    require_batch_size(batch_size)
     filepath = os.fspath(filepath)
-    _require_new(filepath)
+    require_new(filepath)
     signature = [
         tf.TensorSpec([batch_size, *image_size, 3], tf.float32, name="images"),
         tf.TensorSpec([batch_size, 2], tf.int32, name="sizes"),
@@ -98,11 +83,42 @@ def export_portable(
 
     with files.replacing(filepath) as new:
         write(detect, signature, new)
-        _require_new(filepath)  # another process may have written it meanwhile
+        require_new(filepath)  # another process may have written it meanwhile
     if verbose:
         print(f"Wrote {filepath} for {batch_size} x {image_size[0]} x {image_size[1]} images.")
 
 
-def _require_new(filepath):
+def require_portable(config: MaskRCNNConfig) -> None:
+    """Raises ValueError if other runtimes cannot run a model with this config."""
+    if config.proposals == "precomputed":
+        raise ValueError(
+            "the model must have an RPN, because other runtimes take only images. "
+            f"Received: proposals={config.proposals!r}."
+        )
+    if config.roi_op == "pool":
+        raise ValueError(
+            "roi_op must not be 'pool', because RoIPool has no portable form. "
+            f"Received: roi_op={config.roi_op!r}."
+        )
+
+
+def require_image_size(config: MaskRCNNConfig, image_size: tuple[int, int]) -> None:
+    """Raises ValueError if a model with this config takes no images of this size."""
+    multiple = config.padding_multiple
+    if len(image_size) != 2 or any(side < 1 or side % multiple for side in image_size):
+        raise ValueError(
+            f"image_size must be height and width, positive multiples of {multiple}. "
+            f"Received: image_size={tuple(image_size)}."
+        )
+
+
+def require_batch_size(batch_size: int) -> None:
+    """Raises ValueError if a batch cannot have this size."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be positive. Received: batch_size={batch_size}.")
+
+
+def require_new(filepath: str) -> None:
+    """Raises FileExistsError if a file is there."""
     if os.path.exists(filepath):
         raise FileExistsError(f"the export needs a new file. Received: filepath={filepath!r}.")

@@ -1,8 +1,6 @@
 """Exports a SavedModel that takes pixels or encoded images, and needs only TensorFlow to run."""
 
 import contextlib
-import dataclasses
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -12,9 +10,9 @@ import keras
 import tensorflow as tf
 
 from keras_maskrcnn import files
-from keras_maskrcnn._version import __version__
 from keras_maskrcnn.data.images import MAX_PIXELS
 from keras_maskrcnn.export import warmup
+from keras_maskrcnn.export.description import describe
 from keras_maskrcnn.export.optimize import inference_function
 from keras_maskrcnn.export.signatures import trace_signatures
 from keras_maskrcnn.typing import Path
@@ -77,7 +75,7 @@ def export_saved_model(
     _check_options(config, masks, max_pixels, warmup_sizes)
     _check_folder(filepath)
     forward = inference_function(model, precision)
-    description = _describe(model, masks, precision, max_pixels)
+    description = describe(model, masks=masks, precision=precision, max_pixels=max_pixels)
     with _new_folder(filepath) as folder:
         _write(trace_signatures(forward, config, masks, max_pixels, description), folder)
         extra = os.path.join(folder, "assets.extra")
@@ -113,22 +111,6 @@ def _check_folder(filepath):
         raise FileExistsError(
             f"the export needs a new or empty folder. Received: filepath={filepath!r}."
         )
-
-
-def _describe(model, masks, precision, max_pixels):
-    """Returns the JSON text of `describe` and of assets.extra/model.json."""
-    content = {
-        "class_names": model.config.names(),
-        "category_ids": model.config.ids(),
-        "masks": masks,
-        "precision": precision or model.compute_dtype,
-        "max_pixels": max_pixels,
-        "config": dataclasses.asdict(model.config),
-        "keras_maskrcnn": __version__,
-        "keras": keras.__version__,
-        "tensorflow": tf.__version__,
-    }
-    return json.dumps(content, indent=1)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,14 @@ import pytest
 
 C4 = {"neck": "c4", "mask_pool_size": 7, "box_head_layers": 0, "mask_head_convs": 0}
 MATTERPORT = {"roi_op": "crop", "anchor_rule": "matterport", "rpn_joint_nms": True}
+TORCHVISION = {
+    "resize_rule": "torchvision",
+    "anchor_rule": "torchvision",
+    "roi_level_rule": "torchvision",
+    "roi_aligned": False,
+    "rpn_min_size": 1e-3,
+    "box_min_size": 1e-2,
+}
 # The default run converts only the model that has every part. Each of the others takes as long.
 slow = pytest.mark.slow
 FAMILIES = [

@@ -1,25 +1,145 @@
+import dataclasses
+import json
 import sys
 
+import numpy as np
 import pytest
-from families import FAMILIES, assert_close
+from families import C4, FAMILIES, MATTERPORT, TORCHVISION, assert_close, slow
+
+import keras_maskrcnn as mrcnn
+from keras_maskrcnn.networks import build_roi_heads
+from keras_maskrcnn.roi_heads import RoIHeads
+
+onnx = pytest.importorskip("onnx", reason="onnx (extra onnx) is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+PARTS_OF_HEADS = ("box_align", "box_head", "mask_align", "mask_head", "res5")
+EVERY_FAMILY = [
+    *FAMILIES,
+    MATTERPORT,
+    TORCHVISION,
+    *(
+        pytest.param(fields, marks=slow)
+        for fields in (
+            {"roi_op": "warp"},
+            {"roi_pooling": "max"},
+            {"mask_loss": "softmax"},
+            {"class_agnostic_masks": True},
+            {"mask_predictor": "mlp"},
+            {"neck": "c5", "anchor_sizes": (16.0, 32.0)},
+            {"head_norm": "batch", "box_head_convs": 2, "rpn_head_convs": 2, "norm": "batch"},
+            {"backbone": "resnet50", "stem_pool_same": True, "stride_in_1x1": True},
+            {**C4, "box_pool_size": 14, "mask_pool_size": 14, "res5_stride": 2},
+        )
+    ),
+]
 
 
-@pytest.mark.parametrize("overrides", FAMILIES, ids=str)
-def test_onnx_runtime_finds_what_the_model_finds(lively, tiny_config, canvas, tmp_path, overrides):
-    pytest.importorskip("tf2onnx", reason="tf2onnx (extra onnx) is not installed")
-    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    model, path = lively(tiny_config, **overrides), tmp_path / "model.onnx"
-    model.export(path, format="onnx", image_size=(64, 96), verbose=False)
+def run(path, **inputs):
+    """Runs a file in ONNX Runtime; returns its outputs by name."""
     session = onnxruntime.InferenceSession(path)
-    values = session.run(None, {name: canvas[name] for name in ("images", "sizes")})
-    found = dict(zip((x.name for x in session.get_outputs()), values, strict=True))
+    values = session.run(None, inputs)
+    return dict(zip((x.name for x in session.get_outputs()), values, strict=True))
+
+
+def images_of(batch, height, width):
+    return np.random.default_rng(batch).integers(0, 256, (batch, height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("overrides", EVERY_FAMILY, ids=str)
+def test_onnx_runtime_finds_what_the_model_finds(lively, tiny_config, tmp_path, overrides):
+    model, path = lively(tiny_config, **overrides), tmp_path / "model.onnx"
+    model.export(path, format="onnx", verbose=False)
+    for shape in ((1, 64, 96), (2, 50, 70), (5, 80, 120)):  # as it is, larger, smaller
+        images = images_of(*shape)
+        assert_close(run(path, images=images), model(images), 1e-3)
+
+
+@pytest.fixture(scope="module")
+def exported(lively, tiny_config, tmp_path_factory):
+    """A model, and its file."""
+    model = lively(tiny_config, class_names=("cat", "dog", "cow"))
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    model.export(path, format="onnx", verbose=False)
+    return model, path
+
+
+def test_a_caller_can_change_the_limits(exported):
+    model, path = exported
+    images = images_of(2, 64, 96)
+    for changes in (
+        {"score_threshold": 0.5},
+        {"nms_iou": 0.05},
+        {"detections_per_image": 3},
+        {"detections_per_image": 200},  # more than there are
+        {"score_threshold": 1.0},  # nothing is found
+    ):
+        limits = {
+            name: np.array([x], np.int64 if isinstance(x, int) else np.float32)
+            for name, x in changes.items()
+        }
+        expected = model.with_config(**changes)(images)
+        assert_close(run(path, images=images, **limits), expected, 1e-3)
+    assert not np.any(expected["num_detections"])
+
+
+def test_a_file_for_one_size_takes_padded_images_as_in_version_0_1(
+    exported, canvas, tmp_path_factory
+):
+    model, _ = exported
+    path = tmp_path_factory.mktemp("onnx") / "fixed.onnx"
+    model.export(path, format="onnx", image_size=(64, 96), batch_size=1, verbose=False)
+    found = run(path, images=canvas["images"], sizes=canvas["sizes"])
     assert_close(found, model(canvas, training=False), 1e-3)
+    shapes = {x.name: x.shape for x in onnxruntime.InferenceSession(path).get_inputs()}
+    assert shapes == {"images": [1, 64, 96, 3], "sizes": [1, 2]}
+
+
+def test_the_file_has_native_nodes_and_stores_nothing_but_weights(exported):
+    model, path = exported
+    graph = onnx.load(path).graph
+    onnx.checker.check_model(str(path), full_check=True)
+    names = [node.op_type for node in graph.node]
+    # One RoIAlign for each of the 4 levels, for boxes and for masks; NMS of 5 levels and of boxes.
+    assert names.count("RoiAlign") == 8 and names.count("NonMaxSuppression") == 6
+    assert "Loop" not in names and "NonZero" in names
+    stored = sum(onnx.numpy_helper.to_array(x).nbytes for x in graph.initializer)
+    weights = sum(array.nbytes for array in model.get_weights())
+    assert 0.9 * weights < stored < weights + 10_000  # without norms, with small constants
+
+
+def test_metadata_describes_the_model(exported):
+    model, path = exported
+    text = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["keras_maskrcnn"]
+    found = json.loads(text)
+    assert found["class_names"] == ["cat", "dog", "cow"] and found["category_ids"] == [1, 2, 3]
+    assert found["config"] == json.loads(json.dumps(dataclasses.asdict(model.config)))
+    assert found["keras_maskrcnn"] == mrcnn.__version__ and found["precision"] == "float32"
+    assert found["preset"] is None  # its widths are those of no preset
+
+
+class OwnHeads(RoIHeads):
+    pass
+
+
+def test_a_stage_of_ones_own_needs_an_image_size(tiny_config, tmp_path):
+    heads = build_roi_heads(tiny_config, 16)
+    heads = OwnHeads(tiny_config, **{name: getattr(heads, name) for name in PARTS_OF_HEADS})
+    model = mrcnn.MaskRCNN(tiny_config, roi_heads=heads)
+    with pytest.raises(ValueError, match="own class of roi_heads .* one image_size"):
+        model.export(tmp_path / "model.onnx", format="onnx")
+
+
+def test_an_older_set_of_operations_is_not_used(exported, tmp_path, caplog):
+    model, _ = exported
+    model.export(tmp_path / "a.onnx", format="onnx", opset_version=13, verbose=False)
+    assert "opset_version must be at least 18" in caplog.text
+    assert onnx.load(tmp_path / "a.onnx").opset_import[0].version == 18
 
 
 def test_that_a_package_is_missing_is_said_with_what_to_install(
     lively, tiny_config, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(sys.modules, "tf2onnx", None)
-    with pytest.raises(ImportError, match=r"pip install keras3-maskrcnn\[onnx\]. Received: .*tf2"):
-        lively(tiny_config).export(tmp_path / "a.onnx", format="onnx", image_size=(64, 96))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"pip install keras3-maskrcnn\[onnx\]. Received: .*onnx"):
+        lively(tiny_config).export(tmp_path / "a.onnx", format="onnx")
     assert not list(tmp_path.iterdir())
