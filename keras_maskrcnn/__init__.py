@@ -1,13 +1,18 @@
-"""Mask R-CNN for Keras 3 on TensorFlow."""
+"""Mask R-CNN for Keras 3 on TensorFlow.
+
+The names below are imported when they are first used: `keras_maskrcnn.runtime` runs exported models
+without TensorFlow.
+"""
+
+from typing import TYPE_CHECKING
 
 from keras_maskrcnn._version import __version__ as __version__
 from keras_maskrcnn.backend import require_tensorflow
-from keras_maskrcnn.failed_imports import told
+from keras_maskrcnn.on_demand import names_on_demand
 from keras_maskrcnn.quiet import start_command
+from keras_maskrcnn.registration import register_with_keras
 
-start_command()
-with told():
-    require_tensorflow()
+if TYPE_CHECKING:
     from keras_maskrcnn import data, distribution, ops, training, visualize, weights
     from keras_maskrcnn.config import MaskRCNNConfig
     from keras_maskrcnn.data import DataError
@@ -36,3 +41,27 @@ __all__ = [
     "visualize",
     "weights",
 ]
+
+_KERAS = ("distribution", "evaluation", "explaining", "model", "training", "weights")
+
+
+def _refuse_another_backend(module):
+    if module in _KERAS:
+        require_tensorflow()
+
+
+__getattr__, __dir__ = names_on_demand(
+    __name__,
+    {
+        "config": ["MaskRCNNConfig"],
+        "data": ["DataError"],
+        "detections": ["predict_image"],
+        "evaluation": ["CocoEvaluation", "average_recall", "evaluate", "propose"],
+        "explaining": ["explain"],
+        "model": ["MaskRCNN"],
+        "presets": ["PRESETS", "preset_config"],
+    },
+    before=_refuse_another_backend,
+)
+start_command()
+register_with_keras()

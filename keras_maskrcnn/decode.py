@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from keras_maskrcnn.ops import boxes as box_ops
-from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.ops import mask_sampling
 from keras_maskrcnn.ops.nms import combined_non_max_suppression
 from keras_maskrcnn.ops.python import gradients_of_graph
 
@@ -140,9 +140,9 @@ def mask_probabilities(logits: tf.Tensor, labels: tf.Tensor, kind: str = "sigmoi
     """
     logits = tf.cast(logits, tf.float32)
     if kind == "softmax":
-        masks = mask_ops.of_class(tf.nn.softmax(logits)[..., 1:], labels)
+        masks = mask_sampling.of_class(tf.nn.softmax(logits)[..., 1:], labels)
     else:
-        masks = tf.sigmoid(mask_ops.of_class(logits, labels))
+        masks = tf.sigmoid(mask_sampling.of_class(logits, labels))
     return tf.where(labels[..., None, None] > 0, masks, 0.0)
 
 

@@ -6,20 +6,21 @@ Masks are pasted one at a time, so no more memory is needed than for what is ret
 import os
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from PIL import Image
 
 from keras_maskrcnn.data.images import from_pillow, log_remarks, read_with_remarks
 from keras_maskrcnn.ops import masks as mask_ops
-from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import Path
+
+if TYPE_CHECKING:
+    import keras
 
 
 def predict_image(
-    model: keras.Model, image: np.ndarray | Image.Image | Path, *, score_threshold: float = 0.0
+    model: "keras.Model", image: np.ndarray | Image.Image | Path, *, score_threshold: float = 0.0
 ) -> dict[str, Any]:
     """Runs the model on one image and pastes the masks into it (§3.1, Inference).
 
@@ -112,6 +113,8 @@ def coco_results(
             "segmentation", a compressed RLE. Empty without detections. All are plain Python values
             that `json.dumps` accepts.
     """
+    from keras_maskrcnn.ops import rle  # `runtime` works without its pycocotools
+
     count = int(outputs["num_detections"][index])
     boxes = np.asarray(outputs["boxes"][index])[:count].astype(np.float64)
     scores = np.asarray(outputs["scores"][index])[:count]

@@ -7,6 +7,10 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from keras_maskrcnn.backend import require_tensorflow
+
+require_tensorflow()  # most modules import this one, also without a name of the face
+
 import keras
 import tensorflow as tf
 from tensorflow.python.framework import ops

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.distribution.replicas import mean_over_replicas
-from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.ops import mask_sampling
 
 
 def smooth_l1(differences: tf.Tensor, beta: float) -> tf.Tensor:
@@ -112,10 +112,10 @@ def mask_loss(
     logits = tf.cast(logits, tf.float32)
     if kind == "softmax":
         logs = tf.nn.log_softmax(logits)
-        own, background = mask_ops.of_class(logs[..., 1:], labels), logs[..., 0]
+        own, background = mask_sampling.of_class(logs[..., 1:], labels), logs[..., 0]
         losses = -targets * own - (1 - targets) * background
     else:
-        own = mask_ops.of_class(logits, labels)
+        own = mask_sampling.of_class(logits, labels)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, own)
     valid = labels > 0
     return _mean_where(tf.where(valid, tf.reduce_mean(losses, axis=[2, 3]), 0.0), valid)

@@ -47,7 +47,8 @@ def is_asked(argv: Sequence[str]) -> bool:
 def arguments_of_command() -> list[str] | None:
     """Returns the arguments of `keras-maskrcnn` or `python -m keras_maskrcnn`; None if neither."""
     program = os.path.basename(sys.argv[0]) if sys.argv else ""
-    module = program == "-m" and "keras_maskrcnn" in sys.orig_argv
+    # With -m it is "-m" while Python looks for the module, and then the path of the module.
+    module = program in ("-m", "__main__.py") and "keras_maskrcnn" in sys.orig_argv
     return sys.argv[1:] if module or program == "keras-maskrcnn" else None
 
 

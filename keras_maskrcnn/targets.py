@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_maskrcnn.distribution import replicas
 from keras_maskrcnn.ops import boxes as box_ops
-from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.ops import mask_sampling
 from keras_maskrcnn.typing import Tensors
 
 
@@ -222,7 +222,7 @@ def mask_targets(
     owners = tf.reshape(matched + instances * tf.range(batch)[:, None], [-1])
     boxes, windows = (tf.reshape(x, [-1, 4]) for x in (gt_boxes, rois))
     grid = size * samples
-    targets = mask_ops.sample(masks, boxes, owners, windows, grid, grid)[..., None]
+    targets = mask_sampling.sample(masks, boxes, owners, windows, grid, grid)[..., None]
     targets = tf.nn.avg_pool2d(targets, samples, samples, "VALID")
     targets = tf.reshape(targets, [batch, slots, size, size])
     return targets if soft else tf.cast(targets >= 0.5, tf.float32)

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import tensorflow as tf
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 Path = str | os.PathLike[str]
 """Path of a file or folder."""
@@ -13,10 +15,10 @@ Path = str | os.PathLike[str]
 Size = tuple[int, int]
 """Height and width, in pixels."""
 
-Tensors = dict[str, tf.Tensor]
+Tensors = dict[str, "tf.Tensor"]
 """Tensors by name: the inputs or targets of a batch, feature maps, or losses."""
 
-Augmentation = Callable[[Tensors, tf.Tensor], Tensors]
+Augmentation = Callable[[Tensors, "tf.Tensor"], Tensors]
 """A function (example, seed) -> example, see `data.augment`."""
 
 ClassNames = Sequence[str] | Mapping[int, str] | Path

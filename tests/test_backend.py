@@ -68,9 +68,13 @@ def test_an_imported_keras_on_tensorflow_is_taken_whatever_the_variable_says(mon
     backend.require_tensorflow()
 
 
-def test_an_import_on_another_backend_ends_in_one_line(monkeypatch):
+@pytest.mark.parametrize(
+    "use", ["from keras_maskrcnn import MaskRCNN", "import keras_maskrcnn as m; m.training.Run"]
+)
+def test_the_first_use_on_another_backend_ends_in_one_line(monkeypatch, use):
+    """`import keras_maskrcnn` alone does not: `runtime` needs no Keras."""
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    program = [sys.executable, "-c", "import keras_maskrcnn"]
+    program = [sys.executable, "-c", use]
     done = subprocess.run(program, capture_output=True, text=True)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]

@@ -141,7 +141,8 @@ def test_the_package_imports_only_what_setup_cfg_installs(requirements):
     required.add("h5py")  # Keras'
     extras = {
         "beam": {"apache_beam"},
-        "onnx": {"onnx", "tf2onnx"},
+        "onnx": {"onnx", "onnxruntime", "tf2onnx"},
+        "openvino": {"openvino"},
         "weights": {"safetensors"},
     }
     for extra, optional in extras.items():

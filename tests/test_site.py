@@ -27,6 +27,7 @@ PACKAGES = [
     "evaluation",
     "explaining",
     "export",
+    "runtime",
     "training",
     "weights",
 ]

@@ -18,22 +18,25 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from absl import flags
-
 from keras_maskrcnn import quiet
-from keras_maskrcnn.cli import (
-    convert,
-    environment,
-    evaluate,
-    explain,
-    export,
-    import_weights,
-    predict,
-    propose,
-    train,
-    usage,
-    validate,
-)
+from keras_maskrcnn.failed_imports import told
+
+with told():
+    from absl import flags
+
+    from keras_maskrcnn.cli import (
+        convert,
+        environment,
+        evaluate,
+        explain,
+        export,
+        import_weights,
+        predict,
+        propose,
+        train,
+        usage,
+        validate,
+    )
 
 COMMANDS = {  # name: (the command, the function that defines its flags)
     "train": (train.train, train.train_flags),
@@ -92,7 +95,17 @@ def run(argv: Sequence[str]) -> int:
     except usage.UsageError as error:
         print(f"keras-maskrcnn {argv[0]}: {error}", file=sys.stderr)
         return 2
+    with told():
+        _import_package()
     return _run_command(argv[0], command, values)
+
+
+def _import_package():
+    """Imports all that a command can need; only the help and exported models do without it."""
+    from keras_maskrcnn.backend import require_tensorflow
+
+    require_tensorflow()
+    from keras_maskrcnn import data, evaluation, explaining, training, visualize, weights  # noqa: F401
 
 
 def _overview():
@@ -116,6 +129,8 @@ def _run_command(name, command, options):
     except (ValueError, OSError, ImportError) as error:
         message = str(error)
     except Exception as error:
+        if "tensorflow" not in sys.modules:
+            raise
         # TensorFlow wraps an error of the input pipeline; our error is inside.
         from keras_maskrcnn.data.origin import data_error
 

@@ -2,23 +2,26 @@
 
 import os
 import zipfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags, logging
 
 from keras_maskrcnn.cli import paths
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.data.proposals import ProposalFile
-from keras_maskrcnn.model import MaskRCNN
+
+if TYPE_CHECKING:
+    from keras_maskrcnn.data.coco import CocoDataset
+    from keras_maskrcnn.data.proposals import ProposalFile
+    from keras_maskrcnn.model import MaskRCNN
 
 
-def load_model(path: str, flag: str = "model") -> MaskRCNN:
+def load_model(path: str, flag: str = "model") -> "MaskRCNN":
     """Loads a MaskRCNN from a .keras file; raises ValueError for any other file."""
     import keras
 
     from keras_maskrcnn.data.archives import check_zip
+    from keras_maskrcnn.model import MaskRCNN
     from keras_maskrcnn.weights.checkpoint import require_finite
 
     paths.require_file(flag, path)
@@ -43,12 +46,12 @@ def load_model(path: str, flag: str = "model") -> MaskRCNN:
     return model
 
 
-def with_overrides(model: MaskRCNN, overrides: dict[str, Any]) -> MaskRCNN:
+def with_overrides(model: "MaskRCNN", overrides: dict[str, Any]) -> "MaskRCNN":
     """Returns the model with these values of config fields."""
     return model.with_config(**overrides) if overrides else model
 
 
-def read_dataset(options: flags.FlagValues, config: MaskRCNNConfig) -> CocoDataset:
+def read_dataset(options: flags.FlagValues, config: MaskRCNNConfig) -> "CocoDataset":
     """Reads --annotations with a config's classes, and with masks if its task needs them.
 
     Images that cannot be read are left out; `skipped` names them for `report_unreadable`.
@@ -66,7 +69,7 @@ def read_dataset(options: flags.FlagValues, config: MaskRCNNConfig) -> CocoDatas
     )
 
 
-def read_proposals(path: str | None) -> ProposalFile | None:
+def read_proposals(path: str | None) -> "ProposalFile | None":
     """Opens proposals; returns None if there is no path."""
     from keras_maskrcnn import data
 

@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.files import write_json
+
+if TYPE_CHECKING:
+    from keras_maskrcnn.data.coco import CocoDataset
 
 
 def verbosity(options: flags.FlagValues) -> int:
@@ -58,7 +60,7 @@ def write_metrics(
                 print(f"{name:<24} {value:.4f}")
 
 
-def count_images(dataset: CocoDataset) -> int:
+def count_images(dataset: "CocoDataset") -> int:
     """Counts the images of a data set, with the unreadable ones that were left out."""
     return len({*dataset.file_names, *dataset.skipped})
 

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
@@ -19,11 +19,12 @@ from keras_maskrcnn.cli.inputs import load_model, read_proposals
 from keras_maskrcnn.cli.outputs import verbosity
 from keras_maskrcnn.cli.paths import refuse_inputs, require_file, require_writable
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.distribution import STRATEGIES
 from keras_maskrcnn.files import checksum
-from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.presets import preset_config
-from keras_maskrcnn.training.backup import Backup
+
+if TYPE_CHECKING:
+    from keras_maskrcnn.model import MaskRCNN
+    from keras_maskrcnn.training.backup import Backup
 
 DOWNLOADS = ("coco", "imagenet")  # values of --weights, as in MaskRCNN.from_preset
 OWN = (".keras", ".weights.h5")
@@ -226,9 +227,10 @@ def _recipe(options, steps_per_epoch):
     return training.Recipe(steps or 12 * steps_per_epoch, options.batch_size, **fields)
 
 
-def new_model(config: MaskRCNNConfig, options: flags.FlagValues, goes_on: bool) -> MaskRCNN:
+def new_model(config: MaskRCNNConfig, options: flags.FlagValues, goes_on: bool) -> "MaskRCNN":
     """Makes the model, with its initial weights unless the run continues from a backup."""
     from keras_maskrcnn import weights
+    from keras_maskrcnn.model import MaskRCNN
 
     make, path = functools.partial(MaskRCNN, dtype=options.dtype_policy), options.weights
     if goes_on or not path:
@@ -269,7 +271,7 @@ def _goes_on(output, resume, writes):
     return backups
 
 
-def refuse_other_length(backup: Backup, steps: int, output: str) -> None:
+def refuse_other_length(backup: "Backup", steps: int, output: str) -> None:
     """Raises ValueError if a backup's run has another number of steps; says what to do instead."""
     stored = (backup.stored_run or {}).get("steps", steps)
     if stored != steps:
@@ -329,7 +331,7 @@ def _define_recipe(define):
     define.enum(
         "strategy",
         "none",
-        STRATEGIES,
+        ["none", "mirrored", "multi_worker"],
         "Devices to train on. none: one. mirrored: several of this machine. multi_worker: the "
         "machines in TF_CONFIG. See docs/distribution.md.",
     )

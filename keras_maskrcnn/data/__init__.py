@@ -3,14 +3,19 @@
 Each reader returns a `CocoDataset`. `batches` turns it into a `tf.data.Dataset`.
 """
 
-from keras_maskrcnn.data import augment
-from keras_maskrcnn.data.coco import CocoDataset, coco_dict, coco_json, require_instances
-from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.formats import labelme, mask_images, via_json, voc, yolo_seg
-from keras_maskrcnn.data.lvis import lvis_json
-from keras_maskrcnn.data.pipeline import batches
-from keras_maskrcnn.data.proposals import ProposalFile, ProposalWriter, read_proposals
-from keras_maskrcnn.data.tfds_reader import TfdsDataset, tfds_dataset
+from typing import TYPE_CHECKING
+
+from keras_maskrcnn.on_demand import names_on_demand
+
+if TYPE_CHECKING:
+    from keras_maskrcnn.data import augment
+    from keras_maskrcnn.data.coco import CocoDataset, coco_dict, coco_json, require_instances
+    from keras_maskrcnn.data.errors import DataError
+    from keras_maskrcnn.data.formats import labelme, mask_images, via_json, voc, yolo_seg
+    from keras_maskrcnn.data.lvis import lvis_json
+    from keras_maskrcnn.data.pipeline import batches
+    from keras_maskrcnn.data.proposals import ProposalFile, ProposalWriter, read_proposals
+    from keras_maskrcnn.data.tfds_reader import TfdsDataset, tfds_dataset
 
 __all__ = [
     "CocoDataset",
@@ -32,3 +37,15 @@ __all__ = [
     "voc",
     "yolo_seg",
 ]
+__getattr__, __dir__ = names_on_demand(
+    __name__,
+    {
+        "coco": ["CocoDataset", "coco_dict", "coco_json", "require_instances"],
+        "errors": ["DataError"],
+        "formats": ["labelme", "mask_images", "via_json", "voc", "yolo_seg"],
+        "lvis": ["lvis_json"],
+        "pipeline": ["batches"],
+        "proposals": ["ProposalFile", "ProposalWriter", "read_proposals"],
+        "tfds_reader": ["TfdsDataset", "tfds_dataset"],
+    },
+)

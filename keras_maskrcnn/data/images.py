@@ -7,12 +7,12 @@ import collections
 import concurrent.futures
 import io
 import itertools
+import logging as logging_of_python
 import os
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from absl import logging
 from PIL import Image, TiffImagePlugin
 
 from keras_maskrcnn.data.errors import DataError
@@ -121,7 +121,16 @@ def log_remarks(names_of: Mapping[str, Sequence[str]]) -> None:
         names_of: dict of a key of `REMARKS` to the names of the images that it is true of.
     """
     for remark, names in names_of.items():
-        logging.warning("%s", remark_line(remark, names))
+        _logger().warning("%s", remark_line(remark, names))
+
+
+def _logger():
+    """Returns absl's logger, or Python's own where only what `runtime` needs is installed."""
+    try:
+        from absl import logging
+    except ModuleNotFoundError:
+        return logging_of_python.getLogger("keras_maskrcnn")
+    return logging
 
 
 def remark_line(remark: str, names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@ import pathlib
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_maskrcnn.ops import masks
 
@@ -160,9 +159,3 @@ def test_crop_inverts_paste_on_smooth_probabilities():
     again = masks.crop(paste_whole(mask, box, 120, 150), box, 28) / 255
     # The outermost cells mix with the zeros around the box.
     np.testing.assert_allclose(again[1:-1, 1:-1], mask[1:-1, 1:-1], atol=0.02)
-
-
-def test_of_class_picks_the_mask_of_label_minus_one():
-    logits = tf.range(3.0) * tf.ones([1, 4, 2, 2, 3])
-    picked = masks.of_class(logits, tf.constant([[1, 2, 3, 0]]))
-    np.testing.assert_array_equal(picked[0, :, 0, 0], [0, 1, 2, 0])

@@ -7,7 +7,7 @@ from keras_maskrcnn.data.augment.examples import MIN_VISIBLE, join, keep
 from keras_maskrcnn.data.augment.geometry import crop, pad
 from keras_maskrcnn.data.augment.tightening import fine_extents, mass, recrop
 from keras_maskrcnn.ops import boxes as box_ops
-from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.ops import mask_sampling
 from keras_maskrcnn.typing import Tensors
 
 
@@ -96,7 +96,7 @@ def _coverage(painted, boxes, side):
     height, width = tf.unstack(tf.cast(tf.shape(painted), tf.float32))
     frame = [[-1.0, -1.0, width + 1, height + 1]]
     owners = tf.zeros([tf.shape(boxes)[0]], tf.int32)
-    points = mask_ops.sample(grid, tf.stack(frame), owners, boxes, 2 * side, 2 * side)
+    points = mask_sampling.sample(grid, tf.stack(frame), owners, boxes, 2 * side, 2 * side)
     return tf.nn.avg_pool2d(points[..., None], 2, 2, "VALID")[..., 0]
 
 
@@ -111,7 +111,7 @@ def _paint(masks, boxes, size):
         high = tf.clip_by_value(tf.cast(tf.math.ceil(box[2:]), tf.int32), low + 1, limit)
         window = tf.cast(tf.concat([low, high], axis=0), tf.float32)[None]
         width, height = tf.unstack(high - low)
-        values = mask_ops.sample(mask[None], box[None], [0], window, height, width)[0]
+        values = mask_sampling.sample(mask[None], box[None], [0], window, height, width)[0]
         around = tf.gather(tf.stack([low, limit - high], axis=1), [1, 0])
         return canvas | tf.reshape(tf.pad(values >= 127.5, around), size)
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_maskrcnn.data.augment.examples import keep
-from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.ops import mask_sampling
 from keras_maskrcnn.typing import Tensors
 
 
@@ -46,7 +46,7 @@ def fine_extents(masks: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
 def recrop(masks: tf.Tensor, boxes: tf.Tensor, new_boxes: tf.Tensor) -> tf.Tensor:
     """Samples masks in other boxes. Returns (n, M, M) uint8."""
     side, count = masks.shape[1], tf.shape(masks)[0]
-    sampled = mask_ops.sample(masks, boxes, tf.range(count), new_boxes, side, side)
+    sampled = mask_sampling.sample(masks, boxes, tf.range(count), new_boxes, side, side)
     return tf.cast(tf.round(sampled), tf.uint8)
 
 

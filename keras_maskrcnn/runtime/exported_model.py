@@ -1,0 +1,215 @@
+"""The class that runs an exported model."""
+
+import dataclasses
+import importlib
+import os
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from keras_maskrcnn.detections import predict_image
+from keras_maskrcnn.runtime.description import read_description
+from keras_maskrcnn.runtime.with_onnxruntime import OnnxRuntime
+from keras_maskrcnn.runtime.with_openvino import OpenVino
+from keras_maskrcnn.runtime.with_tensorflow import TensorFlow, saved_model_folder
+from keras_maskrcnn.typing import Path
+
+RUNTIMES = ("onnxruntime", "openvino", "tensorflow")
+"""Names of the runtimes, which are those of their Python packages."""
+
+_CLASSES = {"onnxruntime": OnnxRuntime, "openvino": OpenVino, "tensorflow": TensorFlow}
+_OF_SUFFIX = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}  # the default first
+_EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
+
+
+class ExportedModel:
+    """A model that `model.export` wrote, for prediction on the CPU.
+
+    It gives what `predict_image` and `model.predict` give for the model itself. `evaluate` of this
+    package takes it too.
+
+    Args:
+        path: str. A .onnx file, an OpenVINO .xml file with its .bin file beside it, or a SavedModel
+            folder. Of a folder of versions, whose names are numbers, the newest is taken.
+        runtime: "onnxruntime", "openvino" or "tensorflow". None: the first that can run the file.
+            Only a .onnx file has a choice: ONNX Runtime, or OpenVINO.
+        threads: int. Threads of the runtime. None: the runtime chooses. TensorFlow takes a number
+            only before its first operation, and for the whole process.
+        score_threshold: float in [0, 1]. Replaces the value in the file, as `nms_iou` and
+            `detections_per_image` do. Only ONNX Runtime can, for files that take them as inputs.
+        nms_iou: float in [0, 1].
+        detections_per_image: int.
+
+    Attributes:
+        path: str. As given.
+        runtime: str. The runtime that is used.
+        description: dict. What `model.export` wrote about the model: classes, config, precision,
+            versions.
+        config: MaskRCNNConfig of the model, with the replaced values.
+        class_names: tuple of str. Name of each class, label 1 first.
+        category_ids: tuple of int. Id of each class in the annotation file, label 1 first.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, of another kind or not of this package, or an argument
+            is not allowed.
+        ImportError: if the runtime is not installed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        runtime: Literal["onnxruntime", "openvino", "tensorflow"] | None = None,
+        threads: int | None = None,
+        score_threshold: float | None = None,
+        nms_iou: float | None = None,
+        detections_per_image: int | None = None,
+    ) -> None:
+        self.path, self.runtime = os.fspath(path), _choose(path, runtime)
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be positive. Received: threads={threads!r}.")
+        self._file = _open(self.path, self.runtime, threads)
+        self.description, self.config = read_description(self.path, self._file.description)
+        self.class_names: tuple[str, ...] = tuple(self.description["class_names"])
+        self.category_ids: tuple[int, ...] = tuple(self.description["category_ids"])
+        if set(self._file.inputs) - set(self._file.defaults) != {"images"}:
+            raise ValueError(
+                f"{self.path} takes more than images, or images of one size only; export the model "
+                f"without image_size and with its RPN. Received: inputs={self._file.inputs}."
+            )
+        given = {
+            "score_threshold": score_threshold,
+            "nms_iou": nms_iou,
+            "detections_per_image": detections_per_image,
+        }
+        self._given = self._replace({k: v for k, v in given.items() if v is not None})
+
+    def _replace(self, values):
+        """Puts values into the config, and returns them as inputs of the file."""
+        for name, value in values.items():
+            if name not in self._file.defaults:
+                raise ValueError(
+                    f"{self.path} has a fixed {name} in {self.runtime}; export the model again, "
+                    f"from model.with_config({name}=...). Received: {name}={value!r}."
+                )
+        self.config = dataclasses.replace(self.config, **values)
+        return {
+            name: np.array([value], np.int64 if name == "detections_per_image" else np.float32)
+            for name, value in values.items()
+        }
+
+    def predict(
+        self, image: np.ndarray | Image.Image | Path, score_threshold: float = 0.0
+    ) -> dict[str, Any]:
+        """Finds the objects in one image, and pastes their masks into it.
+
+        Args:
+            image: (H, W, 3) uint8 RGB array, a PIL image, or the path of an image file, as in
+                `predict_image`.
+            score_threshold: float in [0, 1]. Detections with a lower score are left out.
+
+        Returns:
+            dict of boxes (n, 4), scores (n,), labels (n,), masks (n, H, W) bool and class_names, as
+                from `predict_image`; n may be 0.
+
+        Raises:
+            ValueError: if the image or the threshold is not as above, or the file gives no soft
+                masks or no detections.
+            DataError: if an image file cannot be read.
+        """
+        if self.description.get("masks", "soft") != "soft":
+            raise ValueError(
+                f"{self.path} gives masks in another form; export the model with masks='soft'. "
+                f"Received: masks={self.description['masks']!r}."
+            )
+        return predict_image(self, image, score_threshold=score_threshold)
+
+    def predict_on_batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs the model on images of one size.
+
+        Args:
+            images: (B, H, W, 3) uint8, RGB.
+
+        Returns:
+            dict of the outputs of `model.predict`, padded with zeros: boxes (B, D, 4) in pixels of
+                `images`, scores (B, D), labels (B, D), masks (B, D, m, m) and num_detections (B,).
+
+        Raises:
+            ValueError: if the images are not as above.
+            RuntimeError: if the runtime fails.
+            MemoryError: if there is not enough memory.
+        """
+        shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
+        if shape is None or len(shape) != 4 or shape[3] != 3 or dtype != np.uint8 or 0 in shape:
+            received = f"shape={shape}, dtype={dtype}" if shape is not None else type(images)
+            raise ValueError(
+                "images must be a (B, H, W, 3) uint8 array of at least one pixel. "
+                f"Received: {received}."
+            )
+        try:
+            return self._file.run({"images": np.ascontiguousarray(images), **self._given})
+        except ValueError:
+            raise
+        except Exception as error:  # runtimes raise errors of their own
+            line = f"{self.runtime} cannot run {self.path} on shape={shape}: {_one_line(error)}"
+            if "alloc" in line.lower():
+                raise MemoryError(line) from error
+            raise RuntimeError(line) from error
+
+
+def is_exported(path: Path) -> bool:
+    """Returns whether `ExportedModel` is for this path: a .onnx or .xml file, or a SavedModel."""
+    return os.path.splitext(path)[1] in _OF_SUFFIX or saved_model_folder(path) is not None
+
+
+def _choose(path, runtime):
+    """Returns the name of the runtime for a file; raises if there is no such file or runtime."""
+    if runtime not in (None, *RUNTIMES):
+        raise ValueError(
+            f"runtime must be one of {', '.join(RUNTIMES)}. Received: runtime={runtime!r}."
+        )
+    suffix = os.path.splitext(path)[1]
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no such file or folder. Received: path={os.fspath(path)!r}.")
+    if os.path.isdir(path):
+        possible = ("tensorflow",) if saved_model_folder(path) else ()
+    else:
+        possible = _OF_SUFFIX.get(suffix, ())
+    if not possible:
+        raise ValueError(
+            "an exported model must be a .onnx or .xml file, or a SavedModel folder. Received: "
+            f"path={os.fspath(path)!r}."
+        )
+    if runtime not in (None, *possible):
+        raise ValueError(
+            f"this file runs in {' or '.join(possible)}. Received: runtime={runtime!r}, "
+            f"path={os.fspath(path)!r}."
+        )
+    return runtime or possible[0]
+
+
+def _open(path, runtime, threads):
+    """Loads a file; whatever a runtime raises becomes a ValueError of one line."""
+    try:
+        importlib.import_module(runtime)
+    except ImportError as error:
+        advice = f"pip install {runtime}"
+        if runtime in _EXTRAS:
+            advice += f", or the extra {_EXTRAS[runtime]}: keras3-maskrcnn[{_EXTRAS[runtime]}]"
+        raise ImportError(f"{path} needs {runtime}: {advice}. Received: {error}.") from error
+    try:
+        return _CLASSES[runtime](path, threads)
+    except ValueError:
+        raise
+    except Exception as error:  # runtimes raise errors of their own
+        raise ValueError(
+            f"{path} cannot be read by {runtime}: it is another file, or damaged: "
+            f"{_one_line(error)}"
+        ) from error
+
+
+def _one_line(error):
+    """Returns an error's text in one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,71 @@
+"""Keras knows the classes of this package in any order of imports, see registration.py."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import pytest
+from outside import IMPORTED_FROM
+
+MODEL = pathlib.Path(__file__).parent / "version_0_1" / "run" / "model.keras"
+PACKAGE = pathlib.Path(__file__).parents[1] / "keras_maskrcnn"
+
+
+def run(program, **environment):
+    """Runs a program; returns what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(IMPORTED_FROM), **environment}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras_maskrcnn, keras",
+        "import keras, keras_maskrcnn",
+        "import keras_maskrcnn, tensorflow, keras",
+    ],
+)
+def test_keras_loads_a_model_after_these_imports(imports):
+    program = f"import sys\n{imports}\nprint(type(keras.saving.load_model({str(MODEL)!r})))\n"
+    program += "print([f for f in sys.meta_path if 'AfterKeras' in type(f).__name__])"
+    assert run(program).split("\n")[:2] == ["<class 'keras_maskrcnn.model.MaskRCNN'>", "[]"]
+
+
+def test_every_class_that_a_file_can_name_is_registered():
+    """`registration.py` imports the modules of these classes."""
+    program = "import keras_maskrcnn, keras\nprint(*keras.saving.get_custom_objects())"
+    registered = run(program).split()
+    marked = r'register_keras_serializable\(package="keras_maskrcnn"\)\nclass (\w+)'
+    texts = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
+    names = re.findall(marked, "\n".join(texts))
+    assert "MaskRCNN" in names and "RoIAlign" in names  # the search finds something
+    assert {f"keras_maskrcnn>{name}" for name in names} <= set(registered)
+
+
+def test_a_search_for_keras_without_an_import_changes_nothing():
+    program = "import importlib.util, sys, keras_maskrcnn\nimportlib.util.find_spec('keras')\n"
+    program += "assert 'keras' not in sys.modules\nimport keras\n"
+    program += "print('keras_maskrcnn.model' in sys.modules)"
+    assert run(program) == "True\n"
+
+
+@pytest.mark.parametrize("order", ["keras_maskrcnn, keras", "keras, keras_maskrcnn"])
+def test_keras_on_another_backend_is_left_alone(order, tmp_path):
+    """The process may need this package for `runtime` only. The names are refused when used."""
+    (tmp_path / "keras").mkdir()
+    fake = "class config:\n    backend = lambda: 'jax'\n__version__ = '3.15.0'"
+    (tmp_path / "keras" / "__init__.py").write_text(fake)
+    program = f"import {order}\ntry:\n    keras_maskrcnn.MaskRCNN\nexcept ImportError as error:\n"
+    path = os.pathsep.join([str(tmp_path), str(IMPORTED_FROM)])
+    printed = run(f"{program}    print(error)", PYTHONPATH=path)
+    assert printed.endswith("Received: keras.config.backend()='jax'.\n")
+
+
+def test_this_process_has_them_too():
+    assert "keras_maskrcnn>MaskRCNN" in keras.saving.get_custom_objects()
