@@ -237,3 +237,28 @@ def test_each_works_in_an_environment_of_its_own(built, suffix, tmp_path):
     for command in ([bin_dir / "keras-maskrcnn"], [python, "-m", "keras_maskrcnn"]):
         assert "train" in run(*command, "--help", cwd=tmp_path)
     assert keras_maskrcnn.__version__ in run(bin_dir / "keras-maskrcnn", "--version", cwd=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_exported_models_run_where_tensorflow_is_not_installed(built, tmp_path):
+    """As docs/runtimes.md says: the wheel without its requirements, NumPy, Pillow, a runtime."""
+    tiny = runpy.run_path(str(ROOT / "tests" / "runtime" / "tiny_exports.py"))
+    tiny["write_onnx"](tmp_path / "model.onnx", tiny["describe"]())
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    install = (python, "-m", "pip", "install", "--quiet")
+    run(*install, "--no-deps", built[".whl"], cwd=tmp_path)
+    run(*install, "numpy", "pillow", "onnxruntime", cwd=tmp_path)
+    program = """
+import numpy as np
+from keras_maskrcnn.runtime import ExportedModel
+model = ExportedModel("model.onnx")
+print(len(model.predict(np.full((30, 40, 3), 102, np.uint8))["masks"]))
+try:
+    from keras_maskrcnn import MaskRCNN
+except ImportError as error:
+    print(error)
+"""
+    printed = run(python, "-c", program, cwd=tmp_path)
+    assert printed == "2\nNo module named 'keras'\n"

@@ -37,6 +37,7 @@ with told():
         usage,
         validate,
     )
+    from keras_maskrcnn.runtime import is_exported
 
 COMMANDS = {  # name: (the command, the function that defines its flags)
     "train": (train.train, train.train_flags),
@@ -95,13 +96,14 @@ def run(argv: Sequence[str]) -> int:
     except usage.UsageError as error:
         print(f"keras-maskrcnn {argv[0]}: {error}", file=sys.stderr)
         return 2
-    with told():
-        _import_package()
+    if argv[0] != "predict" or not is_exported(values.model):
+        with told():
+            _import_package()
     return _run_command(argv[0], command, values)
 
 
 def _import_package():
-    """Imports all that a command can need; only the help and exported models do without it."""
+    """Imports what all commands need; only the help and `predict` of an exported model do not."""
     from keras_maskrcnn.backend import require_tensorflow
 
     require_tensorflow()
@@ -129,7 +131,10 @@ def _run_command(name, command, options):
     except (ValueError, OSError, ImportError) as error:
         message = str(error)
     except Exception as error:
-        if "tensorflow" not in sys.modules:
+        if "tensorflow" not in sys.modules:  # an exported model
+            if isinstance(error, MemoryError):
+                print(f"keras-maskrcnn {name}: {error}", file=sys.stderr)
+                return 1
             raise
         # TensorFlow wraps an error of the input pipeline; our error is inside.
         from keras_maskrcnn.data.origin import data_error

@@ -14,8 +14,10 @@ def evaluate(options: flags.FlagValues) -> None:
     paths.refuse_existing(options.output, options.overwrite)
     paths.refuse_inputs(options, options.output)
     overrides = config_overrides(options, leave_out=("proposals",))
-    model = inputs.load_model(options.model)
-    if model.config.detections_per_image < options.max_detections:
+    model = inputs.load_predictor(options)
+    replaceable = getattr(model, "replaceable", INFERENCE_FIELDS)  # of an exported model
+    few = model.config.detections_per_image < options.max_detections
+    if few and "detections_per_image" in replaceable:
         overrides.setdefault("detections_per_image", options.max_detections)
     model = inputs.with_overrides(model, overrides)
     dataset = inputs.read_dataset(options, model.config)
@@ -35,7 +37,7 @@ def evaluate(options: flags.FlagValues) -> None:
 def evaluate_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `evaluate`."""
     define = Definer(values)
-    define.string("model", None, "The model, a .keras file.", required=True)
+    inputs.predictor_flags(define)
     define.string("images", None, "Folder of the images.", required=True)
     define.string("annotations", None, "COCO json of the images.", required=True)
     define.string("output", None, "JSON file to write the metrics to.", required=True)

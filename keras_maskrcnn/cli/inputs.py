@@ -8,7 +8,9 @@ import numpy as np
 from absl import flags, logging
 
 from keras_maskrcnn.cli import paths
+from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.runtime import RUNTIMES, ExportedModel, is_exported
 
 if TYPE_CHECKING:
     from keras_maskrcnn.data.coco import CocoDataset
@@ -46,7 +48,31 @@ def load_model(path: str, flag: str = "model") -> "MaskRCNN":
     return model
 
 
-def with_overrides(model: "MaskRCNN", overrides: dict[str, Any]) -> "MaskRCNN":
+def load_predictor(options: flags.FlagValues) -> "MaskRCNN | ExportedModel":
+    """Loads --model for a command that only predicts: a .keras file, or an exported one."""
+    if is_exported(options.model):
+        return ExportedModel(options.model, runtime=options.runtime, threads=options.threads)
+    for name in ("runtime", "threads"):
+        if (value := getattr(options, name)) is not None:
+            raise ValueError(f"--{name} is for exported models. Received: {name}={value!r}.")
+    return load_model(options.model)
+
+
+def predictor_flags(define: Definer) -> None:
+    """Defines --model, --runtime and --threads for `load_predictor`."""
+    define.string(
+        "model",
+        None,
+        "The model: a .keras file, or an exported .onnx or .xml file or SavedModel folder.",
+        required=True,
+    )
+    define.enum(
+        "runtime", None, RUNTIMES, "Runtime of an exported model. Default: the one for its file."
+    )
+    define.integer("threads", None, "Threads for an exported model. Default: all cores.", low=1)
+
+
+def with_overrides(model: Any, overrides: dict[str, Any]) -> Any:
     """Returns the model with these values of config fields."""
     return model.with_config(**overrides) if overrides else model
 

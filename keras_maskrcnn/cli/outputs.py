@@ -20,12 +20,20 @@ def verbosity(options: flags.FlagValues) -> int:
 
 def progress(items: Sequence[Any], options: flags.FlagValues) -> Iterator[Any]:
     """Yields the items, with a progress bar."""
-    import keras
+    shown = verbosity(options) % 2
+    if "keras" in sys.modules:
+        import keras
 
-    bar = keras.utils.Progbar(len(items), verbose=verbosity(options) % 2, unit_name="image")
+        update = keras.utils.Progbar(len(items), verbose=shown, unit_name="image").update
+    else:  # an exported model, which needs no Keras
+
+        def update(done):
+            if shown:
+                print(f"\r{done}/{len(items)}", end="\n" if done == len(items) else "", flush=True)
+
     for i, item in enumerate(items):
         yield item
-        bar.update(i + 1)
+        update(i + 1)
 
 
 def make_folder_of(path: str) -> None:

@@ -21,7 +21,7 @@ def predict(options: flags.FlagValues) -> None:
     pictures.refuse_filled(options, folder)
     names = inputs.list_images(options.input, options.output)
     images = [os.path.join(folder, name) for name in names]
-    model = inputs.with_overrides(inputs.load_model(options.model), config_overrides(options))
+    model = inputs.with_overrides(inputs.load_predictor(options), config_overrides(options))
     classes = model.config.names()
     # With a single class, a color per instance shows neighbors apart.
     color_by: Literal["class", "instance"] = "class" if len(classes) > 1 else "instance"
@@ -72,7 +72,7 @@ def _coco_results(name, found, ids):
 def predict_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `predict`."""
     define = Definer(values)
-    define.string("model", None, "The model, a .keras file.", required=True)
+    inputs.predictor_flags(define)
     define.string(
         "input", None, "An image, or a folder of images; its subfolders count too.", required=True
     )

@@ -54,23 +54,26 @@ def is_chief() -> bool:
     return _place_in_cluster()[0] == 0
 
 
-def worker(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """Returns (index, count): this worker's index, and the number of a strategy's workers."""
+def worker(strategy: tf.distribute.Strategy | None) -> tuple[int, int]:
+    """Returns (index, count): this worker's index, and the number of a strategy's workers.
+
+    Without a strategy it is the only one.
+    """
     several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     return _place_in_cluster() if several else (0, 1)
 
 
-def gather(strategy: tf.distribute.Strategy, items: list[Any]) -> list[Any]:
+def gather(strategy: tf.distribute.Strategy | None, items: list[Any]) -> list[Any]:
     """Joins the lists of all workers. Every worker must call it.
 
     Args:
-        strategy: tf.distribute.Strategy.
+        strategy: tf.distribute.Strategy, or None.
         items: list of values that JSON can hold.
 
     Returns:
         list. The first worker's items, then the second's, and so on.
     """
-    if worker(strategy)[1] == 1:
+    if strategy is None or worker(strategy)[1] == 1:
         return items
     lines = "".join(f"{json.dumps(item)}\n" for item in items).encode()
     # TensorFlow cannot gather bytes, but it can gather four of them as an int32.

@@ -13,13 +13,14 @@ from keras_maskrcnn.data.coco import (
     source_of,
 )
 from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.runtime import ExportedModel
 
 
-def check_dataset(model: MaskRCNN, dataset: CocoDataset) -> None:
+def check_dataset(model: MaskRCNN | ExportedModel, dataset: CocoDataset) -> None:
     """Raises an error if a data set does not fit a model.
 
     Args:
-        model: MaskRCNN.
+        model: MaskRCNN or ExportedModel.
         dataset: data.CocoDataset.
 
     Raises:

@@ -10,11 +10,12 @@ from keras_maskrcnn.evaluation.predicting import predict_dataset, readable_image
 from keras_maskrcnn.evaluation.proposing import proposals_of_images
 from keras_maskrcnn.evaluation.recall import recall_of_images
 from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.runtime import ExportedModel
 from keras_maskrcnn.typing import OnError, Proposals
 
 
 def evaluate(
-    model: MaskRCNN,
+    model: MaskRCNN | ExportedModel,
     dataset: CocoDataset,
     *,
     batch_size: int = 1,
@@ -30,10 +31,11 @@ def evaluate(
     them must call it, and all get the same numbers.
 
     Args:
-        model: MaskRCNN.
+        model: MaskRCNN, or a `runtime.ExportedModel`, whose masks are pasted and scored alike.
         dataset: data.CocoDataset.
         batch_size: int. Images per step and replica. All images of a batch are padded to one size,
-            which changes detections slightly (docs/serving.md). With 1 each has its own size.
+            which changes detections slightly (docs/serving.md). With 1 each has its own size; an
+            exported model needs this.
         max_detections: int above 10. Detections counted per image: 100 as in COCO, or more for
             crowded images. It should not exceed the model's `detections_per_image`.
         per_class: bool. Adds `bbox/AP/<class name>` and `segm/AP/<class name>`.

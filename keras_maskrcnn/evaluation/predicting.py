@@ -16,11 +16,12 @@ from keras_maskrcnn.detections import coco_results
 from keras_maskrcnn.distribution.replicas import part_of_batch
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.runtime import ExportedModel
 from keras_maskrcnn.typing import OnError, Proposals
 
 
 def predict_dataset(
-    model: MaskRCNN,
+    model: MaskRCNN | ExportedModel,
     dataset: CocoDataset,
     *,
     batch_size: int = 1,
@@ -34,7 +35,7 @@ def predict_dataset(
     call does not trace again, because the model's cached `predict_function` is used.
 
     Args:
-        model: MaskRCNN.
+        model: MaskRCNN or ExportedModel.
         dataset: data.CocoDataset.
         batch_size: int. As in `evaluate`.
         proposals: data.ProposalFile, for a model without an RPN.
@@ -52,7 +53,8 @@ def predict_dataset(
     require_data_set(dataset, "image_ids")
     config = model.config
     category_ids = tuple(config.category_ids) or tuple(dataset.category_ids)
-    this_worker, workers = distribution.worker(model.distribute_strategy)
+    strategy = getattr(model, "distribute_strategy", None)
+    this_worker, workers = distribution.worker(strategy)
     images = predict_images(model, dataset, batch_size, proposals, verbose, on_error)
     found = []  # (index, COCO results) of this worker's share of the images
     for index, outputs, row in images:
@@ -62,12 +64,12 @@ def predict_dataset(
                 outputs, row, image_id, int(height), int(width), category_ids, config.mask_paste
             )
             found.append((index, results))
-    found = sorted(distribution.gather(model.distribute_strategy, found))
+    found = sorted(distribution.gather(strategy, found))
     return [result for _, results in found for result in results]
 
 
 def predict_images(
-    model: MaskRCNN,
+    model: MaskRCNN | ExportedModel,
     dataset: CocoDataset,
     batch_size: int,
     proposals: Proposals | None,
@@ -77,7 +79,7 @@ def predict_images(
     """Runs the model over a data set, batch by batch, in the order of the data set.
 
     Args:
-        model: MaskRCNN.
+        model: MaskRCNN or ExportedModel.
         dataset: data.CocoDataset.
         batch_size: int. As in `evaluate`.
         proposals: data.ProposalFile or None. As in `evaluate`.
@@ -88,10 +90,13 @@ def predict_images(
         For each image: its index in the data set; the outputs of its batch as NumPy arrays; and its
             row in them.
     """
-    config, strategy = model.config, model.distribute_strategy
     check_on_error(on_error)
-    checks.check_given_proposals(config.proposals, proposals)
+    checks.check_given_proposals(model.config.proposals, proposals)
     with_blanks = _WithBlanks(dataset) if on_error == "skip" else None
+    if isinstance(model, ExportedModel):
+        yield from _images_of_exported(model, dataset, with_blanks, batch_size, verbose)
+        return
+    config, strategy = model.config, model.distribute_strategy
     batches = data.batches(
         dataset if with_blanks is None else with_blanks,
         batch_size * strategy.num_replicas_in_sync,
@@ -122,6 +127,22 @@ def predict_images(
             "the batches must hold every image of the data set once. "
             f"Received: {done} images, expected {num_images}."
         )
+
+
+def _images_of_exported(model, dataset, with_blanks, batch_size, verbose):
+    """Does what `predict_images` does, for an exported model, which resizes images itself."""
+    if batch_size != 1:
+        raise ValueError(
+            "an exported model gets its images one by one, each in its own size. "
+            f"Received: batch_size={batch_size}."
+        )
+    count = len(dataset.image_ids)
+    progress = keras.utils.Progbar(count, verbose=verbose, unit_name="image")
+    for index in range(count):
+        image = (with_blanks or dataset).load_image(index)
+        if with_blanks is None or index not in with_blanks.blank:
+            yield index, model.predict_on_batch(image[None]), 0
+        progress.update(index + 1)
 
 
 def readable_images(dataset: CocoDataset) -> Sequence[int]:

@@ -10,11 +10,12 @@ from keras_maskrcnn.data.proposals import ProposalFile
 from keras_maskrcnn.evaluation.dataset_checks import check_dataset
 from keras_maskrcnn.evaluation.predicting import predict_images
 from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.runtime import ExportedModel
 from keras_maskrcnn.typing import OnError, Path
 
 
 def propose(
-    model: MaskRCNN,
+    model: MaskRCNN | ExportedModel,
     dataset: CocoDataset,
     path: Path,
     *,
@@ -26,7 +27,7 @@ def propose(
     """Runs an RPN over a data set and writes its proposals into a folder (docs/proposals.md).
 
     Args:
-        model: MaskRCNN with task="proposals".
+        model: MaskRCNN or `runtime.ExportedModel` with task="proposals".
         dataset: data.CocoDataset.
         path: str or PathLike. The folder.
         batch_size: int. Images per step and replica, as in `evaluate`.
@@ -48,7 +49,7 @@ def propose(
             f"the model must have task='proposals'. Received: task={model.config.task!r}."
         )
     check_dataset(model, dataset)
-    if distribution.worker(model.distribute_strategy)[1] > 1:
+    if distribution.worker(getattr(model, "distribute_strategy", None))[1] > 1:
         raise ValueError("propose must run in a single process. Received: several workers.")
     with data.ProposalWriter(path, dataset.image_ids, overwrite=overwrite) as writer:
         ids, nothing = iter(dataset.image_ids), (np.zeros([0, 4]), np.zeros([0]))
@@ -64,7 +65,11 @@ def propose(
 
 
 def proposals_of_images(
-    model: MaskRCNN, dataset: CocoDataset, batch_size: int, verbose: int, on_error: OnError
+    model: MaskRCNN | ExportedModel,
+    dataset: CocoDataset,
+    batch_size: int,
+    verbose: int,
+    on_error: OnError,
 ) -> Iterator[tuple[int | str, np.ndarray, np.ndarray]]:
     """Runs an RPN over a data set. Yields the id, boxes (n, 4) and scores (n,) of each image."""
     for index, outputs, row in predict_images(model, dataset, batch_size, None, verbose, on_error):

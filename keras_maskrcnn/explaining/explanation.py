@@ -129,7 +129,7 @@ def explain(
         `Explanation`. It lists no objects if the image has none.
 
     Raises:
-        TypeError: if `dataset` is not a data set.
+        TypeError: if `dataset` is not a data set, or `model` is an exported one.
         ValueError: if there is no such image, the category ids differ from the model's, or
             proposals are missing or not needed. Also if the model's outputs are not finite.
         DataError: if a class had another name in training, or the image cannot be read.
@@ -185,6 +185,10 @@ def summary(explanations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _check(model, dataset, index, proposals):
     require_data_set(dataset, "load", "image_ids")
+    if not isinstance(model, MaskRCNN):  # an exported model gives no outputs of its stages
+        raise TypeError(
+            f"explain needs the MaskRCNN itself. Received: a model of {type(model).__name__}."
+        )
     config = model.config
     checks.check_given_proposals(config.proposals, proposals)
     if not 0 <= index < len(dataset):

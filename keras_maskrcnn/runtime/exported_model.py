@@ -1,9 +1,10 @@
 """The class that runs an exported model."""
 
+import copy
 import dataclasses
 import importlib
 import os
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from PIL import Image
@@ -47,6 +48,7 @@ class ExportedModel:
         description: dict. What `model.export` wrote about the model: classes, config, precision,
             versions.
         config: MaskRCNNConfig of the model, with the replaced values.
+        replaceable: tuple of str. Names of the config's fields that can be replaced.
         class_names: tuple of str. Name of each class, label 1 first.
         category_ids: tuple of int. Id of each class in the annotation file, label 1 first.
 
@@ -79,26 +81,47 @@ class ExportedModel:
                 f"{self.path} takes more than images, or images of one size only; export the model "
                 f"without image_size and with its RPN. Received: inputs={self._file.inputs}."
             )
+        if (masks := self.description.get("masks", "soft")) != "soft":
+            raise ValueError(
+                f"{self.path} gives masks in another form; export the model with masks='soft'. "
+                f"Received: masks={masks!r}."
+            )
+        self.replaceable = (*self._file.defaults, "mask_paste")
+        self._given: dict[str, np.ndarray] = {}  # values for inputs with defaults
         given = {
             "score_threshold": score_threshold,
             "nms_iou": nms_iou,
             "detections_per_image": detections_per_image,
         }
-        self._given = self._replace({k: v for k, v in given.items() if v is not None})
+        self._replace({name: value for name, value in given.items() if value is not None})
 
-    def _replace(self, values):
-        """Puts values into the config, and returns them as inputs of the file."""
-        for name, value in values.items():
-            if name not in self._file.defaults:
+    def with_config(self, **fields: Any) -> Self:
+        """Returns the same model with other values of config fields, as `MaskRCNN.with_config`.
+
+        Args:
+            **fields: values of fields in `replaceable`.
+
+        Raises:
+            ValueError: if a value is not allowed, or is fixed in the file.
+        """
+        other = copy.copy(self)
+        other._replace(fields)
+        return other
+
+    def _replace(self, fields):
+        for name, value in fields.items():
+            if name not in self.replaceable:
                 raise ValueError(
                     f"{self.path} has a fixed {name} in {self.runtime}; export the model again, "
                     f"from model.with_config({name}=...). Received: {name}={value!r}."
                 )
-        self.config = dataclasses.replace(self.config, **values)
-        return {
+        self.config = dataclasses.replace(self.config, **fields)
+        given = {
             name: np.array([value], np.int64 if name == "detections_per_image" else np.float32)
-            for name, value in values.items()
+            for name, value in fields.items()
+            if name in self._file.defaults
         }
+        self._given = {**self._given, **given}
 
     def predict(
         self, image: np.ndarray | Image.Image | Path, score_threshold: float = 0.0
@@ -115,15 +138,9 @@ class ExportedModel:
                 from `predict_image`; n may be 0.
 
         Raises:
-            ValueError: if the image or the threshold is not as above, or the file gives no soft
-                masks or no detections.
+            ValueError: if the image or the threshold is not as above, or the model is an RPN alone.
             DataError: if an image file cannot be read.
         """
-        if self.description.get("masks", "soft") != "soft":
-            raise ValueError(
-                f"{self.path} gives masks in another form; export the model with masks='soft'. "
-                f"Received: masks={self.description['masks']!r}."
-            )
         return predict_image(self, image, score_threshold=score_threshold)
 
     def predict_on_batch(self, images: np.ndarray) -> dict[str, np.ndarray]:

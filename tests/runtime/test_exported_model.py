@@ -319,8 +319,18 @@ def test_a_saved_model_without_its_description_is_refused(tmp_path):
         ExportedModel(tmp_path)
 
 
-def test_masks_in_another_form_are_refused(old, monkeypatch):
-    model, found = old
-    monkeypatch.setitem(model.description, "masks", "rle")
+def test_masks_in_another_form_are_refused(tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    write_onnx(tmp_path / "m.onnx", describe(masks="rle"))
     with pytest.raises(ValueError, match="with masks='soft'. Received: masks='rle'"):
-        model.predict(found["image"])
+        ExportedModel(tmp_path / "m.onnx")
+
+
+def test_with_config_leaves_the_model_as_it_is(opened, gray):
+    model = opened("onnx_file", "onnxruntime", nms_iou=0.25)
+    other = model.with_config(score_threshold=0.2, mask_paste="torchvision")
+    assert other.predict(gray)["labels"].tolist() == [2]
+    assert other.config.nms_iou == 0.25 and other.config.mask_paste == "torchvision"
+    assert model.predict(gray)["labels"].tolist() == [2, 1]
+    with pytest.raises(ValueError, match="fixed image_min_side in onnxruntime"):
+        model.with_config(image_min_side=64)
