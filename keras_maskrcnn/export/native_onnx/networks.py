@@ -17,9 +17,9 @@ class _Map(NamedTuple):
     Attributes:
         value: Value. Maps are (B, K, H, W).
         form: what the value lacks to be the layer's output. "": nothing. "flat": its channels come
-            before its cells, not after them; `detail` is (cells, channels). "interleaved": it is
-            already what the rest of `upsample_and_predict` makes of it. "padded": its padding
-            with zeros, which is `detail`.
+            before its cells, not after them; `detail` is (cells, channels). "apart": the four
+            cells that `Deconv` makes of a cell are in four maps, (4 B, K, H, W); `detail` is
+            (H, W). "padded": its padding with zeros, which is `detail`.
         detail: see `form`.
         positive: whether no element is below 0.
     """
@@ -114,7 +114,7 @@ def _plain(given):
 
 
 def _conv(place, layer, given):
-    if given.form not in ("", "interleaved") or given.form and layer.kernel_size != 1:
+    if given.form not in ("", "apart") or given.form and layer.kernel_size != 1:
         raise _UnknownLayerError
     if isinstance(layer.norm, BatchNorm):
         kernel, bias = (keras.ops.convert_to_numpy(x) for x in layer.folded())
@@ -139,7 +139,7 @@ def _conv(place, layer, given):
         value = _group_norm(place, layer.norm, value)
     if layer.relu:
         value = place.add("Relu", value, part="relu")
-    return _Map(value, given.form, positive=layer.relu)
+    return _Map(value, given.form, given.detail, layer.relu)
 
 
 def _group_norm(place, norm, value):
@@ -163,16 +163,20 @@ def _group_norm(place, norm, value):
 
 
 def _deconv(place, layer, given):
+    # As a 1x1 convolution to four cells per cell, which then count as four maps each: it is faster
+    # than ConvTranspose, and can be quantized.
     kernel, bias = (keras.ops.convert_to_numpy(x) for x in (layer.kernel, layer.bias))
+    height, width = layer.input.shape[1:3]
+    kernel = kernel.reshape(-1, kernel.shape[-1], 1, 1)
     value = place.add(
-        "ConvTranspose",
+        "Conv",
         _plain(given),
-        place.weight(kernel.transpose(3, 2, 0, 1), "kernel"),
-        place.weight(bias, "bias"),
-        kernel_shape=[2, 2],
-        strides=[2, 2],
+        place.weight(kernel, "kernel"),
+        place.weight(np.tile(bias, 4), "bias"),
+        kernel_shape=[1, 1],
     )
-    return _Map(place.add("Relu", value, part="relu"), "interleaved")
+    value = place.add("Relu", value, part="relu")
+    return _Map(value.reshape(-1, layer.filters, height, width), "apart", (height, width))
 
 
 def _dense(place, layer, given):
@@ -200,8 +204,8 @@ def _flatten(place, layer, given):
 
 
 def _reshape(place, layer, given):
-    if given.form == "interleaved":
-        return given._replace(form="" if layer.name == "masks" else "interleaved")
+    if given.form == "apart":  # of `upsample.interleave`
+        return given if layer.name != "masks" else _Map(_interleave(given))
     if len(layer.input.shape) != 2 or None in layer.target_shape:
         raise _UnknownLayerError
     value = place.add("Reshape", _plain(given), [0, *layer.target_shape])
@@ -211,9 +215,18 @@ def _reshape(place, layer, given):
 
 
 def _permute(place, layer, given):
-    if given.form != "interleaved":
+    if given.form != "apart":
         raise _UnknownLayerError
     return given
+
+
+def _interleave(given):
+    """Moves the four maps of each map to their 2 x 2 places: (4 n, K, H, W) -> (n, K, 2 H, 2 W)."""
+    height, width = given.detail
+    channels = given.value.side(1)
+    apart = given.value.reshape(-1, 2, 2, channels, height, width)
+    together = apart.transpose(0, 3, 4, 1, 5, 2)
+    return together.reshape(-1, channels, 2 * height, 2 * width)
 
 
 def _add(place, layer, *given):
