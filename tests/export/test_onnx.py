@@ -82,6 +82,28 @@ def test_a_caller_can_change_the_limits(exported):
     assert not np.any(expected["num_detections"])
 
 
+@pytest.mark.parametrize("overrides", EVERY_FAMILY, ids=str)
+def test_openvino_finds_what_the_model_finds(lively, tiny_config, tmp_path, overrides):
+    openvino = pytest.importorskip("openvino", reason="openvino (extra openvino) is not installed")
+    model, path = lively(tiny_config, **overrides), tmp_path / "model.onnx"
+    model.export(path, format="onnx", verbose=False)
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}  # it takes bfloat16 where the machine has it
+    compiled = openvino.Core().compile_model(str(path), "CPU", precise)
+    for shape in ((1, 64, 96), (2, 50, 70)):
+        images, found = images_of(*shape), compiled(images_of(*shape))
+        expected = model(images)
+        assert_close({name: found[name] for name in expected}, expected, 1e-3)
+
+
+def test_openvino_finds_nothing_where_nothing_is(lively, tiny_config, tmp_path):
+    openvino = pytest.importorskip("openvino", reason="openvino (extra openvino) is not installed")
+    model = lively(tiny_config).with_config(score_threshold=1.0)
+    model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    found = openvino.Core().compile_model(str(tmp_path / "model.onnx"), "CPU")(images_of(2, 64, 96))
+    for name, shape in (("masks", (2, 10, 28, 28)), ("scores", (2, 10)), ("num_detections", (2,))):
+        assert found[name].shape == shape and not found[name].any()
+
+
 def test_a_file_for_one_size_takes_padded_images_as_in_version_0_1(
     exported, canvas, tmp_path_factory
 ):
