@@ -28,19 +28,29 @@ def run(program, **environment):
     [
         "import keras_maskrcnn, keras",
         "import keras, keras_maskrcnn",
-        "import keras_maskrcnn, tensorflow, keras",
+        "import keras_maskrcnn.layers.conv, keras",  # imports Keras before it is complete itself
+        *(
+            pytest.param(imports, marks=pytest.mark.slow)
+            for imports in (
+                "import keras_maskrcnn, tensorflow, keras",
+                "from keras_maskrcnn.data.pipeline import batches; import keras",
+                "import keras_maskrcnn.runtime, keras_maskrcnn.losses, keras",
+            )
+        ),
     ],
 )
 def test_keras_loads_a_model_after_these_imports(imports):
     program = f"import sys\n{imports}\nprint(type(keras.saving.load_model({str(MODEL)!r})))\n"
-    program += "print([f for f in sys.meta_path if 'AfterKeras' in type(f).__name__])"
-    assert run(program).split("\n")[:2] == ["<class 'keras_maskrcnn.model.MaskRCNN'>", "[]"]
+    program += "print([f for f in sys.meta_path if 'Watch' in type(f).__name__])\n"
+    program += "print('keras_maskrcnn>WarmupSteps' in keras.saving.get_custom_objects())"
+    lines = ["<class 'keras_maskrcnn.model.MaskRCNN'>", "[]", "True"]
+    assert run(program).splitlines() == lines
 
 
 def test_every_class_that_a_file_can_name_is_registered():
     """`registration.py` imports the modules of these classes."""
-    program = "import keras_maskrcnn, keras\nprint(*keras.saving.get_custom_objects())"
-    registered = run(program).split()
+    program = "from keras_maskrcnn import MaskRCNN\nimport keras\n"
+    registered = run(f"{program}print(*keras.saving.get_custom_objects())").split()
     marked = r'register_keras_serializable\(package="keras_maskrcnn"\)\nclass (\w+)'
     texts = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
     names = re.findall(marked, "\n".join(texts))
@@ -48,22 +58,27 @@ def test_every_class_that_a_file_can_name_is_registered():
     assert {f"keras_maskrcnn>{name}" for name in names} <= set(registered)
 
 
-def test_a_search_for_keras_without_an_import_changes_nothing():
-    program = "import importlib.util, sys, keras_maskrcnn\nimportlib.util.find_spec('keras')\n"
-    program += "assert 'keras' not in sys.modules\nimport keras\n"
-    program += "print('keras_maskrcnn.model' in sys.modules)"
-    assert run(program) == "True\n"
-
-
-@pytest.mark.parametrize("order", ["keras_maskrcnn, keras", "keras, keras_maskrcnn"])
-def test_keras_on_another_backend_is_left_alone(order, tmp_path):
-    """The process may need this package for `runtime` only. The names are refused when used."""
+@pytest.fixture
+def fake_keras(tmp_path):
+    """PYTHONPATH with a Keras on another backend, which is imported at once."""
     (tmp_path / "keras").mkdir()
     fake = "class config:\n    backend = lambda: 'jax'\n__version__ = '3.15.0'"
     (tmp_path / "keras" / "__init__.py").write_text(fake)
+    return os.pathsep.join([str(tmp_path), str(IMPORTED_FROM)])
+
+
+def test_a_search_for_keras_without_an_import_changes_nothing(fake_keras):
+    program = "import importlib.util, sys, keras_maskrcnn\nimportlib.util.find_spec('keras')\n"
+    watching = "print('keras' in sys.modules, 'Watch' in str(sys.meta_path))\n"
+    program += f"{watching}import keras\n{watching}"
+    assert run(program, PYTHONPATH=fake_keras) == "False True\nTrue False\n"
+
+
+@pytest.mark.parametrize("order", ["keras_maskrcnn, keras", "keras, keras_maskrcnn"])
+def test_keras_on_another_backend_is_left_alone(order, fake_keras):
+    """The process may need this package for `runtime` only. The names are refused when used."""
     program = f"import {order}\ntry:\n    keras_maskrcnn.MaskRCNN\nexcept ImportError as error:\n"
-    path = os.pathsep.join([str(tmp_path), str(IMPORTED_FROM)])
-    printed = run(f"{program}    print(error)", PYTHONPATH=path)
+    printed = run(f"{program}    print(error)", PYTHONPATH=fake_keras)
     assert printed.endswith("Received: keras.config.backend()='jax'.\n")
 
 
