@@ -1,6 +1,7 @@
 """The second stage: predicts class, box and mask of each RoI in parallel (§3 and Figure 4)."""
 
 import dataclasses
+import inspect
 from typing import Any, Self
 
 import keras
@@ -9,9 +10,11 @@ import tensorflow as tf
 from keras_maskrcnn import decode, losses, targets
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.distribution import replicas
+from keras_maskrcnn.layers.roi_layer import takes_owners
 from keras_maskrcnn.levels import strides_of_rois
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.frames import Frame
+from keras_maskrcnn.ops.portable import is_portable
 from keras_maskrcnn.typing import Tensors
 
 
@@ -27,7 +30,9 @@ class RoIHeads:
             `layers.roi_align.RoIAlign`.
         box_head: Keras model from (n, m, m, K) to class logits (n, C + 1), background first, and
             deltas (n, C, 4).
-        mask_align: layer as `box_align`, for the mask branch; None if there is no mask branch.
+        mask_align: layer as `box_align`, for the mask branch; None if there is no mask branch. If
+            it takes `owners`, as every `layers.roi_layer.RoILayer` does, masks are predicted for
+            filled slots only.
         mask_head: Keras model from (n, m, m, K) to mask logits (n, M, M, C); None if there is no
             mask branch.
         res5: Keras model that both branches apply to each RoI (C4; Figure 4, left); None if there
@@ -81,22 +86,31 @@ class RoIHeads:
         class_logits, deltas = per_roi(self.box_head, pooled, training)
         return class_logits, deltas, pooled
 
-    def mask_branch(self, features: Tensors, rois: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def mask_branch(
+        self,
+        features: Tensors,
+        rois: tf.Tensor,
+        training: bool = False,
+        owners: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Predicts the masks of RoIs.
 
         Args:
             features: dict of maps, (B, H, W, K).
             rois: (B, R, 4) float32 in the frame of the network.
             training: bool. Whether batch norm uses the batch's statistics.
+            owners: (n,) int32, or None. The image of each RoI, if the RoIs of all images are one
+                list (n, 4).
 
         Returns:
-            (B, R, M, M, C) float. Mask logits, one mask per class.
+            (B, R, M, M, C) float, or (n, M, M, C) with `owners`. Mask logits, one mask per class.
         """
-        pooled = self._pool(self.mask_align, features, rois, training)
+        pooled = self._pool(self.mask_align, features, rois, training, owners)
         return per_roi(self.mask_head, pooled, training)
 
-    def _pool(self, layer, features, rois, training):
-        pooled = layer([features[level] for level in strides_of_rois(self.config.neck)], rois)
+    def _pool(self, layer, features, rois, training, owners=None):
+        maps = [features[level] for level in strides_of_rois(self.config.neck)]
+        pooled = layer(maps, rois) if owners is None else layer(maps, rois, owners)
         return pooled if self.res5 is None else per_roi(self.res5, pooled, training)
 
     # Inference
@@ -119,9 +133,30 @@ class RoIHeads:
         boxes, scores, labels, count = self.select(class_logits, deltas, rois, sizes)
         found = {"boxes": boxes, "scores": scores, "labels": labels, "num_detections": count}
         if self.mask_head is not None:
-            logits = self.mask_branch(features, boxes, training)
-            found["masks"] = decode.mask_probabilities(logits, labels, self.config.mask_loss)
+            found["masks"] = self._masks(features, boxes, labels, training)
         return found
+
+    def _masks(self, features, boxes, labels, training):
+        """Predicts the mask of each detection: (B, D, m, m), 0 in empty slots."""
+        kind = self.config.mask_loss
+        if training or is_portable() or not self._takes_owners():
+            logits = self.mask_branch(features, boxes, training)
+            return decode.mask_probabilities(logits, labels, kind)
+        # The filled slots of all images are one list, so that only they take time.
+        slots = tf.where(labels > 0)
+        # If there is none, take an empty one: layers and their gradients need not work on nothing.
+        missing = tf.cast(tf.equal(tf.shape(slots)[0], 0), tf.int32)
+        slots = tf.pad(slots, [[0, missing], [0, 0]])
+        boxes, chosen = tf.gather_nd(boxes, slots), tf.gather_nd(labels, slots)
+        owners = tf.cast(slots[:, 0], tf.int32)
+        logits = self.mask_branch(features, boxes, training, owners=owners)
+        masks = decode.mask_probabilities(logits[None], chosen[None], kind)[0]
+        shape = tf.concat([tf.shape(labels), tf.shape(masks)[1:]], axis=0)
+        return tf.scatter_nd(slots, masks, tf.cast(shape, slots.dtype))
+
+    def _takes_owners(self):
+        overridden = "owners" not in inspect.signature(self.mask_branch).parameters
+        return not overridden and takes_owners(self.mask_align)
 
     def select(
         self,
@@ -281,13 +316,13 @@ def per_roi(head: keras.Model, pooled: tf.Tensor, training: bool = False) -> Any
 
     Args:
         head: Keras model with one or several outputs.
-        pooled: (B, R, m, m, K) float.
+        pooled: (B, R, m, m, K) float, or (n, m, m, K).
         training: bool. Whether batch norm uses the batch's statistics.
 
     Returns:
-        (B, R, ...), the output; or a list of several outputs.
+        (B, R, ...), or (n, ...), the output; or a list of several outputs.
     """
-    images, count = tf.unstack(tf.shape(pooled)[:2])
-    outputs = head(tf.reshape(pooled, [-1, *pooled.shape[2:]]), training=training)
-    split = [tf.reshape(x, [images, count, *x.shape[1:]]) for x in tf.nest.flatten(outputs)]
+    leading = tf.unstack(tf.shape(pooled)[:-3])
+    outputs = head(tf.reshape(pooled, [-1, *pooled.shape[-3:]]), training=training)
+    split = [tf.reshape(x, [*leading, *x.shape[1:]]) for x in tf.nest.flatten(outputs)]
     return split if len(split) > 1 else split[0]

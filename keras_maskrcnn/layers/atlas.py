@@ -101,18 +101,20 @@ def place_boxes(
     bins: int,
     aligned: bool,
     corners: bool,
+    owners: tf.Tensor | None = None,
 ) -> PlacedBoxes:
     """Converts boxes from image pixels to cells of an atlas.
 
     Args:
-        boxes, levels, strides, aligned, corners: as in `roi_align.roi_align`.
+        boxes, levels, strides, aligned, corners, owners: as in `roi_align.roi_align`.
         atlas: `Atlas`.
         bins: int. Bins per side of a box.
 
     Returns:
         `PlacedBoxes`: the boxes of all images, one after another.
     """
-    image = tf.repeat(tf.range(tf.shape(boxes)[0]), tf.shape(boxes)[1])
+    if owners is None:
+        owners = tf.repeat(tf.range(tf.shape(boxes)[0]), tf.shape(boxes)[1])
     boxes, levels = tf.reshape(boxes, [-1, 4]), tf.reshape(levels, [-1])
     cells = tf.gather(boxes, [1, 0, 3, 2], axis=1)  # TF wants [y1, x1, y2, x2]
     cells *= tf.gather(cells_per_pixel(strides), levels)[:, None]
@@ -128,4 +130,4 @@ def place_boxes(
         if not aligned:
             bin_size = tf.maximum(bin_size, 1 / bins)
         corner = cells[:, :2] - (0.5 if aligned else 0.0) + origin
-    return PlacedBoxes(image, corner, bin_size, origin - 1, origin + sizes)
+    return PlacedBoxes(owners, corner, bin_size, origin - 1, origin + sizes)

@@ -41,6 +41,7 @@ def roi_align(
     pooling: str = "average",
     bounded: bool = False,
     corners: bool = False,
+    owners: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Pools each box to a fixed grid without rounding its corners (RoIAlign, §3).
 
@@ -65,22 +66,24 @@ def roi_align(
         corners: bool. If true, sample as CropAndResize does: the outermost bins are centered on
             the box's corners, and a map's cells span the canvas from its first to its last pixel.
             `aligned` is then ignored, and `output_size` must be at least 2.
+        owners: (n,) int32 in [0, B), or None. The image of each box, if the boxes of all images are
+            one list: `boxes` is then (n, 4), and `levels` is (n,).
 
     Returns:
-        (B, R, m, m, K) in the dtype of `features`.
+        (B, R, m, m, K) in the dtype of `features`; (n, m, m, K) with `owners`.
 
     Raises:
         ValueError: if `sampling_ratio` is below 0, or 0 with `pooling="max"`, or there is no such
             `pooling`.
     """
     check_sampling(sampling_ratio, pooling)
-    shape = [*tf.unstack(tf.shape(boxes)[:2]), output_size, output_size, features[0].shape[-1]]
+    shape = [*tf.unstack(tf.shape(boxes)[:-1]), output_size, output_size, features[0].shape[-1]]
     atlas = pyramid_atlas(features)
     # For "max", each point is first averaged as a small bin with one point.
     bins, ratio = output_size, sampling_ratio
     if pooling == "max":
         bins, ratio = output_size * sampling_ratio, 1
-    placed = place_boxes(boxes, levels, atlas, strides, bins, aligned, corners)
+    placed = place_boxes(boxes, levels, atlas, strides, bins, aligned, corners, owners)
     bounded = bounded or not (aligned or corners)
     pooled = tf.cast(_average(atlas, placed, bins, ratio, bounded), atlas.cells.dtype)
     if pooling == "max":
@@ -162,7 +165,13 @@ class RoIAlign(RoILayer):
         check_sampling(sampling_ratio, pooling)
         self.sampling_ratio, self.aligned, self.pooling = sampling_ratio, aligned, pooling
 
-    def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    def pool(
+        self,
+        features: Sequence[tf.Tensor],
+        boxes: tf.Tensor,
+        levels: tf.Tensor,
+        owners: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         return roi_align(
             features,
             boxes,
@@ -172,6 +181,7 @@ class RoIAlign(RoILayer):
             sampling_ratio=self.sampling_ratio,
             aligned=self.aligned,
             pooling=self.pooling,
+            owners=owners,
         )
 
     def get_config(self) -> dict[str, Any]:

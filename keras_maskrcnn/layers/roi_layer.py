@@ -1,5 +1,6 @@
 """Base of the RoI layers: chooses the pyramid level that each box is pooled from (FPN Eq. 1)."""
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -34,17 +35,26 @@ def roi_levels(
     return tf.cast(tf.clip_by_value(level, 0.0, num_levels - 1.0), tf.int32)
 
 
+def takes_owners(layer: keras.layers.Layer) -> bool:
+    """Returns whether a RoI layer takes the boxes of all images as one list; see `RoILayer`."""
+    functions = [layer.call, getattr(layer, "pool", layer.call)]
+    return all("owners" in inspect.signature(function).parameters for function in functions)
+
+
 class RoILayer(keras.layers.Layer):
     """Base class of the RoI layers: chooses the level of each box (FPN Eq. 1).
 
-    Subclasses implement `pool(features, boxes, levels)`.
+    Subclasses implement `pool(features, boxes, levels, owners=None)`. They may leave out `owners`;
+    `takes_owners` is then False.
 
     Args:
         output_size: int m. Bins per side.
         strides: L numbers. Image pixels per cell of each map, finest first.
         canonical_size, level_rule: as in `roi_levels`.
 
-    Call: list of L (B, Hl, Wl, K), boxes (B, R, 4) -> (B, R, m, m, K).
+    Call: list of L (B, Hl, Wl, K), boxes (B, R, 4) -> (B, R, m, m, K). With a third argument
+    `owners`, (n,) int32, the boxes of all images are one list: boxes (n, 4) -> (n, m, m, K). The
+    owner of a box is the index of its image.
 
     Raises:
         ValueError: if `output_size` is below 1.
@@ -68,18 +78,25 @@ class RoILayer(keras.layers.Layer):
         self.supports_jit = False
         self.built = True  # no weights
 
-    def call(self, features: Sequence[tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
+    def call(
+        self, features: Sequence[tf.Tensor], boxes: tf.Tensor, owners: tf.Tensor | None = None
+    ) -> tf.Tensor:
         canonical_size = self.canonical_size
         if self.level_rule == "matterport":  # it divides boxes by the canvas's sides minus 1
             canvas = tf.cast(tf.shape(features[0])[1:3] * self.strides[0], tf.float32)
             canonical_size *= tf.sqrt(tf.reduce_prod((canvas - 1) / canvas))
         levels = roi_levels(boxes, len(self.strides), canonical_size, self.level_rule)
-        return self.pool([tf.cast(f, self.compute_dtype) for f in features], boxes, levels)
+        features = [tf.cast(f, self.compute_dtype) for f in features]
+        more = {} if owners is None else {"owners": owners}  # `pool` of a subclass may lack it
+        return self.pool(features, boxes, levels, **more)
 
     def compute_output_shape(
-        self, features_shape: Sequence[tuple[int | None, ...]], boxes_shape: tuple[int | None, ...]
+        self,
+        features_shape: Sequence[tuple[int | None, ...]],
+        boxes_shape: tuple[int | None, ...],
+        owners_shape: tuple[int | None, ...] | None = None,
     ) -> tuple[int | None, ...]:
-        return (*boxes_shape[:2], self.output_size, self.output_size, features_shape[0][-1])
+        return (*boxes_shape[:-1], self.output_size, self.output_size, features_shape[0][-1])
 
     def get_config(self) -> dict[str, Any]:
         return {

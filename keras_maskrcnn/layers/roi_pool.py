@@ -20,12 +20,12 @@ def quantize(boxes: tf.Tensor, levels: tf.Tensor, strides: Sequence[float]) -> t
     """Rounds boxes to whole cells of their maps, as RoIPool does (Fast R-CNN §2.1 and its code).
 
     Args:
-        boxes: (B, R, 4) float32 [x1, y1, x2, y2] in image pixels.
-        levels: (B, R) int32 in [0, L).
+        boxes: (..., 4) float32 [x1, y1, x2, y2] in image pixels.
+        levels: int32 in [0, L), in the shape (...).
         strides: L numbers. Image pixels per cell of each map.
 
     Returns:
-        (B, R, 4) float32 [x1, y1, x2, y2] in whole cells, x2 and y2 exclusive. Halves are rounded
+        (..., 4) float32 [x1, y1, x2, y2] in whole cells, x2 and y2 exclusive. Halves are rounded
             away from zero. A box includes the cell in which it ends, so a box inside the image may
             reach one cell beyond its map. An empty or reversed box gets one cell.
     """
@@ -140,6 +140,7 @@ def roi_pool(
     *,
     output_size: int,
     strides: Sequence[float],
+    owners: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Takes the maximum of each bin of a box, with box and bins rounded to whole cells (RoIPool).
 
@@ -153,16 +154,20 @@ def roi_pool(
         levels: (B, R) int32 in [0, L). The map that each box is pooled from.
         output_size: int m. Bins per side.
         strides: L numbers. Image pixels per cell of each map.
+        owners: as in `roi_align.roi_align`.
 
     Returns:
-        (B, R, m, m, K) in the dtype of `features`; 0 in bins outside their map.
+        (B, R, m, m, K) in the dtype of `features`, or (n, m, m, K) with `owners`; 0 in bins outside
+            their map.
     """
-    num_boxes, bins = boxes.shape[1] or tf.shape(boxes)[1], output_size
+    bins, leading = output_size, tf.unstack(tf.shape(boxes)[:-1])
     atlas = pyramid_atlas(features)
     dtype, depth, shape = atlas.cells.dtype, features[0].shape[-1], tf.shape(atlas.cells)
     first, size = _bins(boxes, levels, atlas.sizes, strides, bins)
     first += tf.repeat(tf.gather(atlas.origins, tf.reshape(levels, [-1])), bins**2, 0)
-    image = tf.repeat(tf.range(shape[0]), num_boxes * bins**2)
+    if owners is None:
+        owners = tf.repeat(tf.range(shape[0]), leading[1])
+    image = tf.repeat(owners, bins**2)
     height, width = tf.unstack(tf.shape(atlas.index))
     corner = (image * height + first[:, 0]) * width + first[:, 1]
 
@@ -182,7 +187,7 @@ def roi_pool(
             return tf.reshape(sums, shape)
 
         pooled = _maxima(laid_out, corner, size)
-        return tf.reshape(pooled, [shape[0], num_boxes, bins, bins, depth]), gradient
+        return tf.reshape(pooled, [*leading, bins, bins, depth]), gradient
 
     pooled = gradients_of_graph(pool(tf.cast(atlas.cells, tf.float32)))
     return tf.cast(pooled, dtype)
@@ -197,6 +202,7 @@ def roi_warp(
     strides: Sequence[float],
     sampling_ratio: int = 2,
     pooling: str = "average",
+    owners: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Rounds boxes as `roi_pool` does, then samples them bilinearly as `roi_align` does (RoIWarp).
 
@@ -213,6 +219,7 @@ def roi_warp(
         sampling_ratio=sampling_ratio,
         pooling=pooling,
         bounded=len(features) > 1,
+        owners=owners,
     )
 
 
@@ -220,8 +227,21 @@ def roi_warp(
 class RoIPool(RoILayer):
     """Pools boxes with `roi_pool`, each from the level for its size. Arguments: see `RoILayer`."""
 
-    def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
-        return roi_pool(features, boxes, levels, output_size=self.output_size, strides=self.strides)
+    def pool(
+        self,
+        features: Sequence[tf.Tensor],
+        boxes: tf.Tensor,
+        levels: tf.Tensor,
+        owners: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        return roi_pool(
+            features,
+            boxes,
+            levels,
+            output_size=self.output_size,
+            strides=self.strides,
+            owners=owners,
+        )
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -232,7 +252,13 @@ class RoICrop(RoILayer):
     Arguments are those of `RoILayer`; `output_size` must be at least 2.
     """
 
-    def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    def pool(
+        self,
+        features: Sequence[tf.Tensor],
+        boxes: tf.Tensor,
+        levels: tf.Tensor,
+        owners: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         return roi_align(
             features,
             boxes,
@@ -241,6 +267,7 @@ class RoICrop(RoILayer):
             strides=self.strides,
             sampling_ratio=1,
             corners=True,
+            owners=owners,
         )
 
 
@@ -270,7 +297,13 @@ class RoIWarp(RoILayer):
         check_sampling(sampling_ratio, pooling)
         self.sampling_ratio, self.pooling = sampling_ratio, pooling
 
-    def pool(self, features: Sequence[tf.Tensor], boxes: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    def pool(
+        self,
+        features: Sequence[tf.Tensor],
+        boxes: tf.Tensor,
+        levels: tf.Tensor,
+        owners: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         return roi_warp(
             features,
             boxes,
@@ -279,6 +312,7 @@ class RoIWarp(RoILayer):
             strides=self.strides,
             sampling_ratio=self.sampling_ratio,
             pooling=self.pooling,
+            owners=owners,
         )
 
     def get_config(self) -> dict[str, Any]:

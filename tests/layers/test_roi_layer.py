@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 from keras_maskrcnn.layers.roi_align import RoIAlign
-from keras_maskrcnn.layers.roi_layer import roi_levels
+from keras_maskrcnn.layers.roi_layer import RoILayer, roi_levels, takes_owners
+from keras_maskrcnn.layers.roi_pool import RoICrop, RoIPool, RoIWarp
 
 STRIDES = (4, 8, 16, 32)
 
@@ -75,3 +76,52 @@ def test_layer_does_not_round_boxes_to_bfloat16():
 
 def test_layer_is_not_compiled_with_xla():
     assert not RoIAlign(7, STRIDES).supports_jit
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        RoIAlign(4, STRIDES, canonical_size=56.0),
+        RoIAlign(4, STRIDES, canonical_size=56.0, sampling_ratio=0),
+        RoIAlign(4, STRIDES, canonical_size=56.0, aligned=False),
+        RoIAlign(4, STRIDES, canonical_size=56.0, pooling="max"),
+        RoICrop(4, STRIDES, canonical_size=56.0),
+        RoIPool(4, STRIDES, canonical_size=56.0),
+        RoIWarp(4, STRIDES, canonical_size=56.0),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_boxes_of_all_images_in_one_list_are_pooled_as_in_a_batch(layer):
+    rng = np.random.default_rng(0)
+    features = [
+        tf.constant(rng.normal(size=(3, 128 // s, 128 // s, 5)), tf.float32) for s in STRIDES
+    ]
+    corner, side = rng.uniform(0, 60, (2, 3, 6, 2))
+    boxes = np.concatenate([corner, corner + side], axis=-1).astype(np.float32)
+    owners, slots = np.array([2, 0, 2, 2], np.int32), np.array([5, 1, 0, 5])
+    found, expected = [], []
+    for results, arguments, chosen in (
+        (expected, (boxes,), (owners, slots)),
+        (found, (boxes[owners, slots], owners), slice(None)),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            pooled = layer(features, *map(tf.constant, arguments))
+            weights = np.zeros(pooled.shape, np.float32)
+            np.add.at(weights, chosen, 1.0)
+            total = tf.reduce_sum(pooled * weights)
+        results += [pooled.numpy()[chosen], *tape.gradient(total, features)]
+    np.testing.assert_array_equal(found[0], expected[0])
+    for gradient, other in zip(found[1:], expected[1:], strict=True):
+        np.testing.assert_allclose(gradient, other, atol=1e-5)
+    shapes = [x.shape for x in features]
+    assert layer.compute_output_shape(shapes, (4, 4), (4,)) == found[0].shape
+    assert takes_owners(layer)
+
+
+def test_a_layer_whose_pool_takes_no_owners_says_so():
+    class Own(RoILayer):
+        def pool(self, features, boxes, levels):
+            return boxes
+
+    assert not takes_owners(Own(4, STRIDES))
