@@ -189,7 +189,7 @@ def test_images_of_containers_have_a_version():
             found += re.findall(begin + r"(?:.*\\\n)*.*", read(path), re.MULTILINE)
     assert found
     for command in found:
-        assert re.search(r" [\w.-]+/[\w./-]+:\d+\.\d+\.\d+\b", command), command
+        assert re.search(r" [\w.-]+/[\w./-]+:\d+\.\d+(\.\d+)?\b", command), command
 
 
 def test_only_setup_cfg_has_the_projects_address(metadata):

@@ -2,15 +2,18 @@
 
     python examples/serve/client.py --output=found photos/*.jpg
     python examples/serve/client.py --api=grpc --output=found --pictures photos/*.jpg
+    python examples/serve/client.py --api=kserve --output=found photos/*.jpg
 
-It sends one image per request to TensorFlow Serving's REST or gRPC API, and writes
+It sends one image per request to TensorFlow Serving's REST or gRPC API, or by the Open Inference
+Protocol (KServe v2) to a server of ONNX files, such as OpenVINO Model Server. It writes
 found/predictions.json as `keras-maskrcnn predict` does: COCO results with file names. With
 --pictures it also draws them. If the server refuses an image, its name is printed on stderr and the
 exit status is 1.
 
 REST needs only Python. gRPC needs tensorflow-serving-api, whose protos import TensorFlow. Pictures
-need keras_maskrcnn. So do the masks of a model that was exported with soft masks, because they must
-be pasted into the image. Run lengths (masks="rle") are written as they are.
+and KServe need keras_maskrcnn: an ONNX file takes pixels, so the client reads the image. So do the
+masks of a model that was exported with soft masks, because they must be pasted into the image. Run
+lengths (masks="rle") are written as they are.
 """
 
 import argparse
@@ -21,7 +24,7 @@ import sys
 import urllib.error
 import urllib.request
 
-PORTS = {"rest": 8501, "grpc": 8500}
+PORTS = {"rest": 8501, "grpc": 8500, "kserve": 8000}
 
 
 class ServingError(Exception):
@@ -82,8 +85,14 @@ class GrpcClient:
     """
 
     def __init__(self, address, model="maskrcnn", timeout=60.0):
-        import grpc
-        from tensorflow_serving.apis import prediction_service_pb2_grpc
+        try:
+            import grpc
+            from tensorflow_serving.apis import prediction_service_pb2_grpc
+        except ImportError as error:
+            raise ImportError(
+                "--api=grpc needs the extra serving; in the clone: pip install '.[serving]'. "
+                f"{type(error).__name__}: {error}."
+            ) from error
 
         # By default gRPC refuses answers above 4 MB; soft masks of a few images are larger.
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -106,6 +115,74 @@ class GrpcClient:
         except grpc.RpcError as error:
             raise ServingError(error.code().name, error.details()) from error
         return {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
+
+
+class KserveClient:
+    """Sends arrays by the Open Inference Protocol over HTTP. It has the arguments of `RestClient`.
+
+    Tensors travel as bytes after the JSON, in the protocol's extension for binary data.
+    """
+
+    # The protocol's names of what models of this package take and return.
+    TYPES = {"UINT8": "uint8", "INT32": "int32", "INT64": "int64", "FP32": "float32"}
+
+    def __init__(self, address, model="maskrcnn", timeout=60.0):
+        self.address, self.timeout = address, timeout
+        self.url = f"http://{address}/v2/models/{model}"
+        self._outputs = None  # asked for at the first request
+
+    def predict(self, inputs):
+        """Sends one request.
+
+        Args:
+            inputs: dict of input names to arrays: images, uint8 (B, H, W, 3) RGB.
+
+        Returns:
+            dict of output names to arrays.
+
+        Raises:
+            ServingError: if the server refuses the request.
+            OSError: if the server cannot be reached.
+        """
+        import numpy as np
+
+        if self._outputs is None:
+            described, _ = self._ask(self.url, None, {})
+            self._outputs = [output["name"] for output in described["outputs"]]
+        names = {dtype: name for name, dtype in self.TYPES.items()}
+        tensors, content = [], b""
+        for name, value in inputs.items():
+            size = {"binary_data_size": value.nbytes}
+            tensors.append({"name": name, "shape": value.shape, "parameters": size})
+            tensors[-1]["datatype"] = names[str(value.dtype)]
+            content += value.tobytes()
+        # Without their names, OpenVINO Model Server would write the outputs as text.
+        wanted = [{"name": name, "parameters": {"binary_data": True}} for name in self._outputs]
+        header = json.dumps({"inputs": tensors, "outputs": wanted}).encode()
+        length = {"Inference-Header-Content-Length": str(len(header))}
+        answer, content = self._ask(f"{self.url}/infer", header + content, length)
+        outputs = {}
+        for output in answer["outputs"]:
+            dtype = np.dtype(self.TYPES[output["datatype"]])
+            if "data" in output:
+                values = np.array(output["data"], dtype)
+            else:
+                size = output["parameters"]["binary_data_size"]
+                values, content = np.frombuffer(content[:size], dtype), content[size:]
+            outputs[output["name"]] = values.reshape(output["shape"])
+        return outputs
+
+    def _ask(self, url, body, headers):
+        """Returns an answer's JSON, and the bytes after it."""
+        request = urllib.request.Request(url, body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=self.timeout) as response:
+                content = response.read()
+                length = response.headers["Inference-Header-Content-Length"]
+        except urllib.error.HTTPError as error:
+            raise ServingError(str(error.code), error.read().decode(errors="replace")) from error
+        length = int(length or len(content))
+        return json.loads(content[:length]), content[length:]
 
 
 def coco_results(answer, path, category_ids=()):
@@ -182,6 +259,20 @@ def draw(path, results, picture, names):
     visualize.save_png(picture, visualize.draw(read_image(str(path)), things))
 
 
+def inputs(api, path):
+    """Returns the inputs of the request for an image file: its bytes, or for KServe its pixels.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ImportError: if keras_maskrcnn is needed and not installed.
+    """
+    if api != "kserve":
+        return {"image_bytes": [path.read_bytes()]}
+    from keras_maskrcnn.data.images import read_image
+
+    return {"images": read_image(str(path))[None]}
+
+
 def _base64(value):
     return {"b64": base64.b64encode(value).decode("ascii")}
 
@@ -192,7 +283,7 @@ def main():
     parser.add_argument("images", nargs="+", type=pathlib.Path, help="JPEG or PNG files")
     parser.add_argument("--api", choices=PORTS, default="rest", help="default: rest")
     parser.add_argument(
-        "--address", help="HOST:PORT; default: localhost:8501 (rest) or localhost:8500 (grpc)"
+        "--address", help="HOST:PORT; default: localhost:8501 (rest), :8500 (grpc), :8000 (kserve)"
     )
     parser.add_argument("--model_name", default="maskrcnn", help="default: maskrcnn")
     parser.add_argument(
@@ -212,19 +303,25 @@ def main():
     ids = known["category_ids"]
     names = dict(zip(ids, known["class_names"], strict=True))
     address = args.address or f"localhost:{PORTS[args.api]}"
-    client = (RestClient if args.api == "rest" else GrpcClient)(address, args.model_name)
+    clients = {"rest": RestClient, "grpc": GrpcClient, "kserve": KserveClient}
+    try:
+        client = clients[args.api](address, args.model_name)
+    except ImportError as error:
+        parser.exit(1, f"{error}\n")
     args.output.mkdir(parents=True, exist_ok=True)
     results, refused = [], 0
     for path in args.images:
         try:
-            found = coco_results(client.predict({"image_bytes": [path.read_bytes()]}), path, ids)
-        except (OSError, ServingError) as error:
+            found = coco_results(client.predict(inputs(args.api, path)), path, ids)
+        except (OSError, ServingError, ValueError) as error:
             print(f"{path}: {error}", file=sys.stderr)
             refused += 1
             continue
         except ImportError as error:
             parser.exit(
-                1, f"soft masks need keras_maskrcnn to be pasted, run lengths do not: {error}\n"
+                1,
+                "keras_maskrcnn is needed to paste soft masks and to read images for kserve; run "
+                f"lengths by rest or grpc do not need it: {error}\n",
             )
         results += found
         if args.pictures:

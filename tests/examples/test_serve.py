@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import runpy
 import shutil
@@ -275,6 +276,78 @@ def test_the_rest_client_needs_python_alone():
     program += "assert not {'numpy', 'grpc', 'tensorflow', 'keras_maskrcnn'} & set(sys.modules)"
     command = [sys.executable, "-S", "-c", program, ROOT / "examples" / "serve" / "client.py"]
     subprocess.run(command, check=True)
+
+
+def test_without_the_extra_grpc_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    command = ["client.py", "--api=grpc", f"--output={tmp_path / 'found'}", "a.png"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as stop:
+        CLIENT["main"]()
+    assert stop.value.code == 1 and not (tmp_path / "found").exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install '.[serving]'" in line
+
+
+@pytest.fixture(scope="module")
+def kserve(model, tmp_path_factory):
+    """The address of kserve_server.py, with `model` as an ONNX file."""
+    pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    model.export(path, format="onnx", verbose=False)
+    command = [sys.executable, ROOT / "examples" / "serve" / "kserve_server.py", "--rest_port=0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [*command, f"--model_path={path}"], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        yield f"localhost:{json.loads(process.stdout.readline())['rest_port']}"
+        process.kill()
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_kserve_answers_pixels_as_the_model(batch, kserve, model):
+    image = read_image("good", encoded(70, 100))
+    images = np.stack([image, image[::-1]])[:batch]
+    found = CLIENT["KserveClient"](kserve).predict({"images": images})
+    assert_same(found, {k: np.asarray(x) for k, x in model(images, training=False).items()})
+
+
+def test_kserve_refuses_wrong_requests_and_goes_on(kserve):
+    client = CLIENT["KserveClient"](kserve)
+    images = np.zeros((1, 64, 96, 3), np.uint8)
+    wrong = ({"image": images}, {"images": images.astype(np.float32)}, {"images": images[..., :2]})
+    for inputs in wrong:
+        with pytest.raises(ServingError, match="^400: "):
+            client.predict(inputs)
+    with pytest.raises(ServingError, match="^404: "):
+        CLIENT["KserveClient"](kserve, "bert").predict({"images": images})
+    assert client.predict({"images": images})["boxes"].shape == (1, 10, 4)
+
+
+def test_kserve_also_reads_outputs_that_a_server_wrote_as_numbers():
+    client = CLIENT["KserveClient"]("nowhere")
+    boxes = {"name": "boxes", "datatype": "FP32", "shape": [1, 1, 4], "data": [1, 2, 3, 4]}
+    count = {"name": "num_detections", "datatype": "INT32", "shape": [1]}
+    count["parameters"] = {"binary_data_size": 4}
+    client._ask = lambda *args: ({"outputs": [boxes, count]}, np.int32([1]).tobytes())
+    found = client.predict({"images": np.zeros((1, 8, 8, 3), np.uint8)})
+    assert_same(found, {"boxes": np.float32([[[1, 2, 3, 4]]]), "num_detections": np.int32([1])})
+
+
+def test_the_command_reads_images_for_kserve(kserve, model, tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.png").write_bytes(encoded(70, 100))
+    (tmp_path / "b.png").write_bytes(b"no image")
+    command = ["client.py", "--api=kserve", f"--address={kserve}", f"--output={tmp_path / 'found'}"]
+    command += [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    monkeypatch.setattr(sys, "argv", command)
+    assert CLIENT["main"]() == 1
+    assert capsys.readouterr().err.startswith(f"{tmp_path / 'b.png'}: ")
+    results = json.loads((tmp_path / "found" / "predictions.json").read_text())
+    expected = coco_results(detect(model, encoded(70, 100)), 0, "a.png", 70, 100)
+    assert [r["category_id"] for r in results] == [r["category_id"] for r in expected] != []
+    np.testing.assert_allclose(
+        [r["bbox"] for r in results], [r["bbox"] for r in expected], atol=1e-3
+    )
 
 
 @pytest.mark.slow
