@@ -9,7 +9,7 @@ from keras_maskrcnn.typing import Path
 KEY = "keras_maskrcnn"
 """Name of the description among a file's metadata."""
 
-_NEEDED = {"class_names": list, "category_ids": list, "config": dict, "precision": str}
+_NEEDED = {"config": dict, "precision": str}
 
 
 def no_description(path: Path, place: str) -> ValueError:

@@ -21,6 +21,12 @@ RUNTIMES = ("onnxruntime", "openvino", "tensorflow")
 
 _CLASSES = {"onnxruntime": OnnxRuntime, "openvino": OpenVino, "tensorflow": TensorFlow}
 _OF_SUFFIX = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}  # the default first
+_BOXES = {"boxes", "scores", "labels", "num_detections"}
+_OUTPUTS = {  # of each `config.task`
+    "masks": {*_BOXES, "masks"},
+    "boxes": _BOXES,
+    "proposals": {"boxes", "scores", "num_proposals"},
+}
 _EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
 
 
@@ -74,8 +80,7 @@ class ExportedModel:
             raise ValueError(f"threads must be positive. Received: threads={threads!r}.")
         self._file = _open(self.path, self.runtime, threads)
         self.description, self.config = read_description(self.path, self._file.description)
-        self.class_names: tuple[str, ...] = tuple(self.description["class_names"])
-        self.category_ids: tuple[int, ...] = tuple(self.description["category_ids"])
+        self.class_names, self.category_ids = self.config.names(), self.config.ids()
         if set(self._file.inputs) - set(self._file.defaults) != {"images"}:
             raise ValueError(
                 f"{self.path} takes more than images, or images of one size only; export the model "
@@ -85,6 +90,12 @@ class ExportedModel:
             raise ValueError(
                 f"{self.path} gives masks in another form; export the model with masks='soft'. "
                 f"Received: masks={masks!r}."
+            )
+        lacking = _OUTPUTS[self.config.task] - set(self._file.outputs)
+        if lacking:
+            raise ValueError(
+                f"{self.path} lacks outputs of a model with task={self.config.task!r}. "
+                f"Received: outputs={self._file.outputs}."
             )
         self.replaceable = (*self._file.defaults, "mask_paste")
         self._given: dict[str, np.ndarray] = {}  # values for inputs with defaults

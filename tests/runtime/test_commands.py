@@ -134,7 +134,7 @@ def test_predict_of_an_onnx_file_imports_no_tensorflow(onnx_file, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     Image.new("RGB", (40, 30), (204, 204, 204)).save(tmp_path / "a.png")
     out = tmp_path / "out"
-    argv = ["predict", f"--model={onnx_file}", f"--input={tmp_path / 'a.png'}", f"--output={out}"]
+    argv = ["predict", f"--model={onnx_file}", f"--input={tmp_path}", f"--output={out}"]
     argv += ["--score_threshold=0.5", "--threads=1", "--mask_paste=torchvision"]
     program = f"import sys\nfrom keras_maskrcnn import cli\nassert cli.run({argv!r}) == 0\n"
     program += "assert not {'tensorflow', 'keras'} & set(sys.modules)"

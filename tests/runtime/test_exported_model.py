@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from outside import IMPORTED_FROM
 from PIL import Image
-from tiny_exports import BOXES, SAVED_MODEL, describe, write_onnx
+from tiny_exports import BOXES, CONFIG, SAVED_MODEL, describe, write_onnx
 
 from keras_maskrcnn.data import DataError
 from keras_maskrcnn.detections import predict_image
@@ -323,6 +324,14 @@ def test_masks_in_another_form_are_refused(tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     write_onnx(tmp_path / "m.onnx", describe(masks="rle"))
     with pytest.raises(ValueError, match="with masks='soft'. Received: masks='rle'"):
+        ExportedModel(tmp_path / "m.onnx")
+
+
+def test_a_file_without_an_output_of_its_task_is_refused(tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    rpn = dataclasses.replace(CONFIG, task="proposals")
+    write_onnx(tmp_path / "m.onnx", describe(rpn))
+    with pytest.raises(ValueError, match="m.onnx lacks outputs of a model with task='proposals'"):
         ExportedModel(tmp_path / "m.onnx")
 
 
