@@ -26,11 +26,13 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 import multiprocessing
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -227,8 +229,16 @@ def find_images(model, photo, detections):
     return threshold, images
 
 
+def version():
+    """Returns a digest of the package, so that files of another one are exported again."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "keras_maskrcnn").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def exported_file(folder, name, candidate):
-    """Exports a candidate unless it was exported before.
+    """Exports a candidate unless this version of the package has exported it before.
 
     Returns:
         (path of the model, dict with the cost of the export and the size of the file).
@@ -243,7 +253,9 @@ def exported_file(folder, name, candidate):
         return path, {"bytes": path.stat().st_size}
     path = folder / (name + SUFFIX[candidate.form])
     record = folder / f"{name}.json"
-    if not record.exists():
+    cost = json.loads(record.read_text()) if record.exists() else {}
+    if cost.get("version") != version():
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         command = [sys.executable, "-m", "keras_maskrcnn", "export", "--quiet"]
         command += [f"--model={folder / candidate.model}", f"--output={path}"]
         command += [f"--format={candidate.form}"]
@@ -266,9 +278,10 @@ def exported_file(folder, name, candidate):
             "cpu": used.ru_utime + used.ru_stime,
             "peak_rss_mib": used.ru_maxrss >> 10,
             "bytes": sum(file.stat().st_size for file in _files(path)),
+            "version": version(),
         }
         record.write_text(json.dumps(cost))
-    return path, json.loads(record.read_text())
+    return path, cost
 
 
 def _files(path):

@@ -63,9 +63,10 @@ def test_candidates_take_turns_and_those_that_cannot_run_are_named(
     folder = tmp_path / "64x96"
     folder.mkdir()
     tiny_model.export(folder / "onnxruntime_float32.onnx", format="onnx", verbose=False)
-    (folder / "onnxruntime_float32.json").write_text('{"bytes": 1000000}')
+    record = json.dumps({"bytes": 1_000_000, "version": deployment.version()})
+    (folder / "onnxruntime_float32.json").write_text(record)
     (folder / "onnxruntime_int8.onnx").write_bytes(b"no model")
-    (folder / "onnxruntime_int8.json").write_text('{"bytes": 1000000}')
+    (folder / "onnxruntime_int8.json").write_text(record)
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype(np.uint8)
     for count in (1, 2):
         np.save(folder / f"{count}.npy", image)
