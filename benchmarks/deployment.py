@@ -11,15 +11,16 @@ weights are those of speed.py, and with --model those of a file; then torchvisio
 First it finds images: for each number of --detections, one in which our float32 model finds so
 many. It is a photo with less contrast. The model has 100 slots for detections, and its score
 threshold is where the photo itself fills them. Second, `keras-maskrcnn export` writes the models.
-All this stays in --folder for later runs. Third, each candidate runs in a separate process on
---threads cores, and they answer one request each in turn. The first two answers do not count.
-INT8 files are calibrated on four photos, which is enough for times, but not for accuracy.
+All this stays in --folder for later runs; with --prepare it ends here. Third, each candidate runs
+in a separate process on --threads cores, and they answer one request each in turn. The first two
+answers do not count. INT8 files are calibrated on four photos, which is enough for times, but not
+for accuracy.
 
 A request is an image in memory, of exactly the given size. The answer is arrays in memory, with
 pasted masks; only LiteRT leaves the pasting to its caller. All processes have the settings of
 malloc that speed.py explains. It prints Markdown tables, and --output gets JSON lines.
 
---isa=avx2 asks the runtimes to leave out AVX-512. ONNX Runtime and LiteRT have no such setting.
+--isa=avx2 tells the runtimes to leave out AVX-512. ONNX Runtime and LiteRT have no such setting.
 """
 
 import argparse
@@ -304,7 +305,22 @@ def command_of(options, folder, name, path, threads):
     return [python, str(WORKER), json.dumps(given)]
 
 
-def start_workers(options, folder, threads):
+def export_all(options, folder):
+    """Exports the candidates for one size.
+
+    Returns:
+        dict of name to (path, cost of the export), or to the reason why there is no file.
+    """
+    files = {}
+    for name in options.candidates:
+        try:
+            files[name] = exported_file(folder, name, CANDIDATES[name])
+        except Unavailable as reason:
+            files[name] = str(reason)
+    return files
+
+
+def start_workers(options, folder, files, threads):
     """Starts the candidates and sends each two requests.
 
     Returns:
@@ -313,10 +329,12 @@ def start_workers(options, folder, threads):
     """
     workers, results = {}, {}
     image = folder / f"{options.detections[-1]}.npy"
-    for name in options.candidates:
+    for name, file in files.items():
+        if isinstance(file, str):
+            results[name] = {"unavailable": file}
+            continue
         try:
-            path, cost = exported_file(folder, name, CANDIDATES[name])
-            command = command_of(options, folder, name, path, threads)
+            command = command_of(options, folder, name, file[0], threads)
             log = folder / f"{name}.log"
             worker = Worker(command, threads, log, environment(options, threads))
             answers = [worker.ask(image) for _ in range(2)]
@@ -324,17 +342,18 @@ def start_workers(options, folder, threads):
             results[name] = {"unavailable": str(reason)}
         else:
             workers[name] = worker
-            results[name] = {"export": cost, "start": worker.start}
+            results[name] = {"export": file[1], "start": worker.start}
             results[name] |= dict(zip(("first", "second"), answers, strict=True))
     return workers, results
 
 
-def measure(options, folder, threads, remaining):
+def measure(options, folder, files, threads, remaining):
     """Times the candidates on the images of a folder.
 
     Args:
         options: the arguments of the command.
         folder: path of the folder of one size.
+        files: dict from `export_all`.
         threads: int. Cores to run on.
         remaining: float. Pixels per core of all later measurements together.
 
@@ -342,7 +361,7 @@ def measure(options, folder, threads, remaining):
         list of dicts, one for each candidate and image.
     """
     before, counts = os.getloadavg()[0], options.detections
-    workers, results = start_workers(options, folder, threads)
+    workers, results = start_workers(options, folder, files, threads)
     seconds = sum(results[name]["second"]["wall"] for name in workers)
     seconds *= options.repeats * len(counts)
     pixels = math.prod(map(int, folder.name.split("x"))) / threads
@@ -436,6 +455,8 @@ def options_of(arguments):
     peerlab = ROOT.parent / "shared" / "peerlab"
     parser.add_argument("--peerlab", default=str(peerlab), help="folder of peerlab's scripts")
     parser.add_argument("--isa", choices=["avx2"], help="instructions to use; default: all")
+    only = "write images and models, and time nothing"
+    parser.add_argument("--prepare", action="store_true", help=only)
     parser.add_argument("--output", help="file to append JSON lines to")
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.candidates) - set(CANDIDATES)):
@@ -474,12 +495,15 @@ def main(arguments=None):
     options = options_of(arguments)
     sizes = {size: tuple(map(int, size.split("x"))) for size in options.sizes}
     prepare(options, sizes)
+    files = {size: export_all(options, options.folder / size) for size in sizes}
+    if options.prepare:
+        return
     described = {"cpu": machine.cpu(), "memory": machine.memory(), "load": machine.load()}
     print(json.dumps(described), flush=True)
     runs = [(size, threads) for size in sizes for threads in options.threads]
     for i, (size, threads) in enumerate(runs):
         remaining = sum(math.prod(sizes[other]) / n for other, n in runs[i + 1 :])
-        rows = measure(options, options.folder / size, threads, remaining)
+        rows = measure(options, options.folder / size, files[size], threads, remaining)
         if options.output:
             with open(options.output, "a") as file:
                 file.writelines(json.dumps({**row, "machine": described}) + "\n" for row in rows)
