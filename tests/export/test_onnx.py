@@ -16,6 +16,7 @@ from families import (
 
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn.networks import build_roi_heads
+from keras_maskrcnn.presets import PRESETS
 from keras_maskrcnn.roi_heads import RoIHeads
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra onnx) is not installed")
