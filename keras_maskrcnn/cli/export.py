@@ -70,8 +70,9 @@ def export_flags(values: flags.FlagValues) -> None:
     define.enum(
         "precision",
         None,
-        ["float32", "bfloat16", "int8"],
-        "tf_saved_model, litert: data type of the weights. Default: the model's.",
+        ["float32", "bfloat16", "float16", "int8"],
+        "Data type of the weights. tf_saved_model: float32, bfloat16, int8; default: the model's. "
+        "litert: float32 (the default), float16, int8.",
     )
     define.integer(
         "max_pixels",

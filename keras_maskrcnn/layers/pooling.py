@@ -81,13 +81,17 @@ def gather_and_average(
     rows += shape[1] * placed.image[:, None, None]
     width = tf.shape(columns)[2]
 
-    def add(i, pooled):
+    def cell(i):
         row, row_weight = (tf.gather(x, i // width, axis=2) for x in (rows, row_weights))
         column, column_weight = (tf.gather(x, i % width, axis=2) for x in (columns, column_weights))
         weight = row_weight[:, :, None] * column_weight[:, None]
         read = tf.gather(cells, row[:, :, None] * shape[2] + column[:, None])
-        return i + 1, pooled + read * weight[..., None]
+        return read * weight[..., None]
 
-    pooled = tf.zeros([tf.shape(rows)[0], bins, bins, depth])
-    pooled = tf.while_loop(lambda i, _: i < tf.shape(rows)[2] * width, add, [0, pooled])[1]
+    def add(i, pooled):
+        return i + 1, pooled + cell(i)
+
+    # The sum begins with the first cell, not with zeros: a file would store these as a constant.
+    count = tf.shape(rows)[2] * width
+    pooled = tf.while_loop(lambda i, _: i < count, add, [1, cell(0)])[1]
     return pooled / max(ratio, 1) ** 2

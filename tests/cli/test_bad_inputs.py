@@ -45,7 +45,7 @@ def bad_inputs(shapes, tmp_path):
         "no model": (["export", "--model=no.keras", "--output=x"], ["no.keras"]),
         "bad model": (["export", model, "--output=x"], ["model.keras"]),
         "bad size": (["export", model, "--output=x", "--warmup_sizes=640"], ["warmup_sizes='640'"]),
-        "no image size": (["export", model, "--output=x", "--format=onnx"], ["image_size=''"]),
+        "no image size": (["export", model, "--output=x", "--format=litert"], ["image_size=''"]),
         "another format's": (
             ["export", model, "--output=x", "--format=litert", "--masks=rle"],
             ["masks='rle'"],
