@@ -12,9 +12,9 @@ First it finds images: for each number of --detections, one in which our float32
 many. It is a photo with less contrast. The model has 100 slots for detections, and its score
 threshold is where the photo itself fills them. Second, `keras-maskrcnn export` writes the models.
 All this stays in --folder for later runs; with --prepare it ends here. Third, each candidate runs
-in a separate process on --threads cores, and they answer one request each in turn. The first two
-answers do not count. INT8 files are calibrated on four photos, which is enough for times, but not
-for accuracy.
+in a separate process on --threads cores, and they answer one request each in turn. The first
+answer to each image does not count. INT8 files are calibrated on four photos, which is enough for
+times, but not for accuracy.
 
 A request is an image in memory, of exactly the given size. The answer is arrays in memory, with
 pasted masks; only LiteRT leaves the pasting to its caller. All processes have the settings of
@@ -321,14 +321,14 @@ def export_all(options, folder):
 
 
 def start_workers(options, folder, files, threads):
-    """Starts the candidates and sends each two requests.
+    """Starts the candidates, and sends them each image before the time counts.
 
     Returns:
         (dict of name to `Worker`; dict of name to the first part of its results, which is
         `unavailable`, the reason, for a candidate that does not run).
     """
     workers, results = {}, {}
-    image = folder / f"{options.detections[-1]}.npy"
+    images = [folder / f"{count}.npy" for count in reversed(options.detections)]
     for name, file in files.items():
         if isinstance(file, str):
             results[name] = {"unavailable": file}
@@ -337,13 +337,14 @@ def start_workers(options, folder, files, threads):
             command = command_of(options, folder, name, file[0], threads)
             log = folder / f"{name}.log"
             worker = Worker(command, threads, log, environment(options, threads))
-            answers = [worker.ask(image) for _ in range(2)]
+            first = worker.ask(images[0])
+            # A runtime may also prepare something for each number of detections.
+            warm = [worker.ask(image) for image in images]
         except Unavailable as reason:
             results[name] = {"unavailable": str(reason)}
         else:
             workers[name] = worker
-            results[name] = {"export": file[1], "start": worker.start}
-            results[name] |= dict(zip(("first", "second"), answers, strict=True))
+            results[name] = {"export": file[1], "start": worker.start, "first": first, "warm": warm}
     return workers, results
 
 
@@ -362,8 +363,8 @@ def measure(options, folder, files, threads, remaining):
     """
     before, counts = os.getloadavg()[0], options.detections
     workers, results = start_workers(options, folder, files, threads)
-    seconds = sum(results[name]["second"]["wall"] for name in workers)
-    seconds *= options.repeats * len(counts)
+    seconds = sum(answer["wall"] for name in workers for answer in results[name]["warm"])
+    seconds *= options.repeats
     pixels = math.prod(map(int, folder.name.split("x"))) / threads
     print(
         f"\n{folder.name}, {threads} threads: {seconds:.0f} s. "
@@ -461,6 +462,8 @@ def options_of(arguments):
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.candidates) - set(CANDIDATES)):
         parser.error(f"--candidates must be of {', '.join(CANDIDATES)}. Received: {unknown}.")
+    if options.peer_python and not (pathlib.Path(options.peerlab) / "common.py").exists():
+        parser.error(f"--peerlab has no common.py. Received: {options.peerlab}.")
     options.folder = options.folder.resolve()
     return options
 
