@@ -1,13 +1,14 @@
-"""Measures AP, time and size of a SavedModel in float32, bfloat16 and int8, or of LiteRT files.
+"""Measures AP, time and size of a model's exports in each format and precision.
 
-    python benchmarks/precision.py --model=model.keras --images=DIR --annotations=JSON
+    python benchmarks/precision.py --model=model.keras --images=DIR --annotations=JSON \\
+        --calibration=DIR_OF_OTHER_IMAGES
 
-With --format=litert the precisions are float32, float16 and int8. Images are resized as the model
-does, and padded to a square of image_max_side; only the interpreter is timed.
+The first row is `evaluate` of the model itself. Each export gets one image per request, as on a
+server. All of them run on an image before the next image comes, so that other work on the machine
+affects all in the same way. The first `--warmup` requests are not timed. ONNX and OpenVINO need
+their extras, see docs/runtimes.md.
 
-The model is exported and loaded in each precision, and gets one image per request, as on a server.
-The first `--warmup` requests of each precision are not timed. All precisions run on an image before
-the next image comes, so that other work on the machine affects all in the same way.
+For LiteRT, images are resized as the model does, and padded to a square of image_max_side.
 """
 
 import pathlib
@@ -22,103 +23,164 @@ from absl import app, flags
 
 from keras_maskrcnn import data
 from keras_maskrcnn.detections import coco_results
-from keras_maskrcnn.evaluation import evaluate_results
-from keras_maskrcnn.export import litert, optimize
+from keras_maskrcnn.evaluation import evaluate, evaluate_results
+from keras_maskrcnn.runtime import ExportedModel
+
+FILES = {
+    "tf_saved_model": "saved_model",
+    "onnx": "model.onnx",
+    "openvino": "model.xml",
+    "litert": "model.tflite",
+}
+ROWS = (
+    "tf_saved_model-float32",
+    "tf_saved_model-bfloat16",
+    "tf_saved_model-int8",
+    "onnx-float32",
+    "onnx-int8",
+    "openvino-float32",
+    "openvino-bfloat16",
+    "openvino-int8",
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "A .keras file.", required=True)
 flags.DEFINE_string("images", None, "Folder of images.", required=True)
 flags.DEFINE_string("annotations", None, "COCO json of --images.", required=True)
-flags.DEFINE_enum("format", "tf_saved_model", ["tf_saved_model", "litert"], "Format to export.")
-flags.DEFINE_list("precisions", None, "Precisions to compare. Default: those of the format.")
-flags.DEFINE_integer("threads", 2, "Threads of LiteRT.")
+flags.DEFINE_string("calibration", None, "Folder of other images; int8 of onnx and openvino.")
+flags.DEFINE_integer("calibration_images", 100, "The most images to take from --calibration.")
+flags.DEFINE_list(
+    "rows",
+    list(ROWS),
+    "Exports to compare, as FORMAT-PRECISION; also litert-float32, litert-float16, litert-int8.",
+)
+flags.DEFINE_integer("image_min_side", 0, "Shorter side of the images; 0: the model's.")
+flags.DEFINE_integer("image_max_side", 0, "Limit of the longer side; 0: the model's.")
 flags.DEFINE_integer("max_images", 0, "Number of images to run on, from the first; 0: all.")
 flags.DEFINE_integer("max_detections", 100, "Detections per image that count.")
+flags.DEFINE_integer("threads", 1, "Threads of each runtime.")
 flags.DEFINE_integer("warmup", 5, "Requests that are not timed.")
-
-
-def load_saved_model(model, path, precision):
-    """Returns a function from a file's bytes to (outputs, seconds), and the size in bytes."""
-    model.export(path, precision=precision, verbose=False)
-    loaded = tf.saved_model.load(path)
-    serve = loaded.signatures["serve_image_bytes"]
-
-    def call(encoded, loaded=loaded):  # the function does not keep its variables alive
-        start = time.perf_counter()
-        found = serve(image_bytes=tf.constant([encoded]))
-        found = {key: value.numpy() for key, value in found.items()}
-        return found, time.perf_counter() - start
-
-    return call, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def load_litert(model, path, precision):
-    """As `load_saved_model`, for a LiteRT file."""
-    side = -(-model.config.image_max_side // model.config.padding_multiple)
-    side *= model.config.padding_multiple
-    model.export(path, "litert", image_size=(side, side), precision=precision, verbose=False)
-    run = tf.lite.Interpreter(str(path), num_threads=FLAGS.threads).get_signature_runner()
-
-    def call(encoded):
-        batch = model.prepare(tf.io.decode_image(encoded, 3, expand_animations=False)[None])
-        images, sizes = batch["images"].numpy(), batch["sizes"].numpy()
-        rows, columns = side - images.shape[1], side - images.shape[2]
-        images = np.pad(images, [(0, 0), (0, rows), (0, columns), (0, 0)])
-        start = time.perf_counter()
-        found = run(images=images, sizes=sizes)
-        seconds = time.perf_counter() - start
-        scale = batch["original_sizes"].numpy() / sizes
-        return {**found, "boxes": found["boxes"] * np.tile(scale[:, None, ::-1], 2)}, seconds
-
-    return call, path.stat().st_size
+flags.DEFINE_string("folder", None, "Keeps the exports here, and takes those that it has.")
 
 
 def main(_):
-    """Prints a row for each precision."""
-    model = keras.models.load_model(FLAGS.model)
-    if model.config.detections_per_image < FLAGS.max_detections:
-        model = model.with_config(detections_per_image=FLAGS.max_detections)
+    """Prints a row for each export."""
+    keras.config.disable_interactive_logging()
+    model = load()
     config = model.config
     dataset = data.coco_json(
         FLAGS.images, FLAGS.annotations, category_ids=config.category_ids or None
     )
-    category_ids = config.category_ids or dataset.category_ids
     count = FLAGS.max_images or len(dataset.image_ids)
-    known = litert.PRECISIONS if FLAGS.format == "litert" else optimize.PRECISIONS
-    precisions = FLAGS.precisions or known
-    results, seconds, sizes, serve = {}, {}, {}, {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in precisions:
-            load = load_litert if FLAGS.format == "litert" else load_saved_model
-            serve[name], sizes[name] = load(model, pathlib.Path(folder) / f"{name}.tflite", name)
-            results[name], seconds[name] = [], []
-        for index, image_id in enumerate(dataset.image_ids[:count]):
-            path = pathlib.Path(dataset.images) / dataset.file_names[index]
-            encoded = path.read_bytes()
-            height, width = (int(side) for side in dataset.sizes[index])
-            for name in precisions:
-                found, took = serve[name](encoded)
-                seconds[name].append(took)
-                results[name] += coco_results(
-                    found, 0, image_id, height, width, category_ids, config.mask_paste
-                )
     kinds = ("bbox", "segm") if config.task == "masks" else ("bbox",)
-    aps = [f"{kind}/{number}" for kind in kinds for number in ("AP", "AP50")]
-    print(f"{count} images, {FLAGS.model}")
-    print("| precision |", " | ".join(aps), "| ms per image, median | MB |")
-    print("| --- |", "--- | " * (len(aps) + 2))
-    for name in precisions:
+    aps = [f"{kind}/{number}" for kind in kinds for number in ("AP", "AP50", "AP75")]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: export(model, name, FLAGS.folder or folder) for name in FLAGS.rows}
+        sizes = {name: size_of(path) for name, path in paths.items()}
+        exported = {
+            name: LiteRT(model, path)
+            if "litert" in name
+            else ExportedModel(path, threads=FLAGS.threads)
+            for name, path in paths.items()
+        }
+        results, seconds = run(exported, dataset, count)
+    print(f"{count} images, {FLAGS.model}, {FLAGS.threads} threads")
+    print("| export |", " | ".join(aps), "| CPU ms per image | ms, median | MB |")
+    print("| --- |", "--- | " * (len(aps) + 3))
+    if count == len(dataset.image_ids):
+        metrics = evaluate(model, dataset, max_detections=FLAGS.max_detections, verbose=0)
+        print("| evaluate |", " | ".join(f"{metrics[ap]:.4f}" for ap in aps), "| | | |")
+    for name in FLAGS.rows:
         metrics = evaluate_results(
             results[name],
             dataset.annotations,
             max_detections=FLAGS.max_detections,
             iou_types=kinds,
             image_ids=dataset.image_ids[:count],
-            category_ids=category_ids,
+            category_ids=config.category_ids or dataset.category_ids,
         )
-        cells = [f"{metrics[ap]:.4f}" for ap in aps]
-        median = 1000 * statistics.median(seconds[name][FLAGS.warmup :])
-        print(f"| {name} |", " | ".join(cells), f"| {median:.0f} | {sizes[name] / 1e6:.1f} |")
+        wall, cpu = (
+            1000 * statistics.median(times)
+            for times in zip(*seconds[name][FLAGS.warmup :], strict=True)
+        )
+        cells = [*(f"{metrics[ap]:.4f}" for ap in aps), f"{cpu:.0f}", f"{wall:.0f}"]
+        print(f"| {name} |", " | ".join(cells), f"| {sizes[name] / 1e6:.1f} |")
+
+
+def load():
+    """Loads the model, with the sizes and the number of detections of the flags."""
+    model = keras.models.load_model(FLAGS.model, compile=False)
+    sides = {side: getattr(FLAGS, side) for side in ("image_min_side", "image_max_side")}
+    overrides = {name: value for name, value in sides.items() if value}
+    overrides["detections_per_image"] = max(model.config.detections_per_image, FLAGS.max_detections)
+    return model.with_config(**overrides)
+
+
+def export(model, name, folder):
+    """Writes an export, unless there is one, and returns its path."""
+    kind, precision = name.rsplit("-", 1)
+    path = pathlib.Path(folder) / precision / FILES[kind]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        options = {"precision": precision, "verbose": False}
+        if kind == "litert":
+            options["image_size"] = (canvas_of(model.config),) * 2
+        elif precision == "int8" and kind != "tf_saved_model":
+            options["calibration"] = FLAGS.calibration
+            options["calibration_images"] = FLAGS.calibration_images
+        start = time.process_time()
+        model.export(path, kind, **options)
+        print(f"{name}: exported in {time.process_time() - start:.0f} CPU s", flush=True)
+    return path
+
+
+def canvas_of(config):
+    """Returns the side of the square that every resized image fits in."""
+    return -(-config.image_max_side // config.padding_multiple) * config.padding_multiple
+
+
+class LiteRT:
+    """Does what `ExportedModel` does, for a LiteRT file, which is for images of one size."""
+
+    def __init__(self, model, path):
+        self.config, self._model = model.config, model
+        interpreter = tf.lite.Interpreter(str(path), num_threads=FLAGS.threads)
+        self._run = interpreter.get_signature_runner()
+
+    def predict_on_batch(self, images):
+        """Returns the outputs for images (B, H, W, 3) uint8."""
+        batch = self._model.prepare(images)
+        images, sizes = batch["images"].numpy(), batch["sizes"].numpy()
+        rows, columns = (canvas_of(self.config) - side for side in images.shape[1:3])
+        images = np.pad(images, [(0, 0), (0, rows), (0, columns), (0, 0)])
+        found = self._run(images=images, sizes=sizes)
+        scale = batch["original_sizes"].numpy() / sizes
+        return {**found, "boxes": found["boxes"] * np.tile(scale[:, None, ::-1], 2)}
+
+
+def size_of(path):
+    """Returns the bytes of a file, with those of the weights beside an .xml, or of a folder."""
+    found = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.stem}.*")
+    same = (".xml", ".bin") if path.suffix == ".xml" else () if path.is_dir() else (path.suffix,)
+    return sum(f.stat().st_size for f in found if f.is_file() and (not same or f.suffix in same))
+
+
+def run(exported, dataset, count):
+    """Returns the COCO results of each export, and its (wall, CPU) seconds for each image."""
+    results, seconds = {name: [] for name in exported}, {name: [] for name in exported}
+    for index, image_id in enumerate(dataset.image_ids[:count]):
+        image = dataset.load_image(index)
+        height, width = image.shape[:2]
+        for name, model in exported.items():
+            start = time.perf_counter(), time.process_time()
+            found = model.predict_on_batch(image[None])
+            end = time.perf_counter(), time.process_time()
+            seconds[name].append((end[0] - start[0], end[1] - start[1]))
+            category_ids = model.config.category_ids or dataset.category_ids
+            results[name] += coco_results(
+                found, 0, image_id, height, width, category_ids, model.config.mask_paste
+            )
+    return results, seconds
 
 
 if __name__ == "__main__":

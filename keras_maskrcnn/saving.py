@@ -13,6 +13,7 @@ from keras_maskrcnn.typing import Path
 EXPORTERS: dict[str, Callable[..., None]] = {
     "tf_saved_model": export.export_saved_model,
     "onnx": export.export_onnx,
+    "openvino": export.export_openvino,
     "litert": export.export_litert,
 }
 
@@ -50,10 +51,10 @@ class WholeFiles(keras.Model):
         """Exports the model for other programs.
 
         Args:
-            filepath: str or PathLike. A folder for "tf_saved_model", a file for "onnx" and
-                "litert".
-            format: str. "tf_saved_model", "onnx" or "litert".
-            **kwargs: arguments of `export.export_saved_model`, `export_onnx` or `export_litert`.
+            filepath: str or PathLike. A folder for "tf_saved_model", a file for all others.
+            format: str. "tf_saved_model", "onnx", "openvino" or "litert".
+            **kwargs: arguments of `export.export_saved_model`, `export_onnx`, `export_openvino` or
+                `export_litert`.
 
         Raises:
             ValueError: if there is no such format, or the format has no such argument.

@@ -4,20 +4,23 @@ import os
 
 from absl import flags
 
-from keras_maskrcnn.cli import inputs, outputs, paths, usage
+from keras_maskrcnn.cli import export_scores, inputs, outputs, paths, usage
 from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
 from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.data.images import MAX_PIXELS
 
+_CALIBRATED_ON = ("calibration", "calibration_images")
+_SCORED_ON = ("images", "annotations")
 _FORMAT_FLAGS = {
-    "tf_saved_model": ("masks", "precision", "max_pixels", "warmup_sizes"),
-    "onnx": ("image_size", "batch_size"),
+    "tf_saved_model": ("masks", "precision", "max_pixels", "warmup_sizes", *_SCORED_ON),
+    "onnx": ("image_size", "batch_size", "precision", *_CALIBRATED_ON, *_SCORED_ON),
+    "openvino": ("precision", *_CALIBRATED_ON, *_SCORED_ON),
     "litert": ("image_size", "batch_size", "precision"),
 }
 
 
 def export(options: flags.FlagValues) -> None:
-    """Exports a model as a SavedModel (OUTPUT/1, then OUTPUT/2, ...), or to ONNX or LiteRT."""
+    """Exports a model as a SavedModel (OUTPUT/1, OUTPUT/2, ...), or to ONNX, OpenVINO or LiteRT."""
     names = sorted({*sum(_FORMAT_FLAGS.values(), ())})
     given = usage.given_for_format(options, names, _FORMAT_FLAGS[options.format])
     if sizes := given.get("warmup_sizes"):
@@ -30,11 +33,17 @@ def export(options: flags.FlagValues) -> None:
         path = os.path.join(path, str(max(versions, default=0) + 1))
     else:
         paths.require_writable(os.path.dirname(path) or ".")
+        if os.path.exists(path):
+            raise FileExistsError(f"{path} exists; choose another --output.")
         if options.format == "litert" or options.image_size:
             given["image_size"] = _height_and_width("image_size", options.image_size or "")
     model = inputs.with_overrides(inputs.load_model(options.model), config_overrides(options))
+    scored_on = export_scores.read_val(options, model)
+    given = {name: value for name, value in given.items() if name not in _SCORED_ON}
     outputs.make_folder_of(path)
     model.export(path, options.format, **given, verbose=not options.quiet)
+    if scored_on is not None:
+        export_scores.print_scores(options, model, path, scored_on)
 
 
 def _height_and_width(name, text):
@@ -53,7 +62,7 @@ def export_flags(values: flags.FlagValues) -> None:
     define.string(
         "output",
         None,
-        "tf_saved_model: folder; the model becomes its next version. onnx, litert: file to write.",
+        "tf_saved_model: folder; the model becomes its next version. Others: file to write.",
         required=True,
     )
     define.enum(
@@ -71,9 +80,31 @@ def export_flags(values: flags.FlagValues) -> None:
         "precision",
         None,
         ["float32", "bfloat16", "float16", "int8"],
-        "Data type of the weights. tf_saved_model: float32, bfloat16, int8; default: the model's. "
-        "litert: float32 (the default), float16, int8.",
+        "Data type that networks compute in, or of the weights; see docs/runtimes.md. "
+        "tf_saved_model: float32, bfloat16, int8; default: the model's. onnx: float32 (the "
+        "default), int8. openvino: float32 (the default), bfloat16, int8. litert: float32 (the "
+        "default), float16, int8.",
     )
+    define.string(
+        "calibration",
+        None,
+        "onnx, openvino: folder of images for --precision=int8, which is fitted to them. They must "
+        "be like those that the model will get, such as its training images.",
+    )
+    define.integer(
+        "calibration_images",
+        None,
+        "onnx, openvino: the most images to take from --calibration. Default: 100.",
+        low=1,
+    )
+    define.string(
+        "images",
+        None,
+        "tf_saved_model, onnx, openvino: folder of images. Prints the AP of the model and of the "
+        "file on them. They must not be in --calibration.",
+    )
+    define.string("annotations", None, "COCO json of --images.")
+    define.crowds()
     define.integer(
         "max_pixels",
         None,

@@ -1,11 +1,12 @@
-"""Exports a model for other runtimes: TensorFlow Serving (SavedModel), ONNX Runtime and LiteRT."""
+"""Exports a model for TensorFlow Serving (SavedModel), ONNX Runtime, OpenVINO and LiteRT."""
 
 from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.export.litert import export_litert
 from keras_maskrcnn.export.onnx import export_onnx
+from keras_maskrcnn.export.openvino import export_openvino
 from keras_maskrcnn.export.saved_model import export_saved_model
 
-__all__ = ["export_litert", "export_onnx", "export_saved_model"]
+__all__ = ["export_litert", "export_onnx", "export_openvino", "export_saved_model"]
 __getattr__ = moved(
     __name__,
     {

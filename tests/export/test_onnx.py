@@ -94,6 +94,15 @@ def test_the_file_of_a_preset_finds_what_the_model_finds(tmp_path, preset):
         assert_same_detections(run(path, images=images), model(images))
 
 
+def test_fields_may_be_whole_numbers(lively, tiny_config, tmp_path):
+    """JSON and older files have them, and ONNX does not mix int64 with float32."""
+    fields = {"canonical_roi_size": 112, "rpn_min_size": 0, "box_min_size": 0, "rpn_nms_iou": 1}
+    model, path = lively(tiny_config, **fields), tmp_path / "model.onnx"
+    model.export(path, format="onnx", verbose=False)
+    images = images_of(1, 64, 96)
+    assert_close(run(path, images=images), model(images), 1e-3)
+
+
 @pytest.fixture(scope="module")
 def exported(lively, tiny_config, tmp_path_factory):
     """A model, and its file."""

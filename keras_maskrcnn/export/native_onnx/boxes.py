@@ -55,7 +55,7 @@ def is_longer(boxes: Value, side: float) -> Value:
     """Returns whether both sides of (..., 4) boxes are longer than `side`: (...) bool."""
     width = boxes.take(2, axis=-1) - boxes.take(0, axis=-1)
     height = boxes.take(3, axis=-1) - boxes.take(1, axis=-1)
-    return boxes.graph.add("Min", width, height) > side
+    return boxes.graph.add("Min", width, height) > float(side)
 
 
 def suppress(graph: Graph, boxes: Value, scores: Value, iou: Any, lowest: Any, count: Any) -> Value:

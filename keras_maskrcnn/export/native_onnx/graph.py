@@ -21,32 +21,32 @@ class Value:
     def _with(self, operation, other):
         return self.graph.add(operation, self, other)
 
-    def __add__(self, other):
+    def __add__(self, other: Any) -> "Value":
         return self._with("Add", other)
 
-    def __sub__(self, other):
+    def __sub__(self, other: Any) -> "Value":
         return self._with("Sub", other)
 
-    def __mul__(self, other):
+    def __mul__(self, other: Any) -> "Value":
         return self._with("Mul", other)
 
-    def __truediv__(self, other):
+    def __truediv__(self, other: Any) -> "Value":
         return self._with("Div", other)
 
-    def __floordiv__(self, other):
+    def __floordiv__(self, other: Any) -> "Value":
         """Divides integers, rounding toward zero."""
         return self._with("Div", other)
 
-    def __gt__(self, other):
+    def __gt__(self, other: Any) -> "Value":
         return self._with("Greater", other)
 
-    def __ge__(self, other):
+    def __ge__(self, other: Any) -> "Value":
         return self._with("GreaterOrEqual", other)
 
-    def __lt__(self, other):
+    def __lt__(self, other: Any) -> "Value":
         return self._with("Less", other)
 
-    def __and__(self, other):
+    def __and__(self, other: Any) -> "Value":
         return self._with("And", other)
 
     def equals(self, other: Any) -> "Value":

@@ -95,7 +95,7 @@ def _select_level(graph, config, borders, logits, deltas, anchors):
         graph,
         boxes,
         best,
-        iou=[config.rpn_nms_iou],
+        iou=[float(config.rpn_nms_iou)],
         lowest=[NOTHING],
         count=[config.test_proposals],  # no level gives more
     )

@@ -59,7 +59,7 @@ def pool(
 
 def _levels(layer, boxes, count, canvas):
     """Does what `roi_layer.roi_levels` does: (n, 4) -> (n,) float32 in 0..count - 1."""
-    graph, size = boxes.graph, layer.canonical_size
+    graph, size = boxes.graph, float(layer.canonical_size)
     if layer.level_rule == "matterport":  # it divides boxes by the canvas's sides minus 1
         sides = canvas.cast(FLOAT)
         shares = (sides - 1.0) / sides
