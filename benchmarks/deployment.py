@@ -11,7 +11,7 @@ weights are those of speed.py, and with --model those of a file; then torchvisio
 First it finds images: for each number of --detections, one in which our float32 model finds so
 many. It is a photo with less contrast. The model has 100 slots for detections, and its score
 threshold is where the photo itself fills them. Second, `keras-maskrcnn export` writes the models.
-All this stays in --folder for later runs; with --prepare it ends here. Third, each candidate runs
+All this stays in --folder for later runs, until the package changes. With --prepare it ends here. Third, each candidate runs
 in a separate process on --threads cores, and they answer one request each in turn. The first
 answer to each image does not count. INT8 files are calibrated on four photos, which is enough for
 times, but not for accuracy.
@@ -90,6 +90,7 @@ AVX2 = {
     "OV_CPU_MAX_ISA": "AVX2",
     "ATEN_CPU_CAPABILITY": "avx2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # as TensorFlow itself decides on a processor without AVX-512
 }
 
 
@@ -238,8 +239,8 @@ def version():
     return digest.hexdigest()
 
 
-def exported_file(folder, name, candidate):
-    """Exports a candidate unless this version of the package has exported it before.
+def exported_file(folder, name, candidate, reuse):
+    """Exports a candidate, unless this version of the package (with `reuse`: any) has done it.
 
     Returns:
         (path of the model, dict with the cost of the export and the size of the file).
@@ -255,7 +256,7 @@ def exported_file(folder, name, candidate):
     path = folder / (name + SUFFIX[candidate.form])
     record = folder / f"{name}.json"
     cost = json.loads(record.read_text()) if record.exists() else {}
-    if cost.get("version") != version():
+    if not cost or (cost["version"] != version() and not reuse):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         command = [sys.executable, "-m", "keras_maskrcnn", "export", "--quiet"]
         command += [f"--model={folder / candidate.model}", f"--output={path}"]
@@ -314,7 +315,7 @@ def export_all(options, folder):
     files = {}
     for name in options.candidates:
         try:
-            files[name] = exported_file(folder, name, CANDIDATES[name])
+            files[name] = exported_file(folder, name, CANDIDATES[name], options.reuse)
         except Unavailable as reason:
             files[name] = str(reason)
     return files
@@ -458,6 +459,8 @@ def options_of(arguments):
     parser.add_argument("--isa", choices=["avx2"], help="instructions to use; default: all")
     only = "write images and models, and time nothing"
     parser.add_argument("--prepare", action="store_true", help=only)
+    older = "take files that another version of the package exported"
+    parser.add_argument("--reuse", action="store_true", help=older)
     parser.add_argument("--output", help="file to append JSON lines to")
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.candidates) - set(CANDIDATES)):
