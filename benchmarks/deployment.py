@@ -11,10 +11,11 @@ weights are those of speed.py, and with --model those of a file; then torchvisio
 First it finds images: for each number of --detections, one in which our float32 model finds so
 many. It is a photo with less contrast. The model has 100 slots for detections, and its score
 threshold is where the photo itself fills them. Second, `keras-maskrcnn export` writes the models.
-All this stays in --folder for later runs, until the package changes. With --prepare it ends here. Third, each candidate runs
-in a separate process on --threads cores, and they answer one request each in turn. The first
-answer to each image does not count. INT8 files are calibrated on four photos, which is enough for
-times, but not for accuracy.
+All this stays in --folder for later runs; files are exported again after a change of the package,
+unless --reuse is given. With --prepare it ends here. Third, each candidate runs in a separate
+process on --threads cores, and they answer one request each in turn. The first answer to each image
+does not count. INT8 files are calibrated on four photos, which is enough for times, but not for
+accuracy.
 
 A request is an image in memory, of exactly the given size. The answer is arrays in memory, with
 pasted masks; only LiteRT leaves the pasting to its caller. All processes have the settings of
