@@ -65,6 +65,8 @@ flags.DEFINE_string("folder", None, "Keeps the exports here, and takes those tha
 
 def main(_):
     """Prints a row for each export."""
+    tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)  # before any operation
+    tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
     keras.config.disable_interactive_logging()
     model = load()
     config = model.config
@@ -77,12 +79,7 @@ def main(_):
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: export(model, name, FLAGS.folder or folder) for name in FLAGS.rows}
         sizes = {name: size_of(path) for name, path in paths.items()}
-        exported = {
-            name: LiteRT(model, path)
-            if "litert" in name
-            else ExportedModel(path, threads=FLAGS.threads)
-            for name, path in paths.items()
-        }
+        exported = {name: open_export(model, name, path) for name, path in paths.items()}
         results, seconds = run(exported, dataset, count)
     print(f"{count} images, {FLAGS.model}, {FLAGS.threads} threads")
     print("| export |", " | ".join(aps), "| CPU ms per image | ms, median | MB |")
@@ -132,6 +129,13 @@ def export(model, name, folder):
         model.export(path, kind, **options)
         print(f"{name}: exported in {time.process_time() - start:.0f} CPU s", flush=True)
     return path
+
+
+def open_export(model, name, path):
+    """Loads an export with the number of threads of the flags."""
+    if "litert" in name:
+        return LiteRT(model, path)
+    return ExportedModel(path, threads=None if "saved_model" in name else FLAGS.threads)
 
 
 def canvas_of(config):
