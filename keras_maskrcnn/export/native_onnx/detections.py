@@ -100,8 +100,7 @@ def _box_branch(graph, heads, maps, proposals, images):
     )
     logits, deltas = translate(graph, heads.box_head, pooled, "box_head")
     with graph.scope("boxes"):
-        if order is not None:
-            rois, places = rois.take(order), places.take(order)
+        rois, places = rois.take(order), places.take(order)
         scores = graph.add("Softmax", logits, axis=1)
         if config.one_class_per_roi:
             best = graph.add("ReduceMax", scores, [1])
@@ -151,8 +150,7 @@ def _mask_branch(graph, heads, maps, found, images):
     logits = translate(graph, heads.mask_head, pooled, "mask_head")
     side, _, channels = heads.mask_head.output.shape[1:]
     with graph.scope("masks"):
-        if order is not None:
-            places = places.take(order)
+        places = places.take(order)
         softmax = config.mask_loss == "softmax"
         masks = graph.add("Softmax", logits, axis=1) if softmax else logits
         if channels > 1:  # with softmax, channel 0 is background

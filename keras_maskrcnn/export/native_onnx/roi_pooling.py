@@ -31,7 +31,7 @@ class Rois(NamedTuple):
 
 def pool(
     graph: Graph, layer: RoILayer, features: list[Value], rois: Rois, canvas: Value
-) -> tuple[Value, Value | None]:
+) -> tuple[Value, Value]:
     """Pools each RoI from the level for its size.
 
     Args:
@@ -42,11 +42,13 @@ def pool(
         canvas: (2,) int64. Height and width of the padded images.
 
     Returns:
-        pooled: (n, K, m, m) float32, the RoIs of the first level first.
-        order: (n,) int64. The index of each pooled RoI in `rois`; None if they are in order.
+        pooled: (n, K, m, m) float32, in an order that is fast to compute.
+        order: (n,) int64. The index of each pooled RoI in `rois`.
     """
+    along = _along_the_map(graph, rois, canvas, band=16 * layer.strides[0])
+    rois = rois.take(along)
     if len(features) == 1:
-        return _pool_level(graph, layer, features[0], layer.strides[0], rois), None
+        return _pool_level(graph, layer, features[0], layer.strides[0], rois), along
     levels = _levels(layer, rois.boxes, len(features), canvas)
     pooled, order = [], []
     for i, (feature, stride) in enumerate(zip(features, layer.strides, strict=True)):
@@ -54,7 +56,20 @@ def pool(
             indices = graph.places(levels.equals(float(i))).reshape(-1)
             pooled.append(_pool_level(graph, layer, feature, stride, rois.take(indices)))
             order.append(indices)
-    return graph.add("Concat", *pooled, axis=0), graph.add("Concat", *order, axis=0)
+    order = along.take(graph.add("Concat", *order, axis=0))
+    return graph.add("Concat", *pooled, axis=0), order
+
+
+def _along_the_map(graph, rois, canvas, band):
+    """Orders RoIs by image, then by bands of rows, then from left to right: (n,) int64.
+
+    Neighbors read the same cells, which are then still in the cache: RoIAlign takes half the time.
+    """
+    centers = (rois.boxes.columns(0, 2) + rois.boxes.columns(2, 4)) * 0.5
+    row = graph.add("Floor", centers.take(1, axis=1) / float(band))
+    column = centers.take(0, axis=1) / canvas.take([1]).cast(FLOAT)
+    key = rois.image.cast(FLOAT) * 4096.0 + row + column
+    return graph.add("TopK", key, key.side(0), outputs=2, largest=0)[1]
 
 
 def _levels(layer, boxes, count, canvas):
