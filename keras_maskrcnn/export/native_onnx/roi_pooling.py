@@ -56,8 +56,8 @@ def pool(
             indices = graph.places(levels.equals(float(i))).reshape(-1)
             pooled.append(_pool_level(graph, layer, feature, stride, rois.take(indices)))
             order.append(indices)
-    order = along.take(graph.add("Concat", *order, axis=0))
-    return graph.add("Concat", *pooled, axis=0), order
+    pooled = graph.add("Concat", *pooled, axis=0)
+    return pooled, along.take(graph.add("Concat", *order, axis=0))
 
 
 def _along_the_map(graph, rois, canvas, band):
