@@ -3,17 +3,19 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from keras_maskrcnn.cli import inputs, outputs
-from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.export.calibration import CalibrationImages
-from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.typing import Path
 
+if TYPE_CHECKING:
+    from keras_maskrcnn.data.coco import CocoDataset
+    from keras_maskrcnn.model import MaskRCNN
 
-def read_val(options: flags.FlagValues, model: MaskRCNN) -> CocoDataset | None:
+
+def read_val(options: flags.FlagValues, model: "MaskRCNN") -> "CocoDataset | None":
     """Reads the data set to score on; None without --images and --annotations.
 
     Args:
@@ -26,6 +28,7 @@ def read_val(options: flags.FlagValues, model: MaskRCNN) -> CocoDataset | None:
         DataError: as in `data.coco_json`.
     """
     from keras_maskrcnn.evaluation.dataset_checks import check_dataset
+    from keras_maskrcnn.export.calibration import CalibrationImages
 
     given = [name for name in ("images", "annotations") if getattr(options, name) is not None]
     if not given:
@@ -67,7 +70,7 @@ def _digest(path):
 
 
 def print_scores(
-    options: flags.FlagValues, model: MaskRCNN, path: str, dataset: CocoDataset
+    options: flags.FlagValues, model: "MaskRCNN", path: str, dataset: "CocoDataset"
 ) -> None:
     """Prints mask AP and box AP (recall of an RPN) of the model and of the file in its runtime."""
     from keras_maskrcnn.evaluation import evaluate

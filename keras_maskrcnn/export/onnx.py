@@ -58,7 +58,7 @@ def export_onnx(
 
     Args:
         model: a `MaskRCNN`.
-        filepath: str. The file to write.
+        filepath: str. The file to write; the name must end with ".onnx".
         image_size: (height, width), multiples of config.padding_multiple; None for any size.
         batch_size: int. Images per request; None for any number.
         precision: "float32" or "int8". "int8" computes networks in 8 bits, apart from the last
@@ -98,6 +98,10 @@ def export_onnx(
         require_image_size(config, image_size)
     if batch_size is not None:
         require_batch_size(batch_size)
+    if not filepath.endswith(".onnx"):
+        raise ValueError(
+            f"the name of an ONNX file must end with '.onnx'. Received: filepath={filepath!r}."
+        )
     require_new(filepath)
     if opset_version < OPSET:
         logging.warning("opset_version must be at least %d; the file gets this version.", OPSET)

@@ -48,6 +48,9 @@ class ExportedModel:
         nms_iou: float in [0, 1].
         detections_per_image: int.
 
+    Several threads may call one object; OpenVINO runs their images one after the other. A pickled
+    or deeply copied object opens its file again.
+
     Attributes:
         path: str. As given.
         runtime: str. The runtime that is used.
@@ -76,8 +79,11 @@ class ExportedModel:
         detections_per_image: int | None = None,
     ) -> None:
         self.path, self.runtime = os.fspath(path), _choose(path, runtime)
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be positive. Received: threads={threads!r}.")
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise ValueError(
+                f"threads must be a whole number of at least 1. Received: threads={threads!r}."
+            )
+        self._threads = threads
         self._file = _open(self.path, self.runtime, threads)
         self.description, self.config = read_description(self.path, self._file.description)
         self.class_names, self.category_ids = self.config.names(), self.config.ids()
@@ -113,20 +119,35 @@ class ExportedModel:
             **fields: values of fields in `replaceable`.
 
         Raises:
+            TypeError: if there is no such field.
             ValueError: if a value is not allowed, or is fixed in the file.
         """
         other = copy.copy(self)
         other._replace(fields)
         return other
 
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Sessions of the runtimes cannot be pickled; the file can be opened again.
+        return {name: value for name, value in self.__dict__.items() if name != "_file"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._file = _open(self.path, self.runtime, self._threads)
+
     def _replace(self, fields):
+        config = dataclasses.replace(self.config, **fields)
         for name, value in fields.items():
             if name not in self.replaceable:
                 raise ValueError(
                     f"{self.path} has a fixed {name} in {self.runtime}; export the model again, "
                     f"from model.with_config({name}=...). Received: {name}={value!r}."
                 )
-        self.config = dataclasses.replace(self.config, **fields)
+        self.config = config
         given = {
             name: np.array([value], np.int64 if name == "detections_per_image" else np.float32)
             for name, value in fields.items()

@@ -44,7 +44,13 @@ def test_what_cannot_be_done_is_refused(
     lively, tiny_config, tmp_path, overrides, arguments, message
 ):
     with pytest.raises(ValueError, match=message):
-        lively(tiny_config, **overrides).export(tmp_path / "model", format="onnx", **arguments)
+        lively(tiny_config, **overrides).export(tmp_path / "m.onnx", format="onnx", **arguments)
+
+
+def test_an_onnx_file_is_called_so(lively, tiny_config, tmp_path):
+    line = r"must end with '\.onnx'\. Received: filepath=.*model\.xml"
+    with pytest.raises(ValueError, match=line):
+        lively(tiny_config).export(tmp_path / "model.xml", format="onnx")
 
 
 def test_a_file_is_not_overwritten(lively, tiny_config, tmp_path):

@@ -124,6 +124,15 @@ def test_flags_of_exported_models_are_refused_for_others(tmp_path, capsys, flag)
     assert f"--{flag.split('=')[0]} is for exported models" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["model.bin", "model.h5"])
+def test_a_file_of_another_kind_is_refused_with_the_kinds(tmp_path, capsys, name):
+    (tmp_path / name).write_bytes(b"")
+    flags = [f"model={tmp_path / name}", f"input={IMAGES}", f"output={tmp_path / 'out'}"]
+    assert run("predict", *flags) == 1
+    line = "a model must be a .keras, .onnx or .xml file, or a SavedModel folder. Received: model="
+    assert line in capsys.readouterr().err
+
+
 def test_other_commands_need_the_keras_file(tmp_path, capsys, onnx_file):
     flags = [f"images={IMAGES}", f"annotations={ANNOTATIONS}", f"output={tmp_path / 'out'}"]
     assert run("explain", f"model={onnx_file}", *flags) == 1

@@ -1,8 +1,11 @@
+import copy
 import dataclasses
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -99,7 +102,8 @@ def test_inputs_with_defaults_can_be_replaced(opened, gray):
             r"must be in 0\.\.1\. Received: score_threshold=2",
         ),
         ({"detections_per_image": 0}, "must be positive. Received: detections_per_image=0"),
-        ({"threads": 0}, "threads must be positive. Received: threads=0"),
+        ({"threads": 0}, r"threads must be a whole number of at least 1\. Received: threads=0"),
+        ({"threads": 1.5}, r"Received: threads=1\.5"),
         ({"runtime": "tensorrt"}, "one of onnxruntime, .* Received: runtime='tensorrt'"),
         (
             {"runtime": "tensorflow"},
@@ -343,3 +347,22 @@ def test_with_config_leaves_the_model_as_it_is(opened, gray):
     assert model.predict(gray)["labels"].tolist() == [2, 1]
     with pytest.raises(ValueError, match="fixed image_min_side in onnxruntime"):
         model.with_config(image_min_side=64)
+    with pytest.raises(TypeError, match="score_thresh'"):
+        model.with_config(score_thresh=0.2)
+
+
+def test_a_copy_shares_the_session_and_a_pickle_opens_the_file_again(opened, gray):
+    model = opened("onnx_file", "onnxruntime", nms_iou=0.25, threads=1)
+    assert copy.copy(model)._file is model._file
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other._file is not model._file and other.config == model.config
+        np.testing.assert_array_equal(other.predict(gray)["boxes"], model.predict(gray)["boxes"])
+
+
+@pytest.mark.parametrize(("file", "runtime"), FILES)
+def test_threads_may_share_a_model(opened, gray, file, runtime):
+    model = opened(file, runtime)
+    images = [gray // (1 + i % 3) for i in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        for image, found in zip(images, pool.map(model.predict, images), strict=True):
+            np.testing.assert_array_equal(found["scores"], model.predict(image)["scores"])
