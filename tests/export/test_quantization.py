@@ -94,3 +94,18 @@ def test_images_in_which_nothing_is_found_are_refused(lively, tiny_config, tmp_p
             calibration=np.zeros((2, 64, 96, 3), np.uint8),
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_few_calibration_images_are_told(lively, tiny_config, tmp_path, caplog):
+    images = np.random.default_rng(2).integers(0, 256, (10, 64, 96, 3), np.uint8)
+    for count in (3, 10):
+        caplog.clear()
+        lively(tiny_config).export(
+            tmp_path / f"{count}.onnx",
+            format="onnx",
+            precision="int8",
+            calibration=images,
+            calibration_images=count,
+        )
+        assert ("fitted to 3 of 3 calibration images" in caplog.text) == (count == 3)
+        assert ("fitted to" in caplog.text) == (count == 3)
