@@ -28,9 +28,9 @@ class OpenVino:
         if not places:
             raise no_description(path, f"entry {KEY!r} in its rt_info")
         self.description: str = model.get_rt_info(places[0]).astype(str)
-        self.inputs = [x.any_name for x in model.inputs]
+        self.inputs = [_name(x) for x in model.inputs]
         self.defaults = [name for name in self.inputs if name != "images"]
-        self.outputs = [x.any_name for x in model.outputs]
+        self.outputs = [_name(x) for x in model.outputs]
         # OpenVINO computes float32 files in bfloat16 by itself on CPUs that have it.
         half = _precision(self.description) == "bfloat16"
         settings = {
@@ -47,6 +47,14 @@ class OpenVino:
         with self._lock:  # a request has one set of outputs
             self._request.infer(dict(inputs))
             return {name: self._request.get_tensor(name).data.copy() for name in self.outputs}
+
+
+def _name(port):
+    """Returns the name that a file gives to an input or output.
+
+    Some versions of OpenVINO add the names of nodes, which have a "/".
+    """
+    return next((name for name in port.names if "/" not in name), port.any_name)
 
 
 def _precision(description):

@@ -73,10 +73,11 @@ def _anchors(config, feature, level, sizes, images):
     if config.anchor_rule == "matterport":  # its boxes include their last pixel
         cells -= np.array([0, 0, 1, 1], np.float32)
     height, width = feature.side(2), feature.side(3)
-    steps: list[Any] = [STRIDES[config.neck][level]] * 2
+    steps: list[Any] = [float(STRIDES[config.neck][level])] * 2
     if torchvision:  # its strides are whole pixels that fit the padded size
-        steps = [images.canvas.take([i]) // side for i, side in enumerate((height, width))]
-    ys, xs = ((graph.range(n) * s).cast(FLOAT) for n, s in zip((height, width), steps, strict=True))
+        sides = enumerate((height, width))
+        steps = [(images.canvas.take([i]) // side).cast(FLOAT) for i, side in sides]
+    ys, xs = (graph.range(n).cast(FLOAT) * s for n, s in zip((height, width), steps, strict=True))
     grid = graph.shape_of(height, width, 1)
     ys = graph.add("Expand", ys.reshape(-1, 1, 1), grid)
     xs = graph.add("Expand", xs.reshape(1, -1, 1), grid)
