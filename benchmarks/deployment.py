@@ -257,8 +257,10 @@ def exported_file(folder, name, candidate, reuse):
     path = folder / (name + SUFFIX[candidate.form])
     record = folder / f"{name}.json"
     cost = json.loads(record.read_text()) if record.exists() else {}
-    if not cost or (cost["version"] != version() and not reuse):
+    if not path.exists() or not cost or (cost["version"] != version() and not reuse):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if candidate.form == "openvino":  # which keeps the weights beside the .xml file
+            path.with_suffix(".bin").unlink(missing_ok=True)
         command = [sys.executable, "-m", "keras_maskrcnn", "export", "--quiet"]
         command += [f"--model={folder / candidate.model}", f"--output={path}"]
         command += [f"--format={candidate.form}"]
