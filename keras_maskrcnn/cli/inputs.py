@@ -55,7 +55,6 @@ def load_predictor(options: flags.FlagValues) -> "MaskRCNN | ExportedModel":
     for name in ("runtime", "threads"):
         if (value := getattr(options, name)) is not None:
             raise ValueError(f"--{name} is for exported models. Received: {name}={value!r}.")
-    paths.require_file("model", options.model)
     if not options.model.endswith(".keras"):
         raise ValueError(
             "a model must be a .keras, .onnx or .xml file, or a SavedModel folder. "
