@@ -10,6 +10,9 @@ import tensorflow as tf
 from keras_maskrcnn._version import __version__
 from keras_maskrcnn.presets import preset_of
 
+KEY = "keras_maskrcnn"
+"""Name of the description among a file's metadata; `runtime.description` reads it."""
+
 
 def describe(model: keras.Model, *, masks: str, precision: str | None, **more: Any) -> str:
     """Returns a JSON text of classes, config, options and versions.

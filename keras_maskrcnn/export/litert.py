@@ -1,12 +1,11 @@
 """Exports a model for LiteRT (TensorFlow Lite)."""
 
 import functools
-import os
 
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn.export.portable_model import export_portable
+from keras_maskrcnn.export.portable_model import export_portable, require_suffix
 from keras_maskrcnn.typing import Path
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -48,10 +47,7 @@ def export_litert(
             f"precision of litert must be one of {', '.join(PRECISIONS)}. "
             f"Received: precision={precision!r}."
         )
-    if not os.fspath(filepath).endswith(".tflite"):
-        raise ValueError(
-            f"the name of a LiteRT file must end with '.tflite'. Received: filepath={filepath!r}."
-        )
+    require_suffix(filepath, ".tflite", "a LiteRT")
     export_portable(
         model,
         filepath,

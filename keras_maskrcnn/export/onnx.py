@@ -10,7 +10,7 @@ from absl import logging
 
 from keras_maskrcnn import files
 from keras_maskrcnn.export.calibration import check_calibration
-from keras_maskrcnn.export.description import describe
+from keras_maskrcnn.export.description import KEY, describe
 from keras_maskrcnn.export.optimize import folded_copy
 from keras_maskrcnn.export.portable_model import (
     export_portable,
@@ -18,6 +18,7 @@ from keras_maskrcnn.export.portable_model import (
     require_image_size,
     require_new,
     require_portable,
+    require_suffix,
 )
 from keras_maskrcnn.export.quantization import quantize
 from keras_maskrcnn.typing import Path
@@ -98,10 +99,7 @@ def export_onnx(
         require_image_size(config, image_size)
     if batch_size is not None:
         require_batch_size(batch_size)
-    if not filepath.endswith(".onnx"):
-        raise ValueError(
-            f"the name of an ONNX file must end with '.onnx'. Received: filepath={filepath!r}."
-        )
+    require_suffix(filepath, ".onnx", "an ONNX")
     require_new(filepath)
     if opset_version < OPSET:
         logging.warning("opset_version must be at least %d; the file gets this version.", OPSET)
@@ -133,7 +131,7 @@ def export_onnx(
     description = describe(model, masks="soft", precision=precision)
     proto = build(
         folded_copy(model, "float32"),
-        {"keras_maskrcnn": description},
+        {KEY: description},
         image_size=image_size,
         batch_size=batch_size,
         opset=opset_version,

@@ -11,14 +11,14 @@ import keras
 import numpy as np
 
 from keras_maskrcnn import files
+from keras_maskrcnn.export.description import KEY
 from keras_maskrcnn.export.onnx import export_onnx
-from keras_maskrcnn.export.portable_model import require_new
+from keras_maskrcnn.export.portable_model import require_new, require_suffix
 from keras_maskrcnn.export.quantization import NETWORKS
 from keras_maskrcnn.typing import Path
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 
-_KEY = "keras_maskrcnn"
 _ALIGN = ("box_align/", "mask_align/")
 
 
@@ -64,10 +64,7 @@ def export_openvino(
             f"Received: precision={precision!r}."
         )
     path = os.fspath(filepath)
-    if not path.endswith(".xml"):
-        raise ValueError(
-            f"the name of an OpenVINO file must end with '.xml'. Received: filepath={path!r}."
-        )
+    require_suffix(path, ".xml", "an OpenVINO")
     weights = path.removesuffix(".xml") + ".bin"
     for name in (path, weights):
         require_new(name)
@@ -89,8 +86,8 @@ def export_openvino(
             verbose=False,
         )
         graph = openvino.Core().read_model(source)
-    description = json.loads(graph.get_rt_info(["framework", _KEY]).astype(str))
-    graph.set_rt_info(json.dumps({**description, "precision": precision}, indent=1), _KEY)
+    description = json.loads(graph.get_rt_info(["framework", KEY]).astype(str))
+    graph.set_rt_info(json.dumps({**description, "precision": precision}, indent=1), KEY)
     for output in graph.outputs:  # a tensor also has the name of the node that makes it
         output.get_tensor().set_names({name for name in output.get_names() if "/" not in name})
     with files.replacing(weights) as new_weights, files.replacing(path) as new:

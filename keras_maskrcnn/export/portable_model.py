@@ -118,6 +118,14 @@ def require_batch_size(batch_size: int) -> None:
         raise ValueError(f"batch_size must be positive. Received: batch_size={batch_size}.")
 
 
+def require_suffix(filepath: Path, suffix: str, kind: str) -> None:
+    """Raises ValueError if the name of a file of this kind does not end with `suffix`."""
+    if not os.fspath(filepath).endswith(suffix):
+        raise ValueError(
+            f"the name of {kind} file must end with {suffix!r}. Received: filepath={filepath!r}."
+        )
+
+
 def require_new(filepath: str) -> None:
     """Raises FileExistsError if a file is there."""
     if os.path.exists(filepath):

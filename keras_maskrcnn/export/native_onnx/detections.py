@@ -75,32 +75,30 @@ def detect(
     return found, _mask_branch(graph, heads, maps, found, images)
 
 
-def _filled(graph, boxes, filled):
-    """Lists the filled slots: Rois, and their places (n, 2) int64."""
-    places = graph.places(filled)
-    return Rois(graph.add("GatherND", boxes, places), places.take(0, axis=1)), places
+def _pool_filled(graph, heads, layer, maps, slots, images, scope, name):
+    """Pools the filled slots, and applies res5 with C4.
 
-
-def _features_of_rois(graph, heads, layer, maps, rois, images, name):
-    """Pools RoIs, and applies res5 with C4; as `roi_pooling.pool`."""
+    Returns the pooled features (n, K, m, m), their Rois, and their places in `slots`, (n, 2) int64.
+    """
+    with graph.scope(scope):
+        places = graph.places(slots.filled)
+        rois = Rois(graph.add("GatherND", slots.boxes, places), places.take(0, axis=1))
     with graph.scope(name):
         pooled, order = pool(graph, layer, maps, rois, images.canvas)
     if heads.res5 is not None:
         pooled = translate(graph, heads.res5, pooled, "res5", f"/{name}")
-    return pooled, order
+    with graph.scope(scope):
+        return pooled, rois.take(order), places.take(order)
 
 
 def _box_branch(graph, heads, maps, proposals, images):
     """Scores RoIs and refines their boxes; returns boxes (B, C, P, 4) and scores (B, C, P)."""
     config = heads.config
-    with graph.scope("boxes"):
-        rois, places = _filled(graph, proposals.boxes, proposals.filled)
-    pooled, order = _features_of_rois(
-        graph, heads, heads.box_align, maps, rois, images, "box_align"
+    pooled, rois, places = _pool_filled(
+        graph, heads, heads.box_align, maps, proposals, images, "boxes", "box_align"
     )
     logits, deltas = translate(graph, heads.box_head, pooled, "box_head")
     with graph.scope("boxes"):
-        rois, places = rois.take(order), places.take(order)
         scores = graph.add("Softmax", logits, axis=1)
         if config.one_class_per_roi:
             best = graph.add("ReduceMax", scores, [1])
@@ -142,15 +140,12 @@ def _select(graph, boxes, scores, limits):
 def _mask_branch(graph, heads, maps, found, images):
     """Predicts the masks of the detections, each for its class; zeros in empty slots."""
     config = heads.config
-    with graph.scope("masks"):
-        rois, places = _filled(graph, found.boxes, found.filled)
-    pooled, order = _features_of_rois(
-        graph, heads, heads.mask_align, maps, rois, images, "mask_align"
+    pooled, _, places = _pool_filled(
+        graph, heads, heads.mask_align, maps, found, images, "masks", "mask_align"
     )
     logits = translate(graph, heads.mask_head, pooled, "mask_head")
     side, _, channels = heads.mask_head.output.shape[1:]
     with graph.scope("masks"):
-        places = places.take(order)
         softmax = config.mask_loss == "softmax"
         masks = graph.add("Softmax", logits, axis=1) if softmax else logits
         if channels > 1:  # with softmax, channel 0 is background
