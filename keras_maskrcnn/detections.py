@@ -1,6 +1,6 @@
 """Turns the model's padded outputs into the detections of one image, or into COCO results.
 
-Masks are pasted one at a time, so no more memory is needed than for what is returned.
+Masks stay in the windows of their boxes.
 """
 
 import os
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from keras_maskrcnn.data.images import from_pillow, log_remarks, read_with_remarks
-from keras_maskrcnn.ops import masks as mask_ops
+from keras_maskrcnn.instance_masks import InstanceMasks
 from keras_maskrcnn.typing import Path
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def predict_image(
             - boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of `image`.
             - scores: (n,) float32.
             - labels: (n,) int32 in 1..num_classes.
-            - masks: (n, H, W) bool. Absent if the model has no mask branch.
+            - masks: InstanceMasks (n, H, W), bool. Absent if the model has no mask branch. It is
+              like an array, but holds the windows of the objects only; `np.asarray(masks)` makes
+              the whole array.
             - class_names: tuple of str, label 1 first. Absent if the config has no class names.
 
     Raises:
@@ -77,10 +79,11 @@ def predict_image(
         name: np.asarray(outputs[name][0])[kept] for name in ("boxes", "scores", "labels")
     }
     if "masks" in outputs:
-        small_masks = np.asarray(outputs["masks"][0])[kept]
-        height, width = image.shape[:2]
-        found["masks"] = mask_ops.paste_all(
-            small_masks, found["boxes"], height, width, model.config.mask_paste
+        found["masks"] = InstanceMasks.paste(
+            np.asarray(outputs["masks"][0])[kept],
+            found["boxes"],
+            image.shape[:2],
+            model.config.mask_paste,
         )
     if model.config.class_names:
         found["class_names"] = tuple(model.config.class_names)
@@ -113,20 +116,20 @@ def coco_results(
             "segmentation", a compressed RLE. Empty without detections. All are plain Python values
             that `json.dumps` accepts.
     """
-    from keras_maskrcnn.ops import rle  # `runtime` works without its pycocotools
-
     count = int(outputs["num_detections"][index])
-    boxes = np.asarray(outputs["boxes"][index])[:count].astype(np.float64)
-    scores = np.asarray(outputs["scores"][index])[:count]
-    labels = np.asarray(outputs["labels"][index])[:count]
-    masks = np.asarray(outputs["masks"][index])[:count] if "masks" in outputs else None
+    boxes, scores, labels = (
+        np.asarray(outputs[name][index])[:count] for name in ("boxes", "scores", "labels")
+    )
+    masks = None
+    if "masks" in outputs:
+        small_masks = np.asarray(outputs["masks"][index])[:count]
+        masks = InstanceMasks.paste(small_masks, boxes, (height, width), mask_paste)
     image_id = image_id.item() if isinstance(image_id, np.generic) else image_id
     results = []
     for i in range(count):
         result = {"image_id": image_id, **coco_box(boxes[i], scores[i], labels[i], category_ids)}
         if masks is not None:
-            region, origin = mask_ops.paste(masks[i], boxes[i], height, width, mask_paste)
-            result["segmentation"] = rle.encode_region(region >= 0.5, origin, height, width)
+            result["segmentation"] = masks.rle(i)
         results.append(result)
     return results
 
@@ -145,7 +148,7 @@ def coco_box(
     Returns:
         dict of "category_id", "bbox" [x, y, w, h] and "score", plain Python values.
     """
-    x1, y1, x2, y2 = box.tolist()
+    x1, y1, x2, y2 = np.asarray(box, np.float64).tolist()
     return {
         "category_id": int(category_ids[label - 1] if len(category_ids) else label),
         "bbox": [x1, y1, x2 - x1, y2 - y1],

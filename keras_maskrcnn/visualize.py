@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from keras_maskrcnn import files
 from keras_maskrcnn.data.images import read_image
+from keras_maskrcnn.instance_masks import InstanceMasks
 from keras_maskrcnn.typing import Path
 
 # A path, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with values in 0..255.
@@ -103,8 +104,11 @@ def draw(
     pixels = _enlarge(image, scale).astype(np.float32)
     line = max(1, round(max(pixels.shape[:2]) / 280))
     if masks is not None:
+        masks = _of_size(masks, image.shape[:2])
         for i in order:
-            _blend(pixels, _enlarge_mask(masks[i], image, scale), colors[i], alpha, line)
+            mask, (y, x) = _enlarge_mask(masks, i, image, scale, line)
+            window = pixels[y : y + mask.shape[0], x : x + mask.shape[1]]
+            _blend(window, mask, colors[i], alpha, line)
     canvas = Image.fromarray(np.rint(pixels).astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
     for i in order:
@@ -285,19 +289,32 @@ def _enlarge(image, scale):
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def _enlarge_mask(mask, image, scale):
-    """Enlarges a mask (H, W) to a bool mask with a smooth outline."""
-    mask = np.asarray(mask, bool)
-    if mask.shape != image.shape[:2]:
+def _of_size(masks, size):
+    """Returns masks as InstanceMasks; raises ValueError if they do not have the image's size."""
+    if tuple(np.shape(masks)[1:]) != size and len(masks):
         raise ValueError(
-            f"masks must have the size of the image, {image.shape[:2]}; ops.masks.paste_binary"
-            f" pastes a box's mask. Received: shape={mask.shape}."
+            f"masks must have the size of the image, {size}; ops.masks.paste_binary"
+            f" pastes a box's mask. Received: shape={np.shape(masks)[1:]}."
         )
+    return InstanceMasks.of(masks)
+
+
+def _enlarge_mask(masks, index, image, scale, border):
+    """Enlarges a mask smoothly; returns the part with the object, (h, w) bool, and its (y, x).
+
+    Around the object there are `border` pixels, except at the edge of the picture.
+    """
     if scale == 1:
-        return mask
+        region, (y, x) = masks.crop(index)
+        top, left = max(0, y - border), max(0, x - border)
+        bottom = min(image.shape[0], y + region.shape[0] + border)
+        right = min(image.shape[1], x + region.shape[1] + border)
+        around = (y - top, bottom - y - region.shape[0]), (x - left, right - x - region.shape[1])
+        return np.pad(region, around), (top, left)
+    mask = masks[index]
     gray = Image.fromarray(mask.astype(np.uint8) * 255)
     size = mask.shape[1] * scale, mask.shape[0] * scale
-    return np.asarray(gray.resize(size, Image.Resampling.BILINEAR)) >= 128
+    return np.asarray(gray.resize(size, Image.Resampling.BILINEAR)) >= 128, (0, 0)
 
 
 def _blend(pixels, mask, color, alpha, line):

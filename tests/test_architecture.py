@@ -32,6 +32,7 @@ RANKS = {
     "targets": 2,
     "checks": 3,
     "detections": 3,
+    "instance_masks": 2,
     "export": 4,
     "rpn": 3,
     "roi_heads": 3,

@@ -57,15 +57,13 @@ def predict(options: flags.FlagValues) -> None:
 def _coco_results(name, found, ids):
     """Returns an image's detections as COCO results, with `file_name` instead of `image_id`."""
     from keras_maskrcnn.detections import coco_box
-    from keras_maskrcnn.ops import rle
 
     results = []
     boxes = zip(found["boxes"], found["scores"], found["labels"], strict=True)
     for i, (box, score, label) in enumerate(boxes):
         results.append({"file_name": name, **coco_box(box, score, label, ids)})
         if "masks" in found:
-            mask = found["masks"][i]
-            results[-1]["segmentation"] = rle.encode_region(mask, (0, 0), *mask.shape)
+            results[-1]["segmentation"] = found["masks"].rle(i)
     return results
 
 
