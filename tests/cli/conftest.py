@@ -11,6 +11,7 @@ from tiny_runs import make_shapes
 
 from keras_maskrcnn import cli, data
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.instance_masks import InstanceMasks
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def model(monkeypatch):
             "boxes": np.array([[1, 2, 21, 12]], np.float32),
             "scores": np.array([0.75], np.float32),
             "labels": np.array([1], np.int32),
-            "masks": np.ones([1, *image.shape[:2]], bool),
+            "masks": InstanceMasks.of(np.ones([1, *image.shape[:2]], bool)),
         }
 
     monkeypatch.setattr("keras_maskrcnn.cli.inputs.load_model", lambda path: fake)
