@@ -38,6 +38,7 @@ RANKS = {
     "roi_heads": 3,
     "visualize": 3,
     "weights": 3,
+    "writers": 3,
     "doctor": 4,
     "runtime": 4,
     "networks": 4,

@@ -135,18 +135,22 @@ def test_the_license_is_an_expression_with_files(metadata):
 
 
 def test_the_package_imports_only_what_setup_cfg_installs(requirements):
-    modules = {"absl-py": "absl", "pillow": "PIL", "pyyaml": "yaml"}
-    names = {extra: {one.name for one in listed} for extra, listed in requirements.items()}
-    required = {modules.get(name, name.replace("-", "_")) for name in names[""]}
+    modules = {"absl-py": "absl", "pillow": "PIL", "pyyaml": "yaml", "scikit-image": "skimage"}
+    names = {
+        extra: {modules.get(one.name, one.name.replace("-", "_")) for one in listed}
+        for extra, listed in requirements.items()
+    }
+    required = names[""]
     required.add("h5py")  # Keras'
     extras = {
         "beam": {"apache_beam"},
+        "formats": {"shapely", "skimage", "tifffile"},
         "onnx": {"onnx", "onnxruntime", "tf2onnx"},
         "openvino": {"openvino"},
         "weights": {"safetensors"},
     }
     for extra, optional in extras.items():
-        assert {module.replace("_", "-") for module in optional} <= names[extra]
+        assert optional <= names[extra]
     imported = set()
     for path in MODULES:
         for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):

@@ -136,7 +136,7 @@ class Writer:
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self.close()
 
     def names_of(self, found: Mapping[str, Any]) -> tuple[str, ...]:

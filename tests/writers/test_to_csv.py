@@ -42,7 +42,12 @@ def test_a_rectangle_has_known_measurements(tmp_path):
     wanted = {
         **{"score": 0.75, "x1": 30, "y1": 5, "x2": 40, "y2": 25.5, "area": 200},
         **{"centroid_x": 35, "centroid_y": 15, "perimeter": 56, "orientation": 0},
-        **{"major_axis": long, "minor_axis": short, "eccentricity": np.sqrt(1 - 99 / 399), "solidity": 1},
+        **{
+            "major_axis": long,
+            "minor_axis": short,
+            "eccentricity": np.sqrt(1 - 99 / 399),
+            "solidity": 1,
+        },
         **{"area_um2": 50, "perimeter_um": 28, "major_axis_um": long / 2},
         "minor_axis_um": short / 2,
     }
