@@ -402,12 +402,13 @@ def _check_target_form(inputs, gt, masks):
         )
     shapes = {"boxes": "(B, G, 4)", "labels": "(B, G)"}
     shapes |= {"masks": "(B, G, M, M)"} if masks else {}
+    shapes |= {"ignored": "(B, K, 4)"} if "ignored" in gt else {}
     for name, expected in shapes.items():
         shape = gt[name].shape
         rank = expected.count(",") + 1
         wrong = shape.rank is not None and (
             shape.rank != rank
-            or (name == "boxes" and shape[2] not in (4, None))
+            or (name in ("boxes", "ignored") and shape[2] not in (4, None))
             or (name == "masks" and None not in shape[2:] and shape[2] != shape[3])
         )
         if wrong:

@@ -59,6 +59,8 @@ class MaskRCNN(WholeFiles, CheckedCalls):
     - `labels`: (B, G) int32. 1..num_classes, 0 in padding.
     - `masks`: (B, G, M, M) uint8 in 0..255. The covered share of each cell of the box, times 255.
       Only needed with task="masks".
+    - `ignored`: (B, K, 4) float32 as `boxes`, 0 in padding. Optional: regions with objects that
+      nobody outlined, such as crowds. Anchors and RoIs there are no background.
 
     **Outputs** are a dict:
 
@@ -262,7 +264,9 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             )
         inputs, gt = replicas.not_empty(inputs, gt, training)
         gt = targets.without_empty_slots(gt)
-        gt = {**gt, "boxes": self.frame.from_exclusive(gt["boxes"])}
+        gt |= {
+            name: self.frame.from_exclusive(gt[name]) for name in {"boxes", "ignored"} & gt.keys()
+        }
         sizes, step = inputs["sizes"], self.batches_seen()
         terms: Tensors = {}
         features = self.features(inputs, training)

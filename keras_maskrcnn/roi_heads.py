@@ -213,7 +213,8 @@ class RoIHeads:
                 padding.
             sizes: (B, 2) int32. Height and width of each image without its padding.
             gt: dict of boxes (B, G, 4) float32 in the frame of the network, labels (B, G) int32,
-                and, for a mask head, masks (B, G, M, M) uint8.
+                and, for a mask head, masks (B, G, M, M) uint8. It may have `ignored` (B, K, 4)
+                float32, regions in which no RoI is background.
             step: () int32. Seeds the sampling, together with the image's place in the batch.
             training: bool. Whether batch norm uses the batch's statistics.
 
@@ -265,6 +266,7 @@ class RoIHeads:
             count=config.roi_batch,
             positive_fraction=config.roi_positive_fraction,
             positive_iou=config.roi_positive_iou,
+            ignored=gt.get("ignored"),
         )
         return rois, targets.without_filling(labels, sizes), matched
 

@@ -146,7 +146,7 @@ class RegionProposalNetwork:
             outputs: RpnOutputs.
             sizes: (B, 2) int32. Height and width of each image without its padding.
             gt: dict of boxes (B, G, 4) float32 in the frame of the network. Boxes without area are
-                padding.
+                padding. It may have `ignored` (B, K, 4), see `targets.without_ignored`.
             step: () int32. Seeds the sampling, together with the image's place in the batch.
 
         Returns:
@@ -160,6 +160,7 @@ class RegionProposalNetwork:
             positive_iou=config.rpn_positive_iou,
             negative_iou=config.rpn_negative_iou,
         )
+        labels = targets.without_ignored(labels, anchors, gt.get("ignored"))
         noise = targets.sampling_noise(tf.shape(labels), step, stream=0)
         max_positives = max(1, int(config.rpn_batch * config.rpn_positive_fraction))
         chosen, labels = targets.sample(labels, noise, config.rpn_batch, max_positives)

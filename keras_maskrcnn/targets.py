@@ -9,6 +9,12 @@ from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops import mask_sampling
 from keras_maskrcnn.typing import Tensors
 
+IGNORED_IOA = 0.5
+"""Share of a box that must lie in an ignored region so that the box is no background.
+
+MMDetection's `ignore_iof_thr` has this value where it is set.
+"""
+
 
 def with_a_slot(values: tf.Tensor) -> tf.Tensor:
     """Adds an empty slot of zeros to annotations (B, G, ...) if G is 0.
@@ -29,12 +35,13 @@ def without_empty_slots(gt: Tensors) -> Tensors:
         gt: dict of tensors (B, G, ...), including labels (B, G) int32, 0 in empty slots.
 
     Returns:
-        dict of tensors (B, G', ...).
+        dict of tensors (B, G', ...); `ignored` (B, K, 4) as it is.
     """
     filled = tf.reduce_any(gt["labels"] > 0, axis=0)
     slots = tf.range(1, tf.size(filled) + 1)
     count = tf.maximum(tf.reduce_max(tf.where(filled, slots, 0)), 1)
-    return {name: with_a_slot(value)[:, :count] for name, value in gt.items()}
+    slots = {name: with_a_slot(value)[:, :count] for name, value in gt.items() if name != "ignored"}
+    return {**gt, **slots}
 
 
 def without_filling(labels: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
@@ -104,6 +111,26 @@ def anchor_labels(
     return labels, tf.argmax(iou, axis=2, output_type=tf.int32)
 
 
+def without_ignored(labels: tf.Tensor, boxes: tf.Tensor, ignored: tf.Tensor | None) -> tf.Tensor:
+    """Takes the boxes in ignored regions out of the background: they are neither 1 nor 0.
+
+    Boxes that match an object stay positive, because the object in the region is known. Matterport
+    treats crowds like this, but ignores each box that touches one.
+
+    Args:
+        labels: (B, N) int32. 1 positive, 0 negative, -1 ignored.
+        boxes: (B, N, 4) or (N, 4) float32.
+        ignored: (B, K, 4) float32, regions; those without area are padding. None if there are none.
+
+    Returns:
+        (B, N) int32. -1 instead of 0 where at least `IGNORED_IOA` of the box lies in one region.
+    """
+    if ignored is None:
+        return labels
+    inside = tf.reduce_any(box_ops.ioa(boxes, ignored) >= IGNORED_IOA, axis=2)
+    return tf.where((labels == 0) & inside, -1, labels)
+
+
 def sample(
     labels: tf.Tensor, noise: tf.Tensor, count: int, max_positives: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -142,6 +169,7 @@ def sample_rois(
     count: int,
     positive_fraction: float = 0.25,
     positive_iou: float = 0.5,
+    ignored: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Samples the RoIs that the heads are trained on (§3.1, Training).
 
@@ -156,6 +184,7 @@ def sample_rois(
         count: int S. RoIs per image.
         positive_fraction: float. At most this fraction of S is positive.
         positive_iou: float. A RoI is positive if its IoU with a box is at least this.
+        ignored: (B, K, 4) float32, or None. As in `without_ignored`.
 
     Returns:
         rois: (B, S, 4) float32.
@@ -170,6 +199,7 @@ def sample_rois(
     matched = tf.argmax(iou, axis=2, output_type=tf.int32)
     positive = tf.reduce_max(iou, axis=2) >= positive_iou
     labels = tf.where(box_ops.area(boxes) > 0, tf.cast(positive, tf.int32), -1)
+    labels = without_ignored(labels, boxes, ignored)
     max_positives = max(1, int(count * positive_fraction))
     indices, labels = sample(labels, noise, count, max_positives)
     matched = tf.gather(matched, indices, batch_dims=1)

@@ -27,15 +27,15 @@ ClassNames = Sequence[str] | Mapping[int, str] | Path
 OnError = Literal["raise", "skip"]
 """What to do with an image that cannot be read."""
 
-Crowds = Literal["drop", "objects"]
+Crowds = Literal["drop", "ignore", "objects"]
 """How annotations with iscrowd=1 are read, see `data.coco_dict`."""
 
 
 class Dataset(Protocol):
     """The interface of a data set for `data.batches`. `CocoDataset` has it.
 
-    Optional attributes are `has_masks` (True if missing) and `skipped`. A data set that is used
-    with proposals also needs `image_ids`.
+    Optional attributes are `has_masks` (True if missing), `has_ignored` (False if missing) and
+    `skipped`. A data set that is used with proposals also needs `image_ids`.
     """
 
     @property

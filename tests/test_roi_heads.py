@@ -204,3 +204,18 @@ def test_graphs_and_saved_models_compute_the_same_masks(fields, tiny_config, tmp
         for outputs in (found, served):
             for name, value in expected.items():
                 np.testing.assert_allclose(outputs[name], value, atol=1e-4, err_msg=name)
+
+
+def test_the_losses_know_ignored_regions(tiny_config, batch):
+    model = MaskRCNN(tiny_config)
+    inputs, gt = tf.nest.map_structure(tf.constant, batch)
+
+    def losses(*region):
+        ignored = {"ignored": tf.constant([[region]] * 2)}
+        found = model.compute_losses(inputs, {**gt, **ignored}, training=True)
+        return {name: float(value) for name, value in found.items()}
+
+    plain, everywhere = losses(0.0, 0, 0, 0), losses(-999.0, -999, 999, 999)
+    assert everywhere["rpn_box"] == plain["rpn_box"]
+    assert everywhere["rpn_objectness"] < plain["rpn_objectness"]
+    assert everywhere["classifier"] != plain["classifier"]

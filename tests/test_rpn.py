@@ -70,3 +70,19 @@ def test_losses_are_of_the_anchors_that_the_step_draws(make, features):
     assert tuple(first) == rpn.loss_names and all(float(x) > 0 for x in first.values())
     assert {k: float(v) for k, v in first.items()} == {k: float(v) for k, v in again.items()}
     assert float(first["rpn_objectness"]) != float(other["rpn_objectness"])
+
+
+def test_anchors_in_ignored_regions_are_no_background(make, features):
+    rpn, sizes = make(), tf.constant([[64, 96]])
+    outputs = rpn(features)
+    gt = {"boxes": tf.constant([[[8.0, 8.0, 40.0, 32.0]]])}
+
+    def losses(*regions):
+        ignored = {} if not regions else {"ignored": tf.constant([regions])}
+        found = rpn.compute_losses(outputs, sizes, {**gt, **ignored}, step=0)
+        return {name: float(value) for name, value in found.items()}
+
+    assert losses() == losses([0.0, 0, 0, 0])  # padding
+    everywhere = losses([-1000.0, -1000, 1000, 1000])
+    assert everywhere["rpn_box"] == losses()["rpn_box"]  # the positives are the same
+    assert 0 < everywhere["rpn_objectness"] < losses()["rpn_objectness"]

@@ -298,3 +298,41 @@ def test_mask_targets_take_masks_of_any_side_in_one_graph():
         masks = np.zeros((1, 1, side, side), np.float32)
         masks[..., : side // 2] = 255
         np.testing.assert_array_equal(half(masks)[0, 0], [[1, 1, 0, 0]] * 4)
+
+
+# Ignored regions
+
+
+def test_background_is_ignored_from_half_of_its_box_in_one_region_on():
+    # Shares of 0.5, 0.4, 0.8 in two regions of 0.4 each, 1 but positive, 1, and padding.
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 12.5], [0, 18, 10, 28], [0, 0, 5, 5], [2, 2, 4, 4], PADDING]
+    regions = [[0, 0, 20, 5], [0, 20, 10, 24], [0, 24, 10, 28], PADDING]
+    labels = tf.constant([[0, 0, 0, 1, -1, 0]])
+    boxes, regions = tf.constant([boxes], tf.float32), tf.constant([regions], tf.float32)
+    for of_batch in boxes, boxes[0]:  # RoIs differ between images, anchors do not
+        found = targets.without_ignored(labels, of_batch, regions)
+        np.testing.assert_array_equal(found, [[-1, 0, 0, 1, -1, 0]])
+    assert targets.without_ignored(labels, boxes, None) is labels
+
+
+def test_rois_in_ignored_regions_are_not_drawn_as_background():
+    proposals = tf.constant([[[0.0, 0, 10, 10], [50, 50, 60, 60], [30, 30, 40, 40], PADDING]])
+    gt_boxes, gt_labels = tf.constant([[[0.0, 0, 10, 9], PADDING]]), tf.constant([[3, 0]])
+    noise = tf.constant([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]])
+    regions = tf.constant([[[0.0, 0, 45, 45]]])
+    labels = {}
+    for ignored in (None, regions):
+        rois, found, _ = targets.sample_rois(
+            proposals, gt_boxes, gt_labels, noise, count=8, ignored=ignored
+        )
+        labels[ignored is None] = found[0].numpy().tolist()
+    assert labels[True] == [3, 3, 0, 0, -1, -1, -1, -1]
+    # The object in the region stays positive; of the others, only that outside is background.
+    assert labels[False] == [3, 3, 0, -1, -1, -1, -1, -1]
+    np.testing.assert_array_equal(rois[0, 2], [50, 50, 60, 60])
+
+
+def test_ignored_regions_are_no_slots():
+    gt = {"labels": tf.constant([[1, 0, 0]]), "ignored": tf.zeros([1, 8, 4])}
+    found = targets.without_empty_slots(gt)
+    assert found["labels"].shape == (1, 1) and found["ignored"].shape == (1, 8, 4)

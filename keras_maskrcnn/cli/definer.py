@@ -126,9 +126,10 @@ class Definer:
         return self.enum(
             "crowds",
             "drop",
-            ["drop", "objects"],
-            "Use of annotations with iscrowd=1. drop: they do not count as objects. "
-            "objects: they are objects like all others.",
+            ["drop", "ignore", "objects"],
+            "Use of annotations with iscrowd=1. drop: they do not count as objects. ignore: in "
+            "training, nothing in them counts as background either. objects: they are objects "
+            "like all others.",
         )
 
     def on_error(self, others: str) -> "flags.Flag[Any]":

@@ -14,9 +14,10 @@ y is a dict:
 - `labels`: (B, G) int32 in 1..C, 0 in padding.
 - `masks`: (B, G, M, M) uint8. The share of each cell of the box that is covered, times 255. Absent
   with a data set that was read with masks=False.
+- `ignored`: (B, K, 4) float32 as `boxes`, 0 in padding. Only with a data set that has such regions.
 
-M and P are static; in training B is too. H, W and G are as large as the batch needs, rounded up so
-that only a few values occur. `canvases` and `max_instances` fix them.
+M and P are static; in training B is too. H, W, G and K are as large as the batch needs, rounded up
+so that only a few values occur. `canvases` and `max_instances` fix H, W and G.
 """
 
 from collections.abc import Iterable
@@ -26,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.data import augment
-from keras_maskrcnn.data.coco import has_masks
+from keras_maskrcnn.data.coco import has_ignored, has_masks
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.ops.python import numpy_function
@@ -55,7 +56,8 @@ def entry(example: Tensors, *, place: tf.Tensor | None, targets: bool) -> Any:
         inputs["indices"] = place
     if not targets:
         return inputs
-    return inputs, {name: example[name] for name in augment.instances(example)}
+    names = [*augment.instances(example), *(["ignored"] if "ignored" in example else [])]
+    return inputs, {name: example[name] for name in names}
 
 
 def shapes(
@@ -81,7 +83,10 @@ def shapes(
     slots = {"boxes": [4], "labels": []}
     if has_masks(dataset):
         slots["masks"] = [dataset.mask_size] * 2
-    return inputs, {name: [max_instances, *rest] for name, rest in slots.items()}
+    targets_of_image = {name: [max_instances, *rest] for name, rest in slots.items()}
+    if has_ignored(dataset):
+        targets_of_image["ignored"] = [None, 4]
+    return inputs, targets_of_image
 
 
 def pad(
@@ -110,12 +115,15 @@ def pad(
     inputs = {**inputs, "images": images}
     if targets is None:
         return inputs
-    return inputs, pad_slots(targets) if fill_slots else targets
+    targets = dict(targets)
+    ignored = targets.pop("ignored", None)
+    targets = pad_slots(targets) if fill_slots else targets
+    return inputs, targets if ignored is None else targets | pad_slots({"ignored": ignored})
 
 
 def pad_slots(targets: Tensors) -> Tensors:
-    """Pads all targets to the first of 8, 16, 32, ... slots that is enough."""
-    count = tf.shape(targets["labels"])[1]
+    """Pads targets of equally many slots to the first of 8, 16, 32, ... that is enough."""
+    count = tf.shape(next(iter(targets.values())))[1]
     choices = tf.constant([8 << k for k in range(20)])
     missing = tf.reduce_min(tf.boolean_mask(choices, choices >= count)) - count
 

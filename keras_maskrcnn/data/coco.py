@@ -4,7 +4,7 @@ import dataclasses
 import os
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from absl import logging
@@ -12,6 +12,7 @@ from pycocotools import mask as mask_api
 
 from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.data.coco_checks import (
+    CROWD,
     NO_INSTANCE,
     UNREADABLE,
     has_area,
@@ -19,6 +20,7 @@ from keras_maskrcnn.data.coco_checks import (
     long_polygons,
     no_instances,
     raise_first,
+    read_box,
 )
 from keras_maskrcnn.data.coco_reader import (
     read_annotations,
@@ -33,6 +35,8 @@ from keras_maskrcnn.data.polygons import Masks
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import Crowds, OnError, Path
+
+_NO_BOXES = np.zeros([0, 4], np.float32)
 
 # Kinds of errors with messages that show lists of numbers.
 _SHOWS_NUMBERS = ("broken bbox", "broken polygon", "polygon outside the image", "broken json")
@@ -66,6 +70,8 @@ class CocoDataset:
         counts: sequence of N bytes. Each mask as COCO's compressed run lengths. Polygons are
             converted when an item is read. Empty without `has_masks`.
         has_masks: whether `load` returns masks. If False, instances have boxes only.
+        ignored: tuple of I times (r, 4) float32, as `boxes`. Regions of each image in which nothing
+            is background. Empty if no image has one.
     """
 
     images: str
@@ -85,6 +91,7 @@ class CocoDataset:
     counts: Sequence[bytes] = dataclasses.field(repr=False)
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
     has_masks: bool = True
+    ignored: tuple[np.ndarray, ...] = dataclasses.field(default=(), repr=False)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -94,6 +101,11 @@ class CocoDataset:
     def num_classes(self) -> int:
         """Number of classes C, without background."""
         return len(self.category_ids)
+
+    @property
+    def has_ignored(self) -> bool:
+        """Whether `load` returns ignored regions."""
+        return len(self.ignored) > 0
 
     @property
     def num_instances(self) -> np.ndarray:
@@ -142,7 +154,10 @@ class CocoDataset:
                 if self.has_masks and isinstance(annotation["segmentation"], list):
                     annotation["segmentation"] = long_polygons(annotation["segmentation"])
                 annotations.append(annotation)
+            elif self.has_ignored and annotation.get("iscrowd"):
+                annotations.append(annotation)
         images = [image for image in content["images"] if image["id"] in image_ids]
+        annotations = [entry for entry in annotations if entry["image_id"] in image_ids]
         return {**content, "images": images, "annotations": annotations}
 
     def load_image(self, index: int) -> np.ndarray:
@@ -173,6 +188,7 @@ class CocoDataset:
                 - labels: (n,) int32 in 1..C.
                 - masks: (n, M, M) uint8. The instance's box is divided into M x M cells. A value is
                   the share of the cell that the mask covers, times 255. Absent without `has_masks`.
+                - ignored: (r, 4) float32, as boxes. Absent without `has_ignored`.
 
         Raises:
             DataError: if the image cannot be read, or does not have the size in the json.
@@ -180,13 +196,15 @@ class CocoDataset:
         return {"image": self.load_image(index), **self.load_targets(index)}
 
     def load_targets(self, index: int) -> dict[str, np.ndarray]:
-        """Returns the boxes, labels and masks of `load` without reading the image.
+        """Returns all of `load` except the image, without reading the image.
 
         Args:
             index: int in [0, len(dataset)).
         """
         first, last = self.offsets[index], self.offsets[index + 1]
         targets = {"boxes": self.boxes[first:last], "labels": self.labels[first:last]}
+        if self.has_ignored:
+            targets["ignored"] = self.ignored[index]
         if not self.has_masks:
             return targets
         masks = np.zeros((last - first, self.mask_size, self.mask_size), np.uint8)
@@ -263,8 +281,10 @@ def coco_dict(
         masks: whether every instance needs a mask. If False, only boxes are read and outlines may
             be missing; this is enough for a Faster R-CNN or an RPN. None: True if any annotation
             has an outline, otherwise False.
-        crowds: how to read annotations with iscrowd=1. "drop" leaves them out. "objects" reads them
-            as single objects, because some tools set iscrowd=1 for every mask.
+        crowds: how to read annotations with iscrowd=1. "drop" leaves them out; their pixels then
+            count as background, as in detectron2 and torchvision. "ignore" makes their boxes
+            regions in which nothing is background. "objects" reads them as single objects, because
+            some tools set iscrowd=1 for every mask.
         mask_size: int M. Masks are loaded as M x M crops of their boxes.
         keep_empty: whether to keep images without instances.
         check_images: whether to compare every image's header with the json now. If False, an image
@@ -296,6 +316,9 @@ def coco_dict(
     for i in np.flatnonzero(np.isin(image_of, list(skipped))):
         drops.add(UNREADABLE, annotations[i]["id"])
         image_of[i] = -1
+    ignored = _crowds(annotations, source, image_ids, sizes) if crowds == "ignore" else {}
+    if crowds == "ignore":
+        drops.forget(CROWD)
     num_instances = np.bincount(image_of[image_of >= 0], minlength=len(image_ids))
     kept = [i for i in range(len(image_ids)) if i not in skipped]
     if not keep_empty:
@@ -321,10 +344,22 @@ def coco_dict(
         counts=Masks(outlines, np.array(sizes)[image_of[instances]]) if masks else [],
         skipped={file_names[i]: 1 for i in sorted(skipped)},
         has_masks=masks,
+        ignored=tuple(ignored.get(i, _NO_BOXES) for i in kept) if ignored else (),
     )
     if drops.counts:
         logging.warning("%s: %s", source, dataset.report())
     return dataset
+
+
+def _crowds(annotations, source, image_ids, sizes):
+    """Returns a dict of the index of each image that has crowds to their boxes, (r, 4) float32."""
+    places, boxes = {identity: i for i, identity in enumerate(image_ids)}, {}
+    for annotation in annotations:
+        if annotation.get("iscrowd"):
+            image, where = places[annotation["image_id"]], f"{source}: annotation"
+            box = read_box(annotation["bbox"], *sizes[image], f"{where} {annotation['id']!r}")
+            boxes.setdefault(image, []).append(box)
+    return {image: np.array(of_image, np.float32) for image, of_image in boxes.items()}
 
 
 def _check_options(mask_size, on_error):
@@ -351,6 +386,10 @@ class _Drops:
         examples = self.examples.setdefault(reason, [])
         if len(examples) < 3:
             examples.append(identity)
+
+    def forget(self, reason):
+        self.counts.pop(reason, None)
+        self.examples.pop(reason, None)
 
 
 def _unreadable(folder, file_names, sizes, on_error):
@@ -380,9 +419,10 @@ def _with_instances(images, num_instances, image_ids, drops, source):
 
 def with_crowds(content: dict[str, Any], crowds: str) -> dict[str, Any]:
     """Returns the content of a COCO json as `coco_dict` reads it with this value of `crowds`."""
-    if crowds not in ("drop", "objects"):
-        raise ValueError(f"crowds must be 'drop' or 'objects'. Received: crowds={crowds!r}.")
-    if crowds == "drop":
+    if crowds not in get_args(Crowds):
+        choices = ", ".join(map(repr, get_args(Crowds)))
+        raise ValueError(f"crowds must be one of {choices}. Received: crowds={crowds!r}.")
+    if crowds != "objects":
         return content
     return {
         **content,
@@ -426,6 +466,11 @@ def has_masks(dataset: Any) -> bool:
     return getattr(dataset, "has_masks", True)
 
 
+def has_ignored(dataset: Any) -> bool:
+    """Whether a data set has ignored regions. Without the attribute `has_ignored` it has none."""
+    return getattr(dataset, "has_ignored", False)
+
+
 def source_of(dataset: Any) -> str:
     """Returns the name of a data set in messages: its json file, or else its folder of images."""
     source = getattr(dataset, "annotations", None)
@@ -435,13 +480,11 @@ def source_of(dataset: Any) -> str:
 _MOVED = {
     "class_names": ("compare_names", "plain_name"),
     "coco_checks": (
-        "CROWD",
         "FEW_POINTS",
         "MIN_BOX_SIDE",
         "NO_AREA",
         "NO_MASK",
         "NO_POLYGON",
-        "read_box",
         "read_segmentation",
     ),
 }

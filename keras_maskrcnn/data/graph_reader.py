@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from keras_maskrcnn.data.coco import has_masks
+from keras_maskrcnn.data.coco import has_ignored, has_masks
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.ops.python import numpy_function
 from keras_maskrcnn.typing import Dataset, Proposals, Tensors
@@ -25,7 +25,8 @@ def reader(
         A function of an index, () int64, that returns a dict. It has `image` (H, W, 3) uint8 and
             `index` () int32, which differs from the argument if the image was skipped. With targets
             it also has `boxes` (n, 4), `labels` (n,) and, if the data set has masks, `masks`
-            (n, M, M). With proposals it also has `proposals` (p, 4) float32.
+            (n, M, M), and `ignored` (r, 4) if it has such regions. With proposals it also has
+            `proposals` (p, 4) float32.
     """
     load = dataset.load if targets else lambda i: {"image": dataset.load_image(i)}
     load = functools.cache(load) if cache else load
@@ -58,6 +59,8 @@ def _entries(dataset, targets, proposals):
         entries |= {"boxes": (tf.float32, [None, 4]), "labels": (tf.int32, [None])}
         if has_masks(dataset):
             entries["masks"] = tf.uint8, [None, *[dataset.mask_size] * 2]
+        if has_ignored(dataset):
+            entries["ignored"] = tf.float32, [None, 4]
     if proposals is not None:
         entries["proposals"] = tf.float32, [None, 4]
     return entries

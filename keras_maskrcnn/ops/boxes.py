@@ -33,14 +33,32 @@ def iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     Returns:
         (..., N, M) float32 in [0, 1]; 0 if a box is empty.
     """
+    intersection = _intersection(boxes_a, boxes_b)
+    union = area(boxes_a)[..., None] + area(boxes_b)[..., None, :] - intersection
+    return tf.math.divide_no_nan(intersection, union)
+
+
+def ioa(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Computes which share of each first box lies in each second box (intersection over area).
+
+    Args:
+        boxes_a: (..., N, 4) float32.
+        boxes_b: (..., M, 4) float32.
+
+    Returns:
+        (..., N, M) float32 in [0, 1]; 0 if a box is empty.
+    """
+    return tf.math.divide_no_nan(_intersection(boxes_a, boxes_b), area(boxes_a)[..., None])
+
+
+def _intersection(boxes_a, boxes_b):
+    """Returns the area that each pair of boxes has in common, (..., N, M)."""
     # x and y separately: one (..., N, M, 2) intermediate is far slower than two of (..., N, M).
     ax1, ay1, ax2, ay2 = (a[..., None] for a in tf.unstack(boxes_a, axis=-1))
     bx1, by1, bx2, by2 = (b[..., None, :] for b in tf.unstack(boxes_b, axis=-1))
     width = tf.maximum(tf.minimum(ax2, bx2) - tf.maximum(ax1, bx1), 0.0)
     height = tf.maximum(tf.minimum(ay2, by2) - tf.maximum(ay1, by1), 0.0)
-    intersection = width * height
-    union = area(boxes_a)[..., None] + area(boxes_b)[..., None, :] - intersection
-    return tf.math.divide_no_nan(intersection, union)
+    return width * height
 
 
 def clip(boxes: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:

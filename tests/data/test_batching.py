@@ -1,5 +1,7 @@
 """data/batching.py: names, dtypes, shapes, slots, padding and canvases of a batch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -82,6 +84,25 @@ def test_an_image_too_large_for_every_canvas_is_named(dataset):
     with pytest.raises(tf.errors.OpError) as caught:
         numpy(small(dataset, training=False, canvases=[(32, 40)]))
     assert origin.data_error(caught.value).startswith("the images of a batch: resized to [40, 36]")
+
+
+def test_ignored_regions_move_with_their_image_and_have_their_own_slots(dataset):
+    regions = [np.full((9 * (i == 3), 4), [2.0, 4, 6, 8], np.float32) for i in range(len(dataset))]
+    ignoring = dataclasses.replace(dataset, ignored=tuple(regions))
+    options = dict(training=True, max_instances=2, shuffle=False)
+    for plain, (inputs, found) in zip(
+        small(dataset, flip=False, **options), small(ignoring, flip=False, **options), strict=True
+    ):
+        assert set(found) == set(plain[1]) | {"ignored"}
+        for name, value in plain[1].items():
+            np.testing.assert_array_equal(found[name], value)
+        assert found["ignored"].shape[1] in (8, 16)
+        scale = inputs["sizes"] / inputs["original_sizes"]
+        for i, index in enumerate(inputs["indices"]):
+            expected = np.zeros_like(found["ignored"][i])
+            height, width = scale[i]
+            expected[: len(regions[index])] = [2 * width, 4 * height, 6 * width, 8 * height]
+            np.testing.assert_allclose(found["ignored"][i], expected, rtol=1e-6)
 
 
 def test_a_data_set_without_masks_gives_boxes_alone(dataset):

@@ -245,7 +245,7 @@ def test_crowds_are_read_as_objects_when_asked(tmp_path):
     assert dataset.num_instances.tolist() == [2] and dataset.dropped == {}
     assert [a["iscrowd"] for a in dataset.annotations["annotations"]] == [0, 0]  # for evaluation
     assert crowds[0]["iscrowd"] == 1
-    with pytest.raises(ValueError, match="crowds must be 'drop' or 'objects'. Received"):
+    with pytest.raises(ValueError, match="crowds must be one of 'drop', 'ignore', 'objects'. Rec"):
         read(tmp_path, content(crowds), crowds="keep")
 
 
@@ -275,6 +275,33 @@ def test_a_class_without_a_name_is_logged_and_not_refused(tmp_path, caplog, name
     categories = [{"id": 7, "name": "c7"}, {"id": 12, **({"name": name} if name else {})}]
     read(tmp_path, content(categories=categories), class_names=["c7", "c12"])
     assert r"1 classes have no name here or in training (category ids [12])" in caplog.text
+
+
+# Crowds as regions to ignore.
+
+
+def test_crowds_are_regions_to_ignore_when_asked(tmp_path):
+    images = [{**IMAGE, "id": 10}, IMAGE, {**IMAGE, "id": 11}]
+    entries = [annotation(1), annotation(2, iscrowd=1, bbox=[20, 5, 50, 6]), annotation(3)]
+    entries.append(annotation(4, image_id=11))
+    dataset = read(tmp_path, content(entries, images=images), crowds="ignore", keep_empty=False)
+    assert dataset.has_ignored and dataset.annotation_ids == (1, 3, 4)
+    assert dataset.dropped == {coco_checks.NO_INSTANCE: 1}
+    assert [regions.tolist() for regions in dataset.ignored] == [[[20, 5, 30, 11]], []]
+    first, second = dataset.load(0)["ignored"], dataset.load_targets(1)["ignored"]
+    assert (first.shape, second.shape, first.dtype) == ((1, 4), (0, 4), np.float32)
+    kept = [(entry["id"], entry["iscrowd"]) for entry in dataset.content()["annotations"]]
+    assert kept == [(1, 0), (2, 1), (3, 0), (4, 0)]
+
+
+def test_a_data_set_without_crowds_is_the_same_with_crowds_ignored(tmp_path):
+    plain, same = (read(tmp_path, content(), crowds=way) for way in ("drop", "ignore"))
+    assert not same.has_ignored and set(same.load(0)) == set(plain.load(0))
+
+
+def test_a_crowd_to_ignore_needs_a_sound_box(tmp_path):
+    with pytest.raises(DataError, match="annotation 1: bbox must be 4 finite numbers"):
+        read(tmp_path, content([annotation(iscrowd=1, bbox=[1, 2, 3])]), crowds="ignore")
 
 
 # Images that cannot be read.

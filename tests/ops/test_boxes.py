@@ -128,3 +128,9 @@ def test_decode_computes_in_float32():
     box = box_ops.decode(deltas, tf.constant([0.0, 0, 333, 777]))
     assert box.dtype == tf.float32
     np.testing.assert_array_equal(box, [0, 0, 333, 777])
+
+
+def test_ioa_is_the_share_of_the_first_box():
+    first = tf.constant([[[0.0, 0, 10, 10], [0, 0, 0, 5]]])
+    second = tf.constant([[[0.0, 0, 100, 5], [20, 20, 30, 30], [0, 0, 0, 0]]])
+    np.testing.assert_array_equal(box_ops.ioa(first, second), [[[0.5, 0, 0], [0, 0, 0]]])

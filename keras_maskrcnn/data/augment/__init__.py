@@ -8,6 +8,7 @@ batch. Entries other than these stay unchanged.
 - `labels`: (n,) int32 in 1..C.
 - `masks`: (n, M, M) uint8. The share of each cell of the instance's box that is covered, times 255.
 - `proposals`: (p, 4) float32 as `boxes`, if given.
+- `ignored`: (r, 4) float32 as `boxes`, if given. Regions where nothing is background.
 
 An example has both boxes and labels, or neither. Masks are optional; n may be 0. Without masks, a
 crop clips boxes to the window, and `copy_paste` raises an error.

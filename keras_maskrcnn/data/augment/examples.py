@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras_maskrcnn.data.augment.draws import uniform
 from keras_maskrcnn.typing import Tensors
 
-BOXES = {"boxes", "proposals"}
+BOXES = {"boxes", "ignored", "proposals"}
 """Entries of an example that hold boxes, which move with the image."""
 INSTANCES = ("boxes", "labels", "masks")
 """Entries of an example that have one row per instance."""

@@ -130,10 +130,10 @@ def rotate90(example: Tensors, turns: int = 1) -> Tensors:
 def crop(example: Tensors, window: tf.Tensor, min_visible: float = MIN_VISIBLE) -> Tensors:
     """Crops an example to a window of its image.
 
-    Proposals are clipped too, and may lose their area. Cropping M x M masks is nearly as exact as
-    cropping in full resolution. For shapes of 100 to 256 pixels at M = 112, the pasted masks of
-    both ways have an IoU of 0.9997; for nuclei it is 1. The limit of M x M cells is 0.9999: masks
-    that are cropped in full resolution and then sampled in M x M cells reach it.
+    Proposals and ignored regions are clipped too, and may lose their area. Cropping M x M masks is
+    nearly as exact as cropping in full resolution. For shapes of 100 to 256 pixels at M = 112, the
+    pasted masks of both ways have an IoU of 0.9997; for nuclei it is 1. The limit of M x M cells is
+    0.9999: masks that are cropped in full resolution and then sampled in M x M cells reach it.
 
     Args:
         example: dict, see `data.augment`.
@@ -147,8 +147,8 @@ def crop(example: Tensors, window: tf.Tensor, min_visible: float = MIN_VISIBLE) 
     cropped = {**example, "image": example["image"][y1:y2, x1:x2]}
     limits = tf.cast(window, tf.float32)
     low, high = tf.tile(limits[:2], [2]), tf.tile(limits[2:], [2])
-    if "proposals" in example:
-        cropped["proposals"] = tf.clip_by_value(example["proposals"], low, high) - low
+    for name in {"ignored", "proposals"} & example.keys():
+        cropped[name] = tf.clip_by_value(example[name], low, high) - low
     if "boxes" not in example:
         return cropped
     clipped = tf.clip_by_value(example["boxes"], low, high)

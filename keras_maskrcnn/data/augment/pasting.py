@@ -42,7 +42,8 @@ def copy_paste(
 def paste(example: Tensors, other: Tensors, min_visible: float = MIN_VISIBLE) -> Tensors:
     """Pastes all instances of another example on top of this one; upper left corners coincide.
 
-    The instances below lose the pixels that are covered. Proposals stay as they are.
+    The instances below lose the pixels that are covered. Proposals and ignored regions stay as
+    they are; those of `other` are left out.
 
     Args:
         example, other: dicts with instances, see `data.augment`. `other` is cropped to the size of

@@ -30,6 +30,7 @@ def make_example(seed, count=5, height=48, width=64):
         "labels": tf.range(1, len(found) + 1),
         "masks": tf.constant(np.reshape(masks, (-1, SIDE, SIDE)).astype(np.uint8)),
         "proposals": tf.constant(corners.reshape(6, 4), tf.float32),
+        "ignored": tf.constant(corners.reshape(6, 4)[:3], tf.float32),
     }
 
 

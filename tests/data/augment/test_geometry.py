@@ -99,6 +99,7 @@ def test_a_crop_moves_what_is_inside_and_drops_what_is_not():
         "labels": tf.constant([1, 2, 3]),
         "masks": tf.constant(mask),
         "proposals": tf.constant([[5.0, 0, 15, 30], [0, 0, 3, 3]]),
+        "ignored": tf.constant([[0.0, 5, 30, 8]]),
     }
     found = augment.crop(example, tf.constant([10, 4, 20, 16]))
     np.testing.assert_array_equal(found["image"], example["image"][4:16, 10:20])
@@ -106,6 +107,7 @@ def test_a_crop_moves_what_is_inside_and_drops_what_is_not():
     np.testing.assert_allclose(found["boxes"], [[2, 2, 8, 8], [6, 0, 10, 10]])
     np.testing.assert_array_equal(found["masks"][0], mask[0])
     np.testing.assert_array_equal(found["proposals"], [[0, 0, 5, 12], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(found["ignored"], [[0, 1, 10, 4]])
 
 
 @pytest.mark.parametrize(("min_visible", "labels"), [(0.19, [1]), (0.21, [])])
