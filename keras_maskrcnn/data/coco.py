@@ -30,12 +30,13 @@ from keras_maskrcnn.data.coco_reader import (
     without_collections,
 )
 from keras_maskrcnn.data.errors import DataError, check_on_error
-from keras_maskrcnn.data.images import read_sized, size_errors
+from keras_maskrcnn.data.images import MAX_PIXELS, read_sized, size_errors
 from keras_maskrcnn.data.polygons import Masks
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import Crowds, OnError, Path
 
+_MAX_PIXELS_IN_TILES = 2**32 - 1  # pycocotools counts pixels in 32 bits
 _NO_BOXES = np.zeros([0, 4], np.float32)
 
 # Kinds of errors with messages that show lists of numbers.
@@ -288,7 +289,7 @@ def coco_dict(
         mask_size: int M. Masks are loaded as M x M crops of their boxes.
         keep_empty: whether to keep images without instances.
         check_images: whether to compare every image's header with the json now. If False, an image
-            is first checked when it is loaded.
+            is first checked when it is loaded, and may be of any size: see `tiled`.
         on_error: what to do if the header of an image cannot be used. "raise" raises the error.
             "skip" leaves the image out with its annotations, logs it, and counts it in `skipped`.
 
@@ -307,7 +308,9 @@ def coco_dict(
     annotations = content["annotations"]
     masks = any(a.get("segmentation") for a in annotations) if masks is None else masks
     names, ids = read_categories(content, source, category_ids, class_names)
-    image_ids, file_names, sizes = read_images(content, images, source)
+    image_ids, file_names, sizes = read_images(
+        content, images, source, MAX_PIXELS if check_images else _MAX_PIXELS_IN_TILES
+    )
     skipped = _unreadable(images, file_names, sizes, on_error) if check_images else set()
     drops = _Drops(dropped)
     image_of, boxes, labels, outlines = read_annotations(

@@ -95,7 +95,9 @@ def with_local_path(image: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {**image, "file_name": local_path(name, folder)}
 
 
-def image_errors(image: Mapping[str, Any], where: str) -> Iterator[DataError]:
+def image_errors(
+    image: Mapping[str, Any], where: str, max_pixels: int = MAX_PIXELS
+) -> Iterator[DataError]:
     """Yields a DataError for each unusable field of an image, except its id."""
     name: Any = image.get("file_name")
     size: tuple[Any, Any] = (image.get("height"), image.get("width"))
@@ -112,8 +114,8 @@ def image_errors(image: Mapping[str, Any], where: str) -> Iterator[DataError]:
     expected = None
     if not all(_is_integer(side) and side > 0 for side in size):
         expected = "be positive integers"
-    elif size[0] * size[1] > MAX_PIXELS:
-        expected = f"have a product of at most {MAX_PIXELS}"
+    elif size[0] * size[1] > max_pixels:
+        expected = f"have a product of at most {max_pixels}"
     if expected:
         yield DataError(
             f"{where}: height and width must {expected}."

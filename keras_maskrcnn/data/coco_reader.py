@@ -23,6 +23,7 @@ from keras_maskrcnn.data.coco_checks import (
     with_local_path,
 )
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.images import MAX_PIXELS
 from keras_maskrcnn.data.polygons import compact, surely_touch
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.typing import Path, Size
@@ -96,15 +97,20 @@ def read_categories(
 
 
 def read_images(
-    content: dict[str, Any], folder: Path, path: str
+    content: dict[str, Any], folder: Path, path: str, max_pixels: int = MAX_PIXELS
 ) -> tuple[tuple[int | str, ...], list[str], list[Size]]:
-    """Returns ids, file names and (height, width) of all images, in the json's order."""
+    """Returns ids, file names and (height, width) of all images, in the json's order.
+
+    Args:
+        content, folder, path: the json, its folder of images, and its name in messages.
+        max_pixels: int. Limit of the pixels of an image.
+    """
     ids: dict[int | str, int] = {}
     file_names, sizes = [], []
     for image in content["images"]:
         identity = check_identity(image, ids, path, "image")
         image = with_local_path(image, folder)
-        raise_first(image_errors(image, f"{path}: image {identity!r}"))
+        raise_first(image_errors(image, f"{path}: image {identity!r}", max_pixels))
         ids[identity] = len(ids)
         file_names.append(image["file_name"])
         sizes.append((image["height"], image["width"]))

@@ -101,6 +101,27 @@ def run_lengths(counts: bytes) -> np.ndarray | None:
     return runs
 
 
+def decode_region(counts: bytes, height: int, width: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decodes a mask inside its extent only: the inverse of `encode_region`.
+
+    Args:
+        counts: bytes. COCO's compressed counts, which must be valid.
+        height, width: int. Size of the image.
+
+    Returns:
+        region: (h, w) bool; h and w are 0 for an empty mask.
+        origin: (y, x). Position of the region's upper left pixel.
+    """
+    box = mask_api.toBbox({"size": [height, width], "counts": counts})
+    x, y, w, h = map(int, box)
+    runs: Any = run_lengths(counts)
+    ends = np.clip(np.cumsum(runs), x * height, (x + w) * height)
+    lengths = np.diff(ends, prepend=x * height)
+    values = np.arange(len(lengths)) % 2 == 1
+    columns = np.repeat(values, lengths).reshape(w, height)
+    return columns[:, y : y + h].T, (y, x)
+
+
 def touches(counts: bytes, box: Sequence[float], height: int, width: int) -> bool:
     """Returns whether a mask has a pixel that the box touches."""
     x1, y1, x2, y2 = *map(math.floor, box[:2]), *map(math.ceil, box[2:])
