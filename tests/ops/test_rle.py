@@ -28,6 +28,20 @@ def test_encode_region_equals_pycocotools(rows, columns, share):
     assert encoded == {"size": [12, 15], "counts": expected["counts"].decode()}
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_decoded_region_is_the_mask_inside_its_extent(seed):
+    rng = np.random.default_rng(seed)
+    whole = rng.random([12, 15]) < rng.choice([0.02, 0.3, 0.97, 1])
+    counts = coco_mask.encode(np.asfortranarray(whole.astype(np.uint8)))["counts"]
+    region, (y, x) = rle.decode_region(counts, 12, 15)
+    again = np.zeros([12, 15], bool)
+    again[y : y + region.shape[0], x : x + region.shape[1]] = region
+    np.testing.assert_array_equal(again, whole)
+    for edge in (region[0], region[-1], region[:, 0], region[:, -1]) if region.size else ():
+        assert edge.any()
+    assert region.size or not whole.any()
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64])
 def test_encode_values_equals_pycocotools_for_each_value(dtype):
     index = np.random.default_rng(0).choice([0, 0, 0, 3, 200, 201], (12, 15)).astype(dtype)
