@@ -136,6 +136,7 @@ def test_the_license_is_an_expression_with_files(metadata):
 
 def test_the_package_imports_only_what_setup_cfg_installs(requirements):
     modules = {"absl-py": "absl", "pillow": "PIL", "pyyaml": "yaml", "scikit-image": "skimage"}
+    modules["openslide-python"] = "openslide"
     names = {
         extra: {modules.get(one.name, one.name.replace("-", "_")) for one in listed}
         for extra, listed in requirements.items()
@@ -145,9 +146,13 @@ def test_the_package_imports_only_what_setup_cfg_installs(requirements):
     extras = {
         "beam": {"apache_beam"},
         "formats": {"shapely", "skimage", "tifffile"},
+        "geo": {"rasterio", "tifffile"},
         "onnx": {"onnx", "onnxruntime", "tf2onnx"},
         "openvino": {"openvino"},
+        "slides": {"openslide"},
+        "tiff": {"imagecodecs", "tifffile"},
         "weights": {"safetensors"},
+        "zarr": {"zarr"},
     }
     for extra, optional in extras.items():
         assert optional <= names[extra]

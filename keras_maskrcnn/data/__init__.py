@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from keras_maskrcnn.data.lvis import lvis_json
     from keras_maskrcnn.data.pipeline import batches
     from keras_maskrcnn.data.proposals import ProposalFile, ProposalWriter, read_proposals
+    from keras_maskrcnn.data.sources import Source, open_source
     from keras_maskrcnn.data.tfds_reader import TfdsDataset, tfds_dataset
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DataError",
     "ProposalFile",
     "ProposalWriter",
+    "Source",
     "TfdsDataset",
     "augment",
     "batches",
@@ -30,6 +32,7 @@ __all__ = [
     "labelme",
     "lvis_json",
     "mask_images",
+    "open_source",
     "read_proposals",
     "require_instances",
     "tfds_dataset",
@@ -46,6 +49,7 @@ __getattr__, __dir__ = names_on_demand(
         "lvis": ["lvis_json"],
         "pipeline": ["batches"],
         "proposals": ["ProposalFile", "ProposalWriter", "read_proposals"],
+        "sources": ["Source", "open_source"],
         "tfds_reader": ["TfdsDataset", "tfds_dataset"],
     },
 )

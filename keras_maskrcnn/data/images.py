@@ -11,6 +11,7 @@ import logging as logging_of_python
 import os
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -121,11 +122,11 @@ def log_remarks(names_of: Mapping[str, Sequence[str]]) -> None:
         names_of: dict of a key of `REMARKS` to the names of the images that it is true of.
     """
     for remark, names in names_of.items():
-        _logger().warning("%s", remark_line(remark, names))
+        logger().warning("%s", remark_line(remark, names))
 
 
-def _logger():
-    """Returns absl's logger, or Python's own where only what `runtime` needs is installed."""
+def logger() -> Any:
+    """Returns absl's logging, or Python's own where only what `runtime` needs is installed."""
     try:
         from absl import logging
     except ModuleNotFoundError:
