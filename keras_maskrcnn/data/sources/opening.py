@@ -1,0 +1,110 @@
+"""Opens anything that holds an image of any size."""
+
+import os
+from typing import Any
+
+from PIL import Image
+
+from keras_maskrcnn.data import images
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.sources import slide_source, tiff_source, zarr_folder
+from keras_maskrcnn.data.sources.array_source import ArraySource, open_npy
+from keras_maskrcnn.data.sources.geotiff_source import GeoTiffSource
+from keras_maskrcnn.data.sources.pillow_source import PillowSource
+from keras_maskrcnn.data.sources.slide_source import SlideSource
+from keras_maskrcnn.data.sources.source import Source
+from keras_maskrcnn.data.sources.zarr_folder import open_zarr
+
+SUFFIXES = (*images.SUFFIXES, ".btf", ".tf8", ".npy", ".zarr", *slide_source.SUFFIXES)
+"""Endings of what is listed in a folder of images. ".zarr" is a folder itself."""
+
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def open_source(source: Any) -> Source:
+    """Opens an image of any size, of which windows are read.
+
+    A TIFF is known by its first bytes; a .npy file, a slide and a zarr folder by its ending or its
+    content. Everything else is read by Pillow, which decodes the whole image.
+
+    Args:
+        source: str or PathLike of a file or of a zarr folder; an array or anything else with a
+            shape, a dtype and slicing: (H, W) or (H, W, 1, 3 or 4) uint8 or uint16; a PIL image; or
+            a `Source`, which is returned as it is.
+
+    Returns:
+        `Source`. Close it, or use it in a `with`.
+
+    Raises:
+        ImportError: if the kind of file needs an extra. The message names it.
+        DataError: if the file is missing, broken, of an unknown kind, or too large for Pillow.
+        ValueError: if an array is no image.
+        TypeError: for anything else.
+    """
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, Image.Image):
+        return PillowSource(source)
+    if isinstance(source, str | os.PathLike):
+        return _open_path(os.fspath(source))
+    if hasattr(source, "shape") and hasattr(source, "__getitem__"):
+        return ArraySource(source)
+    raise TypeError(
+        "source must be a path, a PIL image, or an array with a shape and slicing. "
+        f"Received: {type(source).__name__}."
+    )
+
+
+def _open_path(path):
+    """Opens a file or a zarr folder."""
+    if os.path.isdir(path):
+        if any(os.path.exists(os.path.join(path, file)) for file in zarr_folder.FILES):
+            return open_zarr(path)
+        line = f"{path}: a folder that holds no zarr array, so no image."
+        raise DataError(line, "unreadable image")
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: image file does not exist.", "missing image") from error
+    except OSError as error:
+        line = f"{path}: image cannot be opened. Received: {error}."
+        raise DataError(line, "unreadable image") from error
+    if not start:
+        raise DataError(f"{path}: the file is empty.", "unreadable image")
+    if path.lower().endswith(slide_source.SUFFIXES):
+        return SlideSource(path)
+    if start.startswith(b"\x93NUMPY"):
+        return open_npy(path)
+    if start.startswith(_TIFF_STARTS):
+        return _open_tiff(path)
+    return PillowSource(path)
+
+
+def _open_tiff(path):
+    """Opens a TIFF with tifffile or rasterio; what they cannot read, with Pillow if it fits."""
+    try:
+        with tiff_source.opened(path) as tif:
+            located = tiff_source.is_georeferenced(tif)
+            source = _open_geotiff(path) if located else None
+            if source is None:
+                return tiff_source.TiffSource(tif, path)
+            tif.close()
+            return source
+    except (ImportError, tiff_source.OtherKind) as error:
+        try:
+            source = PillowSource(path)
+            source.read(0, 0, 1, 1)  # it decodes the image, so it tells now what it cannot decode
+            return source
+        except DataError as of_pillow:
+            broken = isinstance(error, ImportError) and of_pillow.kind != "image too large"
+            raise (of_pillow if broken else error) from None
+
+
+def _open_geotiff(path):
+    """Opens a GeoTIFF; None, with a warning, if rasterio is missing."""
+    try:
+        return GeoTiffSource(path)
+    except ImportError as error:
+        images.logger().warning("%s Until then it is read without its place on the earth.", error)
+        return None

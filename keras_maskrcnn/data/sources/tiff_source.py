@@ -1,0 +1,181 @@
+"""Windows of TIFF, BigTIFF and OME-TIFF, through tifffile: only the parts that they touch."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.sources import tiff_page
+from keras_maskrcnn.data.sources.extras import needed
+from keras_maskrcnn.data.sources.source import Source
+from keras_maskrcnn.data.sources.tiff_scale import microns_per_pixel
+from keras_maskrcnn.typing import Path
+
+_MAX_LEVELS = 32  # a pyramid of halves from 2**32 pixels a side
+_GEO_TAGS = (33550, 33922, 34264, 34735)  # scale, tie points, transformation, keys
+
+
+class OtherKind(DataError):
+    """A TIFF is not broken, but has pixels of a kind that `TiffSource` does not read."""
+
+
+class TiffSource(Source):
+    """Windows of a TIFF's first page, and of the smaller copies of it that the file has.
+
+    Memory is that of the window, and 128 MiB for the parts that were decoded last.
+
+    Args:
+        tif: tifffile.TiffFile, see `opened`. This object closes it.
+        name: str. The file, for messages.
+
+    Raises:
+        OtherKind: if the pixels are of a kind that is not read.
+        ImportError: if they are compressed and imagecodecs is not installed.
+    """
+
+    def __init__(self, tif: Any, name: str) -> None:
+        page = tif.pages[0]
+        wrong = tiff_page.unsupported(page)
+        if wrong:
+            line = f"{name}: a TIFF of this kind is not read; only gray or RGB is, of 8 bits or of"
+            raise OtherKind(f"{line} unsigned 16 bits. Received: {wrong}.", "unreadable image")
+        if page.compression != 1 and not _has_imagecodecs():
+            raise needed(name, "tiff")
+        cache = tiff_page.PartCache()
+        pages = [page, *_smaller_copies(tif, name)]
+        self._tif, self._cache = tif, cache
+        self._pages = [tiff_page.TiffPage(p, name, cache) for p in pages]
+        super().__init__(
+            name,
+            [(p.height, p.width) for p in self._pages],
+            microns_per_pixel=microns_per_pixel(
+                page.description,
+                _ratio(page.tags.valueof(282)),
+                _ratio(page.tags.valueof(283)),
+                int(page.tags.valueof(296) or 2),
+            ),
+        )
+
+    def read_level(self, level: int, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """Decodes the parts that a window touches, see `Source.read_level`."""
+        return self._pages[level].read(top, left, height, width)
+
+    def close(self) -> None:
+        """Closes the file, and forgets decoded parts."""
+        super().close()
+        self._cache.clear()
+        self._tif.close()
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Opens a TIFF with tifffile and checks its first page, see `tiff_page.check`.
+
+    tifffile logs what is wrong with a file. These lines go into the error instead.
+
+    Args:
+        path: str. The file.
+
+    Yields:
+        tifffile.TiffFile. An error in the block closes it, otherwise it stays open.
+
+    Raises:
+        ImportError: if tifffile is not installed.
+        DataError: if it is no TIFF, or a broken one.
+    """
+    path = os.fspath(path)
+    try:
+        import tifffile
+    except ModuleNotFoundError as error:
+        raise needed(path, "tiff", error) from error
+    tif: Any = None
+    with _messages_of("tifffile") as messages:
+        try:
+            tif = tifffile.TiffFile(path)
+            if not tif.pages[0].tags:
+                raise ValueError("a page without tags")
+            tiff_page.check(tif.pages[0], path, tif.filehandle.size)
+            yield tif
+        except (DataError, ImportError):
+            if tif is not None:
+                tif.close()
+            raise
+        except Exception as error:  # tifffile raises nearly everything on broken files
+            if tif is not None:
+                tif.close()
+            detail = " ".join(f"{error} {' '.join(messages[:1])}".split()) or repr(error)
+            line = f"{path}: the header of this TIFF cannot be read. Received: {detail}."
+            raise DataError(line, "unreadable image") from error
+
+
+def is_georeferenced(tif: Any) -> bool:
+    """Whether a tifffile.TiffFile is a GeoTIFF."""
+    return any(tag in tif.pages[0].tags for tag in _GEO_TAGS)
+
+
+def _smaller_copies(tif, name):
+    """Returns the pages with smaller copies of the first page, in its proportions.
+
+    They are its SubIFDs (OME-TIFF, and others), or pages that are marked as reduced (COG).
+    """
+    first = tif.pages[0]
+    if first.subifds:
+        candidates = [(first.pages, i) for i in range(min(len(first.subifds), _MAX_LEVELS))]
+    else:
+        candidates = [(tif.pages, i) for i in range(1, _MAX_LEVELS)]
+    found = []
+    for pages, i in candidates:
+        try:
+            page = pages[i]
+        except IndexError:
+            break
+        if not first.subifds and page.subfiletype & 1 == 0:
+            continue
+        height, width = page.imagelength, page.imagewidth
+        smaller = height < first.imagelength and width < first.imagewidth
+        if page.subfiletype & 4 or not smaller or tiff_page.unsupported(page):
+            continue
+        # A thumbnail or a label of a slide has other proportions.
+        expected = first.imagelength * width / first.imagewidth
+        if abs(height - expected) <= max(2, 0.02 * expected):
+            tiff_page.check(page, name, tif.filehandle.size)
+            found.append(page)
+    return found
+
+
+def _ratio(value):
+    """Returns a rational tag as a float, None if it is missing or no number."""
+    try:
+        return float(value[0]) / float(value[1])
+    except (TypeError, ValueError, ZeroDivisionError, IndexError):
+        return None
+
+
+def _has_imagecodecs():
+    """Whether compressed TIFFs can be read."""
+    try:
+        import imagecodecs  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _messages_of(logger):
+    """Collects what a logger logs in the block, in place of its handlers."""
+    messages = []
+
+    def collect(record):
+        messages.append(record.getMessage())
+        return False
+
+    log = logging.getLogger(logger)
+    log.addFilter(collect)
+    try:
+        yield messages
+    finally:
+        log.removeFilter(collect)
