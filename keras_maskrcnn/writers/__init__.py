@@ -10,11 +10,23 @@ from keras_maskrcnn.writers.base import Writer
 from keras_maskrcnn.writers.record import ImageRecord
 from keras_maskrcnn.writers.to_coco_json import CocoJson
 from keras_maskrcnn.writers.to_csv import Csv
+from keras_maskrcnn.writers.to_cvat import Cvat
+from keras_maskrcnn.writers.to_geojson import Geojson
+from keras_maskrcnn.writers.to_label_studio import LabelStudio
+from keras_maskrcnn.writers.to_labelme import Labelme
 from keras_maskrcnn.writers.to_png_labels import PngLabels
 from keras_maskrcnn.writers.to_rle import Rle
+from keras_maskrcnn.writers.to_via import Via
+from keras_maskrcnn.writers.to_yolo_seg import YoloSeg
 
 WRITERS: dict[str, type[Writer]] = {
     "coco_json": CocoJson,
+    "geojson": Geojson,
+    "labelme": Labelme,
+    "via": Via,
+    "cvat": Cvat,
+    "label_studio": LabelStudio,
+    "yolo_seg": YoloSeg,
     "csv": Csv,
     "png_labels": PngLabels,
     "rle": Rle,

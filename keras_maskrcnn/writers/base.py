@@ -5,7 +5,7 @@ import dataclasses
 import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TextIO
 
 import numpy as np
 
@@ -49,8 +49,8 @@ class Writer:
 
     Args:
         folder: path. It is made if it is missing.
-        class_names: sequence of str, label 1 first. If empty, those of the detections; if these
-            have none, the category ids as text.
+        class_names: sequence of str, label 1 first. If empty, those of the first detections; if
+            these have none, the category ids as text.
         category_ids: sequence of int, label 1 first. If empty, they are the labels.
         tolerance: float. Largest distance in pixels by which an outline may move from the exact one
             to have fewer corners.
@@ -70,6 +70,8 @@ class Writer:
 
     place: ClassVar[str]
     """Name of the file or folder that is written."""
+    companion: ClassVar[str | None] = None
+    """Name of a small second file, which describes the classes."""
     modules: ClassVar[tuple[str, ...]] = ()
     """Libraries that the format needs."""
 
@@ -91,9 +93,12 @@ class Writer:
         self.category_ids = tuple(map(int, category_ids))
         self.tolerance, self.overwrite = float(tolerance), overwrite
         self.path = os.path.join(folder, self.place)
-        self.images = self.objects = self.left_out = 0
-        if not overwrite and _holds_something(self.path):
-            raise FileExistsError(f"{self.path} exists; pass overwrite=True or another folder.")
+        self.images = self.objects = self.left_out = self._last_label = 0
+        for place in filter(None, (self.place, self.companion)):
+            path = os.path.join(folder, place)
+            if not overwrite and _holds_something(path):
+                raise FileExistsError(f"{path} exists; pass overwrite=True or another folder.")
+        self._folder = folder
         os.makedirs(folder, exist_ok=True)
 
     def add(self, record: ImageRecord, found: Mapping[str, Any]) -> None:
@@ -118,6 +123,7 @@ class Writer:
                     f"{record.file_name}: masks must have the image's size, {size}. "
                     f"Received: size={tuple(found['masks'].size)}."
                 )
+        self.class_names = self.class_names or tuple(map(str, found.get("class_names") or ()))
         before = self.objects, self.left_out
         try:
             self.write_image(record, found)
@@ -132,26 +138,34 @@ class Writer:
 
     def close(self) -> None:
         """Completes the files."""
+        if self.companion:
+            path = os.path.join(self._folder, self.companion)
+            with replacing(path) as new, open_text(new) as file:
+                file.write(self.companion_text())
+
+    def companion_text(self) -> str:
+        """Returns the content of the second file."""
+        raise NotImplementedError
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self.close()
-
-    def names_of(self, found: Mapping[str, Any]) -> tuple[str, ...]:
-        """Returns the class names of an image's detections; empty if they have none."""
-        return self.class_names or tuple(found.get("class_names") or ())
+        if not kind or self.images:
+            self.close()
 
     def categories(self) -> dict[int, str]:
-        """Returns the classes that were given, as a dict of category id to name."""
-        ids = self.category_ids or range(1, len(self.class_names) + 1)
-        names = self.class_names or tuple(map(str, ids))
-        return dict(zip(ids, names, strict=False))
+        """Returns the classes, as a dict of category id to name.
+
+        Without class names and ids these are the classes of the objects so far.
+        """
+        count = len(self.class_names or self.category_ids) or self._last_label
+        ids = self.category_ids or range(1, count + 1)
+        return dict(zip(ids, self.class_names or map(str, ids), strict=False))
 
     def detected(self, found: Mapping[str, Any]) -> Iterator[Detected]:
         """Yields the objects of an image one by one, and counts them."""
-        names, ids, masks = self.names_of(found), self.category_ids, found.get("masks")
+        names, ids, masks = self.class_names, self.category_ids, found.get("masks")
         boxes = np.asarray(found["boxes"], np.float32).reshape(-1, 4)
         rows = zip(boxes, found["scores"], found["labels"], strict=True)
         for i, (box, score, label) in enumerate(rows):
@@ -159,6 +173,7 @@ class Writer:
             if label < 1 or label > len(names or ids or range(label)):
                 count = len(names or ids)
                 raise ValueError(f"labels must be in 1..{count}. Received: label={label}.")
+            self._last_label = max(self._last_label, label)
             region, origin = (None, (0, 0)) if masks is None else masks.crop(i)
             category = ids[label - 1] if ids else label
             name = names[label - 1] if names else str(category)
@@ -191,12 +206,10 @@ class OneFile(Writer):
         super().__init__(*args, **options)
         self._stack = contextlib.ExitStack()
         new = self._stack.enter_context(replacing(self.path))
-        text = open(new, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
-        self._file = self._stack.enter_context(text)
-        self._file.write(self.head())
+        self._file = self._stack.enter_context(open_text(new))
 
     def head(self) -> str:
-        """Returns the beginning of the file."""
+        """Returns the beginning of the file. Classes are known by then, if there is an image."""
         return ""
 
     def tail(self) -> str:
@@ -211,6 +224,8 @@ class OneFile(Writer):
         """Appends an image; after an error the file is as before."""
         begin = self._file.tell()
         try:
+            if not begin:
+                self._file.write(self.head())
             self._file.writelines(self.pieces(record, found))
         except BaseException:
             self._file.seek(begin)
@@ -226,13 +241,19 @@ class OneFile(Writer):
     def close(self) -> None:
         """Completes the file and puts it in its place."""
         with self._stack:
+            if not self._file.tell():
+                self._file.write(self.head())
             self._file.write(self.tail())
+        super().close()
 
 
 class FilePerImage(Writer):
     """A format with one file per image, in a folder of the format's name."""
 
     suffix: ClassVar[str]
+    subfolder: ClassVar[str] = ""
+    only_by_stem: ClassVar[bool] = False
+    """Whether readers find the file of an image by its name without suffix alone."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -245,28 +266,32 @@ class FilePerImage(Writer):
 
     def write_image(self, record: ImageRecord, found: dict[str, Any]) -> None:
         """Writes an image's file."""
-        with (
-            replacing(self.new_path(record), sync=False) as new,
-            open(new, "w", encoding="utf-8", newline="\n") as file,
-        ):
+        with replacing(self.new_path(record), sync=False) as new, open_text(new) as file:
             file.writelines(self.pieces(record, found))
 
     def new_path(self, record: ImageRecord, suffix: str | None = None) -> str:
         """Returns the path of an image's file, and makes its folder.
 
-        It is `a.json` for `a.jpg`, and `a.png.json` if an image of the same stem was before it.
+        It is `a.json` for `a.jpg`. If an image of the same stem was before it, it is `a.jpg.json`.
         """
         name = inside(record.file_name)
         stem, suffix = os.path.splitext(name)[0], suffix or self.suffix
-        for candidate in (stem, name):
+        for candidate in (stem,) if self.only_by_stem else (stem, name):
             if candidate not in self._taken:
                 self._taken.add(candidate)
-                path = os.path.join(self.path, candidate + suffix)
+                path = os.path.join(self.path, self.subfolder, candidate + suffix)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 return path
+        rule = "the same name without its suffix" if self.only_by_stem else "the same name"
         raise ValueError(
-            f"two images must not have the same name. Received: file_name={record.file_name!r}."
+            f"{self.place}: two images must not have {rule}. "
+            f"Received: file_name={record.file_name!r}."
         )
+
+
+def open_text(path: Path) -> TextIO:
+    """Opens a text file. Bytes of a file name that are no text are written as `\\udc80`."""
+    return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def inside(file_name: str) -> str:

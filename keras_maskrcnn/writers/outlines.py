@@ -24,6 +24,7 @@ def outline(region: np.ndarray, origin: tuple[int, int], tolerance: float = 0.0)
     """Returns the parts of a mask, each with its holes, by falling area.
 
     Parts are pixels that are connected by their sides. The polygons are valid in the sense of OGC.
+    Outer rings turn from x to y (counterclockwise if y points up), and holes the other way.
 
     Args:
         region: (h, w) bool. The mask inside its window.
@@ -89,10 +90,12 @@ def _runs(sides, crossings):
 def _rings(polygon):
     import shapely
 
-    corners, ring = shapely.get_coordinates(shapely.get_rings(polygon), return_index=True)
-    last = np.flatnonzero(np.diff(ring, append=-1)) + 1
-    corners = corners.astype(np.int64)
-    return [corners[a : b - 1] for a, b in zip([0, *last[:-1]], last, strict=True)]
+    rings = shapely.get_rings(polygon)
+    forward = shapely.is_ccw(rings)
+    forward[1:] = ~forward[1:]
+    corners, owner = shapely.get_coordinates(rings, return_index=True)
+    corners = np.split(corners.astype(np.int64), np.flatnonzero(np.diff(owner)) + 1)
+    return [r[:-1] if as_is else r[:0:-1] for r, as_is in zip(corners, forward, strict=True)]
 
 
 def has_one_ring(parts: list[Part]) -> bool:
@@ -107,7 +110,8 @@ def joined(parts: list[Part]) -> Ring:
     Ultralytics' converters join parts in the same way.
 
     Returns:
-        (k, 2) int64 [x, y]. A program that fills it by the even-odd rule gets the mask.
+        (k, 2) int64 [x, y]. Programs that fill it get the mask, by the even-odd rule and by the
+            rule of nonzero winding.
     """
     path, *others = [ring for part in parts for ring in part]
     for ring in others:

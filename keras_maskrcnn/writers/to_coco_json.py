@@ -25,7 +25,6 @@ class CocoJson(OneFile):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._images: list[dict[str, Any]] = []
-        self._categories = self.categories()
 
     def head(self) -> str:
         """Returns the beginning, up to the list of annotations."""
@@ -33,7 +32,7 @@ class CocoJson(OneFile):
 
     def tail(self) -> str:
         """Returns images and categories. In a json their place does not matter."""
-        classes = [{"id": i, "name": name} for i, name in self._categories.items()]
+        classes = [{"id": i, "name": name} for i, name in self.categories().items()]
         images, classes = json.dumps(self._images), json.dumps(classes)
         return f'\n],\n"images": {images},\n"categories": {classes}}}\n'
 
@@ -49,7 +48,6 @@ class CocoJson(OneFile):
 
     def _annotations(self, record, found):
         for one, parts in self.outlined(found):
-            self._categories[one.category_id] = one.class_name
             x1, y1, x2, y2 = one.box
             annotation = {
                 "id": self.objects,

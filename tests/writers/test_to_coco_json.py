@@ -78,5 +78,5 @@ def test_without_masks_there_are_boxes(tmp_path):
     with open_writer("coco_json", tmp_path) as writer:
         writer.add(record(), found)
     annotation = json.loads((tmp_path / "coco.json").read_text())["annotations"][0]
-    assert annotation["bbox"] == [3, 4, 30, 30] and annotation["area"] == 900
+    assert annotation["bbox"] == [4, 7, 26, 26] and annotation["area"] == 676
     assert "segmentation" not in annotation

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_maskrcnn.instance_masks import InstanceMasks
+from keras_maskrcnn.instance_masks import InstanceMasks, trimmed
 from keras_maskrcnn.writers import ImageRecord
 
 SIZE = 90, 120
@@ -54,10 +54,8 @@ def found(names=tuple(REGIONS), size=SIZE):
     masks = InstanceMasks(
         [REGIONS[name][0] for name in names], [REGIONS[name][1] for name in names], size
     )
-    boxes = [
-        [at[1], at[0], at[1] + region.shape[1], at[0] + region.shape[0]]
-        for region, at in (REGIONS[name] for name in names)
-    ]
+    tight = [trimmed(*REGIONS[name]) for name in names]
+    boxes = [[x, y, x + crop.shape[1], y + crop.shape[0]] for crop, (y, x) in tight]
     return {
         "boxes": np.array(boxes, np.float32).reshape(-1, 4),
         "scores": np.linspace(0.95, 0.35, len(names), dtype=np.float32),
