@@ -56,7 +56,7 @@ class LabelStudio(OneFile):
         """Yields a task, a line per region."""
         yield ",\n" if self.images else "\n"
         data = json.dumps({"image": f"/data/local-files/?d={quote(_served(record))}"})
-        prediction = {"model_version": "keras_maskrcnn"}
+        prediction: dict[str, Any] = {"model_version": "keras_maskrcnn"}
         if len(found["scores"]):
             prediction["score"] = round(float(np.mean(found["scores"])), 6)
         yield f'{{"data": {data},\n"predictions": [{json.dumps(prediction)[:-1]}, "result": ['
@@ -67,6 +67,7 @@ class LabelStudio(OneFile):
     def _regions(self, record, found):
         height, width = int(record.height), int(record.width)
         brushes = height * width <= MAX_BRUSH_PIXELS
+        value: dict[str, Any]
         for one, parts in self.outlined(found):
             if one.region is None:
                 x1, y1, x2, y2 = _percent(np.reshape(one.box, (2, 2)), height, width).ravel()
