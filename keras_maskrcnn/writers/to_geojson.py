@@ -13,14 +13,21 @@ from keras_maskrcnn.writers.base import FilePerImage, separated
 from keras_maskrcnn.writers.record import ImageRecord
 
 
+# A reference system that is not the earth's.
+_PIXELS = (
+    'ENGCRS["pixels of the image",EDATUM["upper left corner"],CS[Cartesian,2],AXIS["x",east],'
+    'AXIS["y",south],LENGTHUNIT["pixel",1]]'
+)
+
+
 class Geojson(FilePerImage):
     """Writes a file of features per image into `geojson`.
 
     Of a georeferenced image the coordinates are those of its reference system, which the member
     `crs` names. RFC 7946 of 2016 dropped this member and allows WGS 84 only. But QGIS, GDAL and
     geopandas read it, and outlines in another system than their image would not lie on it. Other
-    coordinates are pixels, y pointing down, as QuPath expects. Their `crs` is null, so that GDAL
-    does not take them for degrees.
+    coordinates are pixels, y pointing down, as QuPath expects. Their `crs` says so, because GDAL
+    takes coordinates without it for degrees.
     """
 
     place = "geojson"
@@ -84,8 +91,7 @@ def _placing(record):
 
 def _crs_member(crs):
     """Returns GeoJSON's old member, which GDAL still writes and reads."""
-    if crs is None:
-        return None
+    crs = crs or _PIXELS
     code = re.fullmatch(r"EPSG:(\d+)", crs.strip(), re.IGNORECASE)
     if code and int(code[1]) == 4326:  # CRS84 is the same with longitude first, as in GeoJSON
         crs = "urn:ogc:def:crs:OGC:1.3:CRS84"
