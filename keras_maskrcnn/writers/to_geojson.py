@@ -12,7 +12,6 @@ import numpy as np
 from keras_maskrcnn.writers.base import FilePerImage, separated
 from keras_maskrcnn.writers.record import ImageRecord
 
-
 # A reference system that is not the earth's.
 _PIXELS = (
     'ENGCRS["pixels of the image",EDATUM["upper left corner"],CS[Cartesian,2],AXIS["x",east],'
