@@ -11,6 +11,7 @@ RANKS = {
     "_version": 0,
     "aliases": -2,
     "backend": -2,
+    "logger": -2,
     "on_demand": -2,
     "config_rules": 0,
     "files": 0,
@@ -30,6 +31,9 @@ RANKS = {
     "losses": 2,
     "presets": 2,
     "targets": 2,
+    "overlaps": 3,
+    "progress": 0,
+    "tiling": 4,
     "checks": 3,
     "detections": 3,
     "instance_masks": 2,
@@ -155,7 +159,7 @@ def test_leaves_do_not_know_the_config(unit):
 
 
 def test_data_imports_nothing_that_knows_of_models():
-    below = {"aliases", "data", "files", "keras_private", "on_demand", "ops", "typing"}
+    below = {"aliases", "data", "files", "keras_private", "logger", "on_demand", "ops", "typing"}
     assert {b for a, b in imports() if a == "data"} <= below
 
 

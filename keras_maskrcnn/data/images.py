@@ -7,16 +7,15 @@ import collections
 import concurrent.futures
 import io
 import itertools
-import logging as logging_of_python
 import os
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.logger import logger
 from keras_maskrcnn.typing import Path, Size
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
@@ -123,15 +122,6 @@ def log_remarks(names_of: Mapping[str, Sequence[str]]) -> None:
     """
     for remark, names in names_of.items():
         logger().warning("%s", remark_line(remark, names))
-
-
-def logger() -> Any:
-    """Returns absl's logging, or Python's own where only what `runtime` needs is installed."""
-    try:
-        from absl import logging
-    except ModuleNotFoundError:
-        return logging_of_python.getLogger("keras_maskrcnn")
-    return logging
 
 
 def remark_line(remark: str, names: Sequence[str]) -> str:

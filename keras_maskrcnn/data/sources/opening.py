@@ -106,5 +106,5 @@ def _open_geotiff(path):
     try:
         return GeoTiffSource(path)
     except ImportError as error:
-        images.logger().warning("%s Until then it is read without its place on the earth.", error)
+        logger().warning("%s Until then it is read without its place on the earth.", error)
         return None

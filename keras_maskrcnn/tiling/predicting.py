@@ -1,0 +1,321 @@
+"""Predicts on an image tile by tile, in memory that does not depend on the image's size."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from keras_maskrcnn import files
+from keras_maskrcnn.data.errors import DataError, check_on_error
+from keras_maskrcnn.data.sources import open_source
+from keras_maskrcnn.data.tile_grid import as_pair, tile_blocks, tile_windows
+from keras_maskrcnn.logger import logger
+from keras_maskrcnn.overlaps import without_overlaps
+from keras_maskrcnn.progress import Progress
+from keras_maskrcnn.tiling import joining
+from keras_maskrcnn.tiling.large_detections import LargeDetections
+from keras_maskrcnn.tiling.pieces import pieces_of_tile
+from keras_maskrcnn.tiling.store import TileStore
+from keras_maskrcnn.typing import OnError, Path, Size
+
+SEAMS = ("join", "own")
+"""What happens to an object that no tile sees whole: its parts are joined, or it is left out."""
+
+
+def predict_large(
+    model: Any,
+    source: Any,
+    *,
+    tile: int | Size = 1024,
+    overlap: int | Size | None = None,
+    seams: Literal["join", "own"] = "join",
+    scale: float | None = None,
+    microns_per_pixel: float | None = None,
+    batch_size: int = 1,
+    score_threshold: float = 0.0,
+    max_mask_overlap: float = 1.0,
+    output: Path | None = None,
+    on_error: OnError = "raise",
+    verbose: int = 1,
+) -> LargeDetections:
+    """Runs the model on an image of any size, tile by tile, and reports each object once.
+
+    The model resizes a tile as it resizes any image of this size. Objects should be as large in a
+    tile as they were in training images of the tile's size; `scale` helps.
+
+    `tiling.joining.reported` has the rules for objects at seams. Memory is that of a batch of
+    tiles and of the largest object; all else is in a file.
+
+    Args:
+        model: MaskRCNN with an RPN and heads, or `runtime.ExportedModel`.
+        source: path of an image file, array (H, W, 3), or anything else that
+            `data.sources.open_source` takes.
+        tile: int, or (height, width). Sides of a tile in pixels, as the model sees them.
+        overlap: int, or (height, width). Pixels that neighbor tiles share at least. Default: a
+            quarter of the tile. It should be at least as large as most objects.
+        seams: "join": objects that are larger than the overlap are joined from their parts. "own":
+            parts are never joined. Each object belongs to the tile whose block holds its center,
+            which is right if no object is larger than the overlap.
+        scale: float. Factor by which the image is resized before it is cut into tiles. Default: 1.
+        microns_per_pixel: float. Resolution of the images that the model was trained on. The image
+            is resized to it, if its file tells its own. Not together with `scale`.
+        batch_size: int. Tiles per call of the model.
+        score_threshold: float in [0, 1]. Detections with a lower score are left out.
+        max_mask_overlap: float in [0, 1]. As in `overlaps.without_overlaps`; 1 keeps all.
+        output: path of a file for the results of finished tiles. If it exists, from a run that was
+            stopped, its tiles are not computed again. It stays afterwards. None: a temporary file.
+        on_error: "raise" stops at a tile that cannot be read. "skip" leaves it out, and names it in
+            `left_out` of the result. A later run with the same `output` tries it again.
+        verbose: int. 0: silent, 1: a line with the time left, 2: a line every half minute.
+
+    Returns:
+        LargeDetections, a mapping like the result of `predict_image`, in pixels of the image.
+
+    Raises:
+        ValueError: if an argument is not as above, the tile is larger than the image, or `output`
+            is the file of another run.
+        DataError: if the image or a tile cannot be read.
+    """
+    _check(model, seams, batch_size, score_threshold, max_mask_overlap)
+    check_on_error(on_error)
+    with open_source(source) as opened:
+        seen, windows, blocks = _grid(
+            opened, tile, overlap, _scale(opened, scale, microns_per_pixel)
+        )
+        size, folder = (opened.height, opened.width), None
+        if output is None:
+            output, run = _temporary(), {}
+            folder = os.path.dirname(output)
+        else:
+            run = _describe(model, opened, seen, windows, score_threshold)
+        store = TileStore(output, run)
+        tiles = _Tiles(opened, windows, seen, on_error == "skip", store)
+        progress = Progress(len(windows), "tile", verbose, store.count())
+        for batch in tiles.batches(batch_size):
+            _predict(model, batch, windows, size, store, score_threshold)
+            progress.update(store.count())
+    lost = _join(store, windows, blocks, size, seams)
+    if max_mask_overlap < 1:
+        _drop_overlaps(store, size, max_mask_overlap)
+    _warn(store, model.config, len(windows), lost)
+    left_out = {tuple(windows[i].tolist()): error for i, error in store.left_out().items()}
+    names = model.config.class_names
+    return LargeDetections(store, model.config.task == "masks", names, left_out, size, folder)
+
+
+def _check(model, seams, batch_size, score_threshold, max_mask_overlap):
+    config = model.config
+    if config.task == "proposals" or config.proposals == "precomputed":
+        raise ValueError(
+            "the model must have an RPN and heads. Received: "
+            f"task={config.task!r}, proposals={config.proposals!r}."
+        )
+    if seams not in SEAMS:
+        raise ValueError(f"seams must be one of {', '.join(SEAMS)}. Received: seams={seams!r}.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(
+            f"batch_size must be a whole number of at least 1. Received: batch_size={batch_size!r}."
+        )
+    for name, value in (
+        ("score_threshold", score_threshold),
+        ("max_mask_overlap", max_mask_overlap),
+    ):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must be in 0..1. Received: {name}={value!r}.")
+
+
+def _scale(source, scale, microns_per_pixel):
+    """Returns the factor by which the image is resized."""
+    for name, value in (("scale", scale), ("microns_per_pixel", microns_per_pixel)):
+        if value is not None and not 0 < value < np.inf:
+            raise ValueError(f"{name} must be a number above 0. Received: {name}={value!r}.")
+    if microns_per_pixel is None:
+        return 1.0 if scale is None else scale
+    if scale is not None:
+        raise ValueError(
+            "give scale or microns_per_pixel, not both. Received: "
+            f"scale={scale!r}, microns_per_pixel={microns_per_pixel!r}."
+        )
+    if source.microns_per_pixel is None:
+        raise ValueError(
+            f"{source.name} does not tell its microns per pixel; give scale instead. Received: "
+            f"microns_per_pixel={microns_per_pixel!r}."
+        )
+    return source.microns_per_pixel / microns_per_pixel
+
+
+def _grid(source, tile, overlap, scale):
+    """Returns the (height, width) that the model sees, and windows and blocks in the image."""
+    seen = as_pair("tile", tile)
+    shared = tuple(side // 4 for side in seen) if overlap is None else as_pair("overlap", overlap)
+    height, width = (round(side / scale) for side in seen)
+    if height > source.height or width > source.width:
+        raise ValueError(
+            "tile must not be larger than the image; predict_image takes small images. Received: "
+            f"tile={seen}, scale={scale:g}, and {source.name} of {source.height} x {source.width}."
+        )
+    # An overlap of 0 stays 0, and is refused.
+    down, right = (round(pixels / scale) if pixels else 0 for pixels in shared)
+    arguments = source.height, source.width, (height, width), (down, right)
+    return seen, tile_windows(*arguments), tile_blocks(*arguments)
+
+
+def _temporary():
+    return os.path.join(tempfile.mkdtemp(prefix="keras_maskrcnn-"), "tiles.sqlite")
+
+
+def _describe(model, source, seen, windows, score_threshold):
+    """Returns what must be the same in all runs that share a file of finished tiles."""
+    described = {
+        "image": os.path.basename(source.name),
+        "height": source.height,
+        "width": source.width,
+        "tile": list(seen),
+        "windows": hashlib.sha256(windows.tobytes()).hexdigest(),
+        "score_threshold": score_threshold,
+        "config": dataclasses.asdict(model.config),
+        "model": _fingerprint(model),
+    }
+    if os.path.isfile(source.name):
+        stat = os.stat(source.name)
+        described.update(bytes=stat.st_size, modified=stat.st_mtime_ns)
+    return described
+
+
+def _fingerprint(model):
+    """Returns a checksum of a model's weights, or of the file of an exported model."""
+    digest = hashlib.sha256()
+    if hasattr(model, "get_weights"):
+        for array in model.get_weights():
+            digest.update(np.ascontiguousarray(array).tobytes())
+    else:
+        folder, name = os.path.split(os.path.splitext(model.path)[0])
+        inside = sorted(os.listdir(folder or "."))
+        for path in [os.path.join(folder, x) for x in inside if os.path.splitext(x)[0] == name]:
+            digest.update(str(files.checksum(path)).encode())
+    return digest.hexdigest()
+
+
+class _Tiles:
+    """Reads the tiles that are not finished, one batch ahead of the model.
+
+    Args:
+        source: Source.
+        windows: (n, 4) int. All tiles.
+        seen: (height, width) of a tile as the model gets it.
+        skip: bool. Whether a tile that cannot be read is left out.
+        store: TileStore.
+    """
+
+    def __init__(self, source, windows, seen, skip, store):
+        self._source, self._windows, self._seen = source, windows.tolist(), seen
+        self._skip, self._store = skip, store
+
+    def batches(self, batch_size: int) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Yields the numbers of some tiles, and their pixels (B, h, w, 3) uint8."""
+        finished = self._store.finished()
+        left = [tile for tile in range(len(self._windows)) if tile not in finished]
+        batches = [left[i : i + batch_size] for i in range(0, len(left), batch_size)]
+        with concurrent.futures.ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self._read, batches[0]) if batches else None
+            for following in [*batches[1:], None]:
+                if ahead is None:
+                    return
+                tiles, images = ahead.result()
+                ahead = reader.submit(self._read, following) if following else None
+                if tiles:
+                    yield tiles, np.stack(images)
+
+    def _read(self, tiles):
+        read, images = [], []
+        for tile in tiles:
+            try:
+                images.append(self._source.read(*self._windows[tile], size=self._seen))
+                read.append(tile)
+            except DataError as error:
+                if not self._skip:
+                    raise
+                logger().warning("left out: %s", error)
+                self._store.leave_out(tile, str(error))
+        return read, images
+
+
+def _predict(model, batch, windows, size, store, score_threshold):
+    """Runs the model on a batch of tiles, and keeps what it finds."""
+    tiles, images = batch
+    outputs = model.predict_on_batch(images)
+    outputs = {name: np.asarray(value) for name, value in outputs.items()}
+    config = model.config
+    for row, tile in enumerate(tiles):
+        seen = images.shape[1:3]
+        pieces = pieces_of_tile(
+            outputs, row, seen, windows[tile], size, score_threshold, config.mask_paste
+        )
+        full = int(outputs["num_detections"][row]) >= config.detections_per_image
+        store.add(tile, pieces, full)
+
+
+def _join(store, windows, blocks, size, seams):
+    """Writes the objects that the pieces of all tiles make; returns how many are left out."""
+    columns = len(np.unique(windows[:, 1]))
+    load = functools.lru_cache(maxsize=2 * columns + 3)(lambda tile: store.pieces(tile, size))
+    matches = []
+    for tile, window in enumerate(windows):
+        for other in _later_neighbors(windows, tile):
+            (ids, first), (other_ids, second) = load(tile), load(other)
+            found = joining.pairs(first, second, window, windows[other])
+            matches += [(ids[i], other_ids[j]) for i, j in found]
+    grouped = joining.groups(matches)
+    in_groups = {index for group in grouped for index in group}
+    lost = 0
+
+    def objects():
+        nonlocal lost
+        for group in grouped:
+            found = list(
+                joining.reported([store.piece(i) for i in group], windows, blocks, size, seams)
+            )
+            lost += not found
+            yield from found
+        for index in store.piece_ids():
+            if index not in in_groups:
+                yield from joining.reported([store.piece(index)], windows, blocks, size, seams)
+
+    store.write_objects(objects())
+    return lost
+
+
+def _later_neighbors(windows, tile):
+    """Returns the tiles with higher numbers that share pixels with a tile."""
+    top, left, height, width = windows[tile]
+    below = windows[tile + 1 :]
+    shares = (below[:, 0] < top + height) & (np.abs(below[:, 1] - left) < width)
+    return (tile + 1 + np.flatnonzero(shares)).tolist()
+
+
+def _drop_overlaps(store, size, limit):
+    ids, _, masks = store.objects(size)
+    store.keep_objects(ids[without_overlaps(masks, limit)])
+
+
+def _warn(store, config, count, lost):
+    """Says what a user should know about the result."""
+    if full := store.full_tiles():
+        logger().warning(
+            "%d of %d tiles have as many objects as the model gives, %d; raise detections_per_image"
+            " or take smaller tiles.",
+            full,
+            count,
+            config.detections_per_image,
+        )
+    if lost:
+        logger().warning(
+            '%d objects are larger than the overlap and are left out; seams="join" joins them.',
+            lost,
+        )
