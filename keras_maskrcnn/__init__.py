@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from keras_maskrcnn.explaining import explain
     from keras_maskrcnn.model import MaskRCNN
     from keras_maskrcnn.presets import PRESETS, preset_config
+    from keras_maskrcnn.tiling import predict_large
 
 __all__ = [
     "PRESETS",
@@ -35,6 +36,7 @@ __all__ = [
     "explain",
     "ops",
     "predict_image",
+    "predict_large",
     "preset_config",
     "propose",
     "training",
@@ -59,6 +61,7 @@ __getattr__, __dir__ = names_on_demand(
         "evaluation": ["CocoEvaluation", "average_recall", "evaluate", "propose"],
         "explaining": ["explain"],
         "model": ["MaskRCNN"],
+        "tiling": ["predict_large"],
         "presets": ["PRESETS", "preset_config"],
     },
     before=_refuse_another_backend,

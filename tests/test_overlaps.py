@@ -44,7 +44,9 @@ def test_one_keeps_all_and_empty_masks_are_in_nobodys_way():
 
 def test_it_equals_the_comparison_of_all_pairs():
     rng = np.random.default_rng(0)
-    places = zip(rng.integers(0, 300, 200), rng.integers(0, 300, 200), rng.integers(1, 60, 200))
+    places = zip(
+        rng.integers(0, 300, 200), rng.integers(0, 300, 200), rng.integers(1, 60, 200), strict=True
+    )
     masks = squares(*((int(y), int(x), int(s)) for y, x, s in places), size=(360, 360))
     whole, kept = np.asarray(masks), []
     for i in range(200):

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_maskrcnn.instance_masks import InstanceMasks
 from keras_maskrcnn.tiling.store import TileStore
+from keras_maskrcnn.writers.record import ImageRecord
 
 
 class LargeDetections(Mapping[str, Any]):
@@ -23,11 +24,11 @@ class LargeDetections(Mapping[str, Any]):
         with_masks: bool. Whether the model has masks.
         class_names: tuple of str, label 1 first; may be empty.
         left_out: dict of window (top, left, height, width) to error.
-        size: (H, W) of the image.
+        record: ImageRecord of the image, for writers.
         folder: str, or None. A folder that is deleted when this object is not used any more.
 
     Attributes:
-        height, width: int. Size of the image.
+        record: ImageRecord. Name and size of the image, and what else its file tells.
         left_out: dict. The error of each tile that could not be read, by its window (top, left,
             height, width).
     """
@@ -38,11 +39,11 @@ class LargeDetections(Mapping[str, Any]):
         with_masks: bool,
         class_names: Sequence[str],
         left_out: Mapping[tuple[int, int, int, int], str],
-        size: tuple[int, int],
+        record: ImageRecord,
         folder: str | None = None,
     ) -> None:
-        self.left_out, (self.height, self.width) = dict(left_out), size
-        _, values, masks = store.objects(size)
+        self.left_out, self.record = dict(left_out), record
+        _, values, masks = store.objects((record.height, record.width))
         self._found: dict[str, Any] = {
             "boxes": values[:, :4].astype(np.float32),
             "scores": values[:, 4].astype(np.float32),
@@ -65,7 +66,8 @@ class LargeDetections(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         count = len(self._found["scores"])
-        return f"LargeDetections({count} objects in {self.height} x {self.width} pixels)"
+        size = f"{self.record.height} x {self.record.width}"
+        return f"LargeDetections({count} objects in {size} pixels)"
 
     def window(self, top: int, left: int, height: int, width: int) -> dict[str, Any]:
         """Returns the objects in a window of the image, in the window's pixels.

@@ -23,6 +23,7 @@ from keras_maskrcnn.tiling.large_detections import LargeDetections
 from keras_maskrcnn.tiling.pieces import pieces_of_tile
 from keras_maskrcnn.tiling.store import TileStore
 from keras_maskrcnn.typing import OnError, Path, Size
+from keras_maskrcnn.writers.record import ImageRecord
 
 SEAMS = ("join", "own")
 """What happens to an object that no tile sees whole: its parts are joined, or it is left out."""
@@ -85,6 +86,7 @@ def predict_large(
     _check(model, seams, batch_size, score_threshold, max_mask_overlap)
     check_on_error(on_error)
     with open_source(source) as opened:
+        record = _record(opened)
         seen, windows, blocks = _grid(
             opened, tile, overlap, _scale(opened, scale, microns_per_pixel)
         )
@@ -106,7 +108,20 @@ def predict_large(
     _warn(store, model.config, len(windows), lost)
     left_out = {tuple(windows[i].tolist()): error for i, error in store.left_out().items()}
     names = model.config.class_names
-    return LargeDetections(store, model.config.task == "masks", names, left_out, size, folder)
+    return LargeDetections(store, model.config.task == "masks", names, left_out, record, folder)
+
+
+def _record(source):
+    """Returns what writers need to know about an image."""
+    return ImageRecord(
+        os.path.basename(source.name),
+        source.height,
+        source.width,
+        source.name if os.path.exists(source.name) else None,
+        source.crs,
+        source.transform,
+        source.microns_per_pixel,
+    )
 
 
 def _check(model, seams, batch_size, score_threshold, max_mask_overlap):

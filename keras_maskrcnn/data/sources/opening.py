@@ -14,6 +14,7 @@ from keras_maskrcnn.data.sources.pillow_source import PillowSource
 from keras_maskrcnn.data.sources.slide_source import SlideSource
 from keras_maskrcnn.data.sources.source import Source
 from keras_maskrcnn.data.sources.zarr_folder import open_zarr
+from keras_maskrcnn.logger import logger
 
 SUFFIXES = (*images.SUFFIXES, ".btf", ".tf8", ".npy", ".zarr", *slide_source.SUFFIXES)
 """Endings of what is listed in a folder of images. ".zarr" is a folder itself."""
