@@ -1,21 +1,26 @@
 """The command `convert`."""
 
 import inspect
+import os
 
 from absl import flags
 
-from keras_maskrcnn.cli import outputs, paths, usage
+from keras_maskrcnn.cli import outputs, paths, tiles, usage
 from keras_maskrcnn.cli.definer import Definer
 
 _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_threshold", "split")
 
 
 def convert(options: flags.FlagValues) -> None:
-    """Converts annotations to a COCO json; from a COCO json, keeps only the usable annotations."""
+    """Converts annotations to a COCO json; from a COCO json, keeps only the usable annotations.
+
+    With --tile, it also writes the tiles of the images, and the json is about them.
+    """
     from keras_maskrcnn.data import formats, require_instances
 
     paths.refuse_existing(options.output, options.overwrite)
     paths.refuse_inputs(options, options.output)
+    _check_tiles(options)
     reader = formats.READERS[options.format]
     taken = inspect.signature(reader).parameters
     given = usage.given_for_format(options, _FORMAT_FLAGS, taken)
@@ -26,12 +31,16 @@ def convert(options: flags.FlagValues) -> None:
         options.images,
         options.annotations,
         masks=options.masks,
-        crowds=options.crowds,
-        on_error=options.on_error,
+        **tiles.reading(options),
         **given,
     )
     require_instances(dataset, options.annotations)
-    outputs.write_output(options.output, dataset.content())
+    if options.tile is not None:
+        dataset = tiles.in_tiles(dataset, options)
+        require_instances(dataset, options.annotations)
+        outputs.write_output(options.output, _write_tiles(dataset, options))
+    else:
+        outputs.write_output(options.output, dataset.content())
     if not options.quiet:
         print(
             f"Wrote {options.output}: {len(dataset)} images, {len(dataset.labels)} instances, "
@@ -40,6 +49,42 @@ def convert(options: flags.FlagValues) -> None:
         print(dataset.report() or "Nothing was dropped.")
         if dataset.skipped:
             print(f"Skipped {len(dataset.skipped)} images: {', '.join(sorted(dataset.skipped))}.")
+        if options.tile is not None:
+            print(dataset.tile_counts.report())
+            print("Pass --crowds=ignore to train, so that pieces to ignore are no background.")
+
+
+def _check_tiles(options):
+    """Raises if flags for tiles do not fit together, or tiles would replace files."""
+    tiles.check_tiles(options)
+    if (options.tile is None) != (options.tile_images is None):
+        raise ValueError(
+            "--tile and --tile_images must be given together."
+            f" Received: tile={options.tile!r}, tile_images={options.tile_images!r}."
+        )
+    if options.tile is None:
+        return
+    folder = options.tile_images
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise NotADirectoryError(f"--tile_images must be a folder. Received: {folder!r}.")
+    if os.path.isdir(folder) and os.listdir(folder) and not options.overwrite:
+        raise FileExistsError(f"{folder} holds files; pass --overwrite or another --tile_images.")
+    inside = os.path.join(os.path.realpath(options.images), "")
+    if os.path.join(os.path.realpath(folder), "").startswith(inside):
+        raise ValueError(
+            f"--tile_images must lie outside of --images. Received: tile_images={folder!r}."
+        )
+    paths.require_writable(folder, "tile_images")
+
+
+def _write_tiles(dataset, options):
+    """Writes the tiles, and returns the content of the json about them."""
+    from keras_maskrcnn.data.tile_writing import write_tiles
+
+    def progress(indices):
+        return outputs.progress(indices, options)
+
+    return write_tiles(dataset, options.tile_images, options.tile_format, progress)
 
 
 def convert_flags(values: flags.FlagValues) -> None:
@@ -91,4 +136,16 @@ def convert_flags(values: flags.FlagValues) -> None:
         ["raise", "skip"],
         "What to do if an image cannot be read: stop (raise) or leave it out (skip).",
     )
-    define.boolean("overwrite", False, "Replace --output if it exists.")
+    tiles.tile_flags(define)
+    define.string(
+        "tile_images", None, "With --tile: folder to write the tiles into, outside of --images."
+    )
+    define.enum(
+        "tile_format",
+        "png",
+        ["png", "jpg"],
+        "With --tile: format of the tiles. png keeps the pixels; jpg (quality 95) is smaller.",
+    )
+    define.boolean(
+        "overwrite", False, "Replace --output, and files in --tile_images, if they exist."
+    )

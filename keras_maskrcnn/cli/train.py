@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
+from keras_maskrcnn.cli import tiles
 from keras_maskrcnn.cli.config_flags import (
     DATA_FIELDS,
     IMAGE_SIZE_TEXT,
@@ -139,11 +140,14 @@ def _read_dataset(options, task, images, annotations, **classes):
         images,
         annotations,
         masks=task == "masks" or (None if pastes else False),
-        crowds=options.crowds,
-        on_error=options.on_error,
+        **tiles.reading(options),
         **classes,
     )
+    # Of the validation images, which come with the classes, all tiles count.
+    dataset = tiles.in_tiles(dataset, options, **({"empty_tiles": 1.0} if classes else {}))
     data.require_instances(dataset)
+    if options.tile is not None and not options.quiet:
+        print(dataset.tile_counts.report(), flush=True)
     return dataset
 
 
@@ -160,6 +164,13 @@ def _check_flags(options):
     """Raises the errors that can be found before a data set or a model is read."""
     from keras_maskrcnn import training
     from keras_maskrcnn.weights.load import peer_of
+
+    tiles.check_tiles(options)
+    if options.tile is not None and options.proposals:
+        raise ValueError(
+            "--proposals are of whole images, so they exclude --tile: train on tiles that convert"
+            f" --tile wrote. Received: tile={options.tile}, proposals={options.proposals!r}."
+        )
 
     for name in ("val_images", "val_proposals"):
         if getattr(options, name) and not options.val_annotations:
@@ -291,7 +302,8 @@ def _identity(options):
         "annotations": checksum(options.annotations),
         "val_annotations": checksum(options.val_annotations),
         **dict.fromkeys(("images", "val_images")),  # None, as in backups from version 0.1
-        **({} if options.crowds == "drop" else {"crowds": options.crowds}),
+        **({} if tiles.crowds(options) == "drop" else {"crowds": tiles.crowds(options)}),
+        **tiles.identity(options),
     }
 
 
@@ -315,6 +327,7 @@ def _define_inputs(define):
     define.string(
         "output", None, "Folder for the model, its history, logs and backups.", required=True
     )
+    tiles.tile_flags(define)
     define.string("proposals", None, "Proposals of the training images; the model then has no RPN.")
     define.string("val_proposals", None, "Proposals of the validation images.")
 

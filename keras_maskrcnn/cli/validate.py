@@ -4,7 +4,7 @@ import os
 
 from absl import flags
 
-from keras_maskrcnn.cli import outputs, paths
+from keras_maskrcnn.cli import outputs, paths, tiles
 from keras_maskrcnn.cli.config_flags import (
     IMAGE_SIZE_TEXT,
     config_overrides,
@@ -19,13 +19,17 @@ _REPAIRS_SHOWN = 20
 
 
 def validate(options: flags.FlagValues) -> None:
-    """Checks a data set; status 1 if training would fail. --fix=PATH writes a repaired copy."""
+    """Checks a data set; status 1 if training would fail. --fix=PATH writes a repaired copy.
+
+    With --tile, images may be of any size. It then tells how tiles fit the objects.
+    """
     from keras_maskrcnn import doctor
 
     reports = {}
     if options.output:
         reports = {end: os.path.join(options.output, f"report.{end}") for end in ("json", "html")}
     _refuse_outputs(options, reports)
+    tiles.check_tiles(options)
     config = _config(options)
     found, report = doctor.examine(
         options.images,
@@ -34,7 +38,8 @@ def validate(options: flags.FlagValues) -> None:
         anchors=_anchors(config),
         progress=lambda images: outputs.progress(images, options),
         masks=config.task == "masks",
-        crowds=options.crowds,
+        crowds=tiles.crowds(options),
+        tiles=tiles.cutting(options),
     )
     if not options.quiet:
         print(doctor.text(report))
@@ -128,5 +133,6 @@ def validate_flags(values: flags.FlagValues) -> None:
     )
     define.boolean("overwrite", False, "Replace --fix and the reports in --output if they exist.")
     define.crowds()
+    tiles.tile_flags(define)
     fields = ("task", "image_min_side", "image_max_side", "anchor_sizes", "anchor_ratios")
     define_config(define, only=fields)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from keras_maskrcnn.data.proposals import ProposalFile, ProposalWriter, read_proposals
     from keras_maskrcnn.data.sources import Source, open_source
     from keras_maskrcnn.data.tfds_reader import TfdsDataset, tfds_dataset
+    from keras_maskrcnn.data.tiled_set import TiledDataset, tiled
 
 __all__ = [
     "CocoDataset",
@@ -25,6 +26,7 @@ __all__ = [
     "ProposalWriter",
     "Source",
     "TfdsDataset",
+    "TiledDataset",
     "augment",
     "batches",
     "coco_dict",
@@ -36,6 +38,7 @@ __all__ = [
     "read_proposals",
     "require_instances",
     "tfds_dataset",
+    "tiled",
     "via_json",
     "voc",
     "yolo_seg",
@@ -51,5 +54,6 @@ __getattr__, __dir__ = names_on_demand(
         "proposals": ["ProposalFile", "ProposalWriter", "read_proposals"],
         "sources": ["Source", "open_source"],
         "tfds_reader": ["TfdsDataset", "tfds_dataset"],
+        "tiled_set": ["TiledDataset", "tiled"],
     },
 )

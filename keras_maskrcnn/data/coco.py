@@ -36,7 +36,7 @@ from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import Crowds, OnError, Path
 
-_MAX_PIXELS_IN_TILES = 2**32 - 1  # pycocotools counts pixels in 32 bits
+MAX_PIXELS_IN_TILES = 2**32 - 1  # pycocotools counts pixels in 32 bits
 _NO_BOXES = np.zeros([0, 4], np.float32)
 
 # Kinds of errors with messages that show lists of numbers.
@@ -309,7 +309,7 @@ def coco_dict(
     masks = any(a.get("segmentation") for a in annotations) if masks is None else masks
     names, ids = read_categories(content, source, category_ids, class_names)
     image_ids, file_names, sizes = read_images(
-        content, images, source, MAX_PIXELS if check_images else _MAX_PIXELS_IN_TILES
+        content, images, source, MAX_PIXELS if check_images else MAX_PIXELS_IN_TILES
     )
     skipped = _unreadable(images, file_names, sizes, on_error) if check_images else set()
     drops = _Drops(dropped)

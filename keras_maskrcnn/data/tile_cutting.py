@@ -116,7 +116,7 @@ def cut_into_tiles(
     overlap: int | tuple[int, int],
     *,
     min_share: float = MIN_SHARE,
-    empty: float = 1.0,
+    empty_tiles: float = 1.0,
     seed: int = 0,
     name: Callable[[str, int, int, int, int], str] | None = None,
 ) -> Cut:
@@ -131,7 +131,8 @@ def cut_into_tiles(
         dataset: `CocoDataset` of big images.
         tile, overlap: int, or (height, width). As in `tile_windows`.
         min_share: float in [0, 1]. 0 makes every piece an object; 1 only whole objects.
-        empty: float in [0, 1]. Share of the tiles without an object to train on that are kept.
+        empty_tiles: float in [0, 1]. Share of the tiles without an object to train on that are
+            kept.
         seed: int. Decides which of them; the same seed keeps the same ones.
         name: function of the big image's file name and of top, left, height and width, which gives
             the tile's file name. By default "FILE[top:bottom,left:right]".
@@ -144,7 +145,7 @@ def cut_into_tiles(
         DataError: if every image is smaller than the tile.
     """
     tile, overlap = as_pair("tile", tile), as_pair("overlap", overlap)
-    for key, value in (("min_share", min_share), ("empty", empty)):
+    for key, value in (("min_share", min_share), ("empty_tiles", empty_tiles)):
         if not 0 <= value <= 1:
             raise ValueError(f"{key} must be in 0..1. Received: {key}={value!r}.")
     tile_windows(*tile, tile, overlap)  # raises for an impossible tile or overlap
@@ -162,7 +163,7 @@ def cut_into_tiles(
         best.append(shares)
     windows, images = np.concatenate(windows), np.concatenate(images)
     trained = [any(not piece["iscrowd"] for piece in of_tile) for of_tile in pieces]
-    kept = _kept(np.array(trained), empty, seed)
+    kept = _kept(np.array(trained), empty_tiles, seed)
     left_out = len(windows) - len(kept)
     windows, images, pieces = windows[kept], images[kept], [pieces[k] for k in kept]
     content = _content(dataset, windows, images, pieces, name or window_name)
@@ -171,7 +172,7 @@ def cut_into_tiles(
             "tile": list(tile),
             "overlap": list(overlap),
             "min_share": min_share,
-            "empty": empty,
+            "empty_tiles": empty_tiles,
             "seed": seed,
         }
     }
@@ -322,11 +323,11 @@ def _piece(box, area, share, encoded=None):
     return {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": area, "share": share, **outline}
 
 
-def _kept(trained, empty, seed):
+def _kept(trained, share, seed):
     """Returns the indices of the tiles that stay, (n,) int."""
     without = np.flatnonzero(~trained)
     rng = np.random.default_rng(seed)
-    some = rng.permutation(without)[: round(empty * len(without))]
+    some = rng.permutation(without)[: round(share * len(without))]
     return np.sort(np.concatenate([np.flatnonzero(trained), some]))
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_maskrcnn.data.coco import MAX_PIXELS_IN_TILES
+from keras_maskrcnn.data.images import MAX_PIXELS
+from keras_maskrcnn.data.tile_grid import as_pair
 from keras_maskrcnn.doctor import lenient_reading, likely_mistakes, statistics
 from keras_maskrcnn.doctor.findings import ERROR, SEVERITIES, Examination
 from keras_maskrcnn.typing import Crowds, Path
@@ -30,6 +33,7 @@ def examine(
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
     masks: bool = True,
     crowds: Crowds = "drop",
+    tiles: Mapping[str, Any] | None = None,
 ) -> tuple[Examination, dict[str, Any]]:
     """Examines a COCO json and decodes all of its images.
 
@@ -44,6 +48,9 @@ def examine(
         progress: function that takes a list of images and yields them, for instance to show a
             progress bar.
         masks, crowds: as in `coco_dict`: whether training needs masks, and how to read crowds.
+        tiles: dict of `tile`, `overlap` and other arguments of `cut_into_tiles`, for big images
+            that training reads in tiles. Then images may be of any size, and only their headers are
+            read. None for whole images.
 
     Returns:
         The `Examination`, and a report of it as a dict that can be written as json.
@@ -52,13 +59,15 @@ def examine(
         raise ValueError(f"max_instances must be positive. Received: {max_instances=}.")
     source = os.fspath(annotations)
     content, cut, problems = lenient_reading.read_content(source, crowds)
-    found = _read_lists(os.fspath(images), source, content, cut, masks, crowds, problems)
+    folder = os.fspath(images)
+    found = _read_lists(folder, source, content, cut, masks, crowds, problems, tiles is not None)
     problems = found.problems + lenient_reading.decode_images(found, progress)
     problems += lenient_reading.no_instances(found, problems)
 
     counts = np.bincount(found.image_index, minlength=len(found.sizes))
     classes = statistics.count_classes(found)
-    sizes = statistics.measure_sizes(found, anchors)
+    side = None if tiles is None else as_pair("tile", tiles["tile"])
+    sizes = statistics.measure_sizes(found, anchors, side)
     problems += likely_mistakes.boxes_outside(found)
     if masks:
         problems += likely_mistakes.boxes_unlike_masks(found)
@@ -76,6 +85,7 @@ def examine(
         "instances_per_image": statistics.summarize_counts(counts, max_instances),
         "classes": classes,
         "sizes": sizes,
+        "tiles": statistics.count_tiles(found, problems, tiles),
         **statistics.count_problems(problems, content),
     }
     return dataclasses.replace(found, problems=problems), report
@@ -97,18 +107,27 @@ def reexamine(found: Examination, content: dict[str, Any]) -> Examination:
         and problem.kind not in _OF_ENTRIES
     ]
     again = _read_lists(
-        found.images, found.annotations, content, found.cut, found.masks, found.crowds, []
+        found.images,
+        found.annotations,
+        content,
+        found.cut,
+        found.masks,
+        found.crowds,
+        [],
+        found.in_tiles,
     )
     return dataclasses.replace(again, problems=again.problems + of_files)
 
 
-def _read_lists(folder, source, content, cut, masks, crowds, problems):
+def _read_lists(folder, source, content, cut, masks, crowds, problems, in_tiles):
     """Reads the three lists of a json, and adds their problems to those of the json as a whole."""
     categories, entries = content["categories"], content["images"]
     # If the json itself cannot be read, missing categories are no further error.
     names, of_categories = lenient_reading.read_categories(categories, source, needed=not problems)
     label_of = {identity: label for label, identity in enumerate(names, start=1)}
-    file_names, sizes, image_of, of_images = lenient_reading.read_images(entries, source, folder)
+    file_names, sizes, image_of, of_images = lenient_reading.read_images(
+        entries, source, folder, MAX_PIXELS_IN_TILES if in_tiles else MAX_PIXELS
+    )
     instances, of_annotations = lenient_reading.read_annotations(
         content, source, image_of, sizes, label_of, masks
     )
@@ -117,6 +136,7 @@ def _read_lists(folder, source, content, cut, masks, crowds, problems):
         annotations=source,
         masks=masks,
         crowds=crowds,
+        in_tiles=in_tiles,
         content=content,
         cut=cut,
         problems=[*problems, *of_categories, *of_images, *of_annotations],

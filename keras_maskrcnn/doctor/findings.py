@@ -54,6 +54,7 @@ class Examination:
         annotations: str. The json file.
         masks: as in `examine`.
         crowds: as in `examine`.
+        in_tiles: whether training reads the images in tiles, so that they may be of any size.
         content: dict. The json's content, with only the objects of its three lists.
         cut: list of str. Names of the lists that are missing, or held anything but objects.
         problems: list of Problem, by severity, then by kind, then in the json's order.
@@ -74,6 +75,7 @@ class Examination:
     annotations: str
     masks: bool
     crowds: str
+    in_tiles: bool
     content: dict[str, Any]
     cut: list[str]
     problems: list[Problem]

@@ -16,8 +16,9 @@ import numpy as np
 from keras_maskrcnn.data import coco_checks
 from keras_maskrcnn.data.coco import with_crowds
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.images import read_with_remarks, remark_line, require_size
+from keras_maskrcnn.data.images import MAX_PIXELS, read_with_remarks, remark_line, require_size
 from keras_maskrcnn.data.text import read_json
+from keras_maskrcnn.data.tiled_set import open_big_image
 from keras_maskrcnn.doctor.findings import DROPPED, ERROR, WARNING, Examination, Problem
 from keras_maskrcnn.typing import Size
 
@@ -99,7 +100,7 @@ def read_categories(
 
 
 def read_images(
-    images: Sequence[dict[str, Any]], source: str, folder: str
+    images: Sequence[dict[str, Any]], source: str, folder: str, max_pixels: int = MAX_PIXELS
 ) -> tuple[list[Any], list[Size | None], dict[Any, int], list[Problem]]:
     """Reads the entries of images; `decode_images` reads their files.
 
@@ -107,6 +108,7 @@ def read_images(
         images: list of dict.
         source: str. The beginning of lines.
         folder: str. Folder that file names are relative to.
+        max_pixels: int. Limit of the pixels of an image.
 
     Returns:
         file_names: as in `Examination`.
@@ -125,7 +127,7 @@ def read_images(
             problems.append(Problem.of(error, image=i))
         entry = coco_checks.with_local_path(entry, folder)
         name = entry.get("file_name")
-        errors = list(coco_checks.image_errors(entry, where))
+        errors = list(coco_checks.image_errors(entry, where, max_pixels))
         problems += [Problem.of(error, image=i) for error in errors]
         has_size = all(error.kind != "broken image size" for error in errors)
         file_names.append(name)
@@ -144,6 +146,8 @@ def decode_images(
 ) -> list[Problem]:
     """Reads every image with a usable file name, and returns the problems.
 
+    Of images that are read in tiles, only the header is read.
+
     Args:
         found: `Examination`.
         progress: as in `examine`.
@@ -152,6 +156,9 @@ def decode_images(
     def check(i):
         path, size = os.path.join(found.images, found.file_names[i]), found.sizes[i]
         try:
+            if found.in_tiles:
+                open_big_image(path, size).close()
+                return []
             image, remarks = read_with_remarks(path, sides_tell=size is not None)
             if size is not None:
                 require_size(path, image.shape[:2], size)

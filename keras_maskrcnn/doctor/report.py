@@ -39,6 +39,7 @@ def text(report: dict[str, Any]) -> str:
         if len(rows) > ROWS:
             lines.append(f"... and {len(rows) - ROWS} more")
         parts.append("\n".join([f"{title}:", *("  " + line for line in lines)]))
+    parts += [report["tiles"]["text"]] if report["tiles"] else []
     for remark in REMARKS:
         names = [p["file_name"] for p in report["problems"] if p["kind"] == remark]
         parts += [printable(remark_line(remark, names))] if names else []
@@ -56,6 +57,9 @@ def page(report: dict[str, Any], found: Examination) -> str:
         body.append(f"<h2>{_escape(title)}</h2><table>{_row(header, 'th')}")
         body += [_row(row, "td") for row in rows]
         body.append("</table>")
+    if report["tiles"]:
+        text = "<br>".join(map(_escape, report["tiles"]["text"].splitlines()))
+        body.append(f"<h2>Tiles</h2><p>{text}</p>")
     worst = list(itertools.islice(_worst(found), PICTURES))
     if worst:
         body.append(

@@ -1,13 +1,18 @@
 """Computes the tables of the report from the whole data set."""
 
+import dataclasses
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_maskrcnn.data.coco import coco_dict
+from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.tile_cutting import cut_into_tiles
 from keras_maskrcnn.doctor.anchor_fit import anchor_overlaps
-from keras_maskrcnn.doctor.findings import SEVERITIES, Examination, Problem
+from keras_maskrcnn.doctor.findings import ERROR, SEVERITIES, Examination, Problem
+from keras_maskrcnn.typing import Size
 
 SIZE_BINS = (0, 8, 16, 32, 64, 128, 256, 512)  # pixels, the lower ends
 
@@ -53,11 +58,20 @@ def count_classes(found: Examination) -> list[dict[str, Any]]:
     ]
 
 
-def measure_sizes(found: Examination, anchors: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Measures anchor recall by object size after resizing. None without anchors or instances."""
+def measure_sizes(
+    found: Examination, anchors: Mapping[str, Any] | None, tile: Size | None = None
+) -> dict[str, Any] | None:
+    """Measures anchor recall by object size after resizing. None without anchors or instances.
+
+    Args:
+        found: `Examination`.
+        anchors: as in `examine`.
+        tile: (height, width) of the tiles that are resized, None for whole images.
+    """
     if anchors is None or not len(found.entries):
         return None
     sizes = np.array([found.sizes[i] for i in found.image_index])
+    sizes = sizes if tile is None else np.minimum(sizes, tile)
     resized, overlaps = anchor_overlaps(found.boxes, sizes, **anchors)
     sides = np.sqrt((resized[:, 2:] - resized[:, :2]).prod(axis=1))
     bins = np.searchsorted(SIZE_BINS, sides, side="right") - 1
@@ -76,6 +90,30 @@ def measure_sizes(found: Examination, anchors: Mapping[str, Any] | None) -> dict
     ends = [*SIZE_BINS[1:], None]
     rows = [row(SIZE_BINS[i], ends[i], bins == i) for i in np.unique(bins)]
     return {"bins": rows, "all": row(0, None, np.ones(len(bins), bool))}
+
+
+def count_tiles(
+    found: Examination, problems: Sequence[Problem], tiles: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """Counts what becomes of the objects in tiles: the fields of `TileCounts`, and its `text`.
+
+    Args:
+        found: `Examination`.
+        problems: list of Problem. With an error among them nothing is counted.
+        tiles: as in `examine`.
+
+    Returns:
+        dict; None without tiles, or with an error.
+    """
+    if tiles is None or any(problem.severity == ERROR for problem in problems):
+        return None
+    options = {"masks": found.masks, "crowds": found.crowds, "check_images": False}
+    dataset = coco_dict(found.images, found.content, source=found.annotations, **options)
+    try:
+        counts = cut_into_tiles(dataset, **tiles).counts
+    except DataError as error:
+        return {"text": str(error)}
+    return {"text": counts.report(), **dataclasses.asdict(counts)}
 
 
 def count_problems(problems: Sequence[Problem], content: dict[str, Any]) -> dict[str, Any]:

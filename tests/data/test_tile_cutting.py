@@ -56,7 +56,7 @@ def test_masks_are_those_that_are_cut_by_hand(drawn, min_share):
 
 def test_entries_of_a_tile_say_where_it_comes_from(drawn):
     dataset, _ = drawn
-    content = cut_into_tiles(dataset, TILE, OVERLAP, empty=0.25, seed=3).content
+    content = cut_into_tiles(dataset, TILE, OVERLAP, empty_tiles=0.25, seed=3).content
     assert content["images"][1] == {
         "id": 2,
         "file_name": "0.png[0:24,27:59]",
@@ -65,7 +65,7 @@ def test_entries_of_a_tile_say_where_it_comes_from(drawn):
         "tile": {"source": "0.png", "source_id": "image 0", "top": 0, "left": 27},
     }
     assert content["categories"] == big_images.CATEGORIES[::-1]  # in the order of the labels
-    tiles = {"tile": [24, 32], "overlap": [8, 5], "min_share": 0.5, "empty": 0.25, "seed": 3}
+    tiles = {"tile": [24, 32], "overlap": [8, 5], "min_share": 0.5, "empty_tiles": 0.25, "seed": 3}
     assert content["info"] == {"tiles": tiles}
     assert {entry["id"] for entry in content["annotations"]} == set(
         range(1, len(content["annotations"]) + 1)
@@ -182,11 +182,11 @@ def test_a_share_of_the_empty_tiles_is_kept_and_the_seed_decides_which():
     def kept(**options):
         return cut_into_tiles(dataset, 10, 1, **options).windows.tolist()
 
-    assert kept(empty=0) == [[0, 0, 10, 10]]
-    quarter = kept(empty=0.25)
+    assert kept(empty_tiles=0) == [[0, 0, 10, 10]]
+    quarter = kept(empty_tiles=0.25)
     assert len(quarter) == 31 and quarter[0] == [0, 0, 10, 10] and quarter == sorted(quarter)
-    assert quarter == kept(empty=0.25, seed=0) != kept(empty=0.25, seed=1)
-    assert cut_into_tiles(dataset, 10, 1, empty=0.25).counts.left_out == 90
+    assert quarter == kept(empty_tiles=0.25, seed=0) != kept(empty_tiles=0.25, seed=1)
+    assert cut_into_tiles(dataset, 10, 1, empty_tiles=0.25).counts.left_out == 90
 
 
 def test_a_smaller_image_keeps_its_side(drawn):
@@ -217,7 +217,7 @@ def test_bad_grids_are_refused(drawn, arguments, message):
 def test_other_bad_arguments_are_refused(drawn):
     with pytest.raises(ValueError, match=r"min_share must be in 0..1. Received: min_share=1.5\."):
         cut_into_tiles(drawn[0], 10, 2, min_share=1.5)
-    with pytest.raises(ValueError, match="empty must be in 0..1. Received: empty=nan"):
-        cut_into_tiles(drawn[0], 10, 2, empty=float("nan"))
+    with pytest.raises(ValueError, match="empty_tiles must be in 0..1. Received: empty_tiles=nan"):
+        cut_into_tiles(drawn[0], 10, 2, empty_tiles=float("nan"))
     with pytest.raises(DataError, match=r"a.json: the tile is larger than every image; .*=60, w"):
         cut_into_tiles(drawn[0], (61, 10), 2)

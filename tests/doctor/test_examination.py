@@ -1,5 +1,7 @@
 """doctor/examination.py: finds all faults of the corpus, with the same errors as training."""
 
+import dataclasses
+import html
 import json
 import re
 
@@ -7,7 +9,9 @@ import pytest
 
 from doctor.faults import CORPUS, DROPS, ERRORS, NUCLEI, errors, geometry, load_all, make
 from keras_maskrcnn import doctor
+from keras_maskrcnn.data.coco import coco_json
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.tile_cutting import cut_into_tiles
 
 
 def test_a_sound_data_set_has_no_problem_but_its_size(tmp_path):
@@ -60,3 +64,33 @@ def test_the_nuclei_have_no_errors(tmp_path):
     assert not found.problems
     assert report["instances_per_image"]["total"] == 3475
     assert doctor.repair(found) == (found.content, [])
+
+
+# Big images, which training reads in tiles
+
+
+def test_of_images_in_tiles_only_headers_are_read_and_objects_are_counted(tmp_path):
+    images, annotations = make(tmp_path)
+    tiles = {"tile": 10, "overlap": 4}
+    found, report = doctor.examine(images, annotations, tiles=tiles)
+    whole, without = doctor.examine(images, annotations)
+    assert without["tiles"] is None and found.in_tiles and not whole.in_tiles
+    dataset = coco_json(images, annotations, check_images=False)
+    counts = cut_into_tiles(dataset, **tiles).counts
+    assert report["tiles"] == {"text": counts.report(), **dataclasses.asdict(counts)}
+    assert counts.report() in doctor.text(report)
+    assert html.escape(counts.report()).replace("\n", "<br>") in doctor.page(report, found)
+    too_large = doctor.examine(images, annotations, tiles={"tile": 5000, "overlap": 4})[1]
+    assert "the tile is larger than every image" in too_large["tiles"]["text"]
+
+
+def test_a_big_image_of_another_size_is_an_error(tmp_path):
+    images, annotations = make(tmp_path)
+    content = json.loads(annotations.read_text())
+    content["images"][0]["width"] += 1
+    annotations.write_text(json.dumps(content))
+    found, report = doctor.examine(images, annotations, tiles={"tile": 10, "overlap": 4})
+    assert [problem.kind for problem in found.problems if problem.severity == "error"] == [
+        "size mismatch"
+    ]
+    assert report["tiles"] is None
