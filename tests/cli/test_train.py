@@ -16,6 +16,8 @@ SMALL, TORCHVISION = "mask_rcnn_resnet18_fpn_small", "mask_rcnn_resnet50_fpn_tor
     ("flags", "words"),
     [
         (["--val_images=photos"], "--val_images needs --val_annotations. Received: val_images='p"),
+        (["--tile=64", "--overlap=64"], "overlap must be at least 1 and less than tile. Received"),
+        (["--tile=512", "--proposals=p"], "--proposals are of whole images, so they exclude --til"),
         (["--val_proposals=p"], "--val_proposals needs --val_annotations. Received: val_proposals"),
         (["--recipe=3x"], "detectron2_3x, .*Received: recipe='3x'"),
         (["--weights=no.keras"], "no such file. Received: weights='no.keras'"),

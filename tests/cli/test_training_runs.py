@@ -10,7 +10,8 @@ import pytest
 from eager import eager_steps
 from tiny_runs import TINY, data_flags, without_times
 
-from keras_maskrcnn import cli, distribution, training
+from keras_maskrcnn import cli, data, distribution, training
+from keras_maskrcnn.ops import rle
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +137,54 @@ def test_an_image_that_breaks_in_training_is_named_or_skipped(shapes, tmp_path, 
     skipping = [f"--output={tmp_path / 'skipping'}", "--on_error=skip"]
     assert cli.run(["train", *loud, *flags, *skipping]) == 0
     assert "Skipped 1 images: 000004.png." in capsys.readouterr().out
+
+
+@pytest.fixture
+def mosaic(shapes, tmp_path):
+    """Writes one image of all training shapes beside each other, as a TIFF in tiles, and a.json."""
+    tifffile = pytest.importorskip("tifffile")
+    whole = data.coco_json(shapes / "train", shapes / "annotations/train.json")
+    pixels = np.zeros([128, 192, 3], np.uint8)
+    annotations = []
+    for i in range(6):
+        top, left = 64 * (i // 3), 64 * (i % 3)
+        pixels[top : top + 64, left : left + 64] = whole.load_image(i)
+        for j in range(*whole.offsets[i : i + 2]):
+            region, (y, x) = rle.decode_region(whole.counts[j], 64, 64)
+            outline = rle.encode_region(region, (top + y, left + x), 128, 192)
+            x1, y1, x2, y2 = (whole.boxes[j] + [left, top, left, top]).tolist()
+            about = {"id": j, "image_id": 1, "category_id": int(whole.labels[j])}
+            annotations.append(
+                about | {"bbox": [x1, y1, x2 - x1, y2 - y1], "segmentation": outline}
+            )
+    content = {
+        "images": [{"id": 1, "file_name": "big.tif", "height": 128, "width": 192}],
+        "annotations": annotations,
+        "categories": [{"id": i, "name": name} for i, name in enumerate(whole.class_names, 1)],
+    }
+    folder = tmp_path / "big"
+    folder.mkdir()
+    tifffile.imwrite(folder / "big.tif", pixels, tile=(16, 16), photometric="rgb")
+    (folder / "a.json").write_text(json.dumps(content))
+    return [f"--images={folder}", f"--annotations={folder / 'a.json'}"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_train_on_tiles_of_a_big_image(mosaic, tmp_path):
+    flags = ["train", *mosaic, *[f"--val_{flag[2:]}" for flag in mosaic], *TINY, "--epochs=1"]
+    flags += ["--tile=64", "--overlap=16", f"--output={tmp_path / 'run'}", "--save_every=2"]
+    assert cli.run(flags) == 0
+    (epoch,) = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert epoch["step"] == 6  # 3 x 4 tiles, two in a batch
+    assert np.isfinite(epoch["loss"]) and "val_segm/AP" in epoch
+    # The json that `convert` writes trains in the same way.
+    tiles = [f"--tile_images={tmp_path / 'tiles'}", f"--output={tmp_path / 'tiles.json'}"]
+    cut = ["--tile=64", "--overlap=16", "--quiet"]
+    assert cli.run(["convert", "--format=coco_json", *mosaic, *cut, *tiles]) == 0
+    written = [f"--images={tmp_path / 'tiles'}", f"--annotations={tmp_path / 'tiles.json'}"]
+    flags = ["train", *written, "--crowds=ignore", *TINY, "--epochs=1", "--seed=0"]
+    assert cli.run([*flags, f"--output={tmp_path / 'again'}"]) == 0
+    (again,) = json.loads((tmp_path / "again" / "history.json").read_text())
+    for name in ("loss", "mask", "rpn_objectness", "foreground_share"):
+        assert again[name] == epoch[name]

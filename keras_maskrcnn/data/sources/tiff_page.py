@@ -263,9 +263,7 @@ class TiffPage:
 def _part_size(page):
     """Returns (height, width) of the page's tiles or strips."""
     return (
-        (page.tilelength, page.tilewidth)
-        if page.is_tiled
-        else (page.rowsperstrip, page.imagewidth)
+        (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     )
 
 
