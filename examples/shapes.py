@@ -84,8 +84,8 @@ def make_image(size, rng):
     visible = []  # the part of each mask that later shapes do not cover
     wanted = rng.integers(2, 6)
     for _ in range(200):  # attempts; crowded images end up with fewer shapes
-        name, polygon = _random_polygon(size, rng)
-        coverage = _coverage(polygon, size)
+        name, polygon = random_polygon(size, rng)
+        coverage = coverage_of(polygon, size)
         mask = coverage >= 0.5
         remaining = [old & ~mask for old in visible]
         if any(
@@ -93,7 +93,7 @@ def make_image(size, rng):
             for rest, shape in zip(remaining, shapes, strict=True)
         ):
             continue
-        color = _contrasting_color(colors, rng)
+        color = contrasting_color(colors, rng)
         image += coverage[:, :, None] * (color - image)
         shapes.append((name, polygon, mask))
         visible = [*remaining, mask]
@@ -121,7 +121,7 @@ def _background(size, rng):
     return ends[0] * (1 - ramp) + ends[1] * ramp + np.stack(blotches, axis=-1), ends
 
 
-def _contrasting_color(others, rng):
+def contrasting_color(others, rng):
     """Returns a random color, (3,) in 0..255, that differs from each of `others`."""
     distance = _MIN_COLOR_DISTANCE
     while True:
@@ -131,7 +131,7 @@ def _contrasting_color(others, rng):
         distance *= 0.98  # accept closer colors when the color space is full
 
 
-def _random_polygon(size, rng):
+def random_polygon(size, rng):
     """Returns a class name and the corners (n, 2) of a shape of it, wholly inside the image."""
     name = str(rng.choice(list(CATEGORIES)))
     angle = rng.uniform(0, 2 * math.pi)
@@ -150,7 +150,7 @@ def _random_polygon(size, rng):
     return name, polygon
 
 
-def _coverage(polygon, size):
+def coverage_of(polygon, size):
     """Returns the share of each pixel, (size, size) float in 0..1, that a polygon covers."""
     canvas = Image.new("L", (size * _SUPERSAMPLING,) * 2)
     # Pillow counts from pixel centers.
