@@ -94,10 +94,11 @@ class Mosaic:
         for i in self._of_block.get((row, column), ()):
             share, (y, x) = self._shares[i], self._origins[i]
             bottom, right = y + share.shape[0], x + share.shape[1]
-            t, b, l, r = max(top, y), min(top + side, bottom), max(left, x), min(left + side, right)
-            if t < b and l < r:
-                part = share[t - y : b - y, l - x : r - x, None]
-                window = image[t - top : b - top, l - left : r - left]
+            y1, y2 = max(top, y), min(top + side, bottom)
+            x1, x2 = max(left, x), min(left + side, right)
+            if y1 < y2 and x1 < x2:
+                part = share[y1 - y : y2 - y, x1 - x : x2 - x, None]
+                window = image[y1 - top : y2 - top, x1 - left : x2 - left]
                 window += part * (self._colors[i].astype(np.float32) - window)
         rng = np.random.default_rng([self.seed, 1, row, column])
         image += rng.normal(0, 5, image.shape)
@@ -203,7 +204,7 @@ def write_coco(mosaic, folder):
 def main():
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", required=True, help=".tif file; the truth is beside it as .json")
+    parser.add_argument("--output", required=True, help=".tif file; beside it .json, the truth")
     parser.add_argument("--side", type=int, default=12000, help="height and width in pixels")
     parser.add_argument("--objects", type=int, default=5000, help="number of shapes")
     parser.add_argument("--seed", type=int, default=0)
