@@ -18,11 +18,13 @@ class Instances:
         labels: (n,) int, from 1.
         scores: (n,) float.
         crops: list of n (mask (h, w) bool, (y, x) of its upper left pixel).
+        others: (n,) int. Number of instances of other classes on each; only in a reference.
     """
 
     labels: np.ndarray
     scores: np.ndarray
     crops: list
+    others: np.ndarray | None = None
 
     @classmethod
     def of(cls, found, threshold=0.0):
@@ -38,9 +40,10 @@ class Instances:
         ends = np.cumsum([len(mask) for mask in masks])
         bits = np.concatenate([np.zeros(0, np.uint8), *masks])
         windows = np.array(sides, np.int64).reshape(-1, 4)
-        np.savez(
-            path, labels=self.labels, scores=self.scores, windows=windows, ends=ends, bits=bits
-        )
+        arrays = {"labels": self.labels, "scores": self.scores, "windows": windows}
+        if self.others is not None:
+            arrays["others"] = self.others
+        np.savez(path, ends=ends, bits=bits, **arrays)
 
     @classmethod
     def load(cls, path):
@@ -52,7 +55,15 @@ class Instances:
             bits = np.unpackbits(data["bits"][start:end], count=height * width)
             crops.append((bits.reshape(height, width) > 0, (y, x)))
             start = end
-        return cls(data["labels"], data["scores"], crops)
+        return cls(data["labels"], data["scores"], crops, data.get("others"))
+
+    def above(self, score):
+        """Returns those with at least a score."""
+        kept = np.flatnonzero(self.scores >= score)
+        others = None if self.others is None else self.others[kept]
+        return Instances(
+            self.labels[kept], self.scores[kept], [self.crops[i] for i in kept], others
+        )
 
 
 class Index:
@@ -119,12 +130,14 @@ def compare(reference, found, same=0.9):
     Returns:
         fates: list of str, one for each object of `reference`.
         unknown: list of indices of `found` that lie on no object of `reference`.
+        others: list of int. Number of instances of other classes on each object.
     """
-    index, fates, used = Index(found.crops), [], set()
+    index, fates, used, others = Index(found.crops), [], set(), []
     for label, crop in zip(reference.labels, reference.crops, strict=True):
         on_it = [i for i in index.near(crop) if overlap(crop, found.crops[i]) > 0.5]
         used.update(on_it)
         of_class = [i for i in on_it if found.labels[i] == label]
+        others.append(len(on_it) - len(of_class))
         if len(of_class) > 1:
             fates.append("doubled")
         elif len(of_class) == 1:
@@ -132,4 +145,4 @@ def compare(reference, found, same=0.9):
             fates.append("once" if whole else "cut")
         else:
             fates.append("other class" if on_it else "missed")
-    return fates, [i for i in range(len(found.crops)) if i not in used]
+    return fates, [i for i in range(len(found.crops)) if i not in used], others

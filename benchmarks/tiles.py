@@ -20,7 +20,6 @@ import argparse
 import json
 import pathlib
 import statistics
-import tempfile
 
 import keras
 import numpy as np
@@ -29,9 +28,9 @@ from instance_scores import Index, Instances, compare, iou
 from measuring import measured, settle
 from mosaic import coverage_of
 
-import keras_maskrcnn as mrcnn
 from keras_maskrcnn.data.tile_grid import tile_windows
 from keras_maskrcnn.instance_masks import InstanceMasks
+from keras_maskrcnn.tiling import predict_large
 
 
 def main():
@@ -57,11 +56,12 @@ def main():
     side = args.reference_tile
     cache = args.mosaic.with_suffix(f".reference{side}.npz")
     if not cache.exists():
-        make_reference(sized(model, side, args.detections), args.mosaic, truth, side).save(cache)
+        make_reference(
+            sized(model, side, args.detections), args.mosaic, truth, side, args.score
+        ).save(cache)
     reference = Instances.load(cache)
-    kept = reference.scores >= args.score
-    print(f"{len(truth.labels)} objects, of which the model finds {kept.sum()} inside a tile")
-    reference = chosen(reference, kept)
+    reference = reference.above(args.score)
+    print(f"{len(truth.labels)} objects; the model finds {len(reference.labels)} inside a tile")
 
     model = sized(model, args.tile, args.detections)
     options = {"tile": args.tile, "overlap": args.overlap, "score_threshold": args.score}
@@ -69,11 +69,11 @@ def main():
     part = tifffile.imread(args.mosaic)[: args.part, : args.part].copy() if args.part else None
     model.predict_on_batch(tile_batch(args, np.zeros((args.tile, args.tile, 3), np.uint8)))
     base = settle()
-    with tempfile.TemporaryDirectory() as folder:
-        found, cost = measured(lambda: predict(model, args.mosaic, folder + "/work", options))
-        found = Instances.of(found)
-    fates, unknown = compare(reference, found)
+    found, cost = measured(lambda: predict_large(model, args.mosaic, verbose=0, **options))
+    found = Instances.of(found)
+    fates, unknown, others = compare(reference, found)
     result = {"objects": len(fates), "found": len(found.labels), "unknown": len(unknown)}
+    result |= {"other classes": sum(others), "in a tile": int(reference.others.sum())}
     for fate in ("once", "doubled", "cut", "other class", "missed"):
         result[fate] = fates.count(fate)
     megapixels = truth.side**2 / 1e6
@@ -113,7 +113,7 @@ def load_truth(path):
     return truth
 
 
-def make_reference(model, path, truth, side):
+def make_reference(model, path, truth, side, least):
     """Returns what the model finds of each object inside a tile; score 0 where it finds nothing.
 
     Args:
@@ -121,12 +121,14 @@ def make_reference(model, path, truth, side):
         path: the .tif file.
         truth: `Instances`.
         side: int. Tile in pixels. Tiles begin at multiples of 3/4 of it.
+        least: float. Instances of other classes count if they have this score.
     """
     image = tifffile.imread(path)
     starts = tile_windows(truth.side, truth.side, side, side // 4)[:, :2]
     centers = np.array([(y + m.shape[0] / 2, x + m.shape[1] / 2) for m, (y, x) in truth.crops])
     nearest = [np.argmin(np.abs(starts + side / 2 - center).max(axis=1)) for center in centers]
-    labels, scores = np.zeros(len(centers), int), np.zeros(len(centers))
+    labels, others = np.zeros((2, len(centers)), int)
+    scores = np.zeros(len(centers))
     crops = [(np.zeros((0, 0), bool), (0, 0))] * len(centers)
     for k, (top, left) in enumerate(starts.tolist()):
         objects = np.flatnonzero(np.array(nearest) == k)
@@ -139,7 +141,9 @@ def make_reference(model, path, truth, side):
             if on_it:  # the first has the highest score
                 j = on_it[0]
                 labels[i], scores[i], crops[i] = found.labels[j], found.scores[j], found.crops[j]
-    return Instances(labels, scores, crops)
+                clear = [j for j in on_it if found.scores[j] >= least]
+                others[i] = np.count_nonzero(found.labels[clear] != labels[i])
+    return Instances(labels, scores, crops, others)
 
 
 def found_in(model, tile, top=0, left=0):
@@ -152,17 +156,6 @@ def found_in(model, tile, top=0, left=0):
     pasted = InstanceMasks.paste(masks, boxes, tile.shape[:2], model.config.mask_paste)
     crops = [(mask, (y + top, x + left)) for mask, (y, x) in pasted.crops()]
     return Instances(labels, scores, crops)
-
-
-def chosen(instances, kept):
-    """Returns the `Instances` for which `kept`, (n,) bool, is true."""
-    crops = [crop for crop, keep in zip(instances.crops, kept, strict=True) if keep]
-    return Instances(instances.labels[kept], instances.scores[kept], crops)
-
-
-def predict(model, source, folder, options):
-    """Calls `predict_large`, which keeps its finished tiles in a folder."""
-    return mrcnn.predict_large(model, source, folder=folder, **options)
 
 
 def tile_batch(args, tile):
@@ -184,8 +177,7 @@ def compare_times(model, image, args, options):
             model.predict_on_batch(np.stack([image[y : y + h, x : x + w] for y, x, h, w in part]))
 
     def large():
-        with tempfile.TemporaryDirectory() as folder:
-            Instances.of(predict(model, image, folder + "/work", options))
+        predict_large(model, image, verbose=0, **options).close()
 
     costs = {"bare": [], "large": []}
     bare()

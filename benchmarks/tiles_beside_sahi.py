@@ -25,6 +25,7 @@ from speed import KEEP_MEMORY
 
 HERE = pathlib.Path(__file__).parent
 FATES = ("once", "doubled", "cut", "other class", "missed")
+MORE = ("of other classes", "on no object")
 SAHI = {  # settings of get_sliced_prediction, and further flags of tiles_sahi.py
     "SAHI, its defaults": ({}, []),
     "SAHI, NMS by IoU": (
@@ -92,18 +93,16 @@ def run(name, command, path, args):
         return {"name": name, "error": lines[-1]}
     cost = json.loads(done.stdout.strip().splitlines()[-1])
     reference = Instances.load(args.mosaic.with_suffix(".reference1024.npz"))
-    kept = reference.scores >= args.score
-    crops = [crop for crop, keep in zip(reference.crops, kept, strict=True) if keep]
-    reference = Instances(reference.labels[kept], reference.scores[kept], crops)
     found = Instances.load(path)
-    fates, unknown = compare(reference, found)
+    fates, unknown, others = compare(reference.above(args.score), found)
     counts = {fate: fates.count(fate) for fate in FATES}
-    return {"name": name, **cost, "objects": len(fates), **counts, "unknown": len(unknown)}
+    counts |= {"of other classes": sum(others), "on no object": len(unknown)}
+    return {"name": name, **cost, "objects": len(fates), **counts}
 
 
 def print_table(results):
     """Prints a Markdown table."""
-    heads = ("", *FATES, "on no object", "wall s", "CPU s", "MiB above the model")
+    heads = ("", *FATES, *MORE, "wall s", "CPU s", "MiB above the model")
     print("| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads))
     for name, runs in results.items():
         if any("error" in one for one in runs):
@@ -112,7 +111,7 @@ def print_table(results):
             last = runs[-1]
             median = {k: statistics.median(one[k] for one in runs) for k in ("wall", "cpu")}
             memory = max(one["peak"] - one["base"] for one in runs)
-            row = [name, *(last[fate] for fate in FATES), last["unknown"]]
+            row = [name, *(last[count] for count in (*FATES, *MORE))]
             row += [f"{median['wall']:.0f}", f"{median['cpu']:.0f}", f"{memory:.0f}"]
         print("| " + " | ".join(map(str, row)) + " |")
 

@@ -15,7 +15,6 @@ import contextlib
 import io
 import json
 import pathlib
-import tempfile
 
 import keras
 import numpy as np
@@ -27,6 +26,7 @@ from pycocotools.cocoeval import COCOeval
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn.instance_masks import InstanceMasks
 from keras_maskrcnn.ops import images as image_ops
+from keras_maskrcnn.tiling import predict_large
 
 
 def main():
@@ -154,17 +154,8 @@ def tiled(model, image, detections, tiles, overlap):
     height, width = (
         (side + (tiles - 1) * overlap + tiles - 1) // tiles for side in image.shape[:2]
     )
-    with tempfile.TemporaryDirectory() as folder:
-        found = mrcnn.predict_large(
-            sized(model, height, width, detections),
-            image,
-            tile=(height, width),
-            overlap=overlap,
-            folder=folder + "/work",
-        )
-        count = len(found["scores"])
-        masks = found["masks"][np.arange(count)]  # in memory
-        return {"scores": found["scores"][:], "labels": found["labels"][:], "masks": masks}
+    model = sized(model, height, width, detections)
+    return predict_large(model, image, tile=(height, width), overlap=overlap, verbose=0)
 
 
 def coco_results(found, image_id, category_ids):
