@@ -28,9 +28,9 @@ from instance_scores import Index, Instances, compare, iou
 from measuring import measured, settle
 from mosaic import coverage_of
 
+from keras_maskrcnn import predict_large
 from keras_maskrcnn.data.tile_grid import tile_windows
 from keras_maskrcnn.instance_masks import InstanceMasks
-from keras_maskrcnn.tiling import predict_large
 
 
 def main():

@@ -23,6 +23,8 @@ import tempfile
 from instance_scores import Instances, compare
 from speed import KEEP_MEMORY
 
+# Beside other jobs, the threads of torch would use up CPU time while they wait for each other.
+PASSIVE = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 HERE = pathlib.Path(__file__).parent
 FATES = ("once", "doubled", "cut", "other class", "missed")
 MORE = ("of other classes", "on no object")
@@ -84,7 +86,7 @@ def run(name, command, path, args):
     pathlib.Path(path).unlink(missing_ok=True)
     done = subprocess.run(
         [str(part) for part in command],
-        env={**os.environ, **KEEP_MEMORY},
+        env={**os.environ, **KEEP_MEMORY, **PASSIVE},
         text=True,
         capture_output=True,
     )

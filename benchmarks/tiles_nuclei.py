@@ -24,9 +24,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import keras_maskrcnn as mrcnn
+from keras_maskrcnn import predict_large
 from keras_maskrcnn.instance_masks import InstanceMasks
 from keras_maskrcnn.ops import images as image_ops
-from keras_maskrcnn.tiling import predict_large
 
 
 def main():
