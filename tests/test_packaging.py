@@ -149,7 +149,7 @@ def test_the_package_imports_only_what_setup_cfg_installs(requirements):
         "geo": {"rasterio", "tifffile"},
         "onnx": {"onnx", "onnxruntime", "tf2onnx"},
         "openvino": {"openvino"},
-        "slides": {"openslide"},
+        "slides": {"openslide", "tifffile"},
         "tiff": {"imagecodecs", "tifffile"},
         "weights": {"safetensors"},
         "zarr": {"zarr"},

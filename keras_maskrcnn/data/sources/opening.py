@@ -19,8 +19,6 @@ from keras_maskrcnn.logger import logger
 SUFFIXES = (*images.SUFFIXES, ".btf", ".tf8", ".npy", ".zarr", *slide_source.SUFFIXES)
 """Endings of what is listed in a folder of images. ".zarr" is a folder itself."""
 
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
 
 def open_source(source: Any) -> Source:
     """Opens an image of any size, of which windows are read.
@@ -77,7 +75,7 @@ def _open_path(path):
         return SlideSource(path)
     if start.startswith(b"\x93NUMPY"):
         return open_npy(path)
-    if start.startswith(_TIFF_STARTS):
+    if start.startswith(tiff_source.STARTS):
         return _open_tiff(path)
     return PillowSource(path)
 
@@ -86,6 +84,7 @@ def _open_tiff(path):
     """Opens a TIFF with tifffile or rasterio; what they cannot read, with Pillow if it fits."""
     try:
         with tiff_source.opened(path) as tif:
+            tiff_source.check_first_page(tif, path)
             located = tiff_source.is_georeferenced(tif)
             source = _open_geotiff(path) if located else None
             if source is None:

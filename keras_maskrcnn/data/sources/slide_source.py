@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.sources import tiff_source
 from keras_maskrcnn.data.sources.extras import needed
 from keras_maskrcnn.data.sources.source import Source
 from keras_maskrcnn.typing import Path
@@ -20,12 +21,15 @@ class SlideSource(Source):
         path: str. The file.
 
     Raises:
-        ImportError: if OpenSlide is not installed.
-        DataError: if OpenSlide does not read the file.
+        ImportError: if OpenSlide or tifffile is not installed.
+        DataError: if OpenSlide does not read the file, or if it is a TIFF with absurd tiles.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = os.fspath(path)
+        if tiff_source.is_tiff(path):
+            # OpenSlide allocates a tile before it reads it, and ends the process if it cannot.
+            tiff_source.check_tiles(path)
         self._slide = self._open()
         slide, properties = self._slide, self._slide.properties
         sides = [_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy"]

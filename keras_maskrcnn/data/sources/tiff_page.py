@@ -16,7 +16,7 @@ from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import MAX_PIXELS
 
 # Limits for one part, which is decoded whole. Real tiles have thousands of pixels.
-_PART_PIXELS = 2**24
+PART_PIXELS = 2**24
 _PART_BYTES = 3 * MAX_PIXELS  # as much as an image that Pillow decodes
 _SPARE = 2**20  # bytes that a compressed part may have beyond twice its pixels
 _CACHE_BYTES = 2**27  # decoded parts that are kept, because the next window touches them, too
@@ -107,7 +107,7 @@ def check(page: Any, name: str, file_bytes: int) -> None:
     samples = page.samplesperpixel if page.planarconfig == 1 else 1
     part_bytes = height * width * samples * math.ceil(_bits(page) / 8)
     too_large = (
-        height * width > max(page.imagewidth * page.imagelength, _PART_PIXELS)
+        height * width > max(page.imagewidth * page.imagelength, PART_PIXELS)
         or part_bytes > _PART_BYTES
     )
     offsets = np.asarray(page.dataoffsets, np.float64)  # exact up to 2**53

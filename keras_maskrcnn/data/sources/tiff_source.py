@@ -15,6 +15,8 @@ from keras_maskrcnn.data.sources.source import Source
 from keras_maskrcnn.data.sources.tiff_scale import microns_per_pixel
 from keras_maskrcnn.typing import Path
 
+STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of TIFF and BigTIFF
+_MAX_PAGES = 1000  # of a slide, which has some ten
 _MAX_LEVELS = 32  # a pyramid of halves from 2**32 pixels a side
 _GEO_TAGS = (33550, 33922, 34264, 34735)  # scale, tie points, transformation, keys
 
@@ -72,13 +74,14 @@ class TiffSource(Source):
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Opens a TIFF with tifffile and checks its first page, see `tiff_page.check`.
+def opened(path: Path, extra: str = "tiff") -> Iterator[Any]:
+    """Opens a TIFF with tifffile.
 
     tifffile logs what is wrong with a file. These lines go into the error instead.
 
     Args:
         path: str. The file.
+        extra: str. What to install if tifffile is missing.
 
     Yields:
         tifffile.TiffFile. An error in the block closes it, otherwise it stays open.
@@ -91,14 +94,13 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         import tifffile
     except ModuleNotFoundError as error:
-        raise needed(path, "tiff", error) from error
+        raise needed(path, extra, error) from error
     tif: Any = None
     with _messages_of("tifffile") as messages:
         try:
             tif = tifffile.TiffFile(path)
             if not tif.pages[0].tags:
                 raise ValueError("a page without tags")
-            tiff_page.check(tif.pages[0], path, tif.filehandle.size)
             yield tif
         except (DataError, ImportError):
             if tif is not None:
@@ -110,6 +112,51 @@ def opened(path: Path) -> Iterator[Any]:
             detail = " ".join(f"{error} {' '.join(messages[:1])}".split()) or repr(error)
             line = f"{path}: the header of this TIFF cannot be read. Received: {detail}."
             raise DataError(line, "unreadable image") from error
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file begins as TIFF or BigTIFF."""
+    with open(path, "rb") as file:
+        return file.read(4) in STARTS
+
+
+def check_first_page(tif: Any, name: str) -> None:
+    """Refuses a tifffile.TiffFile whose first page lies, see `tiff_page.check`.
+
+    Args:
+        tif: tifffile.TiffFile.
+        name: str. The file, for messages.
+
+    Raises:
+        DataError: see `tiff_page.check`.
+    """
+    tiff_page.check(tif.pages[0], name, tif.filehandle.size)
+
+
+def check_tiles(path: Path) -> None:
+    """Refuses a slide that is a TIFF with too many pages, or with a tile of over 2**24 pixels.
+
+    Args:
+        path: str. The file.
+
+    Raises:
+        ImportError: if tifffile is not installed.
+        DataError: if the file is refused, or is a broken TIFF.
+    """
+    with opened(path, "slides") as tif:
+        for i in range(_MAX_PAGES + 1):
+            try:
+                page = tif.pages[i]
+            except IndexError:
+                break
+            if i == _MAX_PAGES:
+                line = f"{path}: a slide of more than {_MAX_PAGES} pages is refused."
+                raise DataError(line, "image too large")
+            if page.is_tiled and page.tilelength * page.tilewidth > tiff_page.PART_PIXELS:
+                tile = f"tile_width={page.tilewidth}, tile_height={page.tilelength}"
+                line = f"{path}: a slide with tiles of over {tiff_page.PART_PIXELS} pixels is"
+                raise DataError(f"{line} refused. Received: {tile}.", "image too large")
+        tif.close()
 
 
 def is_georeferenced(tif: Any) -> bool:

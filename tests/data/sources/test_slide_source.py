@@ -52,6 +52,27 @@ def test_a_file_that_is_no_slide_is_refused(tmp_path):
         open_source(tmp_path / "a.ndpi")
 
 
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_huge_tile_is_refused_before_openslide_sees_it(slide, page):
+    """OpenSlide would abort the process."""
+    with tifffile.TiffFile(slide, mode="r+b") as tif:
+        tif.pages[2 * page].tags["TileLength"].overwrite(2**14 + 16)
+        tif.pages[2 * page].tags["TileWidth"].overwrite(2**10)
+    with pytest.raises(
+        DataError, match=r"a\.svs: a slide with tiles of over 16777216 pixels is ref"
+    ):
+        open_source(slide)
+
+
+def test_a_slide_with_thousands_of_pages_is_refused(tmp_path):
+    """A loop of pages has no end."""
+    with tifffile.TiffWriter(tmp_path / "a.svs") as writer:
+        for _ in range(1001):
+            writer.write(np.zeros([16, 16], np.uint8), photometric="minisblack", metadata=None)
+    with pytest.raises(DataError, match=r"a\.svs: a slide of more than 1000 pages is refused"):
+        open_source(tmp_path / "a.svs")
+
+
 def test_without_openslide_its_extra_is_named(slide, monkeypatch):
     monkeypatch.setitem(sys.modules, "openslide", None)
     with pytest.raises(ImportError, match=r"a\.svs: needs the extra slides: pip install keras3-"):
