@@ -314,6 +314,10 @@ class MaskRCNNConfig:
     """NMS of detections: if two detections of one class have an IoU above this, the one with the
     lower score is dropped (value of detectron2 and torchvision)."""
 
+    nms_across_classes: bool = False
+    """Which detections suppress each other. True: those of all classes, so that a place has one
+    detection. False: only those of one class (Fast R-CNN, detectron2, torchvision)."""
+
     box_min_size: float = 0.0
     """A detection is dropped before NMS if one of its sides has this many pixels or fewer
     (torchvision: 0.01)."""

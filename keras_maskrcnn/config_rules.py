@@ -199,6 +199,7 @@ RULES = {
     "one_class_per_roi": _ANY,
     "score_threshold": _FRACTION,
     "nms_iou": _FRACTION,
+    "nms_across_classes": _ANY,
     "box_min_size": _PIXELS,
     "detections_per_image": _positive(10_000),
     "mask_paste": _one_of(*PEERS),

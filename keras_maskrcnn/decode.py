@@ -90,6 +90,7 @@ def detections(
     count: int,
     min_size: float = 0.0,
     one_class: bool = False,
+    across_classes: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Computes the final boxes: boxes per class, NMS within each class, the best of all classes.
 
@@ -107,6 +108,8 @@ def detections(
         count: int D. Detections per image.
         min_size: float. Boxes with a side of this many pixels or fewer are dropped before NMS.
         one_class: bool. Whether a RoI can only have its best class, which may be background.
+        across_classes: bool. Whether boxes of different classes suppress each other, too: one NMS
+            for all classes.
 
     Returns:
         boxes: (B, D, 4) float32 inside the images, by falling score; zeros in empty slots.
@@ -121,7 +124,7 @@ def detections(
     boxes = box_ops.clip(box_ops.decode(deltas, rois[:, :, None], delta_weights), sizes)
     scores = tf.where(box_ops.shorter_side(boxes) > min_size, scores, 0.0)
     boxes, scores, classes, num_detections = _suppress(
-        boxes, scores, count, nms_iou, score_threshold
+        boxes, scores, count, nms_iou, score_threshold, across_classes
     )
     filled = tf.sequence_mask(num_detections, count)
     return boxes, scores, tf.where(filled, tf.cast(classes, tf.int32) + 1, 0), num_detections
@@ -146,12 +149,14 @@ def mask_probabilities(logits: tf.Tensor, labels: tf.Tensor, kind: str = "sigmoi
     return tf.where(labels[..., None, None] > 0, masks, 0.0)
 
 
-def _suppress(boxes, scores, count, nms_iou, score_threshold):
+def _suppress(boxes, scores, count, nms_iou, score_threshold, across_classes):
     """NMS of boxes (B, R, C, 4) and scores (B, R, C), with gradients for those that are kept."""
 
     @tf.custom_gradient  # TensorFlow's NMS has no gradient
     def suppress(boxes, scores):
-        kept = combined_non_max_suppression(boxes, scores, count, count, nms_iou, score_threshold)
+        kept = combined_non_max_suppression(
+            boxes, scores, count, count, nms_iou, score_threshold, across_classes
+        )
         kept_boxes, kept_scores, classes, num_detections = kept
 
         def gradient(boxes_upstream, scores_upstream, *_):

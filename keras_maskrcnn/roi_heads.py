@@ -173,8 +173,8 @@ class RoIHeads:
             deltas: (B, R, C, 4) float. As `box_branch` returned them.
             rois: (B, R, 4) float32. The RoIs that `box_branch` got. Boxes without area are padding.
             sizes: (B, 2) int32. Height and width of each image without its padding.
-            **limits: `score_threshold`, `nms_iou`, `count`, `min_size` and `one_class` of
-                `decode.detections`, to replace the config's values.
+            **limits: `score_threshold`, `nms_iou`, `count`, `min_size`, `one_class` and
+                `across_classes` of `decode.detections`, to replace the config's values.
 
         Returns:
             boxes, scores, labels and num_detections of `decode.detections`, with boxes in the frame
@@ -187,6 +187,7 @@ class RoIHeads:
             "count": config.detections_per_image,
             "min_size": config.box_min_size,
             "one_class": config.one_class_per_roi,
+            "across_classes": config.nms_across_classes,
             **limits,
         }
         weights, borders = config.box_delta_weights, self.frame.borders(sizes)

@@ -60,6 +60,7 @@ from keras_maskrcnn.config_rules import COMBINATIONS, RULES
         ("roi_level_rule", "nearest"),
         ("roi_aligned", 1),
         ("one_class_per_roi", 1),
+        ("nms_across_classes", 0),
         ("box_head_convs", -1),
         ("box_head_layers", -1),
         ("soft_mask_targets", 0.5),

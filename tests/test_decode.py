@@ -1,9 +1,12 @@
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_maskrcnn import decode
 from keras_maskrcnn.ops import boxes as box_ops
+from keras_maskrcnn.ops.portable import portable
 
 FAR = [100.0, 100, 120, 120]
 SQUARE = [10.0, 10, 20, 20]
@@ -304,6 +307,50 @@ def test_class_wise_suppression_equals_torchvision(golden, iou, kind):
     np.testing.assert_array_equal(found[0, : len(keep)], labels[keep])
 
 
+@pytest.mark.parametrize("iou", ["0.3", "0.5", "0.7"])
+def test_suppression_across_classes_equals_torchvision_without_classes(golden, iou):
+    data = golden("nms")
+    truth, labels = data["boxes"] + 10, data["classes"] + 1
+    logits = certain(*labels, num_classes=5, p=data["scores"].astype(np.float64))
+    boxes, scores, found, count = detect(
+        truth[None], logits, threshold=1e-6, nms_iou=float(iou), count=300, across_classes=True
+    )
+    keep = data[f"keep_{iou}"]
+    assert count[0] == len(keep) and len(np.unique(labels[keep])) == 5
+    np.testing.assert_allclose(boxes[0, : len(keep)], truth[keep], atol=1e-3)
+    np.testing.assert_allclose(scores[0, : len(keep)], data["scores"][keep], rtol=1e-4)
+    np.testing.assert_array_equal(found[0, : len(keep)], labels[keep])
+
+
+@pytest.mark.parametrize("operations", [contextlib.nullcontext, portable])
+def test_across_classes_no_two_detections_overlap_and_the_best_stay(operations):
+    corners = np.random.default_rng(0).uniform(0, 60, (2, 40, 2))
+    rois = np.concatenate([corners, corners + 25], axis=2)
+    logits = 2 * np.random.default_rng(1).normal(size=(2, 40, 4))
+    with operations():
+        found = detect(rois, logits, threshold=0.1, nms_iou=0.4, count=200, across_classes=True)
+    within = detect(rois, logits, threshold=0.1, nms_iou=0.4, count=200)
+    for boxes, scores, labels, count, every, every_scores in zip(*found, *within[:2], strict=True):
+        every, every_scores = every[every_scores > 0], every_scores[every_scores > 0]
+        assert 5 < count < len(every) and not labels[count:].any()
+        overlaps = box_ops.iou(boxes[:count], boxes[:count]).numpy()
+        np.fill_diagonal(overlaps, 0)
+        assert overlaps.max() <= 0.4
+        assert scores[0] == every_scores[0] and (np.diff(scores[:count]) <= 0).all()
+        # Each one stayed, or overlaps a better one that did.
+        overlaps = box_ops.iou(every, boxes[:count]).numpy()
+        assert ((overlaps > 0.4) & (scores[:count] >= every_scores[:, None])).any(axis=1).all()
+
+
+def test_classes_suppress_each_other_only_if_so_asked():
+    assert detect([[SQUARE, SQUARE]], certain(1, 2, p=[0.9, 0.8]))[3][0] == 2
+    _, scores, labels, count = detect(
+        [[SQUARE, SQUARE]], certain(1, 2, p=[0.8, 0.9]), across_classes=True
+    )
+    assert count[0] == 1 and labels[0].tolist() == [2] + [0] * 9
+    assert scores[0, 0] == pytest.approx(0.9)
+
+
 def test_boxes_exactly_at_the_iou_are_kept_as_in_torchvision(golden):
     # Only the sets are compared: torchvision keeps the order of equal scores, and
     # CombinedNonMaxSuppression does not. Empty boxes are left out, because ours drops them.
@@ -317,7 +364,8 @@ def test_boxes_exactly_at_the_iou_are_kept_as_in_torchvision(golden):
     assert sorted(boxes[0, : len(keep)].tolist()) == sorted(expected.tolist())
 
 
-def test_gradients_reach_the_scores_and_boxes_that_were_kept():
+@pytest.mark.parametrize("across", [False, True])
+def test_gradients_reach_the_scores_and_boxes_that_were_kept(across):
     # The second RoI is dropped because it overlaps the first. The fourth is below the threshold.
     near = [10.0, 10, 20, 19]
     rois = tf.constant([[SQUARE, near, FAR, [50, 50, 60, 60]]])
@@ -336,6 +384,7 @@ def test_gradients_reach_the_scores_and_boxes_that_were_kept():
                 score_threshold=0.05,
                 nms_iou=0.5,
                 count=5,
+                across_classes=across,
             )
             # The sum of twice the first score, the second score, and the end of a box.
             total = 2 * scores[0, 0] + scores[0, 1] + boxes[0, 1, 2]

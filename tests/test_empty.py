@@ -140,7 +140,7 @@ def test_without_truth_everything_is_background(images, boxes, slots):
 
 DECODING = distinct(
     *("rpn_nms_iou", "rpn_min_size", "nms_iou", "box_min_size", "one_class_per_roi"),
-    *("score_threshold", "box_delta_weights"),
+    *("score_threshold", "box_delta_weights", "nms_across_classes"),
 )
 
 
@@ -176,6 +176,7 @@ def test_nothing_to_decode_gives_empty_slots(fields, images):
             count=4,
             min_size=fields["box_min_size"],
             one_class=fields["one_class_per_roi"],
+            across_classes=fields["nms_across_classes"],
         )
         assert [x.shape.as_list() for x in found] == [[images, 4, 4], *[[images, 4]] * 2, [images]]
         assert not any(np.any(x) for x in found)

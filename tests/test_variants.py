@@ -25,6 +25,7 @@ VARIANTS = {
     "MLP": dict(mask_predictor="mlp", mask_mlp_units=16),
     "softmax": dict(mask_loss="softmax"),
     "class-agnostic": dict(class_agnostic_masks=True),
+    "NMS across classes": dict(nms_across_classes=True),
     "Faster R-CNN": dict(task="boxes"),
     "RPN": dict(task="proposals"),
     "Fast R-CNN with masks": dict(proposals="precomputed"),
@@ -99,6 +100,7 @@ def check(config, batch, folder):
 SLOW = (
     *("FPN", "C4 as detectron2", "C5", "RoIPool", "RoIWarp", "RoIAlign with max", "MLP"),
     *("softmax", "class-agnostic", "Faster R-CNN", "DC5", "ResNeXt", "Fast R-CNN with masks"),
+    "NMS across classes",
 )
 
 

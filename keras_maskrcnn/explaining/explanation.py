@@ -245,9 +245,12 @@ def _follow(stages, example, i, config, scale, class_names):
             about["other"] = class_names[scored.labels[best] - 1]
             about["other_score"] = other["score"]
     elif limit == "nms_iou":
-        rivals = _overlaps(stage, row["best_box"], label)
+        rivals = _overlaps(stage, row["best_box"], 0 if config.nms_across_classes else label)
         rivals[stage.scores < row["score"]] = 0
-        rival, _ = _best(stage, rivals)
+        rival, best = _best(stage, rivals)
+        same = best is None or stage.labels[best] == label
+        about["other"] = f"another {about['name']}" if same else class_names[stage.labels[best] - 1]
+        about["or_else"] = "" if same else ", or set nms_across_classes=False"
         about["other_box"] = [round(x) for x in rival["best_box"]]
         about["other_iou"], about["other_score"] = rival["iou"], rival["score"]
     given = cause == "no proposal" and config.proposals == "precomputed"
@@ -257,9 +260,12 @@ def _follow(stages, example, i, config, scale, class_names):
 
 
 def _overlaps(stage, box, label):
-    """Returns the IoU of a stage's boxes with a box (4,): (n,) float32, 0 for other classes."""
+    """Returns the IoU of a stage's boxes with a box (4,): (n,) float32, 0 for other classes.
+
+    Label 0 takes all classes.
+    """
     overlaps = box_ops.iou(stage.boxes, np.asarray(box, np.float32)[None])[:, 0].numpy()
-    overlaps[(stage.labels > 0) & (stage.labels != label)] = 0
+    overlaps[(stage.labels > 0) & (stage.labels != label) & (label > 0)] = 0
     return overlaps
 
 

@@ -118,12 +118,13 @@ class Stages:
         def select(class_logits=class_logits, **limits):
             return heads.select(class_logits, deltas, rois, self.sizes, **limits)[:3]
 
-        lifted = {"count": count, "nms_iou": 1.0, "min_size": 0.0}
+        no_nms = {"count": count, "nms_iou": 1.0, "across_classes": False}
+        lifted = {**no_nms, "min_size": 0.0}
         positive = tf.cast(class_logits, tf.float32)
         positive = tf.maximum(positive, tf.reduce_max(positive, axis=-1, keepdims=True) - _RANGE)
         every = select(positive, **lifted, score_threshold=0.0, one_class=False)
         scored = select(**lifted, one_class=False)
-        before = select(count=count, nms_iou=1.0)
+        before = select(**no_nms)
         self._add("boxes of all classes", "moved away", None, *every)
         self._add("boxes above score_threshold", "low score", "score_threshold", *scored)
         if self.model.config.one_class_per_roi:

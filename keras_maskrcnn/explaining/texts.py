@@ -59,10 +59,9 @@ TEXTS = {
         "lower box_min_size",
     ),
     "nms_iou": (
-        "NMS dropped its box of score {score:.3f}, because another {name} of score "
-        "{other_score:.3f} at {other_box} overlaps it with IoU {other_iou:.2f}, above "
-        "nms_iou={limit}",
-        "raise nms_iou",
+        "NMS dropped its box of score {score:.3f}, because {other} of score {other_score:.3f} at "
+        "{other_box} overlaps it with IoU {other_iou:.2f}, above nms_iou={limit}",
+        "raise nms_iou{or_else}",
     ),
     "detections_per_image": (
         "its box of score {score:.3f} is not among the best detections_per_image={limit}",

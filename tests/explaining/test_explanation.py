@@ -175,6 +175,17 @@ def test_suppressed(scripted, tmp_path):
     assert row["why"].endswith("with IoU 0.44, above nms_iou=0.4")
 
 
+def test_suppressed_by_another_class(scripted, tmp_path):
+    scores = [[0.05, 0.02, 0.92, 0.01], UNSURE]
+    kept = explain_cat(scripted([TALL, OBJECT], scores, nms_iou=0.4), tmp_path)
+    assert kept["cause"] == "found"
+    model = scripted([TALL, OBJECT], scores, nms_iou=0.4, nms_across_classes=True)
+    row = explain_cat(model, tmp_path)
+    assert (row["cause"], row["limit"]) == ("suppressed", "nms_iou")
+    assert "because dog of score 0.920 at [10, 10, 30, 55] overlaps it" in row["why"]
+    assert row["remedy"] == "raise nms_iou, or set nms_across_classes=False"
+
+
 def test_suppressed_among_proposals(scripted, tmp_path):
     row = explain_cat(scripted([TALL, OBJECT], [SURE, UNSURE], rpn_nms_iou=0.4), tmp_path)
     assert (row["cause"], row["limit"]) == ("suppressed", "rpn_nms_iou")

@@ -20,6 +20,7 @@ FAMILIES = [
     pytest.param(C4, marks=slow),
     pytest.param({"task": "boxes"}, marks=slow),
     pytest.param({"sampling_ratio": 0}, marks=slow),
+    pytest.param({"nms_across_classes": True}, marks=slow),
     pytest.param({"task": "proposals"}, marks=slow),
     pytest.param({"neck": "dc5", "backbone": "resnext50_32x4d"}, marks=slow),
     pytest.param({"head_norm": "group", "fpn_channels": 32, "mask_head_channels": 32}, marks=slow),

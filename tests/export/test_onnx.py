@@ -131,6 +131,23 @@ def test_a_caller_can_change_the_limits(exported):
     assert not np.any(expected["num_detections"])
 
 
+def test_nms_across_classes_is_in_the_file(lively, tiny_config, tmp_path):
+    fields = {"nms_across_classes": True, "nms_iou": 0.2}
+    model, path = lively(tiny_config, **fields), tmp_path / "model.onnx"
+    model.export(path, format="onnx", verbose=False)
+    images = images_of(2, 64, 96)
+    expected, found = model(images), run(path, images=images)
+    assert_close(found, expected, 1e-3)
+    within = model.with_config(nms_across_classes=False)(images)
+    assert np.any(expected["boxes"] != within["boxes"])
+    openvino = pytest.importorskip("openvino", reason="openvino (extra openvino) is not installed")
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", precise)(images)
+    assert_close({name: compiled[name] for name in expected}, expected, 1e-3)
+    raised = run(path, images=images, nms_iou=np.array([0.9], np.float32))
+    assert_close(raised, model.with_config(nms_iou=0.9)(images), 1e-3)
+
+
 @pytest.mark.parametrize("overrides", EVERY_FAMILY, ids=str)
 def test_openvino_finds_what_the_model_finds(lively, tiny_config, tmp_path, overrides):
     openvino = pytest.importorskip("openvino", reason="openvino (extra openvino) is not installed")

@@ -69,7 +69,7 @@ def detect(
     maps = [features[level] for level in strides_of_rois(heads.config.neck)]
     boxes, scores = _box_branch(graph, heads, maps, proposals, images)
     with graph.scope("boxes"):
-        found = _select(graph, boxes, scores, limits)
+        found = _select(graph, boxes, scores, limits, heads.config.nms_across_classes)
     if heads.mask_head is None:
         return found, None
     return found, _mask_branch(graph, heads, maps, found, images)
@@ -118,10 +118,13 @@ def _box_branch(graph, heads, maps, proposals, images):
     return boxes, scores
 
 
-def _select(graph, boxes, scores, limits):
-    """Runs NMS within each class, and takes the best of all classes."""
+def _select(graph, boxes, scores, limits, across_classes):
+    """Runs NMS within each class or across them, and takes the best of all classes."""
     batch, slots = scores.side(0), scores.side(2)
-    boxes, groups = boxes.reshape(-1, slots, 4), scores.reshape(-1, slots)
+    if across_classes:  # the boxes of an image are one group
+        boxes, groups = boxes.reshape(batch, -1, 4), scores.reshape(batch, -1)
+    else:
+        boxes, groups = boxes.reshape(-1, slots, 4), scores.reshape(-1, slots)
     kept = box_ops.suppress(
         graph, boxes, groups, limits.nms_iou, limits.score_threshold, limits.per_image
     )
