@@ -132,7 +132,7 @@ def test_a_caller_can_change_the_limits(exported):
 
 
 def test_nms_across_classes_is_in_the_file(lively, tiny_config, tmp_path):
-    fields = {"nms_across_classes": True, "nms_iou": 0.2}
+    fields = {"nms_across_classes": True, "nms_iou": 0.2, "detections_per_image": 60}
     model, path = lively(tiny_config, **fields), tmp_path / "model.onnx"
     model.export(path, format="onnx", verbose=False)
     images = images_of(2, 64, 96)
