@@ -42,3 +42,21 @@ def test_steps_of_an_earlier_run_do_not_count_for_the_time(clock, capsys):
 def test_silent(capsys):
     Progress(2, "tile", 0).update(2)
     assert capsys.readouterr().out == ""
+
+
+def test_without_a_total_there_is_no_time_left(clock, capsys):
+    bar = Progress(None, "frame", verbose=2)
+    for done in range(1, 3):
+        bar.update(done)
+    bar.update(2, last=True)
+    assert capsys.readouterr().out == "1 frames, 0:20 in all\n2 frames, 1:00 in all\n"
+
+
+def test_a_total_may_be_an_estimate(clock, capsys):
+    bar = Progress(2, "frame", 1)
+    for done in range(1, 4):
+        bar.update(done, last=False)
+    bar.update(3, last=True)
+    lines = [line.rstrip(" ") for line in capsys.readouterr().out.split("\r")[1:]]
+    assert [line.split()[0] for line in lines] == ["1/2", "2/2", "3/3", "3/3"]
+    assert lines[0].endswith("0:20 left") and lines[-1].rstrip().endswith("1:20 in all")

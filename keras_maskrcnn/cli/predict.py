@@ -6,13 +6,16 @@ from typing import Literal
 
 from absl import flags
 
-from keras_maskrcnn.cli import inputs, outputs, paths, pictures
+from keras_maskrcnn.cli import inputs, outputs, paths, pictures, predict_video
 from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
 from keras_maskrcnn.cli.definer import Definer
 
 
 def predict(options: flags.FlagValues) -> None:
     """Draws the detections of each image, and writes all as COCO results to predictions.json."""
+    if predict_video.is_video(options):
+        predict_video.predict_video(options)
+        return
     from keras_maskrcnn import visualize
     from keras_maskrcnn.data.images import log_remarks, read_with_remarks
     from keras_maskrcnn.detections import predict_image
@@ -72,12 +75,17 @@ def predict_flags(values: flags.FlagValues) -> None:
     define = Definer(values)
     inputs.predictor_flags(define)
     define.string(
-        "input", None, "An image, or a folder of images; its subfolders count too.", required=True
+        "input",
+        None,
+        "An image, or a folder of images; its subfolders count too. Or a video, or the URL of a "
+        "stream.",
+        required=True,
     )
     define.string("output", None, "Folder for the pictures and predictions.json.", required=True)
     define.float(
         "draw_threshold", 0.5, "Lowest score of the detections that are drawn.", low=0, high=1
     )
+    predict_video.video_flags(define)
     define.on_error("The other images are done in both cases.")
     define.boolean("overwrite", False, "Write into --output even if it is not empty.")
     define_config(define, only=INFERENCE_FIELDS, of="model")
