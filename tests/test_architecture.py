@@ -19,7 +19,6 @@ RANKS = {
     "keras_private": -1,
     "levels": 2,
     "ops": 0,
-    "progress": 0,
     "quiet": 0,
     "batch": 1,
     "config": 1,
