@@ -22,12 +22,15 @@ COLUMNS = (
 class Csv(OneFile):
     """Writes `measurements.csv`. scikit-image's regionprops measures the exact masks.
 
+    Only solidity is not scikit-image's, which takes half of the time for it. It is the area, by
+    that of the convex hull around the pixels' corners.
+
     Lengths are in pixels. Columns that end in `_um` or `_um2` are in microns and empty where the
     image does not tell the size of its pixels. Without masks only the boxes are there.
     """
 
     place = "measurements.csv"
-    modules = ("skimage.measure",)
+    modules = ("skimage.measure", "shapely")
 
     def head(self) -> str:
         """Returns the names of the columns."""
@@ -54,11 +57,23 @@ def _measured(one, microns):
     # Coordinates are those of the boxes: the center of the image's first pixel is (0.5, 0.5).
     y, x = np.add(found.centroid, one.origin) + 0.5
     lengths = found.perimeter, found.axis_major_length, found.axis_minor_length
-    shape = found.eccentricity, found.orientation, found.solidity
+    shape = found.eccentricity, found.orientation, found.area / _hull_area(one.region)
     row = [int(found.area), *map(_number, (x, y, *lengths, *shape))]
     if microns is None:
         return row + rest[len(row) :]
     return row + [_number(found.area * microns**2), *(_number(v * microns) for v in lengths)]
+
+
+def _hull_area(region):
+    """Returns the area of the convex hull of a mask's pixels, each a square of side 1."""
+    import shapely
+
+    y = np.flatnonzero(region.any(1))
+    rows = region[y]
+    left, right = rows.argmax(1), region.shape[1] - rows[:, ::-1].argmax(1)
+    x, y = np.stack([left, left, right, right]), np.stack([y, y + 1, y, y + 1])
+    corners = np.stack([x.ravel(), y.ravel()], 1)
+    return shapely.area(shapely.convex_hull(shapely.multipoints(corners)))
 
 
 def _number(value):

@@ -3,6 +3,7 @@ import csv
 import numpy as np
 import pytest
 import written_objects
+from skimage.measure import regionprops
 from written_objects import CLASSES, IDS, record
 
 from keras_maskrcnn.instance_masks import InstanceMasks
@@ -68,6 +69,18 @@ def test_objects_of_every_kind_are_measured(tmp_path):
     by_name = dict(zip(written_objects.REGIONS, rows, strict=False))
     assert (by_name["pixel"]["centroid_x"], by_name["pixel"]["centroid_y"]) == ("110.5", "30.5")
     assert float(by_name["hole"]["solidity"]) < float(by_name["blob"]["solidity"])
+
+
+def test_solidity_is_close_to_that_of_scikit_image(tmp_path):
+    rows = rows_of(tmp_path, [(record("a.png"), written_objects.found())])
+    for (region, _), row in zip(written_objects.REGIONS.values(), rows, strict=True):
+        [other] = regionprops(region.astype(np.uint8))
+        if other.area > 50:  # else a hull of pixels is coarse
+            assert float(row["solidity"]) == pytest.approx(other.solidity, abs=0.03)
+    by_name = dict(zip(written_objects.REGIONS, rows, strict=True))
+    # Three by three pixels without two: the corner is outside of the hull by half a pixel.
+    assert float(by_name["touching corner hole"]["solidity"]) == pytest.approx(7 / 8.5, abs=1e-4)
+    assert float(by_name["line"]["solidity"]) == 1
 
 
 def test_without_a_mask_there_is_the_box_alone(tmp_path):

@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import written_objects
+from PIL import Image
 from pycocotools import mask as mask_api
 from written_objects import CLASSES, SIZE, record
 
@@ -84,6 +85,8 @@ def test_datumaro_reads_the_same_masks(tmp_path):
     found = written_objects.found()
     with open_writer("cvat", tmp_path, class_names=CLASSES) as writer:
         writer.add(record("a.png"), found)
+    (tmp_path / "images").mkdir()
+    Image.new("L", SIZE[::-1]).save(tmp_path / "images" / "a.png")
     dataset = datumaro.Dataset.import_from(str(tmp_path / "cvat.xml"), "cvat")
     [item] = dataset
     shapes = sorted(item.annotations, key=lambda a: -float(a.attributes["score"]))
