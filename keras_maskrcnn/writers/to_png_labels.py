@@ -1,5 +1,6 @@
 """Label images: the value of a pixel is the number of its object, 0 is background."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ class PngLabels(FilePerImage):
 
     Where objects overlap, the pixel belongs to the one with the higher score. The file is a PNG. It
     is a TIFF if there are more than 65535 objects, which need 32 bits, or more pixels than Pillow
-    opens without a warning.
+    opens without a warning. Of a georeferenced image it is a GeoTIFF, which lies on the image.
     """
 
     place = "png_labels"
@@ -34,7 +35,10 @@ class PngLabels(FilePerImage):
         count = sum(1 for _ in self.detected(found))
         dtype = np.dtype(np.uint16 if count < 2**16 else np.uint32)
         bands = _bands(found["masks"], np.asarray(found["scores"]), dtype)
-        if dtype == np.uint16 and record.height * record.width <= MAX_PNG_PIXELS:
+        if record.crs is not None:
+            with replacing(self.new_path(record, ".tif"), sync=False) as new:
+                _save_geotiff(new, bands, record, dtype)
+        elif dtype == np.uint16 and record.height * record.width <= MAX_PNG_PIXELS:
             with replacing(self.new_path(record), sync=False) as new:
                 Image.fromarray(np.concatenate(list(bands))).save(new, format="PNG")
         else:
@@ -63,14 +67,24 @@ def _bands(masks, scores, dtype):
         yield band
 
 
+def _save_geotiff(path, bands, record, dtype):
+    with _needing("geo", record):
+        import rasterio
+    options = {
+        **{"driver": "GTiff", "count": 1, "height": record.height, "width": record.width},
+        **{"dtype": dtype.name, "nodata": 0, "crs": record.crs},
+        **{"transform": rasterio.Affine(*record.transform), "compress": "deflate"},
+        **{"tiled": True, "blockxsize": _BAND, "blockysize": _BAND, "BIGTIFF": "IF_SAFER"},
+    }
+    with rasterio.open(path, "w", **options) as file:
+        for i, band in enumerate(bands):
+            window = rasterio.windows.Window(0, i * _BAND, *band.shape[::-1])
+            file.write(band, 1, window=window)
+
+
 def _save_tiff(path, bands, record, dtype):
-    try:
+    with _needing("formats", record):
         import tifffile
-    except ImportError as error:
-        raise ImportError(
-            f"{record.file_name}: a label image of this size is a TIFF, which needs the extra "
-            f"formats: pip install keras3-maskrcnn[formats]. Received: {error}."
-        ) from error
     tiles = (band[:, x : x + _BAND] for band in bands for x in range(0, record.width, _BAND))
     tifffile.imwrite(
         path,
@@ -82,3 +96,14 @@ def _save_tiff(path, bands, record, dtype):
         photometric="minisblack",
         metadata=None,
     )
+
+
+@contextlib.contextmanager
+def _needing(extra, record):
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(
+            f"{record.file_name}: a label image of this kind is a TIFF, which needs the extra "
+            f"{extra}: pip install keras3-maskrcnn[{extra}]. Received: {error}."
+        ) from error

@@ -1,5 +1,8 @@
+import sys
+
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 import written_objects
 from PIL import Image
@@ -71,6 +74,32 @@ def test_a_large_image_is_a_tiff(tmp_path, monkeypatch, band):
     np.testing.assert_array_equal(labels > 0, np.asarray(found["masks"]).any(0))
     with Image.open(path) as image:
         np.testing.assert_array_equal(np.asarray(image), labels)
+
+
+def test_a_georeferenced_image_has_a_geotiff(tmp_path, monkeypatch):
+    monkeypatch.setattr(to_png_labels, "_BAND", 16)
+    found = written_objects.found(WITHOUT_OVERLAP)
+    transform = (0.25, 0.0, 500_000.0, 0.0, -0.25, 4_600_000.0)
+    with open_writer("png_labels", tmp_path) as writer:
+        writer.add(record("a.jpg", crs="EPSG:32633", transform=transform), found)
+    with rasterio.open(tmp_path / "png_labels" / "a.tif") as file:
+        labels = file.read(1)
+        assert (file.crs.to_epsg(), tuple(file.transform)[:6]) == (32633, transform)
+    masks = [labels == i + 1 for i in range(len(WITHOUT_OVERLAP))]
+    np.testing.assert_array_equal(masks, np.asarray(found["masks"]))
+
+
+@pytest.mark.parametrize(("module", "extra"), [("tifffile", "formats"), ("rasterio", "geo")])
+def test_a_missing_library_is_named(tmp_path, monkeypatch, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(to_png_labels, "MAX_PNG_PIXELS", 100)
+    place = {"crs": "EPSG:32633", "transform": (1, 0, 0, 0, -1, 0)} if extra == "geo" else {}
+    with (
+        pytest.raises(ImportError, match=rf"a.jpg: .*pip install keras3-maskrcnn\[{extra}\]"),
+        open_writer("png_labels", tmp_path) as writer,
+    ):
+        writer.add(record("a.jpg", **place), written_objects.found(()))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_more_than_65535_objects_need_32_bits(tmp_path):
