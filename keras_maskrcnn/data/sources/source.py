@@ -10,8 +10,11 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.typing import Size
 
+# A header of a few bytes may promise any number of pixels that are not stored.
+_MAX_PIXELS = 2**40
 _BLOCK_PIXELS = 2**24  # what is read at once for a resized window
 # Height and width of a block of a larger one: wide, because files are stored row by row.
 _BLOCK = 1024, 16384
@@ -23,7 +26,8 @@ class Source:
     It is a context manager. Several threads may read from it; their reads take turns. Close it when
     no thread reads any more.
 
-    A derived class calls `__init__` and has the method `read_level`.
+    A derived class calls `__init__` and has the method `read_level`. `__init__` refuses images of
+    over 2**40 pixels with a DataError.
 
     Attributes:
         name: str. What messages and outputs call the image: a path, or "array".
@@ -50,6 +54,10 @@ class Source:
         self.name = name
         self.levels = tuple((int(height), int(width)) for height, width in levels)
         self.height, self.width = self.levels[0]
+        if self.height * self.width > _MAX_PIXELS:
+            line = f"{name}: an image of over {_MAX_PIXELS} pixels is refused. Received: "
+            size = f"width={self.width}, height={self.height}"
+            raise DataError(f"{line}{size}.", "image too large")
         self.microns_per_pixel = microns_per_pixel
         self.crs = crs
         self.transform = transform

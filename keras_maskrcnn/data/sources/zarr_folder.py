@@ -1,13 +1,17 @@
 """Opens a folder with a zarr array, or an OME-Zarr image. Nothing in it is executed."""
 
+import math
 import os
 
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.sources.array_source import ArraySource
 from keras_maskrcnn.data.sources.extras import needed
+from keras_maskrcnn.data.sources.ome_zarr_source import OmeZarrSource
+from keras_maskrcnn.data.sources.source import Source
 from keras_maskrcnn.typing import Path
 
 FILES = ("zarr.json", ".zarray", ".zgroup")  # a folder with one of them is zarr's
+_MAX_LEVELS = 32
 _CHUNK_BYTES = 2**29  # a chunk is decoded whole
 # The codecs that only compress and reorder numbers. zarr can also call pickle, which runs code.
 _CODECS = {
@@ -38,11 +42,14 @@ _CODECS = {
 }
 
 
-def open_zarr(path: Path) -> ArraySource:
-    """Opens a zarr array, (H, W) or (H, W, 1, 3 or 4) uint8 or uint16, as an `ArraySource`.
+def open_zarr(path: Path) -> Source:
+    """Opens a zarr array, (H, W) or (H, W, 1, 3 or 4) uint8 or uint16, or an OME-Zarr image.
 
     Args:
         path: str. The folder.
+
+    Returns:
+        `ArraySource` or `OmeZarrSource`.
 
     Raises:
         ImportError: if zarr is not installed.
@@ -54,23 +61,32 @@ def open_zarr(path: Path) -> ArraySource:
     except ModuleNotFoundError as error:
         raise needed(path, "zarr", error) from error
     try:
-        array = zarr.open(path, mode="r")
-        if not isinstance(array, zarr.Array):
-            line = f"it has the arrays {sorted(array.array_keys())[:5]}; open one of them"
-            raise ValueError(line)
-        unknown = sorted(set(_codecs(array.metadata.to_dict())) - _CODECS)
-        if unknown:
-            raise ValueError(f"codec {unknown[0]!r}, which is not known to be safe")
-        chunk_bytes = array.dtype.itemsize
-        for side in array.chunks:
-            chunk_bytes *= side
-        if chunk_bytes > _CHUNK_BYTES:
-            raise ValueError(f"chunks of {chunk_bytes} bytes; at most {_CHUNK_BYTES} are read")
-        return ArraySource(array, path)
+        found = zarr.open(path, mode="r")
+        if isinstance(found, zarr.Array):
+            return ArraySource(_checked(found), path)
+        attributes = found.attrs.asdict()
+        multiscales = attributes.get("ome", attributes).get("multiscales")
+        if not multiscales:
+            names = sorted(found.array_keys())[:5]
+            raise ValueError(f"a group that is no OME-Zarr image, with the arrays {names}")
+        levels = multiscales[0]["datasets"][:_MAX_LEVELS]
+        arrays = [_checked(found[level["path"]]) for level in levels]
+        return OmeZarrSource(arrays, multiscales[0], path)
     except Exception as error:  # zarr raises nearly everything on broken metadata
         detail = " ".join(str(error).split()).removeprefix(f"{path}: ").rstrip(".") or repr(error)
         line = f"{path}: not a zarr array of an image. Received: {detail}."
         raise DataError(line, "unreadable image") from error
+
+
+def _checked(array):
+    """Returns an array whose chunks can be decoded safely; else raises ValueError."""
+    unknown = sorted(set(_codecs(array.metadata.to_dict())) - _CODECS)
+    if unknown:
+        raise ValueError(f"codec {unknown[0]!r}, which is not known to be safe")
+    chunk_bytes = array.dtype.itemsize * math.prod(array.chunks)
+    if chunk_bytes > _CHUNK_BYTES:
+        raise ValueError(f"chunks of {chunk_bytes} bytes; at most {_CHUNK_BYTES} are read")
+    return array
 
 
 def _codecs(metadata):

@@ -1,12 +1,16 @@
 """data/sources/opening.py: the content of a source decides how it is read."""
 
+import concurrent.futures
 import pathlib
 import sys
 
 import numpy as np
 import pytest
+import rasterio
 import tifffile
+import zarr
 from outside import IMPORTED_FROM, run
+from PIL import Image
 
 from keras_maskrcnn import data
 from keras_maskrcnn.data import DataError
@@ -52,6 +56,33 @@ def test_other_objects_are_refused(source):
         TypeError, match="source must be a path, a PIL image, or an array.*Received"
     ):
         open_source(source)
+
+
+def test_every_kind_of_file_is_read_by_several_threads(pixels, tmp_path):
+    np.save(tmp_path / "a.npy", pixels)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    tifffile.imwrite(
+        tmp_path / "a.tif", pixels, photometric="rgb", compression="lzw", tile=(32, 32)
+    )
+    (tmp_path / "a.svs").write_bytes((tmp_path / "a.tif").read_bytes())
+    zarr.create_array(tmp_path / "a.zarr", shape=pixels.shape, dtype="u1")[:] = pixels
+    shape = {"count": 3, "height": 120, "width": 160, "dtype": "uint8"}
+    scale = rasterio.Affine(1, 0, 0, 0, -1, 0)
+    with rasterio.open(
+        tmp_path / "geo.tif", "w", transform=scale, crs="EPSG:3857", **shape
+    ) as file:
+        file.write(pixels.transpose(2, 0, 1))
+    kinds = set()
+    for name in ("a.npy", "a.png", "a.tif", "a.svs", "a.zarr", "geo.tif"):
+        with (
+            concurrent.futures.ThreadPoolExecutor(3) as pool,
+            open_source(tmp_path / name) as source,
+        ):
+            kinds.add(type(source))
+            windows = pool.map(lambda i, s=source: s.read(i, 2 * i, 40, 50), range(50))
+            for i, window in enumerate(windows):
+                np.testing.assert_array_equal(window, pixels[i : i + 40, 2 * i : 2 * i + 50])
+    assert len(kinds) == 5  # .npy and zarr are arrays both
 
 
 def test_addresses_are_no_files():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_maskrcnn.data import DataError
 from keras_maskrcnn.data.sources import Source
 from keras_maskrcnn.data.sources import source as module
 
@@ -109,6 +110,14 @@ def test_a_window_is_whole_numbers(pixels, window, size):
 def test_a_size_is_height_and_width(pixels, size):
     with pytest.raises(ValueError, match=r"size must be \(height, width\) of at least 1. Received"):
         Pyramid(pixels).read(0, 0, 10, 10, size)
+
+
+def test_an_image_that_no_machine_could_read_is_refused():
+    with pytest.raises(
+        DataError, match=r"a\.zarr: an image of over 1099511627776 pixels is refused"
+    ):
+        Source("a.zarr", [(2**20, 2**20 + 1)])
+    assert Source("a.zarr", [(2**20, 2**20)]).width == 2**20
 
 
 def test_reads_of_threads_take_turns(pixels):

@@ -71,7 +71,7 @@ def test_broken_and_foreign_folders_are_refused(tmp_path):
     expected = {
         "float": "an image must be .*dtype=float32",
         "vast": "chunks of 1099511627776 bytes",
-        "group": r"it has the arrays \['0'\]; open one of them",
+        "group": r"a group that is no OME-Zarr image, with the arrays \['0'\]",
         "text": "not a zarr array of an image",
         "empty": "a folder that holds no zarr array",
     }
