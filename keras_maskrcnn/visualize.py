@@ -97,9 +97,9 @@ def draw(
     if scores is not None:
         scores = np.asarray(scores)
         shown &= scores >= score_threshold
-    order = _largest_first(boxes, shown)
+    order = largest_first(boxes, shown)
     if colors is None:
-        colors = _colors(labels - 1 if color_by == "class" else np.cumsum(shown) - 1)
+        colors = colors_of(labels - 1 if color_by == "class" else np.cumsum(shown) - 1)
 
     pixels = _enlarge(image, scale).astype(np.float32)
     line = max(1, round(max(pixels.shape[:2]) / 280))
@@ -243,8 +243,16 @@ def _as_rgb(image):
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
 
 
-def _largest_first(boxes, shown):
-    """Sorts the shown boxes by falling area, so that small ones are drawn last and stay visible."""
+def largest_first(boxes: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Sorts the shown boxes by falling area, so that small ones are drawn last and stay visible.
+
+    Args:
+        boxes: (n, 4) [x1, y1, x2, y2].
+        shown: (n,) bool.
+
+    Returns:
+        (k,) int. Indices of the shown boxes.
+    """
     order = np.flatnonzero(shown)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return order[np.argsort(-areas[order], kind="stable")]
@@ -275,8 +283,15 @@ def _text(label, class_names, score):
     return text if score is None else f"{text} {float(score):.2f}"
 
 
-def _colors(keys):
-    """Returns colors (n, 3) uint8 for whole numbers (n,): PALETTE, then lighter ones, repeated."""
+def colors_of(keys: np.ndarray) -> np.ndarray:
+    """Returns the colors of classes or instances: PALETTE, then lighter ones, repeated.
+
+    Args:
+        keys: (n,) int from 0. For a class its label less 1.
+
+    Returns:
+        (n, 3) uint8 RGB.
+    """
     base, lighter = PALETTE[keys % len(PALETTE)], keys // len(PALETTE) % 2
     return base + lighter.astype(np.uint8)[:, None] * ((255 - base) // 2)
 

@@ -46,6 +46,7 @@ RANKS = {
     "doctor": 4,
     "runtime": 4,
     "video": 4,
+    "viewer": 4,
     "networks": 4,
     "saving": 5,
     "steps": 4,

@@ -29,6 +29,7 @@ PACKAGES = [
     "export",
     "runtime",
     "training",
+    "viewer",
     "weights",
 ]
 

@@ -1,0 +1,9 @@
+"""Pictures of detections in large images: an overview, and a viewer page that pans and zooms.
+
+Both need only NumPy and Pillow, and read the image window by window.
+"""
+
+from keras_maskrcnn.viewer.overview import draw_overview
+from keras_maskrcnn.viewer.writing import write_viewer
+
+__all__ = ["draw_overview", "write_viewer"]
