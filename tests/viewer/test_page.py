@@ -13,7 +13,10 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(chromium.PROGRAM is None, reason="there is no Chromium on this machine"),
 ]
-READY = "window.viewerState && document.readyState === 'complete' && viewer.world.getItemAt(0)?.getFullyLoaded()"
+READY = (
+    "window.viewerState && document.readyState === 'complete'"
+    " && viewer.world.getItemAt(0)?.getFullyLoaded()"
+)
 ORANGE, BLUE = (color.tolist() for color in visualize.PALETTE[:2])
 
 
