@@ -31,6 +31,7 @@ PACKAGES = [
     "training",
     "viewer",
     "weights",
+    "writers",
 ]
 
 

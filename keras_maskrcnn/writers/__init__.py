@@ -31,7 +31,10 @@ WRITERS: dict[str, type[Writer]] = {
     "png_labels": PngLabels,
     "rle": Rle,
 }
+"""The class of each format."""
+
 FORMATS = tuple(WRITERS)
+"""Names of the formats."""
 
 __all__ = ["FORMATS", "WRITERS", "ImageRecord", "Writer", "open_writer"]
 
