@@ -382,7 +382,8 @@ def check_targets(
                 {"maximum": fullest},
             )
         )
-    return ensure({**gt, "boxes": boxes, "labels": labels}, checks)
+    regions = {"ignored": tf.cast(gt["ignored"], tf.float32)} if "ignored" in gt else {}
+    return ensure({**gt, **regions, "boxes": boxes, "labels": labels}, checks)
 
 
 def _check_target_form(inputs, gt, masks):

@@ -50,7 +50,7 @@ def convert(options: flags.FlagValues) -> None:
         if dataset.skipped:
             print(f"Skipped {len(dataset.skipped)} images: {', '.join(sorted(dataset.skipped))}.")
         if options.tile is not None:
-            print(dataset.tile_counts.report())
+            tiles.print_counts(dataset)
             print("Pass --crowds=ignore to train, so that pieces to ignore are no background.")
 
 

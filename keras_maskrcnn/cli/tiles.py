@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from keras_maskrcnn.cli.definer import Definer
+from keras_maskrcnn.typing import Crowds
 
 if TYPE_CHECKING:
     from keras_maskrcnn.data.coco import CocoDataset
@@ -64,7 +65,7 @@ def reading(options: flags.FlagValues) -> dict[str, Any]:
     return {"crowds": crowds(options), "check_images": False}
 
 
-def crowds(options: flags.FlagValues) -> str:
+def crowds(options: flags.FlagValues) -> Crowds:
     """Returns how crowds are read. With --tile they are ignored, unless --crowds is given."""
     given = options.tile is None or options["crowds"].present
     return options.crowds if given else "ignore"
@@ -94,6 +95,13 @@ def cutting(options: flags.FlagValues) -> dict[str, Any] | None:
         return None
     given = {"tile": options.tile, "overlap": DEFAULT_OVERLAP}
     return given | {n: getattr(options, n) for n in _NAMES if getattr(options, n) is not None}
+
+
+def print_counts(dataset: "CocoDataset | TiledDataset") -> None:
+    """Prints what became of the objects, if the data set is one of tiles."""
+    counts = getattr(dataset, "tile_counts", None)
+    if counts is not None:
+        print(counts.report(), flush=True)
 
 
 def identity(options: flags.FlagValues) -> dict[str, Any]:

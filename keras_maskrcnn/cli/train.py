@@ -146,8 +146,8 @@ def _read_dataset(options, task, images, annotations, **classes):
     # Of the validation images, which come with the classes, all tiles count.
     dataset = tiles.in_tiles(dataset, options, **({"empty_tiles": 1.0} if classes else {}))
     data.require_instances(dataset)
-    if options.tile is not None and not options.quiet:
-        print(dataset.tile_counts.report(), flush=True)
+    if not options.quiet:
+        tiles.print_counts(dataset)
     return dataset
 
 

@@ -356,11 +356,14 @@ def coco_dict(
 
 def _crowds(annotations, source, image_ids, sizes):
     """Returns a dict of the index of each image that has crowds to their boxes, (r, 4) float32."""
-    places, boxes = {identity: i for i, identity in enumerate(image_ids)}, {}
+    places = {identity: i for i, identity in enumerate(image_ids)}
+    boxes: dict[int, list[Any]] = {}
     for annotation in annotations:
         if annotation.get("iscrowd"):
-            image, where = places[annotation["image_id"]], f"{source}: annotation"
-            box = read_box(annotation["bbox"], *sizes[image], f"{where} {annotation['id']!r}")
+            image = places[annotation["image_id"]]
+            height, width = sizes[image]
+            where = f"{source}: annotation {annotation['id']!r}"
+            box = read_box(annotation["bbox"], height, width, where)
             boxes.setdefault(image, []).append(box)
     return {image: np.array(of_image, np.float32) for image, of_image in boxes.items()}
 

@@ -151,7 +151,8 @@ def cut_into_tiles(
     tile_windows(*tile, tile, overlap)  # raises for an impossible tile or overlap
     _require_a_large_image(dataset, tile)
     crowds = _crowds(dataset)
-    windows, images, pieces, best = [], [], [], []
+    windows, images, best = [], [], []
+    pieces: list[list[dict[str, Any]]] = []
     for i, size in enumerate(dataset.sizes):
         of_image = _windows(size, tile, overlap)
         found, shares = _pieces(
@@ -162,8 +163,8 @@ def cut_into_tiles(
         pieces += found
         best.append(shares)
     windows, images = np.concatenate(windows), np.concatenate(images)
-    trained = [any(not piece["iscrowd"] for piece in of_tile) for of_tile in pieces]
-    kept = _kept(np.array(trained), empty_tiles, seed)
+    filled = [any(not piece["iscrowd"] for piece in of_tile) for of_tile in pieces]
+    kept = _kept(np.array(filled), empty_tiles, seed)
     left_out = len(windows) - len(kept)
     windows, images, pieces = windows[kept], images[kept], [pieces[k] for k in kept]
     content = _content(dataset, windows, images, pieces, name or window_name)
@@ -217,7 +218,8 @@ def _require_a_large_image(dataset, tile):
 
 def _windows(size, tile, overlap):
     """Returns the windows of one image. Along a side that is shorter than the tile there is one."""
-    windows = tile_windows(*np.maximum(size, tile).tolist(), tile, overlap)
+    height, width = np.maximum(size, tile).tolist()
+    windows = tile_windows(height, width, tile, overlap)
     windows[:, 2:] = np.minimum(windows[:, 2:], size)
     return windows
 
@@ -239,7 +241,8 @@ def _pieces(dataset, image, crowds, windows, min_share):
         A list of pieces for each window, and (n,) float: the largest share of each object that one
         window shows.
     """
-    (height, width), pieces = dataset.sizes[image], [[] for _ in windows]
+    height, width = dataset.sizes[image]
+    pieces: list[list[dict[str, Any]]] = [[] for _ in windows]
     first, last = dataset.offsets[image : image + 2].tolist()
     best = np.zeros(last - first)
     for j in range(first, last):
@@ -323,17 +326,18 @@ def _piece(box, area, share, encoded=None):
     return {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": area, "share": share, **outline}
 
 
-def _kept(trained, share, seed):
+def _kept(filled, share, seed):
     """Returns the indices of the tiles that stay, (n,) int."""
-    without = np.flatnonzero(~trained)
+    without = np.flatnonzero(~filled)
     rng = np.random.default_rng(seed)
     some = rng.permutation(without)[: round(share * len(without))]
-    return np.sort(np.concatenate([np.flatnonzero(trained), some]))
+    return np.sort(np.concatenate([np.flatnonzero(filled), some]))
 
 
 def _content(dataset, windows, images, pieces, name):
     """Returns the content of a COCO json about the tiles."""
-    entries, annotations = [], []
+    entries: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     rows = zip(windows.tolist(), images.tolist(), pieces, strict=True)
     for number, ((top, left, height, width), image, of_tile) in enumerate(rows, start=1):
         source = dataset.file_names[image]

@@ -92,7 +92,7 @@ class _Entry:
                 if isinstance(source, PillowSource):
                     self.size = 3 * source.height * source.width
                 self._source = source
-        return self._source.read(*map(int, window))
+        return self._source.read(*window.tolist())
 
     def retire(self):
         """Closes the source, unless it is being read; then the last reader calls this again."""
@@ -196,7 +196,7 @@ def tiled(
             f" annotations) returns. Received: {type(dataset).__name__}."
         )
     dataset, skipped = _readable(dataset, on_error)
-    shares = {"min_share": min_share, "empty_tiles": empty_tiles}
+    shares: Any = {"min_share": min_share, "empty_tiles": empty_tiles}
     cut = cut_into_tiles(dataset, tile, overlap, **shares, seed=seed)
     coco = coco_dict(
         dataset.images,
@@ -268,12 +268,13 @@ def subset(dataset: CocoDataset, images: list[int]) -> CocoDataset:
     """
     spans = [range(*dataset.offsets[i : i + 2]) for i in images]
     instances = [j for span in spans for j in span]
+    changes: Any = {
+        name: tuple(getattr(dataset, name)[i] for i in images)
+        for name in ("image_ids", "file_names", "sizes")
+    }
     return dataclasses.replace(
         dataset,
-        **{
-            name: tuple(getattr(dataset, name)[i] for i in images)
-            for name in ("image_ids", "file_names", "sizes")
-        },
+        **changes,
         offsets=np.cumsum([0, *map(len, spans)]),
         boxes=dataset.boxes[instances],
         labels=dataset.labels[instances],

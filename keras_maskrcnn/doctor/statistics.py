@@ -107,7 +107,7 @@ def count_tiles(
     """
     if tiles is None or any(problem.severity == ERROR for problem in problems):
         return None
-    options = {"masks": found.masks, "crowds": found.crowds, "check_images": False}
+    options: Any = {"masks": found.masks, "crowds": found.crowds, "check_images": False}
     dataset = coco_dict(found.images, found.content, source=found.annotations, **options)
     try:
         counts = cut_into_tiles(dataset, **tiles).counts
