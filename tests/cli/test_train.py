@@ -105,6 +105,23 @@ def test_the_command_is_flags_for_a_run(run, broken, tmp_path, capsys):
     }
 
 
+def test_the_flags_of_tiles_cut_both_data_sets_and_are_part_of_the_run(
+    run, broken, tmp_path, capsys
+):
+    inputs = [f"--images={broken / 'images'}", f"--annotations={broken / 'ann.json'}"]
+    inputs += [f"--val_{flag[2:]}" for flag in inputs] + [f"--output={tmp_path / 'run'}"]
+    flags = ["--tile=30", "--overlap=6", "--empty_tiles=0", "--steps=1", f"--preset={SMALL}"]
+    assert cli.run(["train", *inputs, *flags]) == 0
+    assert set(run.dataset.sizes) == {(30, 30)}
+    # Rows and columns 5 to 25: whole in the first of 2 x 3 tiles, three quarters below it.
+    windows = "[0:30,0:30]", "[10:40,0:30]"
+    assert run.dataset.file_names == tuple(f"{n}.png{window}" for n in "abc" for window in windows)
+    assert len(run.options["val"]) == 3 * 2 * 3 and run.options["val"].has_ignored
+    expected = {"crowds": "ignore", "tile": 30, "overlap": 6, "min_share": None, "empty_tiles": 0}
+    assert expected.items() <= run.options["identity"].items()
+    assert capsys.readouterr().out.count("3 objects: 3 are whole in a tile, 0 only cut") == 2
+
+
 def test_images_that_were_skipped_are_reported_at_the_end(run, broken, tmp_path, capsys):
     flags = [f"--images={broken / 'images'}", f"--annotations={broken / 'ann.json'}"]
     flags += [f"--output={tmp_path / 'run'}", f"--preset={SMALL}", "--steps=1"]
