@@ -2,6 +2,7 @@
 
 import math
 import os
+from typing import Any
 
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.sources.array_source import ArraySource
@@ -64,13 +65,15 @@ def open_zarr(path: Path) -> Source:
         found = zarr.open(path, mode="r")
         if isinstance(found, zarr.Array):
             return ArraySource(_checked(found), path)
-        attributes = found.attrs.asdict()
+        attributes: Any = found.attrs.asdict()
         multiscales = attributes.get("ome", attributes).get("multiscales")
         if not multiscales:
             names = sorted(found.array_keys())[:5]
             raise ValueError(f"a group that is no OME-Zarr image, with the arrays {names}")
-        levels = multiscales[0]["datasets"][:_MAX_LEVELS]
-        arrays = [_checked(found[level["path"]]) for level in levels]
+        paths = [level["path"] for level in multiscales[0]["datasets"][:_MAX_LEVELS]]
+        if any(".." in one.split("/") for one in paths):  # zarr before 3.1 follows it
+            raise ValueError(f"arrays outside of the folder: {paths}")
+        arrays = [_checked(found[one]) for one in paths]
         return OmeZarrSource(arrays, multiscales[0], path)
     except Exception as error:  # zarr raises nearly everything on broken metadata
         detail = " ".join(str(error).split()).removeprefix(f"{path}: ").rstrip(".") or repr(error)

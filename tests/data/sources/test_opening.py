@@ -67,7 +67,7 @@ def test_every_kind_of_file_is_read_by_several_threads(pixels, tmp_path):
     (tmp_path / "a.svs").write_bytes((tmp_path / "a.tif").read_bytes())
     zarr.create_array(tmp_path / "a.zarr", shape=pixels.shape, dtype="u1")[:] = pixels
     shape = {"count": 3, "height": 120, "width": 160, "dtype": "uint8"}
-    scale = rasterio.Affine(1, 0, 0, 0, -1, 0)
+    scale = rasterio.Affine(2, 0, 0, 0, -2, 0)
     with rasterio.open(
         tmp_path / "geo.tif", "w", transform=scale, crs="EPSG:3857", **shape
     ) as file:
