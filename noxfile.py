@@ -25,8 +25,8 @@ PINS = ROOT / "tests" / "pins"
 
 @nox.session(python="3.13")
 def stable(session: nox.Session) -> None:
-    """The newest releases."""
-    run_tests(session)
+    """The newest releases, and the tests of tracks, whose package is too large for `dev`."""
+    run_tests(session, extras=("dev", "track"))
 
 
 @nox.session(python="3.11")
@@ -63,17 +63,21 @@ def prerelease(session: nox.Session) -> None:
     run_tests(session, "--overrides", no_keras)
 
 
-def run_tests(session: nox.Session, *options: str | pathlib.Path) -> None:
+def run_tests(
+    session: nox.Session, *options: str | pathlib.Path, extras: tuple[str, ...] = ("dev",)
+) -> None:
     """Installs the wheel and the test tools, which must change nothing, and runs the tests.
 
     Args:
         session: nox.Session. What is to be tested is installed.
         *options: str or pathlib.Path. Arguments of `uv pip install` for the wheel.
+        extras: tuple of str. Extras of setup.cfg to install.
     """
     folder = pathlib.Path(session.create_tmp())
     dist = folder / "dist"
     session.run("uv", "build", "-q", "--clear", "-o", dist, ROOT, external=True)
-    for installed in (dist.glob("*.whl"), requirements("options.extras_require", "dev")):
+    asked = [requirements("options.extras_require", extra) for extra in extras]
+    for installed in (dist.glob("*.whl"), *asked):
         printed = session.run("uv", "pip", "freeze", external=True, silent=True)
         frozen = folder / "frozen.txt"
         frozen.write_text("\n".join(re.findall(r"^\S+==\S+$", printed, re.M)), encoding="utf-8")

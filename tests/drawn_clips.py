@@ -37,7 +37,8 @@ def picture(i, height=HEIGHT, width=WIDTH):
 
 def write_clip(path, count=12, size=(HEIGHT, WIDTH), rate=25, seconds=None, codec="libx264"):
     """Writes a clip; `seconds` has the time of each frame."""
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+    options = {"movflags": "faststart"} if str(path).endswith("mp4") else {}
+    with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
         stream.codec_context.colorspace = 1  # BT.709

@@ -279,4 +279,6 @@ def _natural(name):
 
 def _reason(error):
     """Returns FFmpeg's words without number and path."""
+    if type(error).__name__ in ("ExitError", "TimeoutError"):  # PyAV's way to end a wait
+        return f"nothing came for {_PATIENCE:g} s"
     return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]

@@ -247,5 +247,27 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
     monkeypatch.setattr(reading, "_PATIENCE", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/clip.mp4"
-        with pytest.raises(DataError, match=f"{url}: "):
+        with pytest.raises(DataError, match=f"{url}: .*: nothing came for 0.5 s"):
             video.open_frames(url)
+
+
+def test_a_stream_that_stops_sending_has_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "_PATIENCE", 1.0)
+    content = write_clip(tmp_path / "clip.ts", 40).read_bytes()
+    ended = threading.Event()
+
+    def serve(server):
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n")
+            connection.sendall(content[: len(content) // 2])
+            ended.wait(30)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=[server], daemon=True)
+        thread.start()
+        frames, damage = read(f"http://127.0.0.1:{server.getsockname()[1]}/clip.ts")
+        ended.set()
+    assert 5 < len(frames) < 40
+    assert damage == ["it breaks off: nothing came for 1 s"]
