@@ -18,6 +18,8 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts"),
     *(".wmv", ".flv", ".3gp", ".ogv"),
 )
+# FFmpeg's names of the formats of these files.
+_FORMATS = "mov,matroska,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg"
 _URL = re.compile(r"(rtsp|rtsps|rtmp|http|https|udp|tcp|srt)://", re.IGNORECASE)
 _PATIENCE = 10.0  # seconds without an answer after which a stream counts as ended
 
@@ -169,8 +171,14 @@ class _Clip(Frames):
         if not live and not os.path.isfile(source):
             raise FileNotFoundError(f"no such file. Received: {source!r}.")
         options = {"rtsp_transport": "tcp"} if source.lower().startswith("rtsp") else {}
+        if not live:  # a playlist under another name would open other files
+            options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
         try:
-            self._container = av.open(source, timeout=_PATIENCE if live else None, options=options)
+            self._container = av.open(
+                source if live else f"file:{os.path.abspath(source)}",
+                timeout=_PATIENCE if live else None,
+                options=options,
+            )
         except OSError as error:
             raise DataError(f"{source}: cannot be opened: {_reason(error)}.") from error
         except self._errors as error:
@@ -188,7 +196,7 @@ class _Clip(Frames):
         self.time_base = self._stream.time_base or 1 / self.rate
         self._duration = _duration(self._stream)
         seconds = self._duration or (self._container.duration or 0) / 1_000_000
-        self.count = self._stream.frames or (round(seconds * self.rate) if seconds else None)
+        self.count = self._stream.frames or round(seconds * self.rate) or None
         self.damage = []
 
     def _choose(self, av):

@@ -178,6 +178,20 @@ def test_a_file_that_is_no_video_is_refused(tmp_path, content):
         video.open_frames(tmp_path / "text.mp4")
 
 
+def test_a_playlist_that_names_other_files_is_refused(tmp_path):
+    write_clip(tmp_path / "other.ts")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile other.ts\n")
+    av.open(str(tmp_path / "list.mp4")).close()  # FFmpeg itself takes it
+    with pytest.raises(DataError, match="list.mp4: no video that FFmpeg can read"):
+        video.open_frames(tmp_path / "list.mp4")
+
+
+def test_a_name_with_a_colon_is_no_protocol(clip, tmp_path, monkeypatch):
+    (tmp_path / "tcp:a.mp4").write_bytes(clip.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert len(read("tcp:a.mp4")[0]) == 12
+
+
 def test_a_clip_without_its_index_is_refused(clip, tmp_path):
     (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:200])
     with pytest.raises(DataError, match="cut.mp4: no video"):
