@@ -13,6 +13,7 @@ from PIL import Image
 
 from keras_maskrcnn.data.images import from_pillow, log_remarks, read_with_remarks
 from keras_maskrcnn.instance_masks import InstanceMasks
+from keras_maskrcnn.overlaps import without_overlaps
 from keras_maskrcnn.typing import Path
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def predict_image(
-    model: "keras.Model", image: np.ndarray | Image.Image | Path, *, score_threshold: float = 0.0
+    model: "keras.Model",
+    image: np.ndarray | Image.Image | Path,
+    *,
+    score_threshold: float = 0.0,
+    max_mask_overlap: float = 1.0,
 ) -> dict[str, Any]:
     """Runs the model on one image and pastes the masks into it (§3.1, Inference).
 
@@ -29,6 +34,7 @@ def predict_image(
         image: (H, W, 3) uint8 RGB array, a PIL image, or the path of an image file. A file is read
             as `data` reads it: the stored pixels, without EXIF rotation.
         score_threshold: float in [0, 1]. Detections with a lower score are left out.
+        max_mask_overlap: float in [0, 1]. As in `overlaps.without_overlaps`; 1 keeps all.
 
     Returns:
         dict of n detections by falling score, n may be 0:
@@ -49,6 +55,10 @@ def predict_image(
     if not 0 <= score_threshold <= 1:
         raise ValueError(
             f"score_threshold must be in 0..1. Received: score_threshold={score_threshold!r}."
+        )
+    if not 0 <= max_mask_overlap <= 1:
+        raise ValueError(
+            f"max_mask_overlap must be in 0..1. Received: max_mask_overlap={max_mask_overlap!r}."
         )
     if model.config.task == "proposals" or model.config.proposals == "precomputed":
         raise ValueError(
@@ -85,6 +95,9 @@ def predict_image(
             image.shape[:2],
             model.config.mask_paste,
         )
+    if max_mask_overlap < 1 and "masks" in found:
+        kept = without_overlaps(found["masks"], max_mask_overlap)
+        found = {name: values[kept] for name, values in found.items()}
     if model.config.class_names:
         found["class_names"] = tuple(model.config.class_names)
     return found

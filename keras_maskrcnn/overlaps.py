@@ -1,7 +1,6 @@
 """Keeps one object per place: drops masks that mostly lie on those of better objects."""
 
 import collections
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -30,11 +29,12 @@ def without_overlaps(masks: InstanceMasks, limit: float) -> np.ndarray:
     if limit == 1:
         return np.arange(len(masks))
     side = max(1, int(np.sqrt(masks.size[0] * masks.size[1] / max(1, len(masks)))))
-    kept_in = collections.defaultdict(list)  # of each cell of a grid: the kept objects in it
+    # The kept objects of each cell of a grid.
+    kept_in: dict[tuple[int, int], list[int]] = collections.defaultdict(list)
     kept, areas = [], masks.areas()
     for i in range(len(masks)):
         region, (y, x) = masks.crop(i)
-        cells = list(_cells(y, x, *region.shape, side))
+        cells = list(_cells((y, x), region.shape, side))
         rivals = {j for cell in cells for j in kept_in[cell]}
         if all(
             _common((region, (y, x)), masks.crop(j)) <= limit * min(areas[i], areas[j])
@@ -46,7 +46,9 @@ def without_overlaps(masks: InstanceMasks, limit: float) -> np.ndarray:
     return np.array(kept, np.int64)
 
 
-def _cells(y, x, height, width, side) -> Iterator[tuple[int, int]]:
+def _cells(corner, shape, side):
+    """Yields the cells of the grid that a window touches."""
+    (y, x), (height, width) = corner, shape
     for row in range(y // side, (y + max(1, height) - 1) // side + 1):
         for column in range(x // side, (x + max(1, width) - 1) // side + 1):
             yield row, column

@@ -107,12 +107,13 @@ def read_proposals(path: str | None) -> "ProposalFile | None":
     return data.read_proposals(path) if path else None
 
 
-def list_images(path: str, left_out: str) -> list[str]:
+def list_images(path: str, left_out: str, suffixes: tuple[str, ...] = ()) -> list[str]:
     """Lists the images in a folder and in its subfolders.
 
     Args:
         path: str. A folder, or the file of a single image.
         left_out: str. A folder to leave out, because pictures are written into it.
+        suffixes: tuple of str. Endings of images. If empty, those that `data` reads.
 
     Returns:
         sorted list of paths relative to the folder, with "/" as the separator.
@@ -120,15 +121,16 @@ def list_images(path: str, left_out: str) -> list[str]:
     from keras_maskrcnn.data.formats.content import list_files
     from keras_maskrcnn.data.images import SUFFIXES
 
+    suffixes = suffixes or SUFFIXES
     if os.path.isfile(path):
         return [os.path.basename(path)]
     output = os.path.join(os.path.realpath(left_out), "")
     names = list_files(path, "") if os.path.isdir(path) else []
     names = [n for n in names if not os.path.join(os.path.realpath(path), n).startswith(output)]
-    chosen = [name.replace(os.sep, "/") for name in names if name.lower().endswith(SUFFIXES)]
+    chosen = [name.replace(os.sep, "/") for name in names if name.lower().endswith(suffixes)]
     if not chosen:
         raise FileNotFoundError(
-            f"--input must be an image or a folder with images ({', '.join(SUFFIXES)}). "
+            f"--input must be an image or a folder with images ({', '.join(suffixes)}). "
             f"Received: input={path!r}."
         )
     if len(chosen) < len(names):

@@ -171,9 +171,9 @@ def _grid(source, tile, overlap, scale):
     shared = tuple(side // 4 for side in seen) if overlap is None else as_pair("overlap", overlap)
     height, width = (round(side / scale) for side in seen)
     if height > source.height or width > source.width:
-        raise ValueError(
-            "tile must not be larger than the image; predict_image takes small images. Received: "
-            f"tile={seen}, scale={scale:g}, and {source.name} of {source.height} x {source.width}."
+        raise DataError(
+            f"{source.name}: tile must not be larger than the image; predict_image takes small "
+            f"images. Received: tile={seen}, scale={scale:g}, size={(source.height, source.width)}."
         )
     # An overlap of 0 stays 0, and is refused.
     down, right = (round(pixels / scale) if pixels else 0 for pixels in shared)

@@ -52,7 +52,7 @@ def model(monkeypatch):
     """Replaces the model of every --model; it finds one object per image."""
     fake = types.SimpleNamespace(config=MaskRCNNConfig(num_classes=1), calls=[])
 
-    def predict_image(model, image):
+    def predict_image(model, image, max_mask_overlap):
         fake.calls.append(image.shape)
         return {
             "boxes": np.array([[1, 2, 21, 12]], np.float32),

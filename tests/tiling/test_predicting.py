@@ -252,7 +252,10 @@ def test_a_tile_that_cannot_be_read_stops_or_is_named(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"tile": 800}, r"tile must not be larger than the image.*tile=\(800, 800\).*700 x 900"),
+        (
+            {"tile": 800},
+            r"array: tile must not be larger than the image.*tile=\(800, 800\).*size=\(700, 900\)",
+        ),
         ({"tile": 400, "scale": 0.5}, r"larger than the image.*tile=\(400, 400\), scale=0.5"),
         ({"tile": 256, "overlap": 0}, "overlap must be at least 1"),
         ({"tile": 256, "overlap": 256}, "overlap must be at least 1 and less than tile"),

@@ -1,0 +1,117 @@
+"""`predict --tiles`: large images tile by tile."""
+
+import dataclasses
+import os
+import shutil
+
+from absl import flags
+
+from keras_maskrcnn.cli import answers, inputs, outputs, paths, pictures
+from keras_maskrcnn.cli.config_flags import config_overrides
+from keras_maskrcnn.cli.definer import Definer
+
+_STATE = "unfinished-tiles"  # in --output, until all images are done
+
+
+def tile_flags(define: Definer) -> None:
+    """Defines --tiles and what belongs to it."""
+    define.integer(
+        "tiles",
+        None,
+        "Side of a tile in pixels. Images are cut into tiles, and each object is found once. For "
+        "images that are too large for the model or the memory.",
+        low=1,
+    )
+    define.integer(
+        "overlap",
+        None,
+        "With --tiles: pixels that neighbor tiles share, best at least the size of the objects. "
+        "Default: a quarter of the tile.",
+        low=0,
+    )
+    define.enum(
+        "seams",
+        "join",
+        ["join", "own"],
+        "With --tiles: an object that no tile sees whole is joined from its parts (join), or left "
+        "out (own).",
+    )
+    define.float("scale", None, "With --tiles: images are resized by this factor first.", low=0)
+    define.float(
+        "microns_per_pixel",
+        None,
+        "With --tiles: images are resized to this resolution first, if their files tell their own.",
+        low=0,
+    )
+    define.boolean("viewer", False, "With --tiles: also write a page to pan and zoom in.")
+    define.boolean(
+        "resume", False, "With --tiles: go on with the tiles that a stopped run left in --output."
+    )
+
+
+def refuse_tile_flags(options: flags.FlagValues) -> None:
+    """Raises ValueError for a flag that needs --tiles."""
+    for name in ("overlap", "scale", "microns_per_pixel", "viewer", "resume"):
+        if value := getattr(options, name):
+            raise ValueError(f"--{name} needs --tiles. Received: {name}={value!r}.")
+
+
+def predict_tiles(options: flags.FlagValues) -> None:
+    """Does what `predict` does, tile by tile."""
+    from keras_maskrcnn.tiling import predict_large
+    from keras_maskrcnn.viewer import draw_overview, write_viewer
+    from keras_maskrcnn.visualize import save_png
+
+    folder, names = _list(options)
+    state = os.path.join(options.output, _STATE)
+    if not (options.resume and os.path.isdir(state)):
+        pictures.refuse_filled(options, folder)
+        shutil.rmtree(state, ignore_errors=True)
+    images = [os.path.join(folder, name) for name in names]
+    drawn = [os.path.join(options.output, name) for name in pictures.picture_names(names)]
+    paths.refuse_inputs(options, *drawn, images=images)
+    model = inputs.with_overrides(inputs.load_predictor(options), config_overrides(options))
+    objects, unreadable, lost = 0, [], 0
+    with answers.answers(options, model.config) as add:
+        for image, name, picture in zip(images, names, drawn, strict=True):
+            tiles = os.path.join(state, f"{name}.sqlite")
+            os.makedirs(os.path.dirname(tiles), exist_ok=True)
+            with pictures.left_out_if_unreadable(name, unreadable, options, len(names) == 1):
+                found = predict_large(
+                    model,
+                    image,
+                    tile=options.tiles,
+                    overlap=options.overlap,
+                    seams=options.seams,
+                    scale=options.scale,
+                    microns_per_pixel=options.microns_per_pixel,
+                    max_mask_overlap=options.max_mask_overlap,
+                    output=tiles,
+                    on_error=options.on_error,
+                    verbose=outputs.verbosity(options),
+                )
+                add(dataclasses.replace(found.record, file_name=name), found)
+                threshold = options.draw_threshold
+                save_png(picture, draw_overview(image, found, score_threshold=threshold))
+                if options.viewer:
+                    page = f"{os.path.splitext(picture)[0]}_viewer"
+                    write_viewer(page, image, found, score_threshold=threshold, overwrite=True)
+                objects, lost = objects + len(found["scores"]), lost + len(found.left_out)
+                found.close()
+    shutil.rmtree(state)
+    if not options.quiet:
+        done = len(names) - len(unreadable)
+        print(f"{objects} objects in {done} images; pictures in {options.output}.")
+        if lost:
+            print(f"{lost} tiles could not be read and are not in the results.")
+    outputs.report_unreadable(unreadable, len(names), options)
+
+
+def _list(options):
+    """Returns the folder of the images and their names in it."""
+    from keras_maskrcnn.data.sources import SUFFIXES
+
+    path = options.input.rstrip(os.sep)
+    if os.path.isfile(path) or path.endswith(".zarr"):  # a zarr array is a folder
+        return os.path.dirname(path), [os.path.basename(path)]
+    return path, inputs.list_images(path, options.output, SUFFIXES)

@@ -1,0 +1,166 @@
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from drawn_objects import Finder, draw, ious, scattered
+from PIL import Image
+
+from keras_maskrcnn import cli
+from keras_maskrcnn.instance_masks import InstanceMasks
+
+TRUTH = scattered((400, 500), 40, 8, 60)
+
+
+@pytest.fixture
+def images(tmp_path):
+    (tmp_path / "images" / "sub").mkdir(parents=True)
+    Image.fromarray(draw((400, 500), TRUTH)).save(tmp_path / "images" / "a.png")
+    Image.fromarray(draw((300, 300), TRUTH[:0])).save(tmp_path / "images" / "sub" / "b.tif")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def finder(monkeypatch):
+    """Replaces the model of every --model by one that finds what was drawn."""
+    model = Finder()
+    monkeypatch.setattr("keras_maskrcnn.cli.inputs.load_model", lambda path: model)
+    return model
+
+
+def run(images, output, *flags):
+    argv = ["--model=m.keras", f"--input={images}", f"--output={output}", "--tiles=128", *flags]
+    return cli.run(["predict", *argv])
+
+
+def found_in(output):
+    """Returns the masks of a.png as (crop, origin), and asserts that there are no others."""
+    results = json.loads((output / "predictions.json").read_text())
+    assert {result["file_name"] for result in results} == {"a.png"}
+    from pycocotools import mask as coco_mask
+
+    whole = coco_mask.decode([result["segmentation"] for result in results])
+    return InstanceMasks.of(whole.transpose(2, 0, 1))
+
+
+def once(output):
+    return (ious(found_in(output), TRUTH) > 0.9).sum(0).tolist() == [1] * len(TRUTH)
+
+
+def test_a_folder_is_predicted_tile_by_tile(images, finder, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert run(images, output, "--overlap=40") == 0
+    assert once(output)
+    assert sorted(os.listdir(output)) == ["a.png", "predictions.json", "sub"]
+    assert os.listdir(output / "sub") == ["b.png"]
+    picture = np.asarray(Image.open(output / "a.png"))
+    assert picture.shape[1] >= 500 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+    printed = capsys.readouterr().out
+    assert "tiles, 0:0" in printed and "40 objects in 2 images; pictures in" in printed
+    assert finder.seen == 5 * 6 + 4 * 4
+
+
+def test_formats_and_a_viewer(images, finder, tmp_path):
+    output = tmp_path / "out"
+    assert run(images / "a.png", output, "--format=csv,coco_json", "--viewer", "--quiet") == 0
+    assert sorted(os.listdir(output)) == [
+        "a.png",
+        "a_viewer",
+        "coco.json",
+        "measurements.csv",
+    ]
+    content = json.loads((output / "coco.json").read_text())
+    assert len(content["annotations"]) == 40
+    assert (output / "a_viewer" / "index.html").is_file()
+
+
+def test_a_stopped_run_resumes(images, finder, tmp_path, monkeypatch, capsys):
+    output, stopping = tmp_path / "out", Finder(fail_after=20)
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_maskrcnn.cli.inputs.load_model", lambda path: stopping)
+        assert run(images, output, "--overlap=40") == 130
+    assert run(images, output, "--overlap=40") == 1  # without --resume
+    assert "the output folder is not empty" in capsys.readouterr().err
+    assert run(images, output, "--overlap=41", "--resume") == 1
+    assert "holds the tiles of another run" in capsys.readouterr().err
+    assert run(images, output, "--overlap=40", "--resume") == 0
+    assert finder.seen == 5 * 6 - 20 + 4 * 4 and once(output)
+    assert not (output / "unfinished-tiles").exists()
+
+
+def test_an_image_smaller_than_a_tile_is_named_and_the_others_are_done(
+    images, finder, tmp_path, capsys
+):
+    Image.new("RGB", (100, 300)).save(images / "small.png")
+    output = tmp_path / "out"
+    assert run(images, output, "--overlap=40") == 1 and once(output)
+    assert "1 of 3 images could not be read and are not in the results: small.png" in (
+        capsys.readouterr().err
+    )
+    assert run(images / "small.png", tmp_path / "alone") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "small.png: tile must not be larger than the image" in error
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--overlap=3", "--scale=0.5", "--microns_per_pixel=1", "--viewer", "--resume"],
+)
+def test_flags_of_tiles_need_tiles(images, finder, tmp_path, capsys, flag):
+    argv = ["predict", "--model=m.keras", f"--input={images}", f"--output={tmp_path / 'o'}", flag]
+    assert cli.run(argv) == 1
+    assert f"{flag.split('=')[0]} needs --tiles" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--overlap=0"], "overlap must be at least 1 and less than tile"),
+        (["--overlap=128"], "overlap must be at least 1 and less than tile"),
+        (["--microns_per_pixel=1"], "does not tell its microns per pixel"),
+        (["--format=pdf"], "format must be one of coco_json"),
+    ],
+)
+def test_bad_values_are_one_line(images, finder, tmp_path, capsys, flags, line):
+    assert run(images / "a.png", tmp_path / "out", *flags) == 1
+    error = capsys.readouterr().err
+    assert line in error and error.count("\n") == 1
+
+
+def test_a_truncated_tiff_is_one_line(finder, tmp_path, capsys):
+    path = tmp_path / "a.tif"
+    Image.fromarray(draw((400, 500), TRUTH)).save(path, compression="tiff_deflate")
+    path.write_bytes(path.read_bytes()[:5000])
+    assert run(path, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "a.tif" in error and error.count("\n") == 1
+
+
+def test_masks_that_overlap_are_dropped_on_request(images, tmp_path, monkeypatch):
+    model = Finder(slots=200)
+
+    def twice(pixels):
+        outputs = Finder.predict_on_batch(model, pixels)
+        count = int(outputs["num_detections"][0])
+        for name in ("boxes", "scores", "labels", "masks"):
+            outputs[name][0, count : 2 * count] = outputs[name][0, :count]
+        outputs["labels"][0, count : 2 * count] = 2
+        outputs["num_detections"] *= 2
+        return outputs
+
+    monkeypatch.setattr(model, "predict_on_batch", twice, raising=False)
+    monkeypatch.setattr("keras_maskrcnn.cli.inputs.load_model", lambda path: model)
+    assert run(images / "a.png", tmp_path / "both", "--overlap=40") == 0
+    assert len(json.loads((tmp_path / "both" / "predictions.json").read_text())) == 80
+    assert run(images / "a.png", tmp_path / "out", "--overlap=40", "--max_mask_overlap=0.5") == 0
+    assert once(tmp_path / "out")
+
+
+def test_zarr_folders_are_images(finder, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    zarr.save_array(str(tmp_path / "a.zarr"), draw((400, 500), TRUTH))
+    assert run(tmp_path / "a.zarr", tmp_path / "out", "--overlap=40") == 0
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert len(results) == len(TRUTH) and results[0]["file_name"] == "a.zarr"
+    assert "zarr" in sys.modules
