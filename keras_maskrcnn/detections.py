@@ -137,13 +137,30 @@ def coco_results(
     if "masks" in outputs:
         small_masks = np.asarray(outputs["masks"][index])[:count]
         masks = InstanceMasks.paste(small_masks, boxes, (height, width), mask_paste)
+    found = {"boxes": boxes, "scores": scores, "labels": labels}
+    if masks is not None:
+        found["masks"] = masks
+    return results_of_image(found, image_id, category_ids)
+
+
+def results_of_image(
+    found: Mapping[str, Any], image_id: int | str, category_ids: Sequence[int] = ()
+) -> list[dict[str, Any]]:
+    """Converts the detections of one image to COCO results.
+
+    Args:
+        found: mapping as from `predict_image` or `predict_large`.
+        image_id, category_ids: as in `coco_results`.
+
+    Returns:
+        As `coco_results`.
+    """
     image_id = image_id.item() if isinstance(image_id, np.generic) else image_id
-    results = []
-    for i in range(count):
-        result = {"image_id": image_id, **coco_box(boxes[i], scores[i], labels[i], category_ids)}
+    masks, results = found.get("masks"), []
+    for i, one in enumerate(zip(found["boxes"], found["scores"], found["labels"], strict=True)):
+        results.append({"image_id": image_id, **coco_box(*one, category_ids)})
         if masks is not None:
-            result["segmentation"] = masks.rle(i)
-        results.append(result)
+            results[-1]["segmentation"] = masks.rle(i)
     return results
 
 

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from keras_maskrcnn.cli import inputs, outputs, paths
+from keras_maskrcnn.cli import inputs, outputs, paths, predict_tiles
 from keras_maskrcnn.cli.config_flags import INFERENCE_FIELDS, config_overrides, define_config
 from keras_maskrcnn.cli.definer import Definer
 
@@ -16,6 +16,8 @@ def evaluate(options: flags.FlagValues) -> None:
     overrides = config_overrides(options, leave_out=("proposals",))
     model = inputs.load_predictor(options)
     replaceable = getattr(model, "replaceable", INFERENCE_FIELDS)  # of an exported model
+    if options.overlap is not None and not options.tiles:
+        raise ValueError(f"--overlap needs --tiles. Received: overlap={options.overlap}.")
     few = model.config.detections_per_image < options.max_detections
     if few and "detections_per_image" in replaceable:
         overrides.setdefault("detections_per_image", options.max_detections)
@@ -29,6 +31,8 @@ def evaluate(options: flags.FlagValues) -> None:
         proposals=inputs.read_proposals(options.proposals),
         verbose=outputs.verbosity(options) % 2,
         on_error="skip",
+        tile=options.tiles,
+        overlap=options.overlap,
     )
     outputs.write_metrics(options.output, metrics, options, dataset.skipped)
     outputs.report_unreadable(dataset.skipped, outputs.count_images(dataset), options)
@@ -49,6 +53,7 @@ def evaluate_flags(values: flags.FlagValues) -> None:
         low=11,
     )
     define.boolean("per_class", False, "Also write the AP of each class.")
+    predict_tiles.grid_flags(define)
     define.crowds()
     define.string("proposals", None, "Proposals of the images, for a model without an RPN.")
     define.on_error("The other images are scored in both cases.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from keras_maskrcnn.files import write_json
+from keras_maskrcnn.progress import Progress
 
 if TYPE_CHECKING:
     from keras_maskrcnn.data.coco import CocoDataset
@@ -20,20 +21,10 @@ def verbosity(options: flags.FlagValues) -> int:
 
 def progress(items: Sequence[Any], options: flags.FlagValues) -> Iterator[Any]:
     """Yields the items, with a progress bar."""
-    shown = verbosity(options) % 2
-    if "keras" in sys.modules:
-        import keras
-
-        update = keras.utils.Progbar(len(items), verbose=shown, unit_name="image").update
-    else:  # an exported model, which needs no Keras
-
-        def update(done):
-            if shown:
-                print(f"\r{done}/{len(items)}", end="\n" if done == len(items) else "", flush=True)
-
+    bar = Progress(len(items), "image", verbosity(options))
     for i, item in enumerate(items):
         yield item
-        update(i + 1)
+        bar.update(i + 1)
 
 
 def make_folder_of(path: str) -> None:

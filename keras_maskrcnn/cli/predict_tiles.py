@@ -13,8 +13,8 @@ from keras_maskrcnn.cli.definer import Definer
 _STATE = "unfinished-tiles"  # in --output, until all images are done
 
 
-def tile_flags(define: Definer) -> None:
-    """Defines --tiles and what belongs to it."""
+def grid_flags(define: Definer) -> None:
+    """Defines --tiles and --overlap."""
     define.integer(
         "tiles",
         None,
@@ -29,6 +29,11 @@ def tile_flags(define: Definer) -> None:
         "Default: a quarter of the tile.",
         low=0,
     )
+
+
+def tile_flags(define: Definer) -> None:
+    """Defines --tiles and what belongs to it."""
+    grid_flags(define)
     define.enum(
         "seams",
         "join",

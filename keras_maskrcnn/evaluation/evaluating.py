@@ -11,7 +11,7 @@ from keras_maskrcnn.evaluation.proposing import proposals_of_images
 from keras_maskrcnn.evaluation.recall import recall_of_images
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.runtime import ExportedModel
-from keras_maskrcnn.typing import OnError, Proposals
+from keras_maskrcnn.typing import OnError, Proposals, Size
 
 
 def evaluate(
@@ -24,6 +24,8 @@ def evaluate(
     proposals: Proposals | None = None,
     verbose: int = 1,
     on_error: OnError = "raise",
+    tile: int | Size | None = None,
+    overlap: int | Size | None = None,
 ) -> dict[str, float]:
     """Runs the model over a data set and returns COCO's metrics.
 
@@ -43,6 +45,9 @@ def evaluate(
         verbose: int. 0 is silent, 1 shows a progress bar.
         on_error: str. What to do with an image that cannot be read. "raise" raises the error.
             "skip" logs it, leaves the image out of the metrics, and adds it to `dataset.skipped`.
+        tile: int, or (height, width). Images are predicted tile by tile, as by `predict_large`;
+            `batch_size` is then the number of tiles per step. None: as a whole.
+        overlap: int, or (height, width). Of the tiles, as in `predict_large`.
 
     Returns:
         dict of name to float, see `keras_maskrcnn.evaluation`. Only `bbox/` if the model has no
@@ -63,7 +68,7 @@ def evaluate(
         found = proposals_of_images(model, dataset, batch_size, verbose, on_error)
         return recall_of_images(found, dataset)
     available = model.config.detections_per_image
-    if available < max_detections:
+    if available < max_detections and tile is None:
         logging.warning(
             "the model returns at most %d detections per image (config.detections_per_image), "
             "fewer than max_detections=%d; recall may be lower than it could be.",
@@ -77,6 +82,8 @@ def evaluate(
         proposals=proposals,
         verbose=verbose,
         on_error=on_error,
+        tile=tile,
+        overlap=overlap,
     )
     return evaluate_results(
         results,

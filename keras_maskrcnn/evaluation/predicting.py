@@ -14,10 +14,11 @@ from keras_maskrcnn.data.coco import CocoDataset, require_data_set
 from keras_maskrcnn.data.errors import check_on_error
 from keras_maskrcnn.detections import coco_results
 from keras_maskrcnn.distribution.replicas import part_of_batch
+from keras_maskrcnn.evaluation.by_tiles import predict_by_tiles
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.runtime import ExportedModel
-from keras_maskrcnn.typing import OnError, Proposals
+from keras_maskrcnn.typing import OnError, Proposals, Size
 
 
 def predict_dataset(
@@ -28,6 +29,8 @@ def predict_dataset(
     proposals: Proposals | None = None,
     verbose: int = 1,
     on_error: OnError = "raise",
+    tile: int | Size | None = None,
+    overlap: int | Size | None = None,
 ) -> list[dict[str, Any]]:
     """Runs the model over a data set and returns COCO results.
 
@@ -41,6 +44,7 @@ def predict_dataset(
         proposals: data.ProposalFile, for a model without an RPN.
         verbose: int. As in `evaluate`.
         on_error: str. As in `evaluate`.
+        tile, overlap: int, or (height, width). As in `evaluate`.
 
     Returns:
         list of COCO results (`detections.coco_results`), in the order of the data set. Labels
@@ -51,6 +55,16 @@ def predict_dataset(
         TypeError: if `dataset` is not a data set.
     """
     require_data_set(dataset, "image_ids")
+    if tile is not None:
+        return predict_by_tiles(
+            model,
+            dataset,
+            tile=tile,
+            overlap=overlap,
+            batch_size=batch_size,
+            verbose=verbose,
+            on_error=on_error,
+        )
     config = model.config
     category_ids = tuple(config.category_ids) or tuple(dataset.category_ids)
     strategy = getattr(model, "distribute_strategy", None)
