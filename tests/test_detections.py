@@ -1,4 +1,5 @@
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -174,3 +175,29 @@ def test_thresholds_are_scores(threshold):
     ):
         with pytest.raises(ValueError, match="score_threshold must be in 0..1. Received: score_th"):
             function(*arguments, score_threshold=threshold)
+
+
+def test_masks_of_a_large_image_need_the_memory_of_their_boxes():
+    outputs = make_outputs(count=5, height=40, width=60)  # 180 MB as an array of whole masks
+    image = np.zeros((6000, 6000, 3), np.uint8)
+    tracemalloc.start()
+    found = detections.predict_image(FakeModel(outputs), image)
+    results = detections.coco_results(outputs, 1, 7, 6000, 6000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found["masks"].shape == (5, 6000, 6000) and len(results) == 5
+    assert peak < 4e6
+
+
+def test_overlapping_masks_are_dropped_on_request():
+    outputs = make_outputs(count=3)
+    outputs["boxes"][1, :3] = [[10, 10, 30, 30], [11, 10, 31, 30], [40, 10, 60, 30]]
+    outputs["masks"][1, :3] = 1
+    image = np.zeros((40, 60, 3), np.uint8)
+    found = detections.predict_image(
+        FakeModel(outputs, ("a", "b", "c")), image, max_mask_overlap=0.5
+    )
+    assert found["boxes"][:, 0].tolist() == [10, 40]
+    assert len(found["masks"]) == len(found["scores"]) == len(found["labels"]) == 2
+    with pytest.raises(ValueError, match="max_mask_overlap must be in 0..1"):
+        detections.predict_image(FakeModel(outputs), image, max_mask_overlap=2)

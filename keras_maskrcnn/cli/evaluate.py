@@ -16,8 +16,8 @@ def evaluate(options: flags.FlagValues) -> None:
     overrides = config_overrides(options, leave_out=("proposals",))
     model = inputs.load_predictor(options)
     replaceable = getattr(model, "replaceable", INFERENCE_FIELDS)  # of an exported model
-    if options.overlap is not None and not options.tiles:
-        raise ValueError(f"--overlap needs --tiles. Received: overlap={options.overlap}.")
+    if options.overlap is not None and not options.tile:
+        raise ValueError(f"--overlap needs --tile. Received: overlap={options.overlap}.")
     few = model.config.detections_per_image < options.max_detections
     if few and "detections_per_image" in replaceable:
         overrides.setdefault("detections_per_image", options.max_detections)
@@ -31,7 +31,7 @@ def evaluate(options: flags.FlagValues) -> None:
         proposals=inputs.read_proposals(options.proposals),
         verbose=outputs.verbosity(options) % 2,
         on_error="skip",
-        tile=options.tiles,
+        tile=options.tile,
         overlap=options.overlap,
     )
     outputs.write_metrics(options.output, metrics, options, dataset.skipped)

@@ -26,10 +26,9 @@ def predict(options: flags.FlagValues) -> None:
         _refuse_for_videos(options)
         predict_video.predict_video(options)
         return
-    if options.tiles:
+    if predict_tiles.is_tiled(options):
         predict_tiles.predict_tiles(options)
         return
-    predict_tiles.refuse_tile_flags(options)
     from keras_maskrcnn import visualize
     from keras_maskrcnn.data.images import log_remarks, read_with_remarks
     from keras_maskrcnn.detections import predict_image

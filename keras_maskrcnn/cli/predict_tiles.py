@@ -1,4 +1,4 @@
-"""`predict --tiles`: large images tile by tile."""
+"""`predict --tile`: large images tile by tile."""
 
 import dataclasses
 import os
@@ -10,13 +10,14 @@ from keras_maskrcnn.cli import answers, inputs, outputs, paths, pictures
 from keras_maskrcnn.cli.config_flags import config_overrides
 from keras_maskrcnn.cli.definer import Definer
 
+_TILE = 1024
 _STATE = "unfinished-tiles"  # in --output, until all images are done
 
 
 def grid_flags(define: Definer) -> None:
-    """Defines --tiles and --overlap."""
+    """Defines --tile and --overlap."""
     define.integer(
-        "tiles",
+        "tile",
         None,
         "Side of a tile in pixels. Images are cut into tiles, and each object is found once. For "
         "images that are too large for the model or the memory.",
@@ -25,40 +26,44 @@ def grid_flags(define: Definer) -> None:
     define.integer(
         "overlap",
         None,
-        "With --tiles: pixels that neighbor tiles share, best at least the size of the objects. "
+        "With --tile: pixels that neighbor tiles share, best at least the size of the objects. "
         "Default: a quarter of the tile.",
         low=0,
     )
 
 
 def tile_flags(define: Definer) -> None:
-    """Defines --tiles and what belongs to it."""
+    """Defines --tile and what belongs to it."""
     grid_flags(define)
+    define.boolean("tiles", False, f"The same as --tile={_TILE}.")
     define.enum(
         "seams",
         "join",
         ["join", "own"],
-        "With --tiles: an object that no tile sees whole is joined from its parts (join), or left "
+        "With --tile: an object that no tile sees whole is joined from its parts (join), or left "
         "out (own).",
     )
-    define.float("scale", None, "With --tiles: images are resized by this factor first.", low=0)
+    define.float("scale", None, "With --tile: images are resized by this factor first.", low=0)
     define.float(
         "microns_per_pixel",
         None,
-        "With --tiles: images are resized to this resolution first, if their files tell their own.",
+        "With --tile: images are resized to this resolution first, if their files tell their own.",
         low=0,
     )
-    define.boolean("viewer", False, "With --tiles: also write a page to pan and zoom in.")
+    define.boolean("viewer", False, "With --tile: also write a page to pan and zoom in.")
     define.boolean(
-        "resume", False, "With --tiles: go on with the tiles that a stopped run left in --output."
+        "resume", False, "With --tile: go on with the tiles that a stopped run left in --output."
     )
 
 
-def refuse_tile_flags(options: flags.FlagValues) -> None:
-    """Raises ValueError for a flag that needs --tiles."""
+def is_tiled(options: flags.FlagValues) -> bool:
+    """Returns whether images are cut into tiles; raises ValueError for a flag that needs it."""
+    if options.tiles or options.tile:
+        return True
     for name in ("overlap", "scale", "microns_per_pixel", "viewer", "resume"):
         if value := getattr(options, name):
-            raise ValueError(f"--{name} needs --tiles. Received: {name}={value!r}.")
+            raise ValueError(f"--{name} needs --tile. Received: {name}={value!r}.")
+    return False
 
 
 def predict_tiles(options: flags.FlagValues) -> None:
@@ -85,7 +90,7 @@ def predict_tiles(options: flags.FlagValues) -> None:
                 found = predict_large(
                     model,
                     image,
-                    tile=options.tiles,
+                    tile=options.tile or _TILE,
                     overlap=options.overlap,
                     seams=options.seams,
                     scale=options.scale,

@@ -30,7 +30,7 @@ def finder(monkeypatch):
 
 
 def run(images, output, *flags):
-    argv = ["--model=m.keras", f"--input={images}", f"--output={output}", "--tiles=128", *flags]
+    argv = ["--model=m.keras", f"--input={images}", f"--output={output}", "--tile=128", *flags]
     return cli.run(["predict", *argv])
 
 
@@ -59,6 +59,13 @@ def test_a_folder_is_predicted_tile_by_tile(images, finder, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "tiles, 0:0" in printed and "40 objects in 2 images; pictures in" in printed
     assert finder.seen == 5 * 6 + 4 * 4
+
+
+def test_tiles_have_1024_pixels(images, finder, tmp_path):
+    Image.new("RGB", (1024, 1500)).save(images / "sub" / "a.png")
+    argv = ["--model=m.keras", f"--input={images / 'sub' / 'a.png'}", "--tiles", "--quiet"]
+    assert cli.run(["predict", *argv, f"--output={tmp_path / 'out'}"]) == 0
+    assert finder.seen == 2
 
 
 def test_formats_and_a_viewer(images, finder, tmp_path):
@@ -107,10 +114,10 @@ def test_an_image_smaller_than_a_tile_is_named_and_the_others_are_done(
     "flag",
     ["--overlap=3", "--scale=0.5", "--microns_per_pixel=1", "--viewer", "--resume"],
 )
-def test_flags_of_tiles_need_tiles(images, finder, tmp_path, capsys, flag):
+def test_flags_of_tiles_need_a_tile(images, finder, tmp_path, capsys, flag):
     argv = ["predict", "--model=m.keras", f"--input={images}", f"--output={tmp_path / 'o'}", flag]
     assert cli.run(argv) == 1
-    assert f"{flag.split('=')[0]} needs --tiles" in capsys.readouterr().err
+    assert f"{flag.split('=')[0]} needs --tile" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
