@@ -54,7 +54,8 @@ def predict(options: flags.FlagValues) -> None:
                     for remark in remarks:
                         remarked[remark].append(name)
                     found = predict_image(model, image, max_mask_overlap=options.max_mask_overlap)
-                    add(ImageRecord(name, *image.shape[:2], path=images[i]), found)
+                    height, width = image.shape[:2]
+                    add(ImageRecord(name, height, width, images[i]), found)
                     picture = visualize.draw(
                         image,
                         found,

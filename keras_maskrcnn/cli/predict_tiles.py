@@ -81,7 +81,8 @@ def predict_tiles(options: flags.FlagValues) -> None:
     drawn = [os.path.join(options.output, name) for name in pictures.picture_names(names)]
     paths.refuse_inputs(options, *drawn, images=images)
     model = inputs.with_overrides(inputs.load_predictor(options), config_overrides(options))
-    objects, unreadable, lost = 0, [], 0
+    objects, lost = 0, 0
+    unreadable: list[str] = []
     with answers.answers(options, model.config) as add:
         for image, name, picture in zip(images, names, drawn, strict=True):
             tiles = os.path.join(state, f"{name}.sqlite")
