@@ -18,8 +18,10 @@ AGREEMENT = 0.5
 """Lowest IoU of two masks, in the pixels that both tiles see, of pieces that are one object. It is
 the IoU at which COCO's AP50 and the paper's training take a box for an object."""
 COVER = 0.75
-"""Share of a piece that must lie in another one, so that the other shows all that the piece shows.
-Two masks of the same object differ by less at their outlines."""
+"""Share of a cut piece that must lie in a larger one of its class, so that it is a part of it."""
+STAND = 0.9
+"""Share of the other pieces that must lie in a piece that stands for the whole object. Masks that
+a model gives for the same object in two tiles agree by more."""
 
 
 class Piece(NamedTuple):
@@ -112,9 +114,10 @@ def reported(
 ) -> Iterator[Object]:
     """Yields what is reported for the pieces of one group: usually one object.
 
-    - A tile sees an object whole if the piece is not cut and the other pieces lie in it. The tile
-      in which the piece is farthest from the borders reports what it sees whole. This is more than
-      one object if the model gives an object two labels, as it does without tiles.
+    - A tile sees an object whole if its piece with the highest score is not cut, and those of the
+      other tiles lie in it. The tile in which this piece is farthest from the borders reports what
+      it sees whole. This is more than one object if the model gives an object two labels, as it
+      does without tiles.
     - If no tile sees the object whole, its parts are joined. A pixel is decided by the tile in
       which it is farthest from the borders. Label and score come from all parts, weighted by their
       areas.
@@ -132,23 +135,33 @@ def reported(
     if alone:
         whole = [x for x in pieces if not x.cut and seams == "join" or _holds(blocks[x.tile], x)]
     else:
-        standing = [piece for piece in pieces if _covers(piece, pieces)]
+        clearest = _clearest(pieces)
+        standing = [piece for piece in clearest if _covers(piece, clearest)]
         # An object as large as the overlap may come near a border of each tile that sees it whole.
         whole = [x for x in standing if not x.cut] or (standing if seams == "own" else [])
         if not whole and seams == "join":
             yield _joined(pieces, windows, size)
     if whole:
         deepest = max(whole, key=lambda x: (_depth(x, windows, size), x.score))
-        for piece in whole:
-            if piece.tile == deepest.tile:
+        for piece in pieces:
+            if piece.tile == deepest.tile and piece.cut <= deepest.cut:
                 yield Object(piece.box, piece.score, piece.label, piece.mask)
+
+
+def _clearest(pieces):
+    """Returns the piece with the highest score of each tile."""
+    best: dict[int, Piece] = {}
+    for piece in pieces:
+        if piece.tile not in best or piece.score > best[piece.tile].score:
+            best[piece.tile] = piece
+    return list(best.values())
 
 
 def _covers(piece, others):
     """Whether the other pieces lie in a piece; else it only seems to be whole."""
     extent = _extent(piece.mask)
     return all(
-        _count(_part(other.mask, *extent) & piece.mask[0]) >= COVER * _count(other.mask[0])
+        _count(_part(other.mask, *extent) & piece.mask[0]) >= STAND * _count(other.mask[0])
         for other in others
     )
 
@@ -176,17 +189,32 @@ def _joined(pieces, windows, size):
         better = depths > deepest[place]
         inside[place] = np.where(better, mask, inside[place])
         deepest[place] = np.where(better, depths, deepest[place])
-    areas = np.array([_count(piece.mask[0]) for piece in pieces], float)
-    scores, labels = (np.array(x) for x in ([p.score for p in pieces], [p.label for p in pieces]))
-    label = max(sorted(set(labels.tolist())), key=lambda x: (scores * areas)[labels == x].sum())
-    voting = labels == label
+    label, score = _vote(of_tile.values())
     boxes = np.array([piece.box for piece in pieces])
     return Object(
         np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)]),
-        float(np.average(scores[voting], weights=areas[voting])),
+        score,
         label,
         (inside, (int(top), int(left))),
     )
+
+
+def _vote(of_tiles):
+    """Returns the label and the score of an object, of lists of the parts that each tile saw.
+
+    A tile votes for one label. Else the weak second labels of all tiles could outvote the first.
+    """
+    votes: dict[int, float] = collections.defaultdict(float)
+    for parts in of_tiles:
+        weights: collections.Counter[int] = collections.Counter()
+        for part in parts:
+            weights[part.label] += part.score * _count(part.mask[0])
+        label, weight = weights.most_common(1)[0]
+        votes[label] += weight
+    label = max(sorted(votes), key=votes.__getitem__)
+    parts = [part for parts in of_tiles for part in parts if part.label == label]
+    areas = [_count(part.mask[0]) for part in parts]
+    return label, float(np.average([part.score for part in parts], weights=areas))
 
 
 def _along(positions, first, length, end):

@@ -110,6 +110,23 @@ def test_parts_are_joined_and_weighted_by_their_areas():
     assert found.score == pytest.approx((0.9 * 400 + 0.6 * 1000) / 1400)
 
 
+def test_weak_second_labels_do_not_outvote_the_first():
+    def seen(tile, x1, x2):
+        first = piece(tile, 10, x1, 20, x2, 0.9, label=1, cut=True)
+        return first, first._replace(score=0.8, label=2)
+
+    other = piece(1, 10, 80, 20, 180, 0.85, label=2, cut=True)
+    (found,) = report(*seen(0, 0, 100), other)  # 900 for label 1, 850 for label 2
+    assert found.label == 1 and found.score == 0.9
+
+
+def test_a_weak_whole_piece_does_not_stand_for_a_sure_part():
+    sure = piece(0, 10, 60, 20, 100, 1.0, label=1, cut=True)
+    weak = piece(0, 10, 60, 20, 97, 0.6, label=2)
+    (found,) = report(sure, weak, piece(1, 10, 80, 20, 130, 0.9, label=1, cut=True))
+    assert found.label == 1 and found.mask[0].shape == (10, 70)
+
+
 def test_a_pixel_of_a_joined_object_is_decided_by_the_tile_where_it_is_deeper():
     # The first tile sees rows 10..20 everywhere, the second rows 10..15.
     (found,) = report(piece(0, 10, 60, 20, 100, cut=True), piece(1, 10, 80, 15, 180, cut=True))
