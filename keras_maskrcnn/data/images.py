@@ -32,7 +32,7 @@ REMARKS = {
     " write them. Only the high byte is read, so the pixels come out nearly black. Scale the values"
     " up to 65535.",
 }
-_DARK_BELOW = 64  # of 256, for the high byte of 16 bits
+DARK_BELOW = 64  # of 256, for the high byte of 16 bits
 _TILE_PIXELS = 2**24  # limit for a tile of a TIFF; real tiles have thousands of pixels
 _WITH_LOSS = ("jpeg", "tiff_jpeg", "webp")  # lossy compressions of a TIFF
 _ORIENTATION = 0x0112  # the tag in EXIF
@@ -109,7 +109,7 @@ def read_with_remarks(
         except Exception as error:  # Pillow's decoders raise nearly everything on broken files
             line = f"{path}: image cannot be decoded. Received: {error}."
             raise DataError(line, "unreadable image") from error
-    if sixteen and pixels.max() < _DARK_BELOW:
+    if sixteen and pixels.max() < DARK_BELOW:
         remarks.append(DARK)
     return pixels, remarks
 

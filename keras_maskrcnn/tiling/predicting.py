@@ -13,7 +13,8 @@ import numpy as np
 
 from keras_maskrcnn import files
 from keras_maskrcnn.data.errors import DataError, check_on_error
-from keras_maskrcnn.data.sources import open_source
+from keras_maskrcnn.data.images import log_remarks
+from keras_maskrcnn.data.sources import reading
 from keras_maskrcnn.data.tile_grid import as_pair, tile_blocks, tile_windows
 from keras_maskrcnn.logger import logger
 from keras_maskrcnn.overlaps import without_overlaps
@@ -56,7 +57,7 @@ def predict_large(
     Args:
         model: MaskRCNN with an RPN and heads, or `runtime.ExportedModel`.
         source: path of an image file, array (H, W, 3), or anything else that
-            `data.sources.open_source` takes.
+            `data.sources.open_source` takes. A `Source` stays open.
         tile: int, or (height, width). Sides of a tile in pixels, as the model sees them.
         overlap: int, or (height, width). Pixels that neighbor tiles share at least. Default: a
             quarter of the tile. It should be at least as large as most objects.
@@ -85,7 +86,7 @@ def predict_large(
     """
     _check(model, seams, batch_size, score_threshold, max_mask_overlap)
     check_on_error(on_error)
-    with open_source(source) as opened:
+    with reading(source) as opened:
         record = _record(opened)
         seen, windows, blocks = _grid(
             opened, tile, overlap, _scale(opened, scale, microns_per_pixel)
@@ -102,6 +103,7 @@ def predict_large(
         for batch in tiles.batches(batch_size):
             _predict(model, batch, windows, size, store, score_threshold)
             progress.update(store.count())
+        log_remarks({remark: [opened.name] for remark in opened.remarks()})
     lost = _join(store, windows, blocks, size, seams)
     if max_mask_overlap < 1:
         _drop_overlaps(store, size, max_mask_overlap)

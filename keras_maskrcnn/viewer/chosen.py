@@ -1,19 +1,12 @@
 """What pictures of large images share: the open image, which objects are shown, their classes."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_maskrcnn import visualize
-from keras_maskrcnn.data.sources import Source, open_source
 from keras_maskrcnn.instance_masks import InstanceMasks
-
-
-def opened(source: Any) -> contextlib.AbstractContextManager[Source]:
-    """Opens an image for a `with`, which closes it again unless it was a `Source` already."""
-    return contextlib.nullcontext(source) if isinstance(source, Source) else open_source(source)
 
 
 def labels_of(found: Mapping[str, Any]) -> np.ndarray:

@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from keras_maskrcnn import visualize
+from keras_maskrcnn.data.sources import reading
 from keras_maskrcnn.viewer.chosen import (
     labels_of,
     masks_of,
     names_of,
-    opened,
     require_score,
     shown_objects,
 )
@@ -57,7 +57,7 @@ def draw_overview(
     require_score(score_threshold)
     order = shown_objects(found, score_threshold)
     names, labels = names_of(found, class_names), labels_of(found)
-    with opened(source) as image:
+    with reading(source) as image:
         masks = masks_of(found, image)
         scale = min(1, max_side / max(image.height, image.width))
         size = max(1, round(image.height * scale)), max(1, round(image.width * scale))

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from keras_maskrcnn import files, visualize
+from keras_maskrcnn.data.sources import reading
 from keras_maskrcnn.typing import Path
-from keras_maskrcnn.viewer.chosen import labels_of, masks_of, names_of, opened, require_score
+from keras_maskrcnn.viewer.chosen import labels_of, masks_of, names_of, require_score
 from keras_maskrcnn.viewer.objects import write_objects
 from keras_maskrcnn.viewer.pyramid import TILE, write_pyramid
 
@@ -68,7 +69,7 @@ def write_viewer(
     os.makedirs(os.path.dirname(folder), exist_ok=True)
     new = files.unfinished(folder)
     try:
-        with opened(source) as image:
+        with reading(source) as image:
             found = {**found, "masks": masks_of(found, image)}
             os.makedirs(os.path.join(new, "objects"))
             levels = write_pyramid(new, "image", image, quality)

@@ -10,7 +10,7 @@ from drawn_objects import Finder, draw, ious, scattered
 from PIL import Image
 
 from keras_maskrcnn import DataError
-from keras_maskrcnn.data.sources import Source
+from keras_maskrcnn.data.sources import Source, open_source
 from keras_maskrcnn.tiling import predict_large
 
 SIZE = (700, 900)
@@ -60,6 +60,15 @@ def test_each_object_is_found_once_with_its_whole_mask(count, low, high, tile, o
     found = predict_large(model, draw(SIZE, truth), tile=tile, overlap=overlap, verbose=0)
     found_once(found, truth)
     assert (np.diff(found["scores"]) <= 0).all()
+
+
+def test_a_source_stays_open_and_dark_16_bits_are_told(caplog):
+    truth = scattered(SIZE, 10, 8, 40)
+    with open_source(draw(SIZE, truth).astype(np.uint16)) as source:
+        predict_large(Finder(), source, tile=256, overlap=64, verbose=0)
+        assert not source.closed
+    assert "has 16 bits, but values in the lowest quarter of the range only" in caplog.text
+    assert "('array')" in caplog.text
 
 
 def test_own_finds_each_object_once_too():

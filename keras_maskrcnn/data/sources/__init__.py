@@ -4,7 +4,7 @@ Nothing here imports TensorFlow. Packages beyond NumPy and Pillow are imported w
 them.
 """
 
-from keras_maskrcnn.data.sources.opening import SUFFIXES, open_source
+from keras_maskrcnn.data.sources.opening import SUFFIXES, open_source, reading
 from keras_maskrcnn.data.sources.source import Source
 
-__all__ = ["SUFFIXES", "Source", "open_source"]
+__all__ = ["SUFFIXES", "Source", "open_source", "reading"]

@@ -28,7 +28,8 @@ class ArraySource(Source):
             wrong = f"an array must have a dtype of numpy. Received: dtype={array.dtype}"
         if wrong:
             raise ValueError(f"{name}: {wrong}.")
-        super().__init__(name, [array.shape[:2]])
+        deep = np.dtype(array.dtype).itemsize == 2
+        super().__init__(name, [array.shape[:2]], sixteen_bits=deep)
         self._array = array
 
     def read_level(self, level: int, top: int, left: int, height: int, width: int) -> np.ndarray:

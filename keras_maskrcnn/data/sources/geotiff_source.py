@@ -57,6 +57,7 @@ class GeoTiffSource(Source):
             microns_per_pixel=_microns(crs, first.transform) if crs else None,
             crs=_crs_text(crs) if crs else None,
             transform=tuple(first.transform)[:6] if located else None,
+            sixteen_bits=first.dtypes[0] == "uint16" and self._palette is None,
         )
 
     def _open(self, rasterio, name):

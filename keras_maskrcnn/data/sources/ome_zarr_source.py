@@ -43,6 +43,7 @@ class OmeZarrSource(Source):
             name,
             [array.shape[-2:] for array in arrays],
             microns_per_pixel=_microns(multiscale, axes),
+            sixteen_bits=np.dtype(first.dtype).itemsize == 2,
         )
 
     def read_level(self, level: int, top: int, left: int, height: int, width: int) -> np.ndarray:

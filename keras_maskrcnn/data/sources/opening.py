@@ -1,5 +1,6 @@
 """Opens anything that holds an image of any size."""
 
+import contextlib
 import os
 from typing import Any
 
@@ -52,6 +53,15 @@ def open_source(source: Any) -> Source:
         "source must be a path, a PIL image, or an array with a shape and slicing. "
         f"Received: {type(source).__name__}."
     )
+
+
+def reading(source: Any) -> contextlib.AbstractContextManager[Source]:
+    """Opens an image for a `with`, which closes it again unless it was a `Source` already.
+
+    Args:
+        source: as in `open_source`.
+    """
+    return contextlib.nullcontext(source) if isinstance(source, Source) else open_source(source)
 
 
 def _open_path(path):

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.images import DARK, DARK_BELOW
 from keras_maskrcnn.typing import Size
 
 # A header of a few bytes may promise any number of pixels that are not stored.
@@ -40,7 +41,11 @@ class Source:
         transform: (a, b, c, d, e, f), None if not georeferenced. The upper left corner of the pixel
             in a row and a column is at x = a * column + b * row + c, y = d * column + e * row + f.
         closed: bool.
+        sixteen_bits: bool. Whether the pixels have 16 bits, of which `read` gives the high byte.
     """
+
+    sixteen_bits = False
+    _brightest: int | None = None  # of what was read, if there are 16 bits
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class Source:
         microns_per_pixel: float | None = None,
         crs: str | None = None,
         transform: tuple[float, ...] | None = None,
+        sixteen_bits: bool = False,
     ) -> None:
         self.name = name
         self.levels = tuple((int(height), int(width)) for height, width in levels)
@@ -61,6 +67,7 @@ class Source:
         self.microns_per_pixel = microns_per_pixel
         self.crs = crs
         self.transform = transform
+        self.sixteen_bits = sixteen_bits
         self._turn = threading.Lock()
         self.closed = False
 
@@ -109,7 +116,7 @@ class Source:
             if self.closed:
                 raise ValueError(f"{self.name}: the source is closed.")
             if size == (height, width):
-                return self.read_level(0, *window)
+                return self._pixels_of(0, *window)
             return self._resized(window, size)
 
     def read_level(self, level: int, top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -123,6 +130,10 @@ class Source:
             (height, width, 3) uint8 RGB.
         """
         raise NotImplementedError
+
+    def remarks(self) -> list[str]:
+        """Lists the keys of `data.images.REMARKS` that are true of what was read so far."""
+        return [] if self._brightest is None or self._brightest >= DARK_BELOW else [DARK]
 
     def close(self) -> None:
         """Closes the file. Nothing can be read afterwards. A second call does nothing."""
@@ -139,6 +150,13 @@ class Source:
     ) -> None:
         self.close()
 
+    def _pixels_of(self, level, top, left, height, width):
+        """Reads a window of a level, and notes how bright it is."""
+        pixels = self.read_level(level, top, left, height, width)
+        if self.sixteen_bits:
+            self._brightest = max(self._brightest or 0, int(pixels.max()))
+        return pixels
+
     def _resized(self, window, size):
         """Reads a window from the level that suits `size`, and resizes it block by block."""
         top, left, height, width = window
@@ -151,7 +169,7 @@ class Source:
         result = np.empty((*size, 3), np.uint8)
         for out_top, out_bottom, first_row, last_row, y0, y1 in rows:
             for out_left, out_right, first_column, last_column, x0, x1 in columns:
-                pixels = self.read_level(
+                pixels = self._pixels_of(
                     level, first_row, first_column, last_row - first_row, last_column - first_column
                 )
                 result[out_top:out_bottom, out_left:out_right] = Image.fromarray(pixels).resize(

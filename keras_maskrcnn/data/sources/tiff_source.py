@@ -60,6 +60,7 @@ class TiffSource(Source):
                 _ratio(page.tags.valueof(283)),
                 int(page.tags.valueof(296) or 2),
             ),
+            sixteen_bits=page.dtype == np.uint16 and page.colormap is None,
         )
 
     def read_level(self, level: int, top: int, left: int, height: int, width: int) -> np.ndarray:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from keras_maskrcnn import data
 from keras_maskrcnn.data import DataError
-from keras_maskrcnn.data.sources import SUFFIXES, open_source
+from keras_maskrcnn.data.images import DARK
+from keras_maskrcnn.data.sources import SUFFIXES, open_source, reading
 
 
 def test_it_is_public():
@@ -24,6 +25,42 @@ def test_it_is_public():
 def test_a_source_is_returned_as_it_is(pixels):
     source = open_source(pixels)
     assert open_source(source) is source
+
+
+def test_with_closes_what_it_has_opened_only(pixels, tmp_path):
+    np.save(tmp_path / "a.npy", pixels)
+    with open_source(tmp_path / "a.npy") as given:
+        with reading(given) as source:
+            assert source is given
+        assert not given.closed
+    with reading(tmp_path / "a.npy") as source:
+        assert not source.closed
+    assert source.closed
+
+
+def test_16_bits_in_a_part_of_their_range_are_a_remark(pixels, tmp_path):
+    """12 bits are from 0 to 4095, of which the high byte is below 16."""
+    dark = (pixels[..., 0].astype(np.uint16) * 16).reshape(120, 160)
+    dark[100:] *= 16  # here is the whole range
+    tifffile.imwrite(tmp_path / "a.tif", dark, photometric="minisblack")
+    zarr.save(tmp_path / "a.zarr", dark)
+    with rasterio.open(
+        tmp_path / "geo.tif",
+        "w",
+        transform=rasterio.Affine(2, 0, 0, 0, -2, 0),
+        **{"count": 1, "height": 120, "width": 160, "dtype": "uint16"},
+    ) as file:
+        file.write(dark, 1)
+    for source in (dark, *(tmp_path / name for name in ("a.tif", "a.zarr", "geo.tif"))):
+        with open_source(source) as opened:
+            assert not opened.remarks()
+            opened.read(0, 0, 100, 160)
+            assert opened.remarks() == [DARK]
+            opened.read(80, 0, 40, 160, size=(20, 80))
+            assert not opened.remarks()
+    with open_source(pixels // 16) as opened:
+        opened.read(0, 0, 120, 160)
+        assert not opened.remarks()
 
 
 def test_paths_may_be_text_or_objects_and_endings_do_not_matter(pixels, require_windows, tmp_path):
