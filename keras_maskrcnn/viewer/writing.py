@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import re
 import shutil
 import string
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ def write_viewer(
             os.makedirs(os.path.join(new, "objects"))
             levels = write_pyramid(new, "image", image, quality)
             scripts = write_objects(os.path.join(new, "objects"), found, order)
-            title = os.path.basename(image.name) if title is None else title
+            title = os.path.basename(os.path.normpath(image.name)) if title is None else title
             about = _about(image, found, order, names, levels, score_threshold)
         _write_page(new, title, about, scripts)
         _put(new, folder)
@@ -107,13 +108,19 @@ def _about(source, found, order, names, levels, score_threshold):
         "scores": found.get("scores") is not None,
         "lowest": score_threshold,
         "micronsPerPixel": source.microns_per_pixel,
-        "crs": source.crs,
+        "crs": _short(source.crs),
         "transform": source.transform,
         "classes": [
             {"name": name, "color": "#" + bytes(color).hex(), "objects": int(count)}
             for name, color, count in zip(names, colors, counts, strict=True)
         ],
     }
+
+
+def _short(crs):
+    """Returns a code like "EPSG:32633" as it is, and of WKT the name that it begins with."""
+    name = re.search('"([^"]+)"', crs or "")
+    return name[1] if name else crs
 
 
 def _write_page(folder, title, about, scripts):

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
@@ -69,6 +70,11 @@ def test_the_page_tells_what_the_file_tells(tmp_path):
     told = about(tmp_path / "viewer")
     assert told["crs"] == "EPSG:32633" and told["micronsPerPixel"] == 0.25
     assert told["transform"] == [0.5, 0, 500000, 0, -0.5, 5800000] and told["lowest"] == 0.05
+    wkt = 'PROJCRS["WGS 84 / UTM zone 33N",BASEGEOGCRS["WGS 84",DATUM[]]]'
+    with open_source(picture()) as source:
+        source.crs, source.transform = wkt, told["transform"]
+        write_viewer(tmp_path / "wkt", source, found())
+    assert about(tmp_path / "wkt")["crs"] == "WGS 84 / UTM zone 33N"
     assert "<title>a.tif</title>" in (tmp_path / "viewer" / "index.html").read_text()
 
 
@@ -136,6 +142,30 @@ def test_a_failure_leaves_the_old_viewer_and_no_other_folder(tmp_path):
     with pytest.raises(Exception, match="the disk is gone"):
         write_viewer(tmp_path / "viewer", Broken(), nothing, overwrite=True)
     assert os.listdir(tmp_path) == ["viewer"] and about(tmp_path / "viewer") == before
+
+
+def test_a_killed_process_leaves_no_viewer(tmp_path):
+    program = """
+import os, signal, sys
+import numpy as np
+from keras_maskrcnn.viewer import write_viewer
+
+class Deadly:
+    shape, dtype = (3000, 3000, 3), np.dtype(np.uint8)
+    def __getitem__(self, window):
+        if window[0].start:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.zeros((2048, 2048, 3), np.uint8)[: window[0].stop, : 3000 - window[1].start]
+
+write_viewer(sys.argv[1], Deadly(), {"boxes": [], "labels": []})
+"""
+    folder = tmp_path / "viewer"
+    killed = subprocess.run([sys.executable, "-c", program, folder], cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith("unfinished-")
+    write_viewer(folder, picture(), found())
+    assert len(about(folder)["classes"]) == 2
 
 
 @pytest.mark.parametrize(("option", "value"), [("quality", 0), ("score_threshold", 2)])

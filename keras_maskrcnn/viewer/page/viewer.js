@@ -24,7 +24,8 @@ const viewer = OpenSeadragon({
   navigatorOpacity: 1,
   navigatorAutoFade: false,
   keyboardNavEnabled: false, // ours are below
-  animationTime: 0.4,
+  animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.4,
+  tabIndex: -1, // the element around it takes the keyboard's focus
   maxZoomPixelRatio: 24,
   minZoomImageRatio: 0.8,
   visibilityRatio: 0.2,
