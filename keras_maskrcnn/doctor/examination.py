@@ -9,7 +9,6 @@ import numpy as np
 
 from keras_maskrcnn.data.coco import MAX_PIXELS_IN_TILES
 from keras_maskrcnn.data.images import MAX_PIXELS
-from keras_maskrcnn.data.tile_grid import as_pair
 from keras_maskrcnn.doctor import lenient_reading, likely_mistakes, statistics
 from keras_maskrcnn.doctor.findings import ERROR, SEVERITIES, Examination
 from keras_maskrcnn.typing import Crowds, Path
@@ -66,8 +65,7 @@ def examine(
 
     counts = np.bincount(found.image_index, minlength=len(found.sizes))
     classes = statistics.count_classes(found)
-    side = None if tiles is None else as_pair("tile", tiles["tile"])
-    sizes = statistics.measure_sizes(found, anchors, side)
+    sizes = statistics.measure_sizes(found, anchors, tiles)
     problems += likely_mistakes.boxes_outside(found)
     if masks:
         problems += likely_mistakes.boxes_unlike_masks(found)

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as mask_api
 
 from keras_maskrcnn import visualize
 from keras_maskrcnn.data import coco_checks
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import REMARKS, read_sized, remark_line
+from keras_maskrcnn.data.tiled_set import open_big_image
 from keras_maskrcnn.doctor.findings import Examination, printable
+from keras_maskrcnn.ops import rle
 
 PICTURES = 12
 PICTURE_SIDE = 320  # pixels, the longer side
@@ -173,16 +174,14 @@ def _worst(found):
 def _picture(found, problem):
     """Returns a picture of an image, or of the part around an annotation, as a data URI."""
     size = height, width = found.sizes[problem.image]
-    name = found.file_names[problem.image]
-    image = Image.fromarray(read_sized(os.path.join(found.images, name), size))
-    box, mask = np.zeros(4), np.zeros(size, bool)
+    box, region, (y, x) = np.zeros(4), np.zeros([0, 0], bool), (0, 0)
     if problem.annotation is not None:
-        box, mask = _box_and_mask(found.content["annotations"][problem.annotation], size)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        entry = found.content["annotations"][problem.annotation]
+        box, region, (y, x) = _box_and_region(entry, size)
     window = np.array([0, 0, width, height])
     corners = [box[:2], box[2:]] if box[2] > box[0] and box[3] > box[1] else []
-    if len(rows):
-        corners += [[columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]]
+    if region.size:
+        corners += [[x, y], [x + region.shape[1], y + region.shape[0]]]
     if corners:
         low, high = np.min(corners, axis=0), np.max(corners, axis=0)
         margin = 8 + (high - low).max() / 2
@@ -191,24 +190,32 @@ def _picture(found, problem):
     left, top, right, bottom = window.tolist()
     scale = PICTURE_SIDE / max(right - left, bottom - top)
     sides = [max(1, round(side * scale)) for side in (right - left, bottom - top)]
-    shown = image.crop(window.tolist()).resize(sides, Image.Resampling.BOX)
-    tint = Image.fromarray(mask[top:bottom, left:right]).resize(sides, Image.Resampling.NEAREST)
+    path = os.path.join(found.images, found.file_names[problem.image])
+    if found.in_tiles:
+        with open_big_image(path, size) as source:
+            shown = source.read(top, left, bottom - top, right - left, size=(sides[1], sides[0]))
+    else:
+        image = Image.fromarray(read_sized(path, size))
+        shown = np.asarray(image.crop(window.tolist()).resize(sides, Image.Resampling.BOX))
+    mask = np.zeros([bottom - top, right - left], bool)
+    mask[y - top : y - top + region.shape[0], x - left : x - left + region.shape[1]] = region
+    tint = Image.fromarray(mask).resize(sides, Image.Resampling.NEAREST)
     drawn = {"boxes": [(box - [left, top, left, top]) * scale], "labels": [1], "masks": [tint]}
-    canvas = visualize.draw(np.asarray(shown), drawn, scale=1, max_labels=0)
+    canvas = visualize.draw(shown, drawn, scale=1, max_labels=0)
     file = io.BytesIO()
     Image.fromarray(canvas).quantize(128).save(file, "PNG")  # a third of the bytes
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _box_and_mask(annotation, size):
-    """Returns the box (4,) and the mask (H, W) bool of an annotation; zeros if it has none."""
+def _box_and_region(annotation, size):
+    """Returns the box (4,), and the mask as in `rle.decode_region`; zeros if it has none."""
     height, width = size
-    box, mask = np.zeros(4), np.zeros(size, bool)
+    box, region = np.zeros(4), (np.zeros([0, 0], bool), (0, 0))
     with contextlib.suppress(DataError):
         box = np.array(coco_checks.read_box(annotation.get("bbox"), height, width, ""))
     with contextlib.suppress(DataError):
         outline = annotation.get("segmentation")
         counts, _ = coco_checks.read_segmentation(outline, height, width, "")
         if counts is not None:
-            mask = mask_api.decode({"size": size, "counts": counts}).astype(bool)
-    return box, mask
+            region = rle.decode_region(counts, height, width)
+    return box, *region

@@ -10,9 +10,9 @@ import numpy as np
 from keras_maskrcnn.data.coco import coco_dict
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.tile_cutting import cut_into_tiles
+from keras_maskrcnn.data.tile_grid import as_pair
 from keras_maskrcnn.doctor.anchor_fit import anchor_overlaps
 from keras_maskrcnn.doctor.findings import ERROR, SEVERITIES, Examination, Problem
-from keras_maskrcnn.typing import Size
 
 SIZE_BINS = (0, 8, 16, 32, 64, 128, 256, 512)  # pixels, the lower ends
 
@@ -59,20 +59,22 @@ def count_classes(found: Examination) -> list[dict[str, Any]]:
 
 
 def measure_sizes(
-    found: Examination, anchors: Mapping[str, Any] | None, tile: Size | None = None
+    found: Examination, anchors: Mapping[str, Any] | None, tiles: Mapping[str, Any] | None = None
 ) -> dict[str, Any] | None:
     """Measures anchor recall by object size after resizing. None without anchors or instances.
 
     Args:
         found: `Examination`.
-        anchors: as in `examine`.
-        tile: (height, width) of the tiles that are resized, None for whole images.
+        anchors, tiles: as in `examine`. With tiles, each box is that in the first tile that shows
+            its upper left corner.
     """
     if anchors is None or not len(found.entries):
         return None
     sizes = np.array([found.sizes[i] for i in found.image_index])
-    sizes = sizes if tile is None else np.minimum(sizes, tile)
-    resized, overlaps = anchor_overlaps(found.boxes, sizes, **anchors)
+    boxes = found.boxes
+    if tiles is not None:
+        boxes, sizes = _in_tiles(boxes, sizes, tiles)
+    resized, overlaps = anchor_overlaps(boxes, sizes, **anchors)
     sides = np.sqrt((resized[:, 2:] - resized[:, :2]).prod(axis=1))
     bins = np.searchsorted(SIZE_BINS, sides, side="right") - 1
 
@@ -90,6 +92,16 @@ def measure_sizes(
     ends = [*SIZE_BINS[1:], None]
     rows = [row(SIZE_BINS[i], ends[i], bins == i) for i in np.unique(bins)]
     return {"bins": rows, "all": row(0, None, np.ones(len(bins), bool))}
+
+
+def _in_tiles(boxes, sizes, tiles):
+    """Returns each box in pixels of a tile, and the (height, width) of that tile."""
+    tile, overlap = as_pair("tile", tiles["tile"]), as_pair("overlap", tiles["overlap"])
+    step = np.subtract(tile, overlap)
+    shown = np.minimum(sizes, tile)
+    corners = np.minimum(boxes[:, 1::-1] // step * step, sizes - shown)
+    moved = boxes - np.tile(corners[:, ::-1], 2)
+    return np.minimum(moved, np.tile(shown[:, ::-1], 2)), shown
 
 
 def count_tiles(

@@ -1,17 +1,22 @@
 """doctor/examination.py: finds all faults of the corpus, with the same errors as training."""
 
+import base64
 import dataclasses
 import html
+import io
 import json
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from doctor.faults import CORPUS, DROPS, ERRORS, NUCLEI, errors, geometry, load_all, make
 from keras_maskrcnn import doctor
 from keras_maskrcnn.data.coco import coco_json
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.tile_cutting import cut_into_tiles
+from keras_maskrcnn.ops.rle import encode_region
 
 
 def test_a_sound_data_set_has_no_problem_but_its_size(tmp_path):
@@ -82,6 +87,64 @@ def test_of_images_in_tiles_only_headers_are_read_and_objects_are_counted(tmp_pa
     assert html.escape(counts.report()).replace("\n", "<br>") in doctor.page(report, found)
     too_large = doctor.examine(images, annotations, tiles={"tile": 5000, "overlap": 4})[1]
     assert "the tile is larger than every image" in too_large["tiles"]["text"]
+
+
+def test_anchors_are_compared_with_the_boxes_in_tiles(tmp_path):
+    """Discs of 16 to 48 pixels, once in small images and once in a big one at the same places."""
+    reports = []
+    anchors = geometry("mask_rcnn_resnet18_fpn_small")
+    for big in (False, True):
+        images, annotations = [], []
+        for k in range(6):
+            x, y, side = 20 + 9 * k, 30 + 5 * k, 16 + 6 * k
+            left = 200 * k if big else 0  # the tiles begin here
+            corners = [
+                left + x,
+                y,
+                left + x + side,
+                y,
+                left + x + side,
+                y + side,
+                left + x,
+                y + side,
+            ]
+            entry = {"id": k, "image_id": 0 if big else k, "category_id": 1}
+            annotations.append(
+                entry | {"bbox": [left + x, y, side, side], "segmentation": [corners]}
+            )
+            images.append({"id": k, "file_name": f"{k}.npy", "height": 256, "width": 256})
+        width = 200 * 5 + 256 if big else 256
+        images = [{**images[0], "width": width}] if big else images
+        for image in images:
+            np.save(tmp_path / image["file_name"], np.zeros([256, width, 3], np.uint8))
+        content = {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": 1, "name": "a"}],
+        }
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        options = {"anchors": anchors, "tiles": {"tile": 256, "overlap": 56}}
+        reports.append(doctor.examine(tmp_path, tmp_path / "a.json", **options)[1]["sizes"])
+    assert reports[0] == reports[1] and reports[0]["all"]["recall_0.5"] > 0.9
+
+
+def test_pictures_of_big_images_are_of_the_window_around_a_problem(tmp_path):
+    side, mask = 20_000, np.ones([9, 30], bool)  # too large for Pillow
+    sparse = np.lib.format.open_memmap(tmp_path / "big.npy", "w+", np.uint8, (side, side, 3))
+    sparse[15_000:15_020, 12_000:12_040] = 200
+    outline = encode_region(mask, (15_004, 12_003), side, side)
+    entry = {"id": 1, "image_id": 1, "category_id": 7, "segmentation": outline}
+    entry["bbox"] = [12_003, 15_004, 20, 9]  # narrower than the mask
+    content = {"images": [{"id": 1, "file_name": "big.npy", "height": side, "width": side}]}
+    content |= {"annotations": [entry], "categories": [{"id": 7, "name": "seven"}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    options = {"tiles": {"tile": 512, "overlap": 64, "empty_tiles": 0}}
+    found, report = doctor.examine(tmp_path, tmp_path / "a.json", **options)
+    assert "box and mask disagree" in {problem.kind for problem in found.problems}
+    encoded = re.search('base64,([^"]*)', doctor.page(report, found))[1]
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+        assert max(picture.size) == 320 and np.asarray(picture.convert("L")).max() > 150
+    assert report["tiles"]["objects_whole"] == 1
 
 
 def test_a_big_image_of_another_size_is_an_error(tmp_path):
