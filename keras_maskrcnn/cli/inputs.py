@@ -1,6 +1,7 @@
 """Reads what the commands take: models, data sets, proposals, folders of images."""
 
 import os
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,10 @@ def list_images(path: str, left_out: str, suffixes: tuple[str, ...] = ()) -> lis
     output = os.path.join(os.path.realpath(left_out), "")
     names = list_files(path, "") if os.path.isdir(path) else []
     names = [n for n in names if not os.path.join(os.path.realpath(path), n).startswith(output)]
-    chosen = [name.replace(os.sep, "/") for name in names if name.lower().endswith(suffixes)]
+    names = [name.replace(os.sep, "/") for name in names]
+    if ".zarr" in suffixes:  # an image is a folder of files
+        names = sorted({re.sub(r"(\.zarr)/.*", r"\1", name) for name in names})
+    chosen = [name for name in names if name.lower().endswith(suffixes)]
     if not chosen:
         raise FileNotFoundError(
             f"--input must be an image or a folder with images ({', '.join(suffixes)}). "

@@ -11,11 +11,21 @@ import pytest
 import tensorflow as tf
 
 from keras_maskrcnn import cli
-from keras_maskrcnn.cli.inputs import load_model
+from keras_maskrcnn.cli.inputs import list_images, load_model
+from keras_maskrcnn.data.sources import SUFFIXES
 
 # A tiny model, saved by version 0.1.
 MODEL = pathlib.Path(__file__).parents[1] / "version_0_1" / "run" / "model.keras"
 WEIGHTS = "model.weights.h5"
+
+
+def test_a_zarr_folder_is_one_image(tmp_path):
+    files = ["a.png", "b/c.ZARR/0", "b/d.zarr/c/0/1", "b/d.zarr/zarr.json", "e.svs", "f.txt"]
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_images(tmp_path, "out", SUFFIXES) == ["a.png", "b/d.zarr", "e.svs"]
+    assert list_images(tmp_path, "out") == ["a.png"]
 
 
 def changed(path, **entries):
