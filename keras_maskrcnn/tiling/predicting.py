@@ -212,11 +212,20 @@ def _fingerprint(model):
         for array in model.get_weights():
             digest.update(np.ascontiguousarray(array).tobytes())
     else:
-        folder, name = os.path.split(os.path.splitext(model.path)[0])
-        inside = sorted(os.listdir(folder or "."))
-        for path in [os.path.join(folder, x) for x in inside if os.path.splitext(x)[0] == name]:
+        for path in _files_of(model.path):
             digest.update(str(files.checksum(path)).encode())
     return digest.hexdigest()
+
+
+def _files_of(path):
+    """Returns the files of an exported model: a folder's, or those with its name and any ending."""
+    if os.path.isdir(path):
+        found = [os.path.join(folder, x) for folder, _, inside in os.walk(path) for x in inside]
+    else:
+        folder, name = os.path.split(os.path.splitext(path)[0])
+        inside = os.listdir(folder or ".")
+        found = [os.path.join(folder, x) for x in inside if os.path.splitext(x)[0] == name]
+    return sorted(filter(os.path.isfile, found))
 
 
 class _Tiles:

@@ -61,6 +61,47 @@ def test_evaluate_gives_the_same_ap(model, exported):
     assert mrcnn.evaluate(exported, dataset, verbose=0) == pytest.approx(expected, abs=5e-4)
 
 
+TILES = {"tile": 64, "overlap": 16, "batch_size": 2, "verbose": 0}
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A large image, for a model that knows 64 x 64 pixels."""
+    image = np.random.default_rng(0).integers(0, 256, (110, 160, 3), np.uint8)
+    image[30:70, 50:80] = image[60:100, 120:150] = 250
+    return image
+
+
+@pytest.fixture(scope="module")
+def found_by_model(model, large):
+    return mrcnn.predict_large(model, large, **TILES)
+
+
+def equal_objects(found, expected):
+    assert len(expected["scores"]) > 0
+    assert len(found["scores"]) == pytest.approx(len(expected["scores"]), abs=1)
+    nearest = [np.abs(found["boxes"] - box).max(1).min() for box in expected["boxes"]]
+    assert np.mean(np.array(nearest) < 0.05) > 0.95  # a score at the threshold may differ
+
+
+def test_large_images_are_predicted_alike(exported, large, found_by_model, tmp_path):
+    options = {**TILES, "output": tmp_path / "tiles"}
+    found = mrcnn.predict_large(exported, large, **options)
+    equal_objects(found, found_by_model)
+    again = mrcnn.predict_large(
+        exported, large, **options
+    )  # the file is known as that of this model
+    np.testing.assert_array_equal(again["boxes"], found["boxes"])
+
+
+def test_a_saved_model_predicts_large_images_alike(large, found_by_model, tmp_path):
+    exported, options = ExportedModel(SAVED_MODEL), {**TILES, "output": tmp_path / "tiles"}
+    found = mrcnn.predict_large(exported, large, **options)
+    equal_objects(found, found_by_model)
+    again = mrcnn.predict_large(exported, large, **options)
+    np.testing.assert_array_equal(again["boxes"], found["boxes"])
+
+
 @pytest.mark.parametrize("exported", ["onnxruntime"], indirect=True)
 def test_replaced_values_equal_those_of_the_config(model, exported):
     images = np.random.default_rng(2).integers(0, 256, (1, 64, 64, 3), np.uint8)
