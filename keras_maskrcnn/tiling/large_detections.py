@@ -1,7 +1,5 @@
 """The result of `predict_large`."""
 
-import shutil
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +23,6 @@ class LargeDetections(Mapping[str, Any]):
         class_names: tuple of str, label 1 first; may be empty.
         left_out: dict of window (top, left, height, width) to error.
         record: ImageRecord of the image, for writers.
-        folder: str, or None. A folder that is deleted when this object is not used any more.
 
     Attributes:
         record: ImageRecord. Name and size of the image, and what else its file tells.
@@ -40,7 +37,6 @@ class LargeDetections(Mapping[str, Any]):
         class_names: Sequence[str],
         left_out: Mapping[tuple[int, int, int, int], str],
         record: ImageRecord,
-        folder: str | None = None,
     ) -> None:
         self.left_out, self.record = dict(left_out), record
         _, values, masks = store.objects((record.height, record.width))
@@ -53,7 +49,7 @@ class LargeDetections(Mapping[str, Any]):
             self._found["masks"] = masks
         if class_names:
             self._found["class_names"] = tuple(class_names)
-        self._close = weakref.finalize(self, _close, store, folder)
+        self._store = store
 
     def __getitem__(self, name: str) -> Any:
         return self._found[name]
@@ -94,13 +90,7 @@ class LargeDetections(Mapping[str, Any]):
 
     def close(self) -> None:
         """Closes the file of the masks. They cannot be read after that."""
-        self._close()
-
-
-def _close(store, folder):
-    store.close()
-    if folder:
-        shutil.rmtree(folder, ignore_errors=True)
+        self._store.close()
 
 
 def _cut(mask, top, left, height, width):

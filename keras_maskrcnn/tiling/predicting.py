@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -91,12 +90,8 @@ def predict_large(
         seen, windows, blocks = _grid(
             opened, tile, overlap, _scale(opened, scale, microns_per_pixel)
         )
-        size, folder = (opened.height, opened.width), None
-        if output is None:
-            output, run = _temporary(), {}
-            folder = os.path.dirname(output)
-        else:
-            run = _describe(model, opened, seen, windows, score_threshold)
+        size = opened.height, opened.width
+        run = {} if output is None else _describe(model, opened, seen, windows, score_threshold)
         store = TileStore(output, run)
         tiles = _Tiles(opened, windows, seen, on_error == "skip", store)
         progress = Progress(len(windows), "tile", verbose, store.count())
@@ -110,7 +105,7 @@ def predict_large(
     _warn(store, model.config, len(windows), lost)
     left_out = {tuple(windows[i].tolist()): error for i, error in store.left_out().items()}
     names = model.config.class_names
-    return LargeDetections(store, model.config.task == "masks", names, left_out, record, folder)
+    return LargeDetections(store, model.config.task == "masks", names, left_out, record)
 
 
 def _record(source):
@@ -181,10 +176,6 @@ def _grid(source, tile, overlap, scale):
     down, right = (round(pixels / scale) if pixels else 0 for pixels in shared)
     arguments = source.height, source.width, (height, width), (down, right)
     return seen, tile_windows(*arguments), tile_blocks(*arguments)
-
-
-def _temporary():
-    return os.path.join(tempfile.mkdtemp(prefix="keras_maskrcnn-"), "tiles.sqlite")
 
 
 def _describe(model, source, seen, windows, score_threshold):

@@ -5,8 +5,11 @@ It keeps memory small, and a run that was stopped goes on with the tiles that it
 
 import json
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -34,7 +37,8 @@ class TileStore:
     """The file of one image.
 
     Args:
-        path: str or PathLike. A new file, or that of a stopped run.
+        path: str or PathLike. A new file, or that of a stopped run. None: a temporary file, which
+            lives as long as this object.
         run: dict of plain values that must be the same in all runs that share the file.
 
     Attributes:
@@ -44,11 +48,13 @@ class TileStore:
         ValueError: if the file is of another run, or none of this class.
     """
 
-    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
-        self.path = os.fspath(path)
+    def __init__(self, path: Path | None, run: Mapping[str, Any]) -> None:
+        folder = tempfile.mkdtemp(prefix="keras_maskrcnn-") if path is None else None
+        self.path = os.path.join(folder, "tiles.sqlite") if folder else os.fspath(path or "")
         self._lock = threading.Lock()
         try:
             self._open(run)
+            self._clean = weakref.finalize(self, _clean, self._db, folder)
         except sqlite3.DatabaseError as error:
             raise ValueError(
                 f"{self.path} cannot be used as a file of finished tiles: {error}."
@@ -64,7 +70,7 @@ class TileStore:
         stored = {name: json.loads(v) for name, v in self._db.execute("SELECT * FROM run")}
         for name, value in json.loads(json.dumps(dict(run))).items():
             if stored.get(name) != value:
-                self.close()
+                self._db.close()
                 raise ValueError(
                     f"{self.path} holds the tiles of another run; give another file, or delete it. "
                     f"Received: {name}={value!r}, there {stored.get(name)!r}."
@@ -189,8 +195,8 @@ class TileStore:
         return _unpacked(*self._rows(query, index)[0])
 
     def close(self) -> None:
-        """Closes the file."""
-        self._db.close()
+        """Closes the file, and deletes it if it is a temporary one."""
+        self._clean()
 
     def _rows(self, query, *values):
         with self._lock:
@@ -208,6 +214,12 @@ class _Crops(Sequence[np.ndarray]):
 
     def __getitem__(self, index: Any) -> Any:
         return self._store.crop(int(self._ids[index]))
+
+
+def _clean(database, folder):
+    database.close()
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _row(found):
