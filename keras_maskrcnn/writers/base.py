@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TextIO
 
@@ -14,6 +15,8 @@ from keras_maskrcnn.instance_masks import InstanceMasks
 from keras_maskrcnn.typing import Path
 from keras_maskrcnn.writers.outlines import Part, outline
 from keras_maskrcnn.writers.record import ImageRecord
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,6 +309,11 @@ def separated(items: Iterable[str], first: bool, separator: str = ",\n") -> Iter
     for item in items:
         yield item if first else separator + item
         first = False
+
+
+def xml_text(text: str) -> str:
+    """Returns a text without the characters that XML cannot hold, not even escaped."""
+    return _NOT_XML.sub("\ufffd", text)
 
 
 def _require(module, place):

@@ -1,7 +1,6 @@
 """CVAT for images 1.1, and the labels that CVAT needs before it reads them."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -9,12 +8,9 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from keras_maskrcnn.instance_masks import trimmed
-from keras_maskrcnn.writers.base import OneFile
+from keras_maskrcnn.writers.base import OneFile, xml_text
 from keras_maskrcnn.writers.outlines import has_one_ring
 from keras_maskrcnn.writers.record import ImageRecord
-
-# XML cannot hold these characters, not even escaped.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Cvat(OneFile):
@@ -35,7 +31,7 @@ class Cvat(OneFile):
             "<default_value></default_value><values></values></attribute>"
         )
         labels = "\n".join(
-            f"<label><name>{escape(_clean(name))}</name><type>any</type>"
+            f"<label><name>{escape(xml_text(name))}</name><type>any</type>"
             f"<attributes>{attribute}</attributes></label>"
             for name in self.categories().values()
         )
@@ -52,18 +48,18 @@ class Cvat(OneFile):
         """Returns the labels for CVAT's tab "Raw"."""
         score = {"name": "score", "input_type": "text", "mutable": False, "values": [""]}
         names = self.categories().values()
-        labels = [{"name": _clean(name), "attributes": [score]} for name in names]
+        labels = [{"name": xml_text(name), "attributes": [score]} for name in names]
         return json.dumps(labels, indent=1, ensure_ascii=False) + "\n"
 
     def pieces(self, record: ImageRecord, found: Mapping[str, Any]) -> Iterator[str]:
         """Yields an image with its shapes."""
-        name = quoteattr(_clean(record.posix_name))
+        name = quoteattr(xml_text(record.posix_name))
         size = f'width="{record.width}" height="{record.height}"'
         yield f'<image id="{self.images}" name={name} {size}>\n'
         for one, parts in self.outlined(found):
             tag, shape = _shape(one, parts)
             yield (
-                f'<{tag} label={quoteattr(_clean(one.class_name))} source="auto" occluded="0" '
+                f'<{tag} label={quoteattr(xml_text(one.class_name))} source="auto" occluded="0" '
                 f'{shape} z_order="0"><attribute name="score">{one.score:.4f}</attribute></{tag}>\n'
             )
         yield "</image>\n"
@@ -84,7 +80,3 @@ def _shape(one, parts):
     counts = ", ".join(map(str, np.diff(edges, prepend=0, append=region.size).tolist()))
     place = f'left="{left}" top="{top}" width="{width}" height="{height}"'
     return "mask", f'rle="{counts}" {place}'
-
-
-def _clean(text):
-    return _NOT_XML.sub("\ufffd", text)

@@ -9,7 +9,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from keras_maskrcnn.writers.base import OneFile
+from keras_maskrcnn.writers.base import OneFile, xml_text
 from keras_maskrcnn.writers.outlines import has_one_ring, joined
 from keras_maskrcnn.writers.record import ImageRecord
 
@@ -40,7 +40,7 @@ class LabelStudio(OneFile):
     def companion_text(self) -> str:
         """Returns the labeling configuration."""
         names = self.categories().values()
-        labels = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in names)
+        labels = "".join(f"    <Label value={quoteattr(xml_text(name))}/>\n" for name in names)
         tags = "".join(
             f'  <{tag} name="{name}" toName="image">\n{labels}  </{tag}>\n'
             for name, tag in (

@@ -3,12 +3,14 @@ import os
 import pathlib
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 import written_objects
 from written_objects import CLASSES, IDS, record
 
+from keras_maskrcnn.ops import rle
 from keras_maskrcnn.writers import FORMATS, WRITERS, open_writer
 
 ONE_FILE = [name for name in FORMATS if "." in WRITERS[name].place]
@@ -183,3 +185,68 @@ heavy = {"tensorflow", "keras", "shapely", "skimage", "tifffile", "pycocotools"}
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_kill_leaves_no_half_file(tmp_path):
+    code = f"""
+import os, signal, sys
+sys.path.append({str(pathlib.Path(__file__).parent)!r})
+import written_objects
+from keras_maskrcnn.writers import open_writer
+
+class Killing(dict):
+    size = written_objects.SIZE
+    def crop(self, index):
+        if index == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return masks.crop(index)
+
+found = written_objects.found()
+masks = found["masks"]
+writers = [open_writer(name, {str(tmp_path)!r}) for name in ("cvat", "yolo_seg")]
+for writer in writers:
+    writer.add(written_objects.record("a.png"), found)
+writers[0].add(written_objects.record("b.png"), found)
+writers[1].add(written_objects.record("b.png"), {{**found, "masks": Killing()}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert done.returncode == -9, done.stderr
+    whole = [path for path in files_in(tmp_path) if "unfinished-" not in path]
+    assert whole == ["yolo_seg/labels/a.txt"]
+    assert len((tmp_path / whole[0]).read_text().splitlines()) == len(written_objects.REGIONS)
+
+
+class Drawn:
+    """Masks of any number of objects, which are drawn when they are asked for."""
+
+    def __init__(self, count):
+        self.size, self._count = (600, 600), count
+
+    def __len__(self):
+        return self._count
+
+    def crop(self, index):
+        return written_objects.ring(20 + index % 5), (index % 570, index * 7 % 570)
+
+    def rle(self, index):
+        region, origin = self.crop(index)
+        return rle.encode_region(region, origin, *self.size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_memory_does_not_grow_with_objects(name, tmp_path):
+    peaks = []
+    for count in (50, 50, 1050):  # the first run imports the libraries
+        detections = {
+            "boxes": np.tile(np.array([[5, 5, 25, 25]], np.float32), (count, 1)),
+            "scores": np.random.default_rng(0).random(count, np.float32),
+            "labels": np.ones(count, np.int32),
+            "masks": Drawn(count),
+        }
+        with open_writer(name, tmp_path / str(len(peaks))) as writer:
+            tracemalloc.start()
+            writer.add(record(size=(600, 600)), detections)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert (peaks[2] - peaks[1]) / 1000 < 64  # bytes per object; its box has 16

@@ -106,3 +106,15 @@ def test_without_masks_there_are_rectangles(tmp_path):
     content = json.loads((tmp_path / "labelme" / "a.json").read_text())
     check_as_labelme_does(content)
     assert content["shapes"][0]["points"] == [[4, 7], [30, 33]]
+
+
+@pytest.mark.slow
+def test_labelme_itself_opens_it(written, monkeypatch):
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    module = pytest.importorskip("labelme._label_file")
+    found, folder, _ = written
+    shapes = module.LabelFile(str(folder / "sub" / "a.json")).shapes
+    assert len({(s["group_id"], s["group_id"] or i) for i, s in enumerate(shapes)}) == len(
+        found["labels"]
+    )
+    assert shapes[0]["other_data"] == {"score": pytest.approx(0.95)}
