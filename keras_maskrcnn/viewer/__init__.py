@@ -4,6 +4,6 @@ Both need only NumPy and Pillow, and read the image window by window.
 """
 
 from keras_maskrcnn.viewer.overview import draw_overview
-from keras_maskrcnn.viewer.writing import write_viewer
+from keras_maskrcnn.viewer.folder import write_viewer
 
 __all__ = ["draw_overview", "write_viewer"]
