@@ -74,7 +74,7 @@ def predict(options: flags.FlagValues) -> None:
 
 def _refuse_for_videos(options):
     """Raises ValueError for a flag that is for images only."""
-    refused = {"tile": None, "tiles": False, "format": ["rle"], "max_mask_overlap": 1}
+    refused = {"tile": None, "tiles": False, "format": ["rle"]}
     for name, default in refused.items():
         if (value := getattr(options, name)) != default:
             raise ValueError(f"--{name} is for images, not videos. Received: {name}={value!r}.")

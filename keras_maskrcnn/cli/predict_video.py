@@ -60,7 +60,13 @@ def predict_video(options: flags.FlagValues) -> None:
             video.VideoWriter(drawn, frames.rate, frames.time_base) as writer,
             _Results(written) as results,
         ):
-            for frame in video.predict_video(model, frames, track=tracker, on_error="skip"):
+            for frame in video.predict_video(
+                model,
+                frames,
+                max_mask_overlap=options.max_mask_overlap,
+                track=tracker,
+                on_error="skip",
+            ):
                 results.add(_results(os.path.basename(inside), frame, model.config.ids()))
                 writer.write(_picture(frame, model.config.names(), options), frame.seconds)
                 done += 1

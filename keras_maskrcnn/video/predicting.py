@@ -34,6 +34,7 @@ def predict_video(
     source: Path | Frames,
     *,
     score_threshold: float = 0.0,
+    max_mask_overlap: float = 1.0,
     track: bool | Tracker = False,
     frame_rate: float | None = None,
     on_error: Literal["raise", "skip"] = "raise",
@@ -47,6 +48,7 @@ def predict_video(
         source: path of a video file or of a folder of images, URL of a stream, or `Frames`. See
             `open_frames`.
         score_threshold: float in [0, 1]. Detections with a lower score are left out.
+        max_mask_overlap: float in [0, 1], as in `predict_image`.
         track: whether to follow objects from frame to frame, or the `Tracker` to use.
         frame_rate: float. Frames per second of a folder; None: 25.
         on_error: what happens at the end if parts of the video could not be read. "raise": a
@@ -64,13 +66,14 @@ def predict_video(
     check_on_error(on_error)
     frames = source if isinstance(source, Frames) else open_frames(source, frame_rate)
     tracker = Tracker(float(frames.rate)) if track is True else track or None
-    return _results(model, frames, tracker, score_threshold, on_error)
+    limits = {"score_threshold": score_threshold, "max_mask_overlap": max_mask_overlap}
+    return _results(model, frames, tracker, limits, on_error)
 
 
-def _results(model, frames, tracker, score_threshold, on_error):
+def _results(model, frames, tracker, limits, on_error):
     with frames:
         for frame in frames:
-            found = detections.predict_image(model, frame.pixels, score_threshold=score_threshold)
+            found = detections.predict_image(model, frame.pixels, **limits)
             if tracker is not None:
                 found["track_ids"] = tracker.update(found, frame.seconds)
             yield FrameResult(frame.number, frame.seconds, frame.pixels, found)

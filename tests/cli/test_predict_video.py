@@ -113,6 +113,19 @@ def test_a_truncated_clip_is_done_up_to_there(run, clip, tmp_path, capsys, on_er
     assert f"in {len(drawn.seconds)} frames" in printed.out
 
 
+def test_objects_whose_masks_overlap_are_dropped_if_so_asked(run, clip, monkeypatch):
+    predict = FakeModel.predict_on_batch
+
+    def everything(self, images):
+        found = predict(self, images)
+        found["boxes"][:] = [[[10, 10, 60, 60]]]
+        return found
+
+    monkeypatch.setattr(FakeModel, "predict_on_batch", everything)
+    _, results, _ = run(clip, "--max_mask_overlap=0.5")
+    assert [result["frame"] for result in results] == list(range(12))
+
+
 def test_a_file_that_is_no_video_is_one_line_and_nothing_is_written(run, tmp_path, capsys):
     (tmp_path / "text.mp4").write_text("no video")
     assert run(tmp_path / "text.mp4") == (1, None, None)
@@ -127,6 +140,7 @@ def test_a_file_that_is_no_video_is_one_line_and_nothing_is_written(run, tmp_pat
         (["--input=a.png", "--track"], "--track is for videos"),
         (["--input=a.mp4", "--frames"], "--frames needs a folder"),
         (["--input=a.mp4", "--frame_rate=5"], "--frame_rate needs --frames"),
+        (["--input=a.mp4", "--format=csv"], "--format is for images, not videos"),
         (["--input=nothing.mp4"], "no such file. Received: 'nothing.mp4'"),
     ],
 )
