@@ -195,7 +195,7 @@ print("MIB", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 102
 
 @pytest.mark.parametrize("parts", ["tiles", "strips"])
 def test_memory_is_that_of_the_window_and_the_cache(tmp_path, parts):
-    """The image has 927 MiB of pixels, and the cache 128. The rest are windows and libraries."""
+    """The image has 927 MiB of pixels. The cache has 128, and a block that is resized 110."""
     done = run(sys.executable, "-c", MEMORY, tmp_path / "a.tif", parts, cwd=IMPORTED_FROM)
     grown = float(re.search(r"MIB ([\d.]+)", done).group(1))
-    assert grown < 300, done
+    assert grown < 400, done
