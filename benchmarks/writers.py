@@ -30,7 +30,7 @@ class Drawn:
 
     def __init__(self, count):
         self.size, self._count = (SIDE, SIDE), count
-        self._shapes = [_shape(i) for i in range(60)]
+        self._shapes = [drawn_shape(i) for i in range(60)]
 
     def __len__(self):
         return self._count
@@ -46,9 +46,11 @@ class Drawn:
         return rle.encode_region(region, origin, *self.size)
 
 
-def _shape(number):
+def drawn_shape(number, side=None):
+    """Returns a round mask with bays; one in ten has a hole, and one in twenty two parts."""
     draw = np.random.default_rng(number)
-    side = int(draw.integers(30, CELL))
+    drawn = int(draw.integers(30, CELL))
+    side = side or drawn
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     angle, turn = np.arctan2(y, x), draw.uniform(0, 6, 2)
     limit = 0.8 + 0.12 * np.sin(3 * angle + turn[0]) + 0.08 * np.sin(7 * angle + turn[1])

@@ -31,7 +31,8 @@ class Via(OneFile):
     def pieces(self, record: ImageRecord, found: Mapping[str, Any]) -> Iterator[str]:
         """Yields an image with its regions, a line per region."""
         # VIA knows an image by its name and its size in bytes; -1 stands for an address.
-        size = -1 if record.path is None else os.path.getsize(record.path)
+        path = record.path
+        size = os.path.getsize(path) if path is not None and os.path.isfile(path) else -1
         key, name = json.dumps(f"{record.posix_name}{size}"), json.dumps(record.posix_name)
         yield ",\n" if self.images else "\n"
         yield f'{key}: {{"filename": {name}, "size": {size}, "file_attributes": {{}}, "regions": ['

@@ -41,6 +41,9 @@ def test_one_joined_ring_fills_the_same_pixels(name):
     region, origin = SHAPES[name]
     ring = joined(outline(region, origin))
     np.testing.assert_array_equal(drawn([ring]), whole(region, origin))
+    x, y = ring.T
+    signed = (x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2
+    assert signed == region.sum()  # holes turn the other way, for fills by nonzero winding
 
 
 def test_parts_and_holes_are_counted():
