@@ -90,7 +90,7 @@ def test_of_images_in_tiles_only_headers_are_read_and_objects_are_counted(tmp_pa
 
 
 def test_anchors_are_compared_with_the_boxes_in_tiles(tmp_path):
-    """Discs of 16 to 48 pixels, once in small images and once in a big one at the same places."""
+    """Squares of 16 to 46 pixels, once in small images and once in a big one at the same places."""
     reports = []
     anchors = geometry("mask_rcnn_resnet18_fpn_small")
     for big in (False, True):
