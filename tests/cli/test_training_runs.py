@@ -7,6 +7,7 @@ import signal
 import keras
 import numpy as np
 import pytest
+import tifffile
 from eager import eager_steps
 from tiny_runs import TINY, data_flags, without_times
 
@@ -142,7 +143,6 @@ def test_an_image_that_breaks_in_training_is_named_or_skipped(shapes, tmp_path, 
 @pytest.fixture
 def mosaic(shapes, tmp_path):
     """Writes one image of all training shapes beside each other, as a TIFF in tiles, and a.json."""
-    tifffile = pytest.importorskip("tifffile")
     whole = data.coco_json(shapes / "train", shapes / "annotations/train.json")
     pixels = np.zeros([128, 192, 3], np.uint8)
     annotations = []

@@ -5,13 +5,13 @@ import pickle
 import big_images
 import numpy as np
 import pytest
+import tifffile
 
 from keras_maskrcnn.data import DataError, coco_dict, coco_json, tiled_set
 from keras_maskrcnn.data.tile_grid import tile_windows
 from keras_maskrcnn.data.tiled_set import tiled
 from keras_maskrcnn.ops.rle import encode_region
 
-tifffile = pytest.importorskip("tifffile")
 TILE, OVERLAP = (24, 32), (8, 5)
 
 
