@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from keras_maskrcnn import files, visualize
+from keras_maskrcnn.data.errors import check_on_error
 from keras_maskrcnn.data.sources import reading
-from keras_maskrcnn.typing import Path
+from keras_maskrcnn.typing import OnError, Path
 from keras_maskrcnn.viewer.chosen import labels_of, masks_of, names_of, require_score
 from keras_maskrcnn.viewer.objects import write_objects
 from keras_maskrcnn.viewer.pyramid import TILE, write_pyramid
@@ -32,6 +33,7 @@ def write_viewer(
     score_threshold: float = 0.5,
     quality: int = 85,
     overwrite: bool = False,
+    on_error: OnError = "raise",
 ) -> str:
     """Writes a viewer: a folder whose index.html opens by a double click, also from a USB stick.
 
@@ -52,6 +54,7 @@ def write_viewer(
         score_threshold: float in [0, 1]. Where the slider is at first. All objects are written.
         quality: int from 1 to 95, of the JPEG tiles.
         overwrite: bool. Whether to replace an older viewer. Other folders are never replaced.
+        on_error: "raise", or "skip": parts of the image that cannot be read are gray.
 
     Returns:
         str. The path of index.html.
@@ -59,10 +62,11 @@ def write_viewer(
     Raises:
         FileExistsError: if `folder` exists, and is no viewer or `overwrite` is False.
         ValueError: if an argument has another form than above.
-        DataError: if the image cannot be read.
+        DataError: if the image cannot be read, or a part of it with "raise".
     """
     folder = os.path.abspath(folder)
     require_score(score_threshold)
+    check_on_error(on_error)
     _refuse_existing(folder, overwrite)
     if not 1 <= quality <= 95:
         raise ValueError(f"quality must be in 1..95. Received: quality={quality!r}.")
@@ -73,7 +77,7 @@ def write_viewer(
         with reading(source) as image:
             found = {**found, "masks": masks_of(found, image)}
             os.makedirs(os.path.join(new, "objects"))
-            levels = write_pyramid(new, "image", image, quality)
+            levels = write_pyramid(new, "image", image, quality, on_error)
             scripts = write_objects(os.path.join(new, "objects"), found, order)
             title = os.path.basename(os.path.normpath(image.name)) if title is None else title
             about = _about(image, found, order, names, levels, score_threshold)

@@ -7,7 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from keras_maskrcnn import visualize
+from keras_maskrcnn.data.errors import check_on_error
 from keras_maskrcnn.data.sources import reading
+from keras_maskrcnn.typing import OnError
 from keras_maskrcnn.viewer.chosen import (
     labels_of,
     masks_of,
@@ -16,6 +18,7 @@ from keras_maskrcnn.viewer.chosen import (
     shown_objects,
 )
 from keras_maskrcnn.viewer.outline import outlines
+from keras_maskrcnn.viewer.windows import read_window
 
 _SMOOTHING = 2  # lines are drawn this much larger, because Pillow draws them with hard edges
 _LEGEND = 20  # classes; more would be a list, and no legend
@@ -29,6 +32,7 @@ def draw_overview(
     max_side: int = 2048,
     score_threshold: float = 0.5,
     legend: bool = True,
+    on_error: OnError = "raise",
 ) -> np.ndarray:
     """Draws a large image downsampled, with the outline of each object in the color of its class.
 
@@ -44,29 +48,32 @@ def draw_overview(
             keep their size.
         score_threshold: float in [0, 1]. Objects with a lower score are not drawn.
         legend: bool. Whether to add the legend.
+        on_error: "raise", or "skip": parts of the image that cannot be read are gray.
 
     Returns:
         (h, w, 3) uint8.
 
     Raises:
         ValueError: if an argument has another form than above.
-        DataError: if the image cannot be read.
+        DataError: if the image cannot be read, or a part of it with "raise".
     """
     if not isinstance(max_side, int | np.integer) or max_side < 1:
         raise ValueError(f"max_side must be a positive int. Received: max_side={max_side!r}.")
     require_score(score_threshold)
+    check_on_error(on_error)
     order = shown_objects(found, score_threshold)
+    boxes = np.asarray(found["boxes"], float).reshape(-1, 4)
     names, labels = names_of(found, class_names), labels_of(found)
     with reading(source) as image:
         masks = masks_of(found, image)
         scale = min(1, max_side / max(image.height, image.width))
         size = max(1, round(image.height * scale)), max(1, round(image.width * scale))
-        pixels = image.read(0, 0, image.height, image.width, size=size)
+        pixels = read_window(image, 0, 0, image.height, image.width, size, on_error)
         factors = size[1] / image.width, size[0] / image.height
     large = size[1] * _SMOOTHING, size[0] * _SMOOTHING
     lines = Image.new("RGBA", large)
     pen = ImageDraw.Draw(lines)
-    width = _line_width(np.asarray(found["boxes"])[order] * factors[0], max(size))
+    width = _line_width(boxes[order] * factors[0], max(size))
     for i in order.tolist():
         color = tuple(visualize.colors_of(labels[i : i + 1] - 1)[0].tolist())
         for ring in _rings(found, masks, i):

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from keras_maskrcnn.data.sources import Source
-from keras_maskrcnn.typing import Path
+from keras_maskrcnn.typing import OnError, Path
+from keras_maskrcnn.viewer.windows import read_window
 
 TILE = 512  # pixels; the side of a tile
 _BLOCK = 2048  # pixels; the side of what is read and kept at once
@@ -17,7 +18,9 @@ _DESCRIPTION = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-def write_pyramid(folder: Path, name: str, source: Source, quality: int = 85) -> int:
+def write_pyramid(
+    folder: Path, name: str, source: Source, quality: int = 85, on_error: OnError = "raise"
+) -> int:
     """Writes `name`.dzi, and the tiles as `name`_files/LEVEL/COLUMN_ROW.jpg.
 
     Each level has half the size of the next one, and level 0 is one pixel. Every pixel of the
@@ -28,6 +31,7 @@ def write_pyramid(folder: Path, name: str, source: Source, quality: int = 85) ->
         name: str.
         source: the image.
         quality: int from 1 to 95, of the JPEG files.
+        on_error: "raise", or "skip": parts that cannot be read are gray.
 
     Returns:
         int. The highest level, which has the size of the image.
@@ -45,7 +49,7 @@ def write_pyramid(folder: Path, name: str, source: Source, quality: int = 85) ->
         """Writes a block of a level and all larger levels of it. Returns the block, halved."""
         tall, wide = min(_BLOCK, sizes[level][0] - top), min(_BLOCK, sizes[level][1] - left)
         if level == highest:
-            block = source.read(top, left, tall, wide)
+            block = read_window(source, top, left, tall, wide, on_error=on_error)
         else:
             block = np.empty((tall, wide, 3), np.uint8)
             for y in range(0, tall, _BLOCK // 2):

@@ -1,0 +1,1 @@
+"""A package, because other folders have a `test_predicting.py`, too."""

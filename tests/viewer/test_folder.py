@@ -11,9 +11,11 @@ import sys
 import numpy as np
 import pytest
 from pictures import NAMES, found, picture
+from PIL import Image
 
+from keras_maskrcnn.data import DataError
 from keras_maskrcnn.data.sources import open_source
-from keras_maskrcnn.viewer import write_viewer
+from keras_maskrcnn.viewer import draw_overview, write_viewer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = ROOT / "keras_maskrcnn" / "viewer" / "page"
@@ -128,7 +130,7 @@ def test_a_viewer_is_overwritten_as_a_whole(tmp_path):
     assert os.listdir(tmp_path) == ["viewer"]
 
 
-def test_a_failure_leaves_the_old_viewer_and_no_other_folder(tmp_path):
+def test_a_broken_image_leaves_the_old_viewer_or_is_gray(tmp_path):
     write_viewer(tmp_path / "viewer", picture(), found())
     before = about(tmp_path / "viewer")
 
@@ -139,9 +141,16 @@ def test_a_failure_leaves_the_old_viewer_and_no_other_folder(tmp_path):
             raise OSError("the disk is gone")
 
     nothing = {"boxes": [], "labels": []}
-    with pytest.raises(Exception, match="the disk is gone"):
+    with pytest.raises(DataError, match="the disk is gone"):
         write_viewer(tmp_path / "viewer", Broken(), nothing, overwrite=True)
     assert os.listdir(tmp_path) == ["viewer"] and about(tmp_path / "viewer") == before
+    write_viewer(tmp_path / "gray", Broken(), nothing, on_error="skip")
+    with Image.open(tmp_path / "gray" / "image_files" / "12" / "5_5.jpg") as tile:
+        assert tile.getextrema() == ((128, 128),) * 3
+    assert (
+        draw_overview(Broken(), nothing, max_side=30, on_error="skip").tolist()
+        == [[[128] * 3] * 30] * 30
+    )
 
 
 def test_a_killed_process_leaves_no_viewer(tmp_path):
@@ -168,9 +177,11 @@ write_viewer(sys.argv[1], Deadly(), {"boxes": [], "labels": []})
     assert len(about(folder)["classes"]) == 2
 
 
-@pytest.mark.parametrize(("option", "value"), [("quality", 0), ("score_threshold", 2)])
+@pytest.mark.parametrize(
+    ("option", "value"), [("quality", 0), ("score_threshold", 2), ("on_error", "no")]
+)
 def test_bad_options_are_named_before_any_work(tmp_path, option, value):
-    with pytest.raises(ValueError, match=f"Received: {option}={value}"):
+    with pytest.raises(ValueError, match=f"Received: {option}={value!r}"):
         write_viewer(tmp_path / "viewer", picture(), found(), **{option: value})
     assert os.listdir(tmp_path) == []
 
