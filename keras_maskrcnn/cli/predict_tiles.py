@@ -102,11 +102,11 @@ def predict_tiles(options: flags.FlagValues) -> None:
                     verbose=outputs.verbosity(options),
                 )
                 add(dataclasses.replace(found.record, file_name=name), found)
-                threshold = options.draw_threshold
-                save_png(picture, draw_overview(image, found, score_threshold=threshold))
+                shown = {"score_threshold": options.draw_threshold, "on_error": options.on_error}
+                save_png(picture, draw_overview(image, found, **shown))
                 if options.viewer:
                     page = f"{os.path.splitext(picture)[0]}_viewer"
-                    write_viewer(page, image, found, score_threshold=threshold, overwrite=True)
+                    write_viewer(page, image, found, overwrite=True, **shown)
                 objects, lost = objects + len(found["scores"]), lost + len(found.left_out)
                 found.close()
     shutil.rmtree(state)

@@ -82,6 +82,22 @@ def test_formats_and_a_viewer(images, finder, tmp_path):
     assert (output / "a_viewer" / "index.html").is_file()
 
 
+def test_a_broken_part_is_gray_and_the_rest_is_predicted(images, finder, tmp_path, capsys):
+    tifffile = pytest.importorskip("tifffile")
+    path, output = tmp_path / "a.tif", tmp_path / "out"
+    tifffile.imwrite(path, draw((400, 500), TRUTH), tile=(128, 128), compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        offset, length = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(bytes(length))
+    assert run(path, output, "--overlap=40", "--viewer", "--on_error=skip") == 0
+    assert "4 tiles could not be read and are not in the results" in capsys.readouterr().out
+    assert len(json.loads((output / "predictions.json").read_text())) > len(TRUTH) / 2
+    assert np.asarray(Image.open(output / "a.png"))[5, 5].tolist() == [128] * 3
+    assert (output / "a_viewer" / "index.html").is_file()
+
+
 def test_a_stopped_run_resumes(images, finder, tmp_path, monkeypatch, capsys):
     output, stopping = tmp_path / "out", Finder(fail_after=20)
     with monkeypatch.context() as patch:
