@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from keras_maskrcnn.data.coco import CocoDataset
     from keras_maskrcnn.data.tiled_set import TiledDataset
 
-DEFAULT_OVERLAP = 128
-"""Pixels, as in `data.tiled`."""
 _NAMES = ("overlap", "min_share", "empty_tiles")
 
 
@@ -26,7 +24,10 @@ def tile_flags(define: Definer) -> None:
         low=1,
     )
     define.integer(
-        "overlap", None, "Pixels that neighboring tiles share, with --tile. Default: 128.", low=1
+        "overlap",
+        None,
+        "With --tile: pixels that neighbor tiles share. Default: a quarter of the tile.",
+        low=1,
     )
     define.float(
         "min_share",
@@ -47,15 +48,14 @@ def tile_flags(define: Definer) -> None:
 
 def check_tiles(options: flags.FlagValues) -> None:
     """Raises ValueError if a flag is given that needs --tile, or no tile is possible."""
-    from keras_maskrcnn.data.tile_grid import tile_windows
+    from keras_maskrcnn.data.tile_grid import tile_and_overlap
 
     for name in _NAMES:
         if getattr(options, name) is not None and options.tile is None:
             value = getattr(options, name)
             raise ValueError(f"--{name} needs --tile. Received: {name}={value!r}.")
     if options.tile is not None:
-        tile, overlap = options.tile, options.overlap
-        tile_windows(tile, tile, tile, DEFAULT_OVERLAP if overlap is None else overlap)
+        tile_and_overlap(options.tile, options.overlap)
 
 
 def reading(options: flags.FlagValues) -> dict[str, Any]:
@@ -93,8 +93,9 @@ def cutting(options: flags.FlagValues) -> dict[str, Any] | None:
     """Returns the arguments of `cut_into_tiles` that the flags give; None without --tile."""
     if options.tile is None:
         return None
-    given = {"tile": options.tile, "overlap": DEFAULT_OVERLAP}
-    return given | {n: getattr(options, n) for n in _NAMES if getattr(options, n) is not None}
+    return {"tile": options.tile} | {
+        n: getattr(options, n) for n in _NAMES if getattr(options, n) is not None
+    }
 
 
 def print_counts(dataset: "CocoDataset | TiledDataset") -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from keras_maskrcnn.data.coco import CocoDataset, source_of
 from keras_maskrcnn.data.coco_checks import read_box, read_segmentation
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.tile_grid import as_pair, tile_windows
+from keras_maskrcnn.data.tile_grid import tile_and_overlap, tile_windows
 from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import Size
 
@@ -113,7 +113,7 @@ class Cut:
 def cut_into_tiles(
     dataset: CocoDataset,
     tile: int | tuple[int, int],
-    overlap: int | tuple[int, int],
+    overlap: int | tuple[int, int] | None = None,
     *,
     min_share: float = MIN_SHARE,
     empty_tiles: float = 1.0,
@@ -129,7 +129,7 @@ def cut_into_tiles(
 
     Args:
         dataset: `CocoDataset` of big images.
-        tile, overlap: int, or (height, width). As in `tile_windows`.
+        tile, overlap: int, or (height, width). As in `tile_and_overlap`.
         min_share: float in [0, 1]. 0 makes every piece an object; 1 only whole objects.
         empty_tiles: float in [0, 1]. Share of the tiles without an object to train on that are
             kept.
@@ -144,11 +144,10 @@ def cut_into_tiles(
         ValueError: if an argument is out of range.
         DataError: if every image is smaller than the tile.
     """
-    tile, overlap = as_pair("tile", tile), as_pair("overlap", overlap)
+    tile, overlap = tile_and_overlap(tile, overlap)
     for key, value in (("min_share", min_share), ("empty_tiles", empty_tiles)):
         if not 0 <= value <= 1:
             raise ValueError(f"{key} must be in 0..1. Received: {key}={value!r}.")
-    tile_windows(*tile, tile, overlap)  # raises for an impossible tile or overlap
     _require_a_large_image(dataset, tile)
     crowds = _crowds(dataset)
     windows, images, best = [], [], []

@@ -53,6 +53,23 @@ def tile_blocks(
     return _products(tops, rows, lefts, columns)
 
 
+def tile_and_overlap(
+    tile: int | Sequence[int], overlap: int | Sequence[int] | None
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns (height, width) of the tile and of the overlap, by default a quarter of the tile.
+
+    Args:
+        tile, overlap: as in `tile_windows`. `overlap` may be None.
+
+    Raises:
+        ValueError: if no image can have such tiles.
+    """
+    tile = as_pair("tile", tile)
+    overlap = (tile[0] // 4, tile[1] // 4) if overlap is None else as_pair("overlap", overlap)
+    tile_windows(*tile, tile, overlap)
+    return tile, overlap
+
+
 def as_pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     """Returns (height, width) of a whole number or of a pair of them.
 

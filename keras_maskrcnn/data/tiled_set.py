@@ -152,7 +152,7 @@ class TiledDataset(CocoDataset):
 def tiled(
     dataset: CocoDataset,
     tile: int | tuple[int, int] = 1024,
-    overlap: int | tuple[int, int] = 128,
+    overlap: int | tuple[int, int] | None = None,
     *,
     min_share: float = MIN_SHARE,
     empty_tiles: float = 1.0,
@@ -172,8 +172,9 @@ def tiled(
     Args:
         dataset: `CocoDataset` of big images.
         tile: int, or (height, width) in pixels. An image that is smaller keeps its side.
-        overlap: int, or (height, width): what neighbors share, at least 1 pixel. An object that is
-            no larger than the overlap is whole in at least one tile.
+        overlap: int, or (height, width): what neighbors share, at least 1 pixel. By default a
+            quarter of the tile, as in `predict_large`. An object that is no larger than the overlap
+            is whole in at least one tile.
         min_share: float in [0, 1]. By default a half. 0 makes every piece an object.
         empty_tiles: float in [0, 1]. Share of the tiles without an object to train on that are
             kept.

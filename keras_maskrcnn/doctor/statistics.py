@@ -10,7 +10,7 @@ import numpy as np
 from keras_maskrcnn.data.coco import coco_dict
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.tile_cutting import cut_into_tiles
-from keras_maskrcnn.data.tile_grid import as_pair
+from keras_maskrcnn.data.tile_grid import tile_and_overlap
 from keras_maskrcnn.doctor.anchor_fit import anchor_overlaps
 from keras_maskrcnn.doctor.findings import ERROR, SEVERITIES, Examination, Problem
 
@@ -96,7 +96,7 @@ def measure_sizes(
 
 def _in_tiles(boxes, sizes, tiles):
     """Returns each box in pixels of a tile, and the (height, width) of that tile."""
-    tile, overlap = as_pair("tile", tiles["tile"]), as_pair("overlap", tiles["overlap"])
+    tile, overlap = tile_and_overlap(tiles["tile"], tiles.get("overlap"))
     step = np.subtract(tile, overlap)
     shown = np.minimum(sizes, tile)
     corners = np.minimum(boxes[:, 1::-1] // step * step, sizes - shown)

@@ -50,7 +50,7 @@ def test_with_tiles_crowds_are_ignored_unless_the_flag_is_given(parse):
         (["--overlap=64"], "--overlap needs --tile. Received: overlap=64."),
         (["--min_share=0"], "--min_share needs --tile. Received: min_share=0.0."),
         (["--tile=64", "--overlap=64"], "overlap must be at least 1 and less than tile. Received"),
-        (["--tile=128"], "Received: overlap=(128, 128), tile=(128, 128)."),  # the default overlap
+        (["--tile=3"], "Received: overlap=(0, 0), tile=(3, 3)."),  # a quarter of it
     ],
 )
 def test_impossible_tiles_are_refused_before_any_work(parse, arguments, message):

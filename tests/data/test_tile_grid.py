@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_maskrcnn.data.tile_grid import as_pair, tile_blocks, tile_windows
+from keras_maskrcnn.data.tile_grid import as_pair, tile_and_overlap, tile_blocks, tile_windows
 
 GRIDS = [  # height, width, tile, overlap
     (10, 10, 4, 1),
@@ -83,3 +83,11 @@ def test_bad_arguments_give_one_line(grid, arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         grid(*arguments)
     assert "\n" not in str(error.value)
+
+
+def test_tiles_share_a_quarter_by_default():
+    assert tile_and_overlap(1024, None) == ((1024, 1024), (256, 256))
+    assert tile_and_overlap((40, 31), None) == ((40, 31), (10, 7))
+    assert tile_and_overlap(40, (1, 39)) == ((40, 40), (1, 39))
+    with pytest.raises(ValueError, match="overlap must be at least 1 and less than tile"):
+        tile_and_overlap(3, None)
