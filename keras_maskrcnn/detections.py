@@ -137,7 +137,7 @@ def coco_results(
     if "masks" in outputs:
         small_masks = np.asarray(outputs["masks"][index])[:count]
         masks = InstanceMasks.paste(small_masks, boxes, (height, width), mask_paste)
-    found = {"boxes": boxes, "scores": scores, "labels": labels}
+    found: dict[str, Any] = {"boxes": boxes, "scores": scores, "labels": labels}
     if masks is not None:
         found["masks"] = masks
     return results_of_image(found, image_id, category_ids)
