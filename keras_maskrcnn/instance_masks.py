@@ -140,6 +140,8 @@ class InstanceMasks(np.lib.mixins.NDArrayOperatorsMixin):
         return whole if dtype is None else whole.astype(dtype)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if any(isinstance(x, InstanceMasks) for x in options.get("out", ())):
+            raise TypeError("masks in windows cannot be changed in place; use np.asarray(masks).")
         arrays = [np.asarray(x) if isinstance(x, InstanceMasks) else x for x in inputs]
         return getattr(ufunc, method)(*arrays, **options)
 

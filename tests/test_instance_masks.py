@@ -98,3 +98,9 @@ def test_trimmed_keeps_the_place():
     inside, origin = trimmed(region, (10, 20))
     assert inside.tolist() == [[1, 0], [0, 1]] and origin == (11, 22)
     assert trimmed(region & False, (10, 20))[0].shape == (0, 0)
+
+
+def test_they_cannot_be_changed_in_place(whole):
+    masks = InstanceMasks.of(whole)
+    with pytest.raises(TypeError, match=r"cannot be changed in place; use np.asarray"):
+        masks &= True

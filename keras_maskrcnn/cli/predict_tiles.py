@@ -60,8 +60,9 @@ def is_tiled(options: flags.FlagValues) -> bool:
     """Returns whether images are cut into tiles; raises ValueError for a flag that needs it."""
     if options.tiles or options.tile:
         return True
-    for name in ("overlap", "scale", "microns_per_pixel", "viewer", "resume"):
-        if value := getattr(options, name):
+    unused = {"overlap": None, "seams": "join", "scale": None, "microns_per_pixel": None}
+    for name, default in (unused | {"viewer": False, "resume": False}).items():
+        if (value := getattr(options, name)) != default:
             raise ValueError(f"--{name} needs --tile. Received: {name}={value!r}.")
     return False
 
@@ -74,7 +75,13 @@ def predict_tiles(options: flags.FlagValues) -> None:
 
     folder, names = _list(options)
     state = os.path.join(options.output, _STATE)
-    if not (options.resume and os.path.isdir(state)):
+    stopped = os.path.isdir(state)
+    if stopped and not options.resume and not options.overwrite:
+        raise FileExistsError(
+            "a stopped run left finished tiles; pass --resume to go on, or --overwrite to begin "
+            f"again. Received: output={options.output!r}."
+        )
+    if not (stopped and options.resume):
         pictures.refuse_filled(options, folder)
         shutil.rmtree(state, ignore_errors=True)
     images = [os.path.join(folder, name) for name in names]
@@ -85,8 +92,6 @@ def predict_tiles(options: flags.FlagValues) -> None:
     unreadable: list[str] = []
     with answers.answers(options, model.config) as add:
         for image, name, picture in zip(images, names, drawn, strict=True):
-            tiles = os.path.join(state, f"{name}.sqlite")
-            os.makedirs(os.path.dirname(tiles), exist_ok=True)
             with pictures.left_out_if_unreadable(name, unreadable, options, len(names) == 1):
                 found = predict_large(
                     model,
@@ -97,7 +102,7 @@ def predict_tiles(options: flags.FlagValues) -> None:
                     scale=options.scale,
                     microns_per_pixel=options.microns_per_pixel,
                     max_mask_overlap=options.max_mask_overlap,
-                    output=tiles,
+                    output=os.path.join(state, f"{name}.sqlite"),
                     on_error=options.on_error,
                     verbose=outputs.verbosity(options),
                 )
@@ -109,7 +114,7 @@ def predict_tiles(options: flags.FlagValues) -> None:
                     write_viewer(page, image, found, overwrite=True, **shown)
                 objects, lost = objects + len(found["scores"]), lost + len(found.left_out)
                 found.close()
-    shutil.rmtree(state)
+    shutil.rmtree(state, ignore_errors=True)  # there is none if no image could be read
     if not options.quiet:
         done = len(names) - len(unreadable)
         print(f"{objects} objects in {done} images; pictures in {options.output}.")

@@ -15,7 +15,8 @@ class LargeDetections(Mapping[str, Any]):
 
     Its keys are `boxes`, `scores`, `labels`, `masks` and `class_names`, as of `predict_image`, by
     falling score. Masks are read from a file one by one, when somebody asks for them: see
-    `InstanceMasks.crop`.
+    `InstanceMasks.crop`. A pickle, and a copy by `copy`, is a dict; a pickle has all masks in
+    memory.
 
     Args:
         store: TileStore with the objects.
@@ -91,6 +92,9 @@ class LargeDetections(Mapping[str, Any]):
     def close(self) -> None:
         """Closes the file of the masks. They cannot be read after that."""
         self._store.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self._found,)
 
 
 def _cut(mask, top, left, height, width):

@@ -1,6 +1,7 @@
 """Predicts on an image tile by tile, in memory that does not depend on the image's size."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -85,27 +86,32 @@ def predict_large(
     """
     _check(model, seams, batch_size, score_threshold, max_mask_overlap)
     check_on_error(on_error)
-    with reading(source) as opened:
-        record = _record(opened)
-        seen, windows, blocks = _grid(
-            opened, tile, overlap, _scale(opened, scale, microns_per_pixel)
-        )
-        size = opened.height, opened.width
-        run = {} if output is None else _describe(model, opened, seen, windows, score_threshold)
-        store = TileStore(output, run)
-        tiles = _Tiles(opened, windows, seen, on_error == "skip", store)
-        progress = Progress(len(windows), "tile", verbose, store.count())
-        for batch in tiles.batches(batch_size):
-            _predict(model, batch, windows, size, store, score_threshold)
-            progress.update(store.count())
-        log_remarks({remark: [opened.name] for remark in opened.remarks()})
-    lost = _join(store, windows, blocks, size, seams)
-    if max_mask_overlap < 1:
-        _drop_overlaps(store, size, max_mask_overlap)
-    _warn(store, model.config, len(windows), lost)
-    left_out = {tuple(windows[i].tolist()): error for i, error in store.left_out().items()}
-    names = model.config.class_names
-    return LargeDetections(store, model.config.task == "masks", names, left_out, record)
+    with contextlib.ExitStack() as failed:
+        with reading(source) as opened:
+            record = _record(opened)
+            seen, windows, blocks = _grid(
+                opened, tile, overlap, _scale(opened, scale, microns_per_pixel)
+            )
+            size, run = (opened.height, opened.width), {}
+            if output is not None:
+                run = _describe(model, opened, seen, windows, score_threshold)
+            store = failed.enter_context(contextlib.closing(TileStore(output, run)))
+            tiles = _Tiles(opened, windows, seen, on_error == "skip", store)
+            progress = Progress(len(windows), "tile", verbose, store.count())
+            for batch in tiles.batches(batch_size):
+                _predict(model, batch, windows, size, store, score_threshold)
+                progress.update(store.count())
+            log_remarks({remark: [opened.name] for remark in opened.remarks()})
+        lost = _join(store, windows, blocks, size, seams)
+        if max_mask_overlap < 1:
+            _drop_overlaps(store, size, max_mask_overlap)
+        store.unlock()
+        _warn(store, model.config, len(windows), lost)
+        left_out = {tuple(windows[i].tolist()): error for i, error in store.left_out().items()}
+        with_masks, names = model.config.task == "masks", model.config.class_names
+        found = LargeDetections(store, with_masks, names, left_out, record)
+        failed.pop_all()
+    return found
 
 
 def _record(source):

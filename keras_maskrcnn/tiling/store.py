@@ -3,6 +3,7 @@
 It keeps memory small, and a run that was stopped goes on with the tiles that it lacks.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -28,43 +29,50 @@ CREATE TABLE run (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE tiles (tile INTEGER PRIMARY KEY, full INT, error TEXT);
 CREATE TABLE pieces (id INTEGER PRIMARY KEY, tile INT, cut INT, {_FOUND}, {_MASK});
 CREATE INDEX pieces_of_tile ON pieces (tile);
-CREATE TABLE objects (id INTEGER PRIMARY KEY, {_FOUND}, {_MASK});
+CREATE TABLE objects (id INTEGER PRIMARY KEY AUTOINCREMENT, {_FOUND}, {_MASK});
 """
 _VALUES = "x1, y1, x2, y2, score, label, y, x, height, width, mask"
 
 
 class TileStore:
-    """The file of one image.
+    """The file of one image. It is closed when nothing uses it any more, not even its masks.
 
     Args:
-        path: str or PathLike. A new file, or that of a stopped run. None: a temporary file, which
-            lives as long as this object.
+        path: str or PathLike. A new file, or that of a stopped run. Its folder is made if it is
+            missing. None: a temporary file, which is deleted when it is closed.
         run: dict of plain values that must be the same in all runs that share the file.
 
     Attributes:
         path: str.
 
     Raises:
-        ValueError: if the file is of another run, or none of this class.
+        ValueError: if the file is of another run, in use by one, or none of this class.
+        OSError: if the folder cannot be made. Other methods raise it if the disk is full or the
+            file is damaged.
     """
 
     def __init__(self, path: Path | None, run: Mapping[str, Any]) -> None:
-        folder = tempfile.mkdtemp(prefix="keras_maskrcnn-") if path is None else None
-        self.path = os.path.join(folder, "tiles.sqlite") if folder else os.fspath(path or "")
-        self._lock = threading.Lock()
+        folder = None
+        if path is None:
+            folder = tempfile.mkdtemp(prefix="keras_maskrcnn-")
+            path = os.path.join(folder, "tiles.sqlite")
+        self.path = os.fspath(path)
+        os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
+        self._lock = threading.RLock()
         try:
+            # Each use takes the lock, so threads may share the connection.
+            self._db = sqlite3.connect(self.path, check_same_thread=False)
+            self._close = weakref.finalize(self, _close, self._db, folder)
             self._open(run)
-            self._clean = weakref.finalize(self, _clean, self._db, folder)
         except sqlite3.DatabaseError as error:
             raise ValueError(
                 f"{self.path} cannot be used as a file of finished tiles: {error}."
             ) from error
 
     def _open(self, run):
-        new = not os.path.exists(self.path) or not os.path.getsize(self.path)
-        # Each use takes the lock, so threads may share the connection.
-        self._db = sqlite3.connect(self.path, check_same_thread=False)
-        if new:
+        # Two runs that do the same tiles at once would find each object twice.
+        self._db.executescript("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;")
+        if not self._rows("SELECT name FROM sqlite_master"):
             self._db.executescript(f"BEGIN; {_TABLES} COMMIT;")
             self._set(**run)
         stored = {name: json.loads(v) for name, v in self._db.execute("SELECT * FROM run")}
@@ -77,6 +85,20 @@ class TileStore:
                 )
         with self._db:
             self._db.execute("DELETE FROM tiles WHERE error IS NOT NULL")  # to be tried again
+
+    def unlock(self) -> None:
+        """Lets other runs use the file. Until then they are refused."""
+        self._rows("PRAGMA locking_mode = NORMAL")
+        self._rows("SELECT count(*) FROM run")  # SQLite lets go with the next reading
+
+    @contextlib.contextmanager
+    def _written(self):
+        """Locks the connection for a transaction."""
+        try:
+            with self._lock, self._db:
+                yield self._db
+        except sqlite3.Error as error:
+            raise OSError(f"{self.path} cannot be written ({error})") from error
 
     def _set(self, **values):
         rows = [(name, json.dumps(value)) for name, value in values.items()]
@@ -101,11 +123,9 @@ class TileStore:
             for cut, one in zip(pieces.cut, found, strict=True)
         ]
         marks = ", ".join("?" * 13)
-        with self._lock, self._db:
-            self._db.executemany(
-                f"INSERT INTO pieces (tile, cut, {_VALUES}) VALUES ({marks})", rows
-            )
-            self._db.execute("INSERT OR REPLACE INTO tiles VALUES (?, ?, NULL)", (tile, full))
+        with self._written() as db:
+            db.executemany(f"INSERT INTO pieces (tile, cut, {_VALUES}) VALUES ({marks})", rows)
+            db.execute("INSERT OR REPLACE INTO tiles VALUES (?, ?, NULL)", (tile, full))
 
     def count(self) -> int:
         """Returns the number of tiles that are finished or left out."""
@@ -113,8 +133,8 @@ class TileStore:
 
     def leave_out(self, tile: int, error: str) -> None:
         """Notes that a tile could not be read."""
-        with self._lock, self._db:
-            self._db.execute("INSERT OR REPLACE INTO tiles VALUES (?, 0, ?)", (tile, error))
+        with self._written() as db:
+            db.execute("INSERT OR REPLACE INTO tiles VALUES (?, 0, ?)", (tile, error))
 
     def left_out(self) -> dict[int, str]:
         """Returns the error of each tile that could not be read."""
@@ -159,18 +179,18 @@ class TileStore:
     def write_objects(self, objects: Iterable[Object]) -> None:
         """Replaces the objects. A kill leaves the old ones."""
         marks = ", ".join("?" * 11)
-        with self._db:
-            self._db.execute("DELETE FROM objects")
+        with self._written() as db:
+            db.execute("DELETE FROM objects")
             for one in objects:
-                self._db.execute(f"INSERT INTO objects ({_VALUES}) VALUES ({marks})", _row(one))
+                db.execute(f"INSERT INTO objects ({_VALUES}) VALUES ({marks})", _row(one))
 
     def keep_objects(self, ids: np.ndarray) -> None:
         """Deletes all objects but those with some ids."""
-        with self._lock, self._db:
-            self._db.execute("CREATE TEMP TABLE kept (id INTEGER PRIMARY KEY)")
-            self._db.executemany("INSERT INTO kept VALUES (?)", ((i,) for i in ids.tolist()))
-            self._db.execute("DELETE FROM objects WHERE id NOT IN kept")
-            self._db.execute("DROP TABLE kept")
+        with self._written() as db:
+            db.execute("CREATE TEMP TABLE kept (id INTEGER PRIMARY KEY)")
+            db.executemany("INSERT INTO kept VALUES (?)", ((i,) for i in ids.tolist()))
+            db.execute("DELETE FROM objects WHERE id NOT IN kept")
+            db.execute("DROP TABLE kept")
 
     def objects(self, size: Size) -> tuple[np.ndarray, np.ndarray, InstanceMasks]:
         """Returns all objects by falling score.
@@ -191,16 +211,27 @@ class TileStore:
 
     def crop(self, index: int) -> np.ndarray:
         """Returns the mask of the object with an id, (h, w) bool, inside its window."""
-        query = "SELECT height, width, mask FROM objects WHERE id = ?"
-        return _unpacked(*self._rows(query, index)[0])
+        rows = self._rows("SELECT height, width, mask FROM objects WHERE id = ?", index)
+        if not rows:
+            raise OSError(f"{self.path}: a later run has replaced these objects.")
+        return _unpacked(*rows[0])
 
     def close(self) -> None:
-        """Closes the file, and deletes it if it is a temporary one."""
-        self._clean()
+        """Closes the file, and deletes it if it is temporary."""
+        self._close()
 
     def _rows(self, query, *values):
-        with self._lock:
-            return self._db.execute(query, values).fetchall()
+        try:
+            with self._lock:
+                return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise OSError(f"{self.path} cannot be read ({error})") from error
+
+
+def _close(connection, folder):
+    connection.close()
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Crops(Sequence[np.ndarray]):
@@ -215,11 +246,8 @@ class _Crops(Sequence[np.ndarray]):
     def __getitem__(self, index: Any) -> Any:
         return self._store.crop(int(self._ids[index]))
 
-
-def _clean(database, folder):
-    database.close()
-    if folder:
-        shutil.rmtree(folder, ignore_errors=True)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)  # another process has no access to a file that may be deleted
 
 
 def _row(found):

@@ -260,7 +260,6 @@ class FilePerImage(Writer):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        os.makedirs(self.path, exist_ok=True)
         self._taken: set[str] = set()  # files so far, without suffix
 
     def pieces(self, record: ImageRecord, found: Mapping[str, Any]) -> Iterable[str]:
@@ -271,6 +270,11 @@ class FilePerImage(Writer):
         """Writes an image's file."""
         with replacing(self.new_path(record), sync=False) as new, open_text(new) as file:
             file.writelines(self.pieces(record, found))
+
+    def close(self) -> None:
+        """Makes the folder if there was no image; after an error there is none."""
+        os.makedirs(self.path, exist_ok=True)
+        super().close()
 
     def new_path(self, record: ImageRecord, suffix: str | None = None) -> str:
         """Returns the path of an image's file, and makes its folder.

@@ -104,7 +104,7 @@ def test_a_stopped_run_resumes(images, finder, tmp_path, monkeypatch, capsys):
         patch.setattr("keras_maskrcnn.cli.inputs.load_model", lambda path: stopping)
         assert run(images, output, "--overlap=40") == 130
     assert run(images, output, "--overlap=40") == 1  # without --resume
-    assert "the output folder is not empty" in capsys.readouterr().err
+    assert "a stopped run left finished tiles; pass --resume" in capsys.readouterr().err
     assert run(images, output, "--overlap=41", "--resume") == 1
     assert "holds the tiles of another run" in capsys.readouterr().err
     assert run(images, output, "--overlap=40", "--resume") == 0
@@ -128,7 +128,7 @@ def test_an_image_smaller_than_a_tile_is_named_and_the_others_are_done(
 
 @pytest.mark.parametrize(
     "flag",
-    ["--overlap=3", "--scale=0.5", "--microns_per_pixel=1", "--viewer", "--resume"],
+    ["--overlap=0", "--seams=own", "--scale=0.5", "--microns_per_pixel=1", "--viewer", "--resume"],
 )
 def test_flags_of_tiles_need_a_tile(images, finder, tmp_path, capsys, flag):
     argv = ["predict", "--model=m.keras", f"--input={images}", f"--output={tmp_path / 'o'}", flag]
@@ -149,6 +149,14 @@ def test_bad_values_are_one_line(images, finder, tmp_path, capsys, flags, line):
     assert run(images / "a.png", tmp_path / "out", *flags) == 1
     error = capsys.readouterr().err
     assert line in error and error.count("\n") == 1
+    # With better values the same command works, without --overwrite.
+    assert run(images / "a.png", tmp_path / "out") == 0
+
+
+def test_a_wrong_value_leaves_no_folder_that_fills_the_output(images, finder, tmp_path):
+    formats = "--format=geojson,labelme,yolo_seg,png_labels,csv"
+    assert run(images / "a.png", tmp_path / "out", formats, "--overlap=0") == 1
+    assert not os.listdir(tmp_path / "out")
 
 
 def test_a_truncated_tiff_is_one_line(finder, tmp_path, capsys):

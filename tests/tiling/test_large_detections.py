@@ -1,6 +1,8 @@
+import copy
 import gc
 import glob
 import os
+import pickle
 import tempfile
 
 import numpy as np
@@ -52,10 +54,30 @@ def test_a_window_beyond_the_image_holds_what_there_is(found):
     assert len(found.window(400, 500, 10, 10)["scores"]) == 0
 
 
-def test_the_temporary_file_lives_as_long_as_the_result(truth):
-    def folders():
-        return set(glob.glob(os.path.join(tempfile.gettempdir(), "keras_maskrcnn-*")))
+def folders():
+    return set(glob.glob(os.path.join(tempfile.gettempdir(), "keras_maskrcnn-*")))
 
+
+@pytest.mark.parametrize(
+    "change", [dict, copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_copies_outlive_the_result(found, change):
+    masks, boxes = np.asarray(found["masks"]), found["boxes"]
+    copied = change(found)
+    del found
+    gc.collect()
+    np.testing.assert_array_equal(copied["masks"], masks)
+    np.testing.assert_array_equal(copied["boxes"], boxes)
+
+
+def test_the_temporary_file_does_not_outlive_an_error(truth):
+    before = folders()
+    with pytest.raises(KeyboardInterrupt) as error:
+        predict_large(Finder(fail_after=2), draw(SIZE, truth), tile=128, verbose=0)
+    assert folders() == before and error  # its traceback still holds the file
+
+
+def test_the_temporary_file_lives_as_long_as_the_result(truth):
     before = folders()
     found = predict_large(Finder(), draw(SIZE, truth), tile=128, verbose=0)
     masks = found["masks"]

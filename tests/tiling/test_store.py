@@ -1,3 +1,5 @@
+import gc
+import os
 import sqlite3
 
 import numpy as np
@@ -68,6 +70,7 @@ def test_objects_that_were_not_written_to_the_end_leave_the_old_ones(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         store.write_objects(killed())
+    store.close()
     assert len(TileStore(tmp_path / "a", {}).objects(SIZE)[0]) == 1
 
 
@@ -94,3 +97,52 @@ def test_another_file_is_refused(tmp_path):
     sqlite3.connect(tmp_path / "b").execute("CREATE TABLE other (x)").connection.close()
     with pytest.raises(ValueError, match="no such table"):
         TileStore(tmp_path / "b", {})
+
+
+def test_two_runs_at_once_are_refused(tmp_path, monkeypatch):
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **k, timeout=0.1))
+    store = TileStore(tmp_path / "a", {})
+    with pytest.raises(ValueError, match="a cannot be used .*: database is locked"):
+        TileStore(tmp_path / "a", {})
+    store.unlock()
+    TileStore(tmp_path / "a", {})
+
+
+def test_masks_that_a_later_run_replaced_are_not_mistaken(tmp_path):
+    store, one = TileStore(tmp_path / "a", {}), np.ones((2, 3), bool)
+    store.write_objects([Object(np.zeros(4), 0.5, 1, (one, (0, 0)))])
+    masks = store.objects(SIZE)[2]
+    store.write_objects([Object(np.zeros(4), 0.5, 1, (~one, (0, 0)))])
+    with pytest.raises(OSError, match="a: a later run has replaced these objects"):
+        masks.crop(0)
+
+
+def test_a_full_disk_and_a_closed_file_are_named(tmp_path, found):
+    store = TileStore(tmp_path / "a", {})
+    store._rows("PRAGMA max_page_count = 1")  # SQLite takes the pages that there are
+    with pytest.raises(OSError, match=r"a cannot be written \(database or disk is full\)"):
+        for tile in range(1000):
+            store.add(tile, found, full=False)
+    assert store.finished() == set(range(tile))
+    store.close()
+    with pytest.raises(OSError, match=r"a cannot be read \(Cannot operate on a closed"):
+        store.finished()
+
+
+def test_a_temporary_file_lives_as_long_as_its_masks():
+    store = TileStore(None, {})
+    path = store.path
+    store.write_objects([Object(np.zeros(4), 0.5, 1, (np.ones((2, 3), bool), (0, 0)))])
+    masks = store.objects(SIZE)[2]
+    del store
+    gc.collect()
+    assert masks.areas().tolist() == [6]
+    del masks
+    gc.collect()
+    assert not os.path.exists(os.path.dirname(path))
+
+
+def test_the_folder_is_made(tmp_path):
+    TileStore(tmp_path / "new" / "a", {})
+    assert (tmp_path / "new" / "a").is_file()
