@@ -11,9 +11,10 @@ from keras_maskrcnn.data.tiled_set import TiledDataset
 from keras_maskrcnn.files import replacing
 from keras_maskrcnn.typing import Path
 
-# Options of Pillow. Level 1 of PNG takes a quarter of the time of 6, for files 5 % larger.
+# Options of Pillow. Level 3 of PNG took 1.5 s for 60 images of nuclei, and the default 6 took 3.9 s;
+# the files are 3 % larger.
 FORMATS: dict[str, dict[str, Any]] = {
-    "png": {"format": "PNG", "compress_level": 1},
+    "png": {"format": "PNG", "compress_level": 3},
     "jpg": {"format": "JPEG", "quality": 95},
 }
 """Suffixes of tiles, and how Pillow writes them. PNG keeps the pixels; JPEG is smaller."""
