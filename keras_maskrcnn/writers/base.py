@@ -94,6 +94,12 @@ class Writer:
             _require(module, self.place)
         self.class_names = tuple(map(str, class_names))
         self.category_ids = tuple(map(int, category_ids))
+        counts = {len(self.class_names), len(self.category_ids)} - {0}
+        if len(counts) > 1:
+            raise ValueError(
+                "class_names and category_ids must have the same length. Received: "
+                f"{len(self.class_names)} names, {len(self.category_ids)} ids."
+            )
         self.tolerance, self.overwrite = float(tolerance), overwrite
         self.path = os.path.join(folder, self.place)
         self.images = self.objects = self.left_out = self._last_label = 0

@@ -119,6 +119,8 @@ def test_outputs_stay_in_their_folder(name, found, tmp_path):
 def test_bad_arguments_are_named(name, found, tmp_path):
     with pytest.raises(ValueError, match="Received: tolerance=-1"):
         open_writer(name, tmp_path, tolerance=-1)
+    with pytest.raises(ValueError, match="the same length. Received: 2 names, 1 ids"):
+        open_writer(name, tmp_path, class_names=CLASSES, category_ids=[1])
     with open_writer(name, tmp_path, class_names=CLASSES[:1]) as writer:
         with pytest.raises(ValueError, match=r"labels must be in 1..1. Received: label=2."):
             writer.add(record(), found)
