@@ -33,7 +33,7 @@ def refuse_filled(options: flags.FlagValues, images: str) -> None:
 def picture_names(names: Sequence[str]) -> list[str]:
     """Returns a picture's name per image: a.png for a.jpg; a.jpg.png if a.png is an image too."""
     stems = [os.path.splitext(name)[0] for name in names]
-    counts = collections.Counter(stems)
+    counts = collections.Counter([*stems, *names])  # a.png is also the stem of a.png.tif
     return [
         f"{stem if counts[stem] == 1 else name}.png"
         for name, stem in zip(names, stems, strict=True)

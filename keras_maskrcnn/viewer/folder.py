@@ -140,7 +140,9 @@ def _write_page(folder, title, about, scripts):
         file.write(f"const IMAGE = {json.dumps(about, indent=1)};\n")
     template = string.Template((_PAGE / "index.html").read_text(encoding="utf-8"))
     tags = "\n".join(f'<script src="objects/{name}"></script>' for name in scripts)
-    with open(os.path.join(folder, "index.html"), "w", encoding="utf-8") as file:
+    # A file name may have bytes that are no text.
+    path = os.path.join(folder, "index.html")
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(template.substitute(title=html.escape(title), scripts=tags))
 
 

@@ -55,7 +55,7 @@ class LabelStudio(OneFile):
     def pieces(self, record: ImageRecord, found: Mapping[str, Any]) -> Iterator[str]:
         """Yields a task, a line per region."""
         yield ",\n" if self.images else "\n"
-        data = json.dumps({"image": f"/data/local-files/?d={quote(_served(record))}"})
+        data = json.dumps({"image": f"/data/local-files/?d={quote(os.fsencode(_served(record)))}"})
         prediction: dict[str, Any] = {"model_version": "keras_maskrcnn"}
         if len(found["scores"]):
             prediction["score"] = round(float(np.mean(found["scores"])), 6)

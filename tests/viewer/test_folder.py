@@ -195,3 +195,10 @@ def test_neither_tensorflow_nor_keras_is_imported():
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert printed.stdout == "[]\n"
+
+
+def test_a_name_that_is_no_text_is_escaped(tmp_path):
+    path = os.fsdecode(bytes(tmp_path) + b"/a\xff.png")
+    Image.fromarray(picture()).save(path)
+    page = write_viewer(tmp_path / "viewer", path, found())
+    assert "<title>a\\udcff.png</title>" in pathlib.Path(page).read_text(encoding="utf-8")

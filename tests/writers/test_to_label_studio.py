@@ -1,4 +1,5 @@
 import json
+import os
 from xml.etree import ElementTree
 
 import numpy as np
@@ -125,3 +126,8 @@ def test_the_sdk_of_label_studio_decodes_brushes():
     mask = np.reshape(brush.decode_rle(counts), (60, 50, 4))[..., 3]
     np.testing.assert_array_equal(mask[3:43, 5:35] > 0, region)
     assert np.count_nonzero(mask) == region.sum()
+
+
+def test_a_name_that_is_no_text_is_escaped(tmp_path):
+    tasks = write(tmp_path, written_objects.found(()), os.fsdecode(b"a\xff.png"))
+    assert tasks[0]["data"]["image"] == "/data/local-files/?d=a%FF.png"
