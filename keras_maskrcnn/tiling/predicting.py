@@ -193,8 +193,8 @@ def _describe(model, source, seen, windows, score_threshold):
         "tile": list(seen),
         "windows": hashlib.sha256(windows.tobytes()).hexdigest(),
         "score_threshold": score_threshold,
-        "config": dataclasses.asdict(model.config),
         "model": _fingerprint(model),
+        **{f"config.{name}": value for name, value in dataclasses.asdict(model.config).items()},
     }
     if os.path.isfile(source.name):
         stat = os.stat(source.name)

@@ -241,6 +241,13 @@ def test_tiles_of_other_weights_are_refused(tmp_path):
         predict_large(other, image, tile=256, output=output, verbose=0)
 
 
+def test_another_config_is_named_by_its_field(tmp_path):
+    image, output = draw(SIZE, []), tmp_path / "tiles"
+    predict_large(Finder(slots=50), image, tile=256, output=output, verbose=0)
+    with pytest.raises(ValueError, match=r"Received: config.detections_per_image=100, there 50\.$"):
+        predict_large(Finder(), image, tile=256, output=output, verbose=0)
+
+
 def test_a_tile_that_cannot_be_read_stops_or_is_named(tmp_path, caplog):
     truth = scattered(SIZE, 60, 8, 40)
     pixels = draw(SIZE, truth)
