@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -34,6 +35,13 @@ class Pieces:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def chosen(self, indices: np.ndarray) -> Self:
+        """Returns some of the pieces, as indexing of an array does."""
+        fields = {
+            field.name: getattr(self, field.name)[indices] for field in dataclasses.fields(self)
+        }
+        return type(self)(**fields)
 
     def extents(self) -> np.ndarray:
         """Returns (n, 4) int64 [top, left, bottom, right]: the pixels from top to bottom - 1."""
@@ -90,22 +98,22 @@ def pieces_of_tile(
     return dataclasses.replace(pieces, cut=_touches(pieces.extents(), window, size))
 
 
-def depth(extents: np.ndarray, window: Sequence[int], size: Size) -> np.ndarray:
+def depth(extents: np.ndarray, window: Sequence[int] | np.ndarray, size: Size) -> np.ndarray:
     """Returns how far each piece is from the borders of its tile that lie inside the image.
 
     Args:
         extents: (n, 4) int [top, left, bottom, right].
-        window: [top, left, height, width] of the tile.
+        window: [top, left, height, width] of the tile; or (n, 4), that of each piece.
         size: (H, W) of the image.
 
     Returns:
         (n, 4) float. Pixels to the border above, on the left, below and on the right; infinite
             where the tile ends at the border of the image.
     """
-    top, left, height, width = window
-    distances = (extents - [top, left, top + height, left + width]) * np.array([1.0, 1, -1, -1])
-    at_border = np.array([top == 0, left == 0, top + height == size[0], left + width == size[1]])
-    return np.where(at_border, np.inf, distances)
+    top, left, height, width = np.moveaxis(np.asarray(window), -1, 0)
+    ends = np.stack([top, left, top + height, left + width], axis=-1)
+    distances = (extents - ends) * np.array([1.0, 1, -1, -1])
+    return np.where(ends == [0, 0, *size], np.inf, distances)
 
 
 def _touches(extents, window, size):

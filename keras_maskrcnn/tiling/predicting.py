@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import os
 from collections.abc import Iterator
@@ -17,9 +16,8 @@ from keras_maskrcnn.data.images import log_remarks
 from keras_maskrcnn.data.sources import reading
 from keras_maskrcnn.data.tile_grid import as_pair, tile_blocks, tile_windows
 from keras_maskrcnn.logger import logger
-from keras_maskrcnn.overlaps import without_overlaps
 from keras_maskrcnn.progress import Progress
-from keras_maskrcnn.tiling import joining
+from keras_maskrcnn.tiling.finishing import drop_overlaps, write_objects
 from keras_maskrcnn.tiling.large_detections import LargeDetections
 from keras_maskrcnn.tiling.pieces import pieces_of_tile
 from keras_maskrcnn.tiling.store import TileStore
@@ -51,8 +49,8 @@ def predict_large(
     The model resizes a tile as it resizes any image of this size. Objects should be as large in a
     tile as they were in training images of the tile's size; `scale` helps.
 
-    `tiling.joining.reported` has the rules for objects at seams. Memory is that of a batch of
-    tiles and of the largest object; all else is in a file.
+    `tiling.finishing.write_objects` has the rules by which each object is found once. Memory is
+    that of a batch of tiles and of the largest object; all else is in a file.
 
     Args:
         model: MaskRCNN with an RPN and heads, or `runtime.ExportedModel`.
@@ -102,9 +100,9 @@ def predict_large(
                 _predict(model, batch, windows, size, store, score_threshold)
                 progress.update(store.count())
             log_remarks({remark: [opened.name] for remark in opened.remarks()})
-        lost = _join(store, windows, blocks, size, seams)
+        lost = write_objects(store, windows, blocks, size, seams)
         if max_mask_overlap < 1:
-            _drop_overlaps(store, size, max_mask_overlap)
+            drop_overlaps(store, size, max_mask_overlap)
         store.unlock()
         _warn(store, model.config, len(windows), lost)
         left_out = {tuple(windows[i].tolist()): error for i, error in store.left_out().items()}
@@ -282,49 +280,6 @@ def _predict(model, batch, windows, size, store, score_threshold):
         )
         full = int(outputs["num_detections"][row]) >= config.detections_per_image
         store.add(tile, pieces, full)
-
-
-def _join(store, windows, blocks, size, seams):
-    """Writes the objects that the pieces of all tiles make; returns how many are left out."""
-    columns = len(np.unique(windows[:, 1]))
-    load = functools.lru_cache(maxsize=2 * columns + 3)(lambda tile: store.pieces(tile, size))
-    matches = []
-    for tile, window in enumerate(windows):
-        for other in _later_neighbors(windows, tile):
-            (ids, first), (other_ids, second) = load(tile), load(other)
-            found = joining.pairs(first, second, window, windows[other])
-            matches += [(ids[i], other_ids[j]) for i, j in found]
-    grouped = joining.groups(matches)
-    in_groups = {index for group in grouped for index in group}
-    lost = 0
-
-    def objects():
-        nonlocal lost
-        for group in grouped:
-            found = list(
-                joining.reported([store.piece(i) for i in group], windows, blocks, size, seams)
-            )
-            lost += not found
-            yield from found
-        for index in store.piece_ids():
-            if index not in in_groups:
-                yield from joining.reported([store.piece(index)], windows, blocks, size, seams)
-
-    store.write_objects(objects())
-    return lost
-
-
-def _later_neighbors(windows, tile):
-    """Returns the tiles with higher numbers that share pixels with a tile."""
-    top, left, height, width = windows[tile]
-    below = windows[tile + 1 :]
-    shares = (below[:, 0] < top + height) & (np.abs(below[:, 1] - left) < width)
-    return (tile + 1 + np.flatnonzero(shares)).tolist()
-
-
-def _drop_overlaps(store, size, limit):
-    ids, _, masks = store.objects(size)
-    store.keep_objects(ids[without_overlaps(masks, limit)])
 
 
 def _warn(store, config, count, lost):

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import weakref
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -168,13 +168,6 @@ class TileStore:
         ((tile, cut, *values),) = self._rows(query, index)
         found = _object(values)
         return Piece(tile, found.box, found.score, found.label, bool(cut), found.mask)
-
-    def piece_ids(self) -> Iterator[int]:
-        """Yields the ids of all pieces in order; each block of them is one query."""
-        last = 0
-        while ids := self._rows("SELECT id FROM pieces WHERE id > ? ORDER BY id LIMIT 10000", last):
-            yield from (index for (index,) in ids)
-            last = ids[-1][0]
 
     def write_objects(self, objects: Iterable[Object]) -> None:
         """Replaces the objects. A kill leaves the old ones."""
