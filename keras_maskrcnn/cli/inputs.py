@@ -86,7 +86,8 @@ def with_overrides(model: Any, overrides: dict[str, Any]) -> Any:
 def read_dataset(options: flags.FlagValues, config: MaskRCNNConfig) -> "CocoDataset":
     """Reads --annotations with a config's classes, and with masks if its task needs them.
 
-    Images that cannot be read are left out; `skipped` names them for `report_unreadable`.
+    Images that cannot be read are left out; `skipped` names them for `report_unreadable`. With
+    --tile, images may be of any size and kind; they are compared with the json when they are read.
     """
     from keras_maskrcnn import data
 
@@ -97,6 +98,7 @@ def read_dataset(options: flags.FlagValues, config: MaskRCNNConfig) -> "CocoData
         class_names=config.class_names,
         masks=config.task == "masks",
         crowds=options.crowds,
+        check_images=not getattr(options, "tile", None),
         on_error="skip",
     )
 

@@ -195,3 +195,29 @@ def test_zarr_folders_are_images(finder, tmp_path):
     results = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(results) == len(TRUTH) and results[0]["file_name"] == "a.zarr"
     assert "zarr" in sys.modules
+
+
+def test_evaluate_scores_images_that_only_tiles_can_read(finder, tmp_path):
+    images, output = tmp_path / "images", tmp_path / "metrics.json"
+    images.mkdir()
+    np.save(images / "a.npy", draw((400, 500), TRUTH))
+    masks = InstanceMasks([region for region, _ in TRUTH], [at for _, at in TRUTH], (400, 500))
+    annotations = [
+        {
+            **{"id": i + 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": region.size},
+            "bbox": [x, y, region.shape[1], region.shape[0]],
+            "segmentation": masks.rle(i),
+        }
+        for i, (region, (y, x)) in enumerate(masks.crops())
+    ]
+    content = {
+        "images": [{"id": 1, "file_name": "a.npy", "height": 400, "width": 500}],
+        "annotations": annotations,
+        "categories": [{"id": i, "name": str(i)} for i in (1, 2, 3)],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    flags = [f"--images={images}", f"--annotations={tmp_path / 'a.json'}", f"--output={output}"]
+    argv = ["evaluate", "--model=m.keras", *flags, "--overlap=40", "--quiet"]
+    assert cli.run([*argv, "--tile=128"]) == 0
+    assert json.loads(output.read_text())["segm/AP"] == 1
+    assert cli.run(argv) == 1
