@@ -4,9 +4,9 @@
     python benchmarks/mosaic.py --output=DIR/mosaic.tif --side=12000 --objects=5000
     python benchmarks/tiles.py --model=DIR/shapes.keras --mosaic=DIR/mosaic.tif
 
-First it finds out what the model finds when each object is well inside of a tile: it predicts tiles
-that overlap by a quarter, and takes each object from a tile in which it is at least an eighth of
-the tile away from the border. Objects with a score of at least --score are the reference.
+First it finds out what the model finds when each object is well inside of a tile of
+--reference_tile pixels: tiles overlap by a quarter or more, and each object is taken from the tile
+in whose middle it is. Objects with a score of at least --score are the reference.
 Then it runs `predict_large` and counts how many objects of the reference were found exactly once,
 twice, in part, or not at all (instance_scores.py). Last it compares the time with that of the bare
 tiles, `predict_on_batch` on the same tiles, in turn on a part of the drawing (--part). The CPU time
@@ -26,7 +26,7 @@ import numpy as np
 import tifffile
 from instance_scores import Index, Instances, compare, iou
 from measuring import measured, settle
-from mosaic import coverage_of
+from mosaic import UNIT, coverage_of
 
 from keras_maskrcnn import predict_large
 from keras_maskrcnn.data.tile_grid import tile_windows
@@ -120,11 +120,11 @@ def make_reference(model, path, truth, side, least):
         model: `MaskRCNN` for images of `side` pixels.
         path: the .tif file.
         truth: `Instances`.
-        side: int. Tile in pixels. Tiles begin at multiples of 3/4 of it.
+        side: int. Tile in pixels. Tiles overlap by a quarter, and by two of the largest shapes.
         least: float. Instances of other classes count if they have this score.
     """
     image = tifffile.imread(path)
-    starts = tile_windows(truth.side, truth.side, side, side // 4)[:, :2]
+    starts = tile_windows(truth.side, truth.side, side, max(side // 4, UNIT))[:, :2]
     centers = np.array([(y + m.shape[0] / 2, x + m.shape[1] / 2) for m, (y, x) in truth.crops])
     nearest = [np.argmin(np.abs(starts + side / 2 - center).max(axis=1)) for center in centers]
     labels, others = np.zeros((2, len(centers)), int)

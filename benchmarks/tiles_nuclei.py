@@ -37,7 +37,8 @@ def main():
     parser.add_argument("--overlaps", default="32,48,64", help="pixels, with commas")
     parser.add_argument("--tiles", type=int, default=4, help="per side")
     parser.add_argument("--shift", type=int, default=8, help="pixels")
-    parser.add_argument("--detections", type=int, default=500, help="limit per image and per tile")
+    parser.add_argument("--detections", type=int, default=500, help="limit per image")
+    parser.add_argument("--tile_detections", type=int, default=150, help="limit per tile")
     parser.add_argument("--limit", type=int, help="use only the first images")
     parser.add_argument("--output", help="file to append the results to, lines of json")
     args = parser.parse_args()
@@ -54,7 +55,7 @@ def main():
         )
     for overlap in map(int, args.overlaps.split(",")):
         variants[f"tiles, overlap {overlap}"] = lambda image, overlap=overlap: tiled(
-            model, image, args.detections, args.tiles, overlap
+            model, image, args.tile_detections, args.tiles, overlap
         )
     for name, predict in variants.items():
         found, count = [], 0
