@@ -64,7 +64,7 @@ class TileStore:
             self._db = sqlite3.connect(self.path, check_same_thread=False)
             self._close = weakref.finalize(self, _close, self._db, folder)
             self._open(run)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(
                 f"{self.path} cannot be used as a file of finished tiles: {error}."
             ) from error
@@ -152,7 +152,7 @@ class TileStore:
             size: (H, W) of the image.
         """
         rows = self._rows(f"SELECT id, cut, {_VALUES} FROM pieces WHERE tile = ?", tile)
-        objects = [_object(row[2:]) for row in rows]
+        objects = [self._object(*row[2:]) for row in rows]
         pieces = Pieces(
             np.array([x.box for x in objects], np.float32).reshape(-1, 4),
             np.array([x.score for x in objects], np.float32),
@@ -166,7 +166,7 @@ class TileStore:
         """Returns the piece with an id."""
         query = f"SELECT tile, cut, {_VALUES} FROM pieces WHERE id = ?"
         ((tile, cut, *values),) = self._rows(query, index)
-        found = _object(values)
+        found = self._object(*values)
         return Piece(tile, found.box, found.score, found.label, bool(cut), found.mask)
 
     def write_objects(self, objects: Iterable[Object]) -> None:
@@ -207,11 +207,23 @@ class TileStore:
         rows = self._rows("SELECT height, width, mask FROM objects WHERE id = ?", index)
         if not rows:
             raise OSError(f"{self.path}: a later run has replaced these objects.")
-        return _unpacked(*rows[0])
+        return self._unpacked(*rows[0])
 
     def close(self) -> None:
         """Closes the file, and deletes it if it is temporary."""
         self._close()
+
+    def _object(self, *values):
+        *box, score, label, y, x, height, width, mask = values
+        crop: Crop = self._unpacked(height, width, mask), (y, x)
+        return Object(np.array(box, np.float32), score, label, crop)
+
+    def _unpacked(self, height, width, mask):
+        try:
+            bits = np.frombuffer(zlib.decompress(mask), np.uint8)
+        except zlib.error as error:
+            raise OSError(f"{self.path} is damaged ({error})") from error
+        return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
 
     def _rows(self, query, *values):
         try:
@@ -249,14 +261,3 @@ def _row(found):
     packed = zlib.compress(np.packbits(region).tobytes(), 1)
     box = np.asarray(found.box, float).tolist()
     return *box, float(found.score), int(found.label), y, x, *region.shape, packed
-
-
-def _object(values: Sequence[Any]) -> Object:
-    *box, score, label, y, x, height, width, mask = values
-    crop: Crop = _unpacked(height, width, mask), (y, x)
-    return Object(np.array(box, np.float32), score, label, crop)
-
-
-def _unpacked(height, width, mask):
-    bits = np.frombuffer(zlib.decompress(mask), np.uint8)
-    return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)

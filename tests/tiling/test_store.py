@@ -146,3 +146,17 @@ def test_a_temporary_file_lives_as_long_as_its_masks():
 def test_the_folder_is_made(tmp_path):
     TileStore(tmp_path / "new" / "a", {})
     assert (tmp_path / "new" / "a").is_file()
+
+
+def test_a_damaged_file_is_named(tmp_path, found):
+    store = TileStore(tmp_path / "a", {"tile": 8})
+    store.add(0, found, full=False)
+    with store._db as db:
+        db.execute("UPDATE pieces SET mask = ?", (b"no mask",))
+    with pytest.raises(OSError, match="a is damaged"):
+        store.piece(1)
+    with store._db as db:
+        db.execute("UPDATE run SET value = ?", ("no json",))
+    store.close()
+    with pytest.raises(ValueError, match="a cannot be used as a file of finished tiles"):
+        TileStore(tmp_path / "a", {"tile": 8})
