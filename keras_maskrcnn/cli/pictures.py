@@ -11,6 +11,19 @@ from keras_maskrcnn.cli import paths
 from keras_maskrcnn.data import DataError
 
 
+def refuse_same(options: flags.FlagValues, images: str) -> None:
+    """Raises OSError if --output is the folder of the images.
+
+    Args:
+        options: the flags' values; `output` is used.
+        images: path of the folder.
+    """
+    if os.path.realpath(options.output) == os.path.realpath(images):
+        raise FileExistsError(
+            f"pictures would replace images. Received: output={options.output!r}."
+        )
+
+
 def refuse_filled(options: flags.FlagValues, images: str) -> None:
     """Raises OSError if pictures in the --output folder might replace files.
 
@@ -18,10 +31,7 @@ def refuse_filled(options: flags.FlagValues, images: str) -> None:
         options: the flags' values; `output` and `overwrite` are used.
         images: path of the folder of the images. It is refused even with --overwrite.
     """
-    if os.path.realpath(options.output) == os.path.realpath(images):
-        raise FileExistsError(
-            f"pictures would replace images. Received: output={options.output!r}."
-        )
+    refuse_same(options, images)
     if os.path.isdir(options.output) and os.listdir(options.output) and not options.overwrite:
         raise FileExistsError(
             f"the output folder is not empty; pass --overwrite or another --output. "

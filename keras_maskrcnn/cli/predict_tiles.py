@@ -12,6 +12,15 @@ from keras_maskrcnn.cli.definer import Definer
 
 _TILE = 1024
 _STATE = "unfinished-tiles"  # in --output, until all images are done
+NEED_TILE = {
+    "overlap": None,
+    "seams": "join",
+    "scale": None,
+    "microns_per_pixel": None,
+    "viewer": False,
+    "resume": False,
+}
+"""Flags that need --tile, with their defaults."""
 
 
 def grid_flags(define: Definer) -> None:
@@ -60,8 +69,7 @@ def is_tiled(options: flags.FlagValues) -> bool:
     """Returns whether images are cut into tiles; raises ValueError for a flag that needs it."""
     if options.tiles or options.tile:
         return True
-    unused = {"overlap": None, "seams": "join", "scale": None, "microns_per_pixel": None}
-    for name, default in (unused | {"viewer": False, "resume": False}).items():
+    for name, default in NEED_TILE.items():
         if (value := getattr(options, name)) != default:
             raise ValueError(f"--{name} needs --tile. Received: {name}={value!r}.")
     return False
@@ -73,6 +81,7 @@ def predict_tiles(options: flags.FlagValues) -> None:
     from keras_maskrcnn.viewer import draw_overview, write_viewer
     from keras_maskrcnn.visualize import save_png
 
+    pictures.refuse_same(options, options.input)
     folder, names = _list(options)
     state = os.path.join(options.output, _STATE)
     stopped = os.path.isdir(state)

@@ -153,6 +153,11 @@ def test_bad_values_are_one_line(images, finder, tmp_path, capsys, flags, line):
     assert run(images / "a.png", tmp_path / "out") == 0
 
 
+def test_the_folder_of_the_images_is_refused(images, finder, capsys):
+    assert run(images, images) == 1
+    assert "pictures would replace images" in capsys.readouterr().err
+
+
 def test_a_wrong_value_leaves_no_folder_that_fills_the_output(images, finder, tmp_path):
     formats = "--format=geojson,labelme,yolo_seg,png_labels,csv"
     assert run(images / "a.png", tmp_path / "out", formats, "--overlap=0") == 1

@@ -141,6 +141,9 @@ def test_a_file_that_is_no_video_is_one_line_and_nothing_is_written(run, tmp_pat
         (["--input=a.mp4", "--frames"], "--frames needs a folder"),
         (["--input=a.mp4", "--frame_rate=5"], "--frame_rate needs --frames"),
         (["--input=a.mp4", "--format=csv"], "--format is for images, not videos"),
+        (["--input=a.mp4", "--tolerance=1"], "--tolerance is for images, not videos"),
+        (["--input=a.mp4", "--resume"], "--resume is for images, not videos"),
+        (["--input=a.mp4", "--viewer"], "--viewer is for images, not videos"),
         (["--input=nothing.mp4"], "no such file. Received: 'nothing.mp4'"),
     ],
 )
