@@ -1,14 +1,16 @@
 """The files of detections that `predict` writes, in the formats of --format."""
 
+import collections
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.writers import FORMATS, ImageRecord, open_writer
+from keras_maskrcnn.writers import FORMATS, WRITERS, ImageRecord, open_writer
 
 Add = Callable[[ImageRecord, Mapping[str, Any]], None]
 
@@ -30,11 +32,19 @@ def answer_flags(define: Definer) -> None:
 
 
 @contextlib.contextmanager
-def answers(options: flags.FlagValues, config: MaskRCNNConfig) -> Iterator[Add]:
+def answers(
+    options: flags.FlagValues, config: MaskRCNNConfig, names: Sequence[str]
+) -> Iterator[Add]:
     """Yields a function that writes the detections of an image in all formats of --format.
 
     Images that were written stay if the block ends by an error.
+
+    Args:
+        options: the flags' values.
+        config: of the model.
+        names: sequence of str. Names of all images.
     """
+    _refuse_same_stems(options.format, names)
     with contextlib.ExitStack() as stack:
         writers = [
             stack.enter_context(
@@ -55,3 +65,15 @@ def answers(options: flags.FlagValues, config: MaskRCNNConfig) -> Iterator[Add]:
                 writer.add(record, found)
 
         yield add
+
+
+def _refuse_same_stems(formats, names):
+    """Raises ValueError, before any work, if a format cannot tell two images apart."""
+    counts = collections.Counter(os.path.splitext(name)[0] for name in names)
+    twice = next((name for name in names if counts[os.path.splitext(name)[0]] > 1), None)
+    for name in formats:
+        if twice and name in WRITERS and WRITERS[name].only_by_stem:
+            raise ValueError(
+                f"{name}: two images must not have the same name without its suffix. "
+                f"Received: {twice!r}."
+            )

@@ -47,7 +47,7 @@ def predict(options: flags.FlagValues) -> None:
     unreadable: list[str] = []
     alone = len(images) == 1
     try:
-        with answers.answers(options, model.config) as add:
+        with answers.answers(options, model.config, names) as add:
             for i, name in enumerate(outputs.progress(names, options)):
                 with pictures.left_out_if_unreadable(name, unreadable, options, alone):
                     image, remarks = read_with_remarks(images[i])

@@ -99,7 +99,7 @@ def predict_tiles(options: flags.FlagValues) -> None:
     model = inputs.with_overrides(inputs.load_predictor(options), config_overrides(options))
     objects, lost = 0, 0
     unreadable: list[str] = []
-    with answers.answers(options, model.config) as add:
+    with answers.answers(options, model.config, names) as add:
         for image, name, picture in zip(images, names, drawn, strict=True):
             with pictures.left_out_if_unreadable(name, unreadable, options, len(names) == 1):
                 found = predict_large(

@@ -77,6 +77,8 @@ class Writer:
     """Name of a small second file, which describes the classes."""
     modules: ClassVar[tuple[str, ...]] = ()
     """Libraries that the format needs."""
+    only_by_stem: ClassVar[bool] = False
+    """Whether readers know an image by its name without suffix alone."""
 
     def __init__(
         self,
@@ -261,8 +263,6 @@ class FilePerImage(Writer):
 
     suffix: ClassVar[str]
     subfolder: ClassVar[str] = ""
-    only_by_stem: ClassVar[bool] = False
-    """Whether readers find the file of an image by its name without suffix alone."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

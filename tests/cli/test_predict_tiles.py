@@ -226,3 +226,14 @@ def test_evaluate_scores_images_that_only_tiles_can_read(finder, tmp_path):
     assert cli.run([*argv, "--tile=128"]) == 0
     assert json.loads(output.read_text())["segm/AP"] == 1
     assert cli.run(argv) == 1
+
+
+def test_a_format_that_knows_images_by_their_stem_refuses_two_of_one_before_any_work(
+    images, finder, tmp_path, capsys
+):
+    Image.new("RGB", (200, 200)).save(images / "a.jpg")
+    assert run(images, tmp_path / "out", "--format=yolo_seg") == 1
+    assert "yolo_seg: two images must not have the same name without its suffix" in (
+        capsys.readouterr().err
+    )
+    assert finder.seen == 0 and run(images, tmp_path / "out", "--format=labelme") == 0
