@@ -69,7 +69,8 @@ def predict_large(
         score_threshold: float in [0, 1]. Detections with a lower score are left out.
         max_mask_overlap: float in [0, 1]. As in `overlaps.without_overlaps`; 1 keeps all.
         output: path of a file for the results of finished tiles. If it exists, from a run that was
-            stopped, its tiles are not computed again. It stays afterwards. None: a temporary file.
+            stopped, its tiles are not computed again. It stays afterwards. Of an array only the
+            shape is compared, so each needs its own file. None: a temporary file.
         on_error: "raise" stops at a tile that cannot be read. "skip" leaves it out, and names it in
             `left_out` of the result. A later run with the same `output` tries it again.
         verbose: int. 0: silent, 1: a line with the time left, 2: a line every half minute.
