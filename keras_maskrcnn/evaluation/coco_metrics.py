@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 from pycocotools.cocoeval import COCOeval
 
 from keras_maskrcnn.data.class_names import compare_names
@@ -62,7 +63,22 @@ def evaluate_results(
             coco_eval.accumulate()
             for name, value in _summarize(coco_eval, names if per_class else None).items():
                 metrics[f"{iou_type}/{name}"] = value
+    if iou_types:
+        _warn_of_crowded(truth, max_detections)
     return metrics
+
+
+def _warn_of_crowded(truth, max_detections):
+    """Says that scores are low because of the limit, as on large images."""
+    places = ((x["image_id"], x["category_id"]) for x in truth.anns.values())
+    most = max(collections.Counter(places).values(), default=0)
+    if most > max_detections:
+        logging.warning(
+            "an image has %d objects of one class, of which max_detections=%d can be found; raise "
+            "max_detections.",
+            most,
+            max_detections,
+        )
 
 
 def _names(truth, category_ids, class_names, where):

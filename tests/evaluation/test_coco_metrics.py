@@ -7,7 +7,7 @@ from oracles import CATEGORY_IDS, Oracle, encode
 from keras_maskrcnn import evaluation
 
 
-def test_more_than_100_detections_count_when_asked_for(tmp_path):
+def test_more_than_100_detections_count_when_asked_for(tmp_path, caplog):
     boxes = [[x * 10.0, y * 10.0, 8.0, 8.0] for x in range(15) for y in range(10)]
     fields = {"image_id": 1, "category_id": 1}
     annotations = [
@@ -27,8 +27,11 @@ def test_more_than_100_detections_count_when_asked_for(tmp_path):
 
     assert evaluate(100)["bbox/AR100"] == pytest.approx(100 / 150)
     assert evaluate(100)["bbox/AP"] < 0.7
+    assert "150 objects of one class, of which max_detections=100 can be found" in caplog.text
+    caplog.clear()
     assert evaluate(500)["bbox/AR500"] == evaluate(500)["bbox/AP"] == pytest.approx(1)
     assert evaluate(500)["bbox/AR10"] == pytest.approx(10 / 150)
+    assert not caplog.text
     with pytest.raises(ValueError, match="must exceed 10"):
         evaluate(10)
 
