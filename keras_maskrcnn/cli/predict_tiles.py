@@ -112,6 +112,7 @@ def predict_tiles(options: flags.FlagValues) -> None:
                     microns_per_pixel=options.microns_per_pixel,
                     max_mask_overlap=options.max_mask_overlap,
                     output=os.path.join(state, f"{name}.sqlite"),
+                    small="raise" if len(names) == 1 else "whole",
                     on_error=options.on_error,
                     verbose=outputs.verbosity(options),
                 )

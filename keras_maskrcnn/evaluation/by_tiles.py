@@ -66,7 +66,7 @@ def _predict(model, dataset, index, **options):
     """Predicts one image, and raises DataError if its file has another size than in the json."""
     path = os.path.join(getattr(dataset, "images", ""), dataset.file_names[index])
     source = path if os.path.exists(path) else dataset.load_image(index)
-    objects = predict_large(model, source, verbose=0, **options)
+    objects = predict_large(model, source, small="whole", verbose=0, **options)
     size = objects.record.height, objects.record.width
     if size != tuple(dataset.sizes[index]):
         raise DataError(

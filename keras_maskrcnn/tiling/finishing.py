@@ -95,19 +95,14 @@ def _compare(store, windows, blocks, size):
         for other in _later_neighbors(windows, tile):
             other_ids, other_roles, others = load(other)
             for i, j in joining.pairs(pieces, others, window, windows[other]):
-                pair, final = (
-                    (int(ids[i]), int(other_ids[j])),
-                    (
-                        own_roles[i] == Role.FINAL,
-                        other_roles[j] == Role.FINAL,
-                    ),
-                )
-                if not any(final):
-                    compared.matches.append(pair)
-                elif all(final):
-                    compared.beaten.add(pair[int(pieces.scores[i] >= others.scores[j])])
+                index, other_index = int(ids[i]), int(other_ids[j])
+                # A decided piece beats an open one; of two decided ones, the better score.
+                rank = own_roles[i] == Role.FINAL, float(pieces.scores[i])
+                other_rank = other_roles[j] == Role.FINAL, float(others.scores[j])
+                if not rank[0] and not other_rank[0]:
+                    compared.matches.append((index, other_index))
                 else:
-                    compared.beaten.add(pair[int(final[0])])
+                    compared.beaten.add(other_index if rank >= other_rank else index)
     return compared
 
 

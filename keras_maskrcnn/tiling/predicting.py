@@ -14,7 +14,7 @@ from keras_maskrcnn import files
 from keras_maskrcnn.data.errors import DataError, check_on_error
 from keras_maskrcnn.data.images import log_remarks
 from keras_maskrcnn.data.sources import reading
-from keras_maskrcnn.data.tile_grid import as_pair, tile_blocks, tile_windows
+from keras_maskrcnn.data.tile_grid import tile_and_overlap, tile_blocks, tile_windows
 from keras_maskrcnn.logger import logger
 from keras_maskrcnn.progress import Progress
 from keras_maskrcnn.tiling.finishing import drop_overlaps, write_objects
@@ -41,6 +41,7 @@ def predict_large(
     score_threshold: float = 0.0,
     max_mask_overlap: float = 1.0,
     output: Path | None = None,
+    small: Literal["raise", "whole"] = "raise",
     on_error: OnError = "raise",
     verbose: int = 1,
 ) -> LargeDetections:
@@ -56,7 +57,8 @@ def predict_large(
         model: MaskRCNN with an RPN and heads, or `runtime.ExportedModel`.
         source: path of an image file, array (H, W, 3), or anything else that
             `data.sources.open_source` takes. A `Source` stays open.
-        tile: int, or (height, width). Sides of a tile in pixels, as the model sees them.
+        tile: int, or (height, width). Sides of a tile in pixels, as the model sees them. If a side
+            of the image is shorter, there is one tile along it.
         overlap: int, or (height, width). Pixels that neighbor tiles share at least. Default: a
             quarter of the tile. It should be at least as large as most objects.
         seams: "join": objects that are larger than the overlap are joined from their parts. "own":
@@ -71,6 +73,8 @@ def predict_large(
         output: path of a file for the results of finished tiles. If it exists, from a run that was
             stopped, its tiles are not computed again. It stays afterwards. Of an array only the
             shape is compared, so each needs its own file. None: a temporary file.
+        small: what to do with an image that is smaller than a tile in both sides. "raise" refuses
+            it, "whole" makes it one tile.
         on_error: "raise" stops at a tile that cannot be read. "skip" leaves it out, and names it in
             `left_out` of the result. A later run with the same `output` tries it again.
         verbose: int. 0: silent, 1: a line with the time left, 2: a line every half minute.
@@ -83,13 +87,13 @@ def predict_large(
             is the file of another run.
         DataError: if the image or a tile cannot be read.
     """
-    _check(model, seams, batch_size, score_threshold, max_mask_overlap)
+    _check(model, seams, batch_size, score_threshold, max_mask_overlap, small)
     check_on_error(on_error)
     with contextlib.ExitStack() as failed:
         with reading(source) as opened:
             record = _record(opened)
             seen, windows, blocks = _grid(
-                opened, tile, overlap, _scale(opened, scale, microns_per_pixel)
+                opened, tile, overlap, _scale(opened, scale, microns_per_pixel), small
             )
             size, run = (opened.height, opened.width), {}
             if output is not None:
@@ -126,7 +130,7 @@ def _record(source):
     )
 
 
-def _check(model, seams, batch_size, score_threshold, max_mask_overlap):
+def _check(model, seams, batch_size, score_threshold, max_mask_overlap, small):
     config = model.config
     if config.task == "proposals" or config.proposals == "precomputed":
         raise ValueError(
@@ -135,6 +139,8 @@ def _check(model, seams, batch_size, score_threshold, max_mask_overlap):
         )
     if seams not in SEAMS:
         raise ValueError(f"seams must be one of {', '.join(SEAMS)}. Received: seams={seams!r}.")
+    if small not in ("raise", "whole"):
+        raise ValueError(f"small must be 'raise' or 'whole'. Received: small={small!r}.")
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(
             f"batch_size must be a whole number of at least 1. Received: batch_size={batch_size!r}."
@@ -167,20 +173,29 @@ def _scale(source, scale, microns_per_pixel):
     return source.microns_per_pixel / microns_per_pixel
 
 
-def _grid(source, tile, overlap, scale):
+def _grid(source, tile, overlap, scale, small):
     """Returns the (height, width) that the model sees, and windows and blocks in the image."""
-    seen = as_pair("tile", tile)
-    shared = tuple(side // 4 for side in seen) if overlap is None else as_pair("overlap", overlap)
-    height, width = (round(side / scale) for side in seen)
-    if height > source.height or width > source.width:
+    seen, shared = map(np.array, tile_and_overlap(tile, overlap))
+    size = np.array([source.height, source.width])
+    window = np.round(seen / scale)
+    received = (
+        f"Received: tile={tuple(seen.tolist())}, scale={scale:g}, size={tuple(size.tolist())}."
+    )
+    if window.min() < 2:
+        raise ValueError(f"a tile must be at least 2 x 2 pixels of the image. {received}")
+    if size.min() < 2:
+        raise DataError(f"{source.name}: the image must be at least 2 x 2 pixels. {received}")
+    shorter = size < window
+    if small == "raise" and shorter.any() and (size <= window).all():
         raise DataError(
             f"{source.name}: tile must not be larger than the image; predict_image takes small "
-            f"images. Received: tile={seen}, scale={scale:g}, size={(source.height, source.width)}."
+            f"images. {received}"
         )
-    # An overlap of 0 stays 0, and is refused.
-    down, right = (round(pixels / scale) if pixels else 0 for pixels in shared)
-    arguments = source.height, source.width, (height, width), (down, right)
-    return seen, tile_windows(*arguments), tile_blocks(*arguments)
+    window = np.minimum(window, size).astype(int)
+    seen = np.where(shorter, np.maximum(1, np.round(size * scale)), seen).astype(int)
+    shared = np.clip(np.round(shared / scale), 1, window - 1).astype(int)
+    arguments = *size.tolist(), tuple(window.tolist()), tuple(shared.tolist())
+    return tuple(seen.tolist()), tile_windows(*arguments), tile_blocks(*arguments)
 
 
 def _describe(model, source, seen, windows, score_threshold):

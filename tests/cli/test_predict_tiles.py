@@ -112,15 +112,13 @@ def test_a_stopped_run_resumes(images, finder, tmp_path, monkeypatch, capsys):
     assert not (output / "unfinished-tiles").exists()
 
 
-def test_an_image_smaller_than_a_tile_is_named_and_the_others_are_done(
+def test_an_image_smaller_than_a_tile_is_one_tile_in_a_folder_and_refused_alone(
     images, finder, tmp_path, capsys
 ):
-    Image.new("RGB", (100, 300)).save(images / "small.png")
+    Image.new("RGB", (100, 120)).save(images / "small.png")
     output = tmp_path / "out"
-    assert run(images, output, "--overlap=40") == 1 and once(output)
-    assert "1 of 3 images could not be read and are not in the results: small.png" in (
-        capsys.readouterr().err
-    )
+    assert run(images, output, "--overlap=40") == 0 and once(output)
+    assert (output / "small.png").is_file() and finder.seen == 5 * 6 + 3 * 3 + 1
     assert run(images / "small.png", tmp_path / "alone") == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "small.png: tile must not be larger than the image" in error

@@ -149,6 +149,14 @@ def test_a_scale_changes_what_the_model_sees_and_not_the_result(how):
     assert model.seen == (63 if how == {"scale": 2.0} else 4)
 
 
+@pytest.mark.parametrize("size", [(60, 700), (700, 60), (200, 220)])
+def test_an_image_with_a_side_shorter_than_the_tile(size):
+    truth = scattered(size, 12, 8, 40)
+    image = draw(size, truth)
+    found = predict_large(Finder(), image, tile=256, overlap=60, small="whole", verbose=0)
+    found_once(found, truth)
+
+
 def test_overlapping_masks_are_dropped_on_request():
     truth = scattered(SIZE, 20, 40, 100)
 
@@ -269,13 +277,15 @@ def test_a_tile_that_cannot_be_read_stops_or_is_named(tmp_path, caplog):
     ("options", "line"),
     [
         (
-            {"tile": 800},
-            r"array: tile must not be larger than the image.*tile=\(800, 800\).*size=\(700, 900\)",
+            {"tile": 901},
+            r"array: tile must not be larger than the image.*tile=\(901, 901\).*size=\(700, 900\)",
         ),
-        ({"tile": 400, "scale": 0.5}, r"larger than the image.*tile=\(400, 400\), scale=0.5"),
+        ({"tile": 500, "scale": 0.5}, r"larger than the image.*tile=\(500, 500\), scale=0.5"),
         ({"tile": 256, "overlap": 0}, "overlap must be at least 1"),
         ({"tile": 256, "overlap": 256}, "overlap must be at least 1 and less than tile"),
         ({"tile": 0}, "tile must be at least 1"),
+        ({"tile": 256, "scale": 1e9}, r"at least 2 x 2 pixels of the image.*scale=1e\+09"),
+        ({"tile": 256, "small": "skip"}, "small must be 'raise' or 'whole'"),
         ({"tile": "big"}, "tile must be a whole number"),
         ({"seams": "glue"}, "seams must be one of join, own. Received: seams='glue'"),
         ({"batch_size": 0}, "batch_size must be a whole number"),
