@@ -74,9 +74,8 @@ def predict(options: flags.FlagValues) -> None:
 
 def _refuse_for_videos(options):
     """Raises ValueError for a flag that is for images only."""
-    refused = {"tile": None, "tiles": False, "format": ["rle"], "tolerance": 0}
-    refused |= predict_tiles.NEED_TILE
-    for name, default in refused.items():
+    images = {"tile": None, "tiles": False, "format": ["rle"], "tolerance": 0}
+    for name, default in {**images, **predict_tiles.NEED_TILE}.items():
         if (value := getattr(options, name)) != default:
             raise ValueError(f"--{name} is for images, not videos. Received: {name}={value!r}.")
 

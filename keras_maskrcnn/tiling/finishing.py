@@ -81,7 +81,7 @@ def _compare(store, windows, blocks, size):
     columns = len(np.unique(windows[:, 1]))
 
     @functools.lru_cache(maxsize=2 * columns + 3)
-    def load(tile) -> tuple[np.ndarray, np.ndarray, Pieces]:
+    def load(tile: int) -> tuple[np.ndarray, np.ndarray, Pieces]:
         ids, pieces = store.pieces(tile, size)
         found = roles(pieces, tile, windows, blocks, size)
         kept = np.flatnonzero(found != Role.DROPPED)
