@@ -5,8 +5,6 @@ other, the weak and false ones of a crowd would add up and connect neighbors. So
 wherever it can.
 """
 
-import enum
-
 import numpy as np
 
 from keras_maskrcnn.tiling.pieces import Pieces, depth
@@ -16,7 +14,7 @@ _ROOM = 1 / 8  # of a piece's side: models move a side by less, from one tile to
 _PIXELS = 2.0  # but at least so many
 
 
-class Role(enum.IntEnum):
+class Role:
     """What happens to a piece."""
 
     DROPPED = 0
@@ -46,7 +44,7 @@ def roles(
         size: (H, W) of the image.
 
     Returns:
-        (n,) int of `Role`.
+        (n,) int64, values of `Role`.
     """
     extents = pieces.extents()
     sides = extents[:, 2:] - extents[:, :2]
