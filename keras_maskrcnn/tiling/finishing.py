@@ -45,7 +45,7 @@ def write_objects(
     compared = _compare(store, windows, blocks, size)
     beaten, lost = compared.beaten, 0
     grouped = joining.groups(m for m in compared.matches if not beaten.intersection(m))
-    in_groups = {index for group in grouped for index in group}
+    settled = beaten.union(*grouped)
 
     def objects() -> Iterator[joining.Object]:
         nonlocal lost
@@ -53,7 +53,7 @@ def write_objects(
             if index not in beaten:
                 piece = store.piece(index)
                 yield joining.Object(piece.box, piece.score, piece.label, piece.mask)
-        alone = [[index] for index in compared.open if index not in beaten | in_groups]
+        alone = [[index] for index in compared.open if index not in settled]
         for group in [*grouped, *alone]:
             pieces = [store.piece(index) for index in group]
             found = list(joining.reported(pieces, windows, blocks, size, seams))

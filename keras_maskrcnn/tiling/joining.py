@@ -133,7 +133,7 @@ def reported(
     """
     alone = len({piece.tile for piece in pieces}) == 1
     if alone:
-        whole = [x for x in pieces if not x.cut and seams == "join" or _holds(blocks[x.tile], x)]
+        whole = [x for x in pieces if (seams == "join" and not x.cut) or _holds(blocks[x.tile], x)]
     else:
         clearest = _clearest(pieces)
         standing = [piece for piece in clearest if _covers(piece, clearest)]
