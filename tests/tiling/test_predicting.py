@@ -249,6 +249,14 @@ def test_tiles_of_other_weights_are_refused(tmp_path):
         predict_large(other, image, tile=256, output=output, verbose=0)
 
 
+def test_tiles_of_another_array_are_refused(tmp_path):
+    output = tmp_path / "tiles"
+    predict_large(Finder(), draw(SIZE, []), tile=256, output=output, verbose=0)
+    other = draw(SIZE, scattered(SIZE, 60, 8, 100))
+    with pytest.raises(ValueError, match="another run.*Received: pixels="):
+        predict_large(Finder(), other, tile=256, output=output, verbose=0)
+
+
 def test_another_config_is_named_by_its_field(tmp_path):
     image, output = draw(SIZE, []), tmp_path / "tiles"
     predict_large(Finder(slots=50), image, tile=256, output=output, verbose=0)
