@@ -58,7 +58,7 @@ def any_model(monkeypatch):
     nothing = {"boxes": np.zeros([0, 4]), "scores": np.zeros(0), "labels": np.zeros(0, int)}
     model = types.SimpleNamespace(config=config)
     monkeypatch.setattr("keras_maskrcnn.cli.inputs.load_model", lambda path: model)
-    monkeypatch.setattr("keras_maskrcnn.detections.predict_image", lambda *args: nothing)
+    monkeypatch.setattr("keras_maskrcnn.detections.predict_image", lambda *args, **k: nothing)
     monkeypatch.setattr("keras_maskrcnn.evaluation.evaluate", lambda *args, **k: {"bbox/AP": 0.5})
 
 
