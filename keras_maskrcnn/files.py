@@ -40,7 +40,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[str]:
         sync: bool. Whether to wait for the disk, so that a power cut also leaves a complete file.
 
     Raises:
-        OSError: if `path` cannot be written, as from `open`. It names `path`.
+        OSError: if `path` cannot be written, as from `open`, or the disk is full. It names `path`.
     """
     final = os.path.realpath(path)
     try:
@@ -65,9 +65,11 @@ def replacing(path: Path, sync: bool = True) -> Iterator[str]:
         if sync:
             _sync(new)
         os.replace(new, final)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(new)
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # a full disk
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
     if sync:
         _sync(os.path.dirname(final))  # the folder holds the new name

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import stat
@@ -133,3 +134,10 @@ def test_what_a_kill_leaves_is_known_by_its_name(tmp_path):
     left = [name for name in os.listdir(tmp_path) if name != "a.txt"]
     assert path.read_text() == "old"
     assert len(left) == 1 and left[0].startswith(files.UNFINISHED)
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    with pytest.raises(OSError) as raised, files.replacing(tmp_path / "a.png"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert raised.value.filename == str(tmp_path / "a.png")
+    assert os.listdir(tmp_path) == []

@@ -44,7 +44,7 @@ def answers(
         config: of the model.
         names: sequence of str. Names of all images.
     """
-    _refuse_same_stems(options.format, names)
+    _refuse_clashes(options.format, names)
     with contextlib.ExitStack() as stack:
         writers = [
             stack.enter_context(
@@ -67,8 +67,18 @@ def answers(
         yield add
 
 
-def _refuse_same_stems(formats, names):
-    """Raises ValueError, before any work, if a format cannot tell two images apart."""
+def _refuse_clashes(formats, names):
+    """Raises ValueError, before any work, if files of images would have one name.
+
+    A format may not be able to tell two images apart. And its folder may have the name of a folder
+    of images, whose pictures are written into it.
+    """
+    folders = {name.split("/")[0] for name in names if "/" in name}
+    for place in {WRITERS[name].place for name in formats if name in WRITERS} & folders:
+        raise ValueError(
+            f"the folder {place} of --input has the name of a format's output; rename it, or give "
+            f"another --input or --format. Received: format={','.join(formats)!r}."
+        )
     counts = collections.Counter(os.path.splitext(name)[0] for name in names)
     twice = next((name for name in names if counts[os.path.splitext(name)[0]] > 1), None)
     for name in formats:

@@ -235,3 +235,12 @@ def test_a_format_that_knows_images_by_their_stem_refuses_two_of_one_before_any_
         capsys.readouterr().err
     )
     assert finder.seen == 0 and run(images, tmp_path / "out", "--format=labelme") == 0
+
+
+def test_a_folder_of_images_with_the_name_of_a_format_is_refused(images, finder, tmp_path, capsys):
+    (images / "sub").rename(images / "labelme")
+    assert run(images, tmp_path / "out", "--format=rle,labelme") == 1
+    assert "the folder labelme of --input has the name of a format's output" in (
+        capsys.readouterr().err
+    )
+    assert finder.seen == 0 and run(images, tmp_path / "out", "--format=rle") == 0
