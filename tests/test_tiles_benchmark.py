@@ -106,9 +106,8 @@ def test_each_object_is_found_once_and_whole(tmp_path):
         return done.stdout.splitlines()
 
     model, image = tmp_path / "model", tmp_path / "mosaic.tif"
-    run(
-        "tiles_model.py", f"--output={model}"
-    )  # 12 minutes; after 3 of 8 epochs scores are near 0.5
+    # This takes 12 minutes. After 3 of 8 epochs scores are near 0.5.
+    run("tiles_model.py", f"--output={model}")
     run("mosaic.py", f"--output={image}", "--side=2000", "--objects=140", "--seed=8")
     options = ["--tile=512", "--overlap=96", "--part=0"]
     lines = run("tiles.py", f"--model={model / 'shapes.keras'}", f"--mosaic={image}", *options)
