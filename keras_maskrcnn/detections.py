@@ -52,19 +52,7 @@ def predict_image(
             out of its range, or the model lacks an RPN or heads.
         DataError: if a file cannot be read.
     """
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(
-            f"score_threshold must be in 0..1. Received: score_threshold={score_threshold!r}."
-        )
-    if not 0 <= max_mask_overlap <= 1:
-        raise ValueError(
-            f"max_mask_overlap must be in 0..1. Received: max_mask_overlap={max_mask_overlap!r}."
-        )
-    if model.config.task == "proposals" or model.config.proposals == "precomputed":
-        raise ValueError(
-            "the model must have an RPN and heads. Received: "
-            f"task={model.config.task!r}, proposals={model.config.proposals!r}."
-        )
+    check_prediction(model, score_threshold, max_mask_overlap)
     if isinstance(image, str | os.PathLike):
         name = image
         image, remarks = read_with_remarks(name)
@@ -101,6 +89,26 @@ def predict_image(
     if model.config.class_names:
         found["class_names"] = tuple(model.config.class_names)
     return found
+
+
+def check_prediction(model: Any, score_threshold: float, max_mask_overlap: float) -> None:
+    """Raises ValueError if a model cannot predict from images alone, or a share is none.
+
+    Args:
+        model: MaskRCNN or an exported model.
+        score_threshold, max_mask_overlap: as in `predict_image`.
+    """
+    for name, value in (
+        ("score_threshold", score_threshold),
+        ("max_mask_overlap", max_mask_overlap),
+    ):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must be in 0..1. Received: {name}={value!r}.")
+    if model.config.task == "proposals" or model.config.proposals == "precomputed":
+        raise ValueError(
+            "the model must have an RPN and heads. Received: "
+            f"task={model.config.task!r}, proposals={model.config.proposals!r}."
+        )
 
 
 def coco_results(
@@ -140,25 +148,26 @@ def coco_results(
     found: dict[str, Any] = {"boxes": boxes, "scores": scores, "labels": labels}
     if masks is not None:
         found["masks"] = masks
-    return results_of_image(found, image_id, category_ids)
+    return results_of_image(found, {"image_id": image_id}, category_ids)
 
 
 def results_of_image(
-    found: Mapping[str, Any], image_id: int | str, category_ids: Sequence[int] = ()
+    found: Mapping[str, Any], place: Mapping[str, Any], category_ids: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
     """Converts the detections of one image to COCO results.
 
     Args:
         found: mapping as from `predict_image` or `predict_large`.
-        image_id, category_ids: as in `coco_results`.
+        place: dict of the first entries of each result, such as "image_id".
+        category_ids: as in `coco_results`.
 
     Returns:
         As `coco_results`.
     """
-    image_id = image_id.item() if isinstance(image_id, np.generic) else image_id
+    place = {k: v.item() if isinstance(v, np.generic) else v for k, v in place.items()}
     masks, results = found.get("masks"), []
     for i, one in enumerate(zip(found["boxes"], found["scores"], found["labels"], strict=True)):
-        results.append({"image_id": image_id, **coco_box(*one, category_ids)})
+        results.append({**place, **coco_box(*one, category_ids)})
         if masks is not None:
             results[-1]["segmentation"] = masks.rle(i)
     return results

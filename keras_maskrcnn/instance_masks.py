@@ -154,6 +154,25 @@ class InstanceMasks(np.lib.mixins.NDArrayOperatorsMixin):
         return f"{type(self).__name__}(shape={self.shape})"
 
 
+def part_of(mask: Crop, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+    """Returns a mask in a part of the image.
+
+    Args:
+        mask: (region, (y, x)) as of `InstanceMasks.crop`. Outside of its window it is False.
+        top, left, bottom, right: int. The pixels from top to bottom - 1, and left to right - 1.
+
+    Returns:
+        (bottom - top, right - left) bool.
+    """
+    region, (y, x) = mask
+    part = np.zeros((bottom - top, right - left), bool)
+    y1, x1 = max(top, y), max(left, x)
+    y2, x2 = min(bottom, y + region.shape[0]), min(right, x + region.shape[1])
+    if y1 < y2 and x1 < x2:
+        part[y1 - top : y2 - top, x1 - left : x2 - left] = region[y1 - y : y2 - y, x1 - x : x2 - x]
+    return part
+
+
 def trimmed(region: np.ndarray, origin: tuple[int, int]) -> Crop:
     """Returns a mask without its empty border: (h, w) bool and its (y, x); (0, 0) if it is empty.
 

@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from keras_maskrcnn.instance_masks import InstanceMasks
+from keras_maskrcnn.instance_masks import InstanceMasks, part_of
 
 
 def without_overlaps(masks: InstanceMasks, limit: float) -> np.ndarray:
@@ -61,5 +61,5 @@ def _common(first, second):
     bottom, right = min(ay + a.shape[0], by + b.shape[0]), min(ax + a.shape[1], bx + b.shape[1])
     if top >= bottom or left >= right:
         return 0
-    one = a[top - ay : bottom - ay, left - ax : right - ax]
-    return np.count_nonzero(one & b[top - by : bottom - by, left - bx : right - bx])
+    shared = top, left, bottom, right
+    return np.count_nonzero(part_of(first, *shared) & part_of(second, *shared))

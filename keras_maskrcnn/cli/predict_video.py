@@ -109,17 +109,13 @@ def _picture(frame, names, options):
 
 def _results(name, frame, ids):
     """Returns a frame's detections as COCO results with the frame, its time and the track."""
-    from keras_maskrcnn.detections import coco_box
+    from keras_maskrcnn.detections import results_of_image
 
-    found, results = frame.found, []
     place = {"file_name": name, "frame": frame.number, "time": round(frame.seconds, 6)}
-    boxes = zip(found["boxes"], found["scores"], found["labels"], strict=True)
-    for i, (box, score, label) in enumerate(boxes):
-        results.append({**place, **coco_box(box, score, label, ids)})
-        if "track_ids" in found and found["track_ids"][i]:
-            results[-1]["track_id"] = int(found["track_ids"][i])
-        if "masks" in found:
-            results[-1]["segmentation"] = found["masks"].rle(i)
+    results = results_of_image(frame.found, place, ids)
+    for result, track_id in zip(results, frame.found.get("track_ids", ()), strict=False):
+        if track_id:
+            result["track_id"] = int(track_id)
     return results
 
 

@@ -55,7 +55,8 @@ def predict_by_tiles(
             name = dataset.file_names[index]
             dataset.skipped[name] = dataset.skipped.get(name, 0) + 1
         else:
-            found.append((index, results_of_image(objects, dataset.image_ids[index], category_ids)))
+            place = {"image_id": dataset.image_ids[index]}
+            found.append((index, results_of_image(objects, place, category_ids)))
             objects.close()
         progress.update(done + 1)
     gathered = sorted(distribution.gather(strategy, found))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_maskrcnn.instance_masks import Crop
+from keras_maskrcnn.instance_masks import Crop, part_of
 from keras_maskrcnn.tiling.pieces import Pieces, depth
 from keras_maskrcnn.typing import Size
 
@@ -73,11 +73,11 @@ def pairs(
     agreeing = []
     for i, j in np.argwhere(candidates).tolist():
         inter = _count(
-            _part(first.masks.crop(i), *corner[i, j], *opposite[i, j])
-            & _part(second.masks.crop(j), *corner[i, j], *opposite[i, j])
+            part_of(first.masks.crop(i), *corner[i, j], *opposite[i, j])
+            & part_of(second.masks.crop(j), *corner[i, j], *opposite[i, j])
         )
-        area = _count(_part(first.masks.crop(i), *a[i]))
-        other_area = _count(_part(second.masks.crop(j), *b[j]))
+        area = _count(part_of(first.masks.crop(i), *a[i]))
+        other_area = _count(part_of(second.masks.crop(j), *b[j]))
         agree = inter >= AGREEMENT * (area + other_area - inter)
         if same[i, j]:
             agree |= first.cut[i] and inter >= COVER * area
@@ -161,7 +161,7 @@ def _covers(piece, others):
     """Whether the other pieces lie in a piece; else it only seems to be whole."""
     extent = _extent(piece.mask)
     return all(
-        _count(_part(other.mask, *extent) & piece.mask[0]) >= STAND * _count(other.mask[0])
+        _count(part_of(other.mask, *extent) & piece.mask[0]) >= STAND * _count(other.mask[0])
         for other in others
     )
 
@@ -185,7 +185,7 @@ def _joined(pieces, windows, size):
         )
         mask = np.zeros(depths.shape, bool)
         for part in parts:
-            mask |= _part(part.mask, ys[0], xs[0], ys[-1] + 1, xs[-1] + 1)
+            mask |= part_of(part.mask, ys[0], xs[0], ys[-1] + 1, xs[-1] + 1)
         better = depths > deepest[place]
         inside[place] = np.where(better, mask, inside[place])
         deepest[place] = np.where(better, depths, deepest[place])
@@ -246,17 +246,6 @@ def _within(extents, limits):
     return np.concatenate(
         [np.maximum(extents[:, :2], limits[:2]), np.minimum(extents[:, 2:], limits[2:])], axis=1
     )
-
-
-def _part(mask, top, left, bottom, right):
-    """Returns a part of the image as (h, w) bool; outside the mask's window it is False."""
-    region, (y, x) = mask
-    part = np.zeros((bottom - top, right - left), bool)
-    y1, x1 = max(top, y), max(left, x)
-    y2, x2 = min(bottom, y + region.shape[0]), min(right, x + region.shape[1])
-    if y1 < y2 and x1 < x2:
-        part[y1 - top : y2 - top, x1 - left : x2 - left] = region[y1 - y : y2 - y, x1 - x : x2 - x]
-    return part
 
 
 def _count(mask):

@@ -15,6 +15,7 @@ from keras_maskrcnn.data.errors import DataError, check_on_error
 from keras_maskrcnn.data.images import log_remarks
 from keras_maskrcnn.data.sources import reading
 from keras_maskrcnn.data.tile_grid import tile_and_overlap, tile_blocks, tile_windows
+from keras_maskrcnn.detections import check_prediction
 from keras_maskrcnn.logger import logger
 from keras_maskrcnn.progress import Progress
 from keras_maskrcnn.tiling.finishing import drop_overlaps, write_objects
@@ -87,7 +88,8 @@ def predict_large(
             is the file of another run.
         DataError: if the image or a tile cannot be read.
     """
-    _check(model, seams, batch_size, score_threshold, max_mask_overlap, small)
+    check_prediction(model, score_threshold, max_mask_overlap)
+    _check(seams, batch_size, small)
     check_on_error(on_error)
     with contextlib.ExitStack() as failed:
         with reading(source) as opened:
@@ -130,13 +132,7 @@ def _record(source):
     )
 
 
-def _check(model, seams, batch_size, score_threshold, max_mask_overlap, small):
-    config = model.config
-    if config.task == "proposals" or config.proposals == "precomputed":
-        raise ValueError(
-            "the model must have an RPN and heads. Received: "
-            f"task={config.task!r}, proposals={config.proposals!r}."
-        )
+def _check(seams, batch_size, small):
     if seams not in SEAMS:
         raise ValueError(f"seams must be one of {', '.join(SEAMS)}. Received: seams={seams!r}.")
     if small not in ("raise", "whole"):
@@ -145,12 +141,6 @@ def _check(model, seams, batch_size, score_threshold, max_mask_overlap, small):
         raise ValueError(
             f"batch_size must be a whole number of at least 1. Received: batch_size={batch_size!r}."
         )
-    for name, value in (
-        ("score_threshold", score_threshold),
-        ("max_mask_overlap", max_mask_overlap),
-    ):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must be in 0..1. Received: {name}={value!r}.")
 
 
 def _scale(source, scale, microns_per_pixel):
