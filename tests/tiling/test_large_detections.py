@@ -1,6 +1,5 @@
 import copy
 import gc
-import glob
 import os
 import pickle
 import tempfile
@@ -54,8 +53,11 @@ def test_a_window_beyond_the_image_holds_what_there_is(found):
     assert len(found.window(400, 500, 10, 10)["scores"]) == 0
 
 
-def folders():
-    return set(glob.glob(os.path.join(tempfile.gettempdir(), "keras_maskrcnn-*")))
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """The temporary folders of this test, and not those of tests that run at the same time."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return lambda: os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -70,23 +72,21 @@ def test_copies_outlive_the_result(found, change):
     np.testing.assert_array_equal(copied["boxes"], boxes)
 
 
-def test_the_temporary_file_does_not_outlive_an_error(truth):
-    before = folders()
+def test_the_temporary_file_does_not_outlive_an_error(truth, folders):
     with pytest.raises(KeyboardInterrupt) as error:
         predict_large(Finder(fail_after=2), draw(SIZE, truth), tile=128, verbose=0)
-    assert folders() == before and error  # its traceback still holds the file
+    assert not folders() and error  # its traceback still holds the file
 
 
-def test_the_temporary_file_lives_as_long_as_the_result(truth):
-    before = folders()
+def test_the_temporary_file_lives_as_long_as_the_result(truth, folders):
     found = predict_large(Finder(), draw(SIZE, truth), tile=128, verbose=0)
     masks = found["masks"]
-    assert len(folders() - before) == 1 and masks.areas().min() > 0
+    assert len(folders()) == 1 and masks.areas().min() > 0
     found.close()
-    assert folders() == before
+    assert not folders()
     masks = predict_large(Finder(), draw(SIZE, truth), tile=128, verbose=0)["masks"]
     gc.collect()
     assert masks.areas().min() > 0  # also if only the masks are kept
     del masks
     gc.collect()
-    assert folders() == before
+    assert not folders()
