@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
 
-from keras_maskrcnn import config_rules
+from keras_maskrcnn import catalog, config_rules
 from keras_maskrcnn.aliases import moved
 
 
@@ -61,13 +61,29 @@ class MaskRCNNConfig:
     """Limit for the longer side of a resized image, in pixels. It takes priority over
     image_min_side (value of detectron2 and torchvision)."""
 
-    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    """Mean of R, G and B, which is subtracted from images, in pixel values from 0 to 255 (mean of
-    ImageNet)."""
+    in_channels: int = 3
+    """Number of channels (bands) of an image, from 1 to 32. Images of three channels are RGB. With
+    more, the first three count as R, G and B if weights of RGB images are loaded (our
+    convention)."""
 
-    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    """Divisor of R, G and B after pixel_mean is subtracted, in pixel values from 0 to 255 (standard
-    deviation of ImageNet; detectron2's ResNets: 1, 1, 1)."""
+    image_dtype: str = "uint8"
+    """Type of the pixels in plain images and image files. "uint8": 8 bits, as nearly all photos.
+    "uint16": 16 bits. "float32": numbers of any range (our convention)."""
+
+    pixel_max: float = 0.0
+    """Value of a pixel that becomes 255: images are multiplied by 255 / pixel_max first. 4095 is
+    for 12 bits that are stored in 16. 0: 255 for uint8, 65535 for uint16, 1 for float32 (our
+    convention)."""
+
+    pixel_mean: tuple[float, ...] = ()
+    """Mean of each channel, which is subtracted from images, in pixel values from 0 to 255. Empty:
+    that of the backbone's published weights (ResNets: the mean of ImageNet). With one channel, 3
+    numbers repeat it three times, so that weights of RGB images fit unchanged."""
+
+    pixel_std: tuple[float, ...] = ()
+    """Divisor of each channel after pixel_mean is subtracted, in pixel values from 0 to 255. Empty:
+    that of the backbone's published weights (ResNets: the standard deviation of ImageNet;
+    detectron2's: 1, 1, 1)."""
 
     resize_rule: str = "detectron2"
     """How images are resized. "detectron2": sizes are rounded half up, and images are antialiased
@@ -81,17 +97,23 @@ class MaskRCNNConfig:
 
     neck: str = "fpn"
     """Feature maps that the RPN and the heads get (§3, Network Architecture). "fpn": the pyramid P2
-    to P6. "c4": C4 with stride 16; res5 is part of the head. "c5": C5 with stride 32 (Table 2d).
-    "dc5": C5 dilated to stride 16 (detectron2's DC5)."""
+    to P6. "simple_fpn": the same maps, all from the last one of a ViT (Li et al., 2022). "c4": C4
+    with stride 16; res5 is part of the head. "c5": C5 with stride 32 (Table 2d). "dc5": C5 dilated
+    to stride 16 (detectron2's DC5)."""
 
     backbone: str = "resnet50"
-    """Network that computes the features (§3, Network Architecture): "resnet18", "resnet34",
-    "resnet50", "resnet101", "resnext50_32x4d" or "resnext101_32x8d". ResNet-18 and -34 are not in
-    the paper; they suit machines without a GPU."""
+    """Network that computes the features (§3, Network Architecture). ResNet-50 and -101 and the
+    ResNeXts are the paper's. ResNet-18 and -34 suit machines without a GPU. The others are those of
+    keras.applications and KerasHub; see docs/backbones.md."""
 
     backbone_width: int = 64
     """Channels of the backbone's first convolution; the widths of all stages are multiples of it
     (He et al., 2016: 64). A smaller value makes a smaller network, without ImageNet weights."""
+
+    stochastic_depth: float = 0.0
+    """Probability in [0, 0.9] that the last residual branch is left out in a training step; it
+    rises linearly from 0 at the first one (Huang et al., 2016). For backbones of Keras that have
+    such branches, as ConvNeXt and EfficientNetV2."""
 
     stride_in_1x1: bool = False
     """Where the first bottleneck of a stage halves the map. True: in its first 1x1 convolution (the
@@ -334,7 +356,16 @@ class MaskRCNNConfig:
         for name, value in list(vars(self).items()):
             if isinstance(value, list):  # JSON has no tuples
                 object.__setattr__(self, name, tuple(value))
-        config_rules.check(self)
+        config_rules.check_fields(self)
+        for name, value in self._of_backbone().items():
+            object.__setattr__(self, name, getattr(self, name) or value)
+        config_rules.check_combinations(self)
+
+    def _of_backbone(self):
+        """Returns the values of fields that depend on others unless they are given."""
+        mean, std = catalog.normalization(self.backbone, self.in_channels)
+        white = config_rules.IMAGE_DTYPES[self.image_dtype]
+        return {"pixel_mean": mean, "pixel_std": std, "pixel_max": white}
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Self:
@@ -380,6 +411,18 @@ class MaskRCNNConfig:
             "padding_multiple": self.padding_multiple,
         }
 
+    def reading(self) -> dict[str, Any]:
+        """Returns the keyword arguments of the readers of `data` that say what an image is.
+
+        `data.coco_json("images", "annotations.json", **config.reading())` reads images with the
+        channels and the dtype that the model takes.
+        """
+        return {
+            "channels": self.in_channels,
+            "image_dtype": self.image_dtype,
+            "pixel_max": self.pixel_max,
+        }
+
     def ids(self) -> tuple[int, ...]:
         """Returns a tuple of `num_classes` category ids: 1, 2, ... if none were given."""
         return self.category_ids or tuple(range(1, self.num_classes + 1))
@@ -417,7 +460,7 @@ __getattr__ = moved(
         "PRESETS": "keras_maskrcnn.presets:PRESETS",
         "preset_config": "keras_maskrcnn.presets:preset_config",
         "RULES": "keras_maskrcnn.config_rules:RULES",
-        "BACKBONES": "keras_maskrcnn.config_rules:BACKBONES",
+        "BACKBONES": "keras_maskrcnn.catalog:RESNETS",
         "NECKS": "keras_maskrcnn.config_rules:NECKS",
         "NORMS": "keras_maskrcnn.config_rules:NORMS",
         "PEERS": "keras_maskrcnn.config_rules:PEERS",

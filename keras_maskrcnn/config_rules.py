@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-BACKBONES = (
-    *("resnet18", "resnet34", "resnet50", "resnet101"),
-    *("resnext50_32x4d", "resnext101_32x8d"),
-)
-NECKS = ("fpn", "c4", "c5", "dc5")
+from keras_maskrcnn.catalog import BACKBONES, RESNETS
+
+NECKS = ("fpn", "simple_fpn", "c4", "c5", "dc5")
+PYRAMIDS = ("fpn", "simple_fpn")  # necks with maps P2 to P6
+IMAGE_DTYPES = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}  # and the value of white
 NORMS = ("frozen_batch", "batch", "group", "")
 PEERS = ("detectron2", "torchvision")  # names of rules in which they differ; see docs/parity.md
 
@@ -28,8 +28,8 @@ class Rule(NamedTuple):
     choices: tuple[Any, ...] = ()  # all allowed values, if they can be listed
 
 
-def check(config: Any) -> None:
-    """Raises ValueError for the first field that breaks a rule.
+def check_fields(config: Any) -> None:
+    """Raises ValueError for the first field that breaks one of its own rules.
 
     Args:
         config: a `MaskRCNNConfig`.
@@ -41,6 +41,14 @@ def check(config: Any) -> None:
         values = value if isinstance(value, tuple) else (value,)
         for rule in RULES[name]:
             _require(all(map(rule.holds, values)), name, value, rule.expected)
+
+
+def check_combinations(config: Any) -> None:
+    """Raises ValueError for the first field that contradicts another one.
+
+    Args:
+        config: a `MaskRCNNConfig` that passed `check_fields`, and has values for empty fields.
+    """
     for name, holds, expected in COMBINATIONS:
         _require(holds(config), name, getattr(config, name), expected.format_map(vars(config)))
 
@@ -90,7 +98,6 @@ TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     tuple[str, ...]: ("a list of strings", _are(_is_text)),
     tuple[int, ...]: ("a list of whole numbers", _are(_is_whole)),
     tuple[float, ...]: ("a list of numbers", _are(_is_number)),
-    tuple[float, float, float]: ("3 numbers, for R, G and B", _are(_is_number)),
     tuple[float, float, float, float]: ("4 numbers", _are(_is_number)),
 }
 
@@ -135,6 +142,9 @@ RULES = {
     "num_classes": _positive(20_000),
     "class_names": _ANY,
     "category_ids": _within(-(2**63), 2**63 - 1),
+    "in_channels": _within(1, 32),
+    "image_dtype": _one_of(*IMAGE_DTYPES),
+    "pixel_max": (Rule("0, or in 1e-06..1e+12", lambda v: v == 0 or 1e-6 <= v <= 1e12),),
     "image_min_side": _SIDE,
     "image_max_side": _SIDE,
     "pixel_mean": (Rule("finite", lambda v: abs(v) <= 1e6),),
@@ -142,8 +152,15 @@ RULES = {
     "resize_rule": _one_of(*PEERS),
     "padding_multiple": _positive(4096),
     "neck": _one_of(*NECKS),
-    "backbone": _one_of(*BACKBONES),
+    "backbone": (
+        Rule(
+            "a name of docs/backbones.md, as 'resnet50' or 'convnext_tiny'",
+            lambda v: v in BACKBONES,
+            tuple(BACKBONES),
+        ),
+    ),
     "backbone_width": _positive(512),
+    "stochastic_depth": _within(0, 0.9),
     "stride_in_1x1": _ANY,
     "stem_pool_same": _ANY,
     "norm": _one_of(*NORMS),
@@ -219,8 +236,26 @@ COMBINATIONS = (
         "empty or {num_classes} long",
     ),
     ("category_ids", lambda c: len(set(c.category_ids)) == len(c.category_ids), "distinct"),
-    ("pixel_mean", lambda c: len(c.pixel_mean) == 3, "3 numbers, for R, G and B"),
-    ("pixel_std", lambda c: len(c.pixel_std) == 3, "3 numbers, for R, G and B"),
+    (
+        "pixel_mean",
+        lambda c: len(c.pixel_mean) in (c.in_channels, 3 if c.in_channels == 1 else c.in_channels),
+        "as many numbers as in_channels ({in_channels}); for one channel, 3 numbers repeat it",
+    ),
+    (
+        "pixel_std",
+        lambda c: len(c.pixel_std) == len(c.pixel_mean),
+        "as many numbers as pixel_mean",
+    ),
+    (
+        "pixel_max",
+        lambda c: c.image_dtype != "uint16" or c.pixel_max > 255,
+        "above 255 with image_dtype='uint16'",
+    ),
+    (
+        "pixel_max",
+        lambda c: c.image_dtype != "uint8" or c.pixel_max <= 255,
+        "at most 255 with image_dtype='uint8'",
+    ),
     ("box_delta_weights", lambda c: len(c.box_delta_weights) == 4, "4 numbers"),
     ("anchor_sizes", lambda c: len(c.anchor_sizes) > 0, "positive"),
     ("anchor_sizes", lambda c: len(c.anchor_sizes) <= 100, "at most 100 numbers"),
@@ -234,18 +269,18 @@ COMBINATIONS = (
     ),
     (
         "anchor_sizes",
-        lambda c: c.neck != "fpn" or len(c.anchor_sizes) == 5,
+        lambda c: c.neck not in PYRAMIDS or len(c.anchor_sizes) == 5,
         "5 sizes, one for each of P2..P6",
     ),
     (
         "padding_multiple",
-        lambda c: c.neck != "fpn" or c.padding_multiple % 32 == 0,
-        "a multiple of 32 with neck='fpn'",
+        lambda c: c.neck not in PYRAMIDS or c.padding_multiple % 32 == 0,
+        "a multiple of 32 with neck={neck!r}",
     ),
     (
         "anchor_rule",
-        lambda c: c.neck == "fpn" or c.anchor_rule == "detectron2",
-        "'detectron2' with a neck other than 'fpn'",
+        lambda c: c.neck in PYRAMIDS or c.anchor_rule == "detectron2",
+        "'detectron2' with neck={neck!r}",
     ),
     (
         "mask_pool_size",
@@ -271,6 +306,26 @@ COMBINATIONS = (
         "mask_loss",
         lambda c: not c.class_agnostic_masks or c.mask_loss == "sigmoid",
         "'sigmoid' with class_agnostic_masks",
+    ),
+    (
+        "neck",
+        lambda c: c.backbone in RESNETS or c.neck not in ("c4", "dc5"),
+        "'fpn', 'simple_fpn' or 'c5' with backbone={backbone!r}",
+    ),
+    (
+        "norm",
+        lambda c: c.backbone in RESNETS or c.norm in ("frozen_batch", "batch"),
+        "'frozen_batch' or 'batch' with backbone={backbone!r}",
+    ),
+    (
+        "backbone_width",
+        lambda c: c.backbone in RESNETS or c.backbone_width == 64,
+        "64 with backbone={backbone!r}",
+    ),
+    (
+        "stochastic_depth",
+        lambda c: c.backbone not in RESNETS or c.stochastic_depth == 0,
+        "0 with backbone={backbone!r}",
     ),
     # A grouped convolution has 32 groups and twice or four times the backbone's width.
     (

@@ -1,9 +1,11 @@
 """The feature maps that the RPN and the heads get, for each neck."""
 
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.config_rules import PYRAMIDS
 
+_PYRAMID = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 STRIDES = {  # maps that the RPN gets, with strides; RoIs are pooled from the first four
-    "fpn": {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64},
+    **dict.fromkeys(PYRAMIDS, _PYRAMID),
     "c4": {"c4": 16},
     "c5": {"c5": 32},
     "dc5": {"c5": 16},
@@ -18,4 +20,4 @@ def strides_of_rois(neck: str) -> dict[str, int]:
 def anchor_sizes(config: MaskRCNNConfig) -> tuple[tuple[float, ...], ...]:
     """Returns a tuple with the sizes for each map of `STRIDES`: one each with FPN, else all."""
     sizes = config.anchor_sizes
-    return tuple((size,) for size in sizes) if config.neck == "fpn" else (sizes,)
+    return tuple((size,) for size in sizes) if config.neck in PYRAMIDS else (sizes,)

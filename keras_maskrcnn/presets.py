@@ -6,8 +6,8 @@ A preset holds only the fields that differ from the defaults of `MaskRCNNConfig`
 
 from typing import Any
 
+from keras_maskrcnn.catalog import BACKBONES, RESNETS
 from keras_maskrcnn.config import MaskRCNNConfig, suggestion
-from keras_maskrcnn.config_rules import BACKBONES
 
 # The paper (Figure 4, Table 2a). ResNet-18 and -34 are for machines without a GPU.
 
@@ -22,8 +22,16 @@ _C4_FIELDS = dict(  # Figure 4, left; §3.1: 64 RoIs, 300 proposals; RPN as in F
     mask_head_convs=0,
 )
 _PAPER: dict[str, dict[str, Any]] = {
-    **{f"{backbone}_fpn": dict(backbone=backbone) for backbone in BACKBONES},
-    **{f"{backbone}_c4": dict(_C4_FIELDS, backbone=backbone) for backbone in BACKBONES},
+    **{f"{backbone}_fpn": dict(backbone=backbone) for backbone in RESNETS},
+    **{f"{backbone}_c4": dict(_C4_FIELDS, backbone=backbone) for backbone in RESNETS},
+}
+
+# The paper's Mask R-CNN with FPN on other backbones.
+
+_KERAS: dict[str, dict[str, Any]] = {
+    f"{name}_fpn": dict(backbone=name)
+    for name, entry in BACKBONES.items()
+    if entry.source != "ours"
 }
 
 # torchvision, where it differs from the paper or from detectron2, see docs/parity.md.
@@ -152,7 +160,14 @@ _SMALL = {
     ),
 }
 
-_ALL: dict[str, dict[str, Any]] = {**_PAPER, **_TORCHVISION, **_DETECTRON2, **_MATTERPORT, **_SMALL}
+_ALL: dict[str, dict[str, Any]] = {
+    **_PAPER,
+    **_TORCHVISION,
+    **_DETECTRON2,
+    **_MATTERPORT,
+    **_SMALL,
+    **_KERAS,
+}
 PRESETS: dict[str, dict[str, Any]] = {
     **{f"mask_rcnn_{name}": fields for name, fields in _ALL.items()},
     **{f"faster_rcnn_{name}": dict(fields, task="boxes") for name, fields in _ALL.items()},

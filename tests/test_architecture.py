@@ -11,6 +11,8 @@ RANKS = {
     "_version": 0,
     "aliases": -2,
     "backend": -2,
+    "backbones": 3,
+    "catalog": -1,
     "logger": -2,
     "on_demand": -2,
     "config_rules": 0,

@@ -18,6 +18,10 @@ from keras_maskrcnn.config_rules import COMBINATIONS, RULES
         ("category_ids", (1, 2)),
         ("image_min_side", 0),
         ("image_max_side", 799),  # below image_min_side
+        ("in_channels", 33),
+        ("image_dtype", "int8"),
+        ("pixel_max", -1.0),
+        ("stochastic_depth", 1.0),
         ("pixel_mean", (0.0, 0.0)),
         ("pixel_std", (1.0, 1.0, 0.0)),
         ("backbone", "resnet7"),
@@ -108,8 +112,18 @@ CONTRADICTIONS = [
     ("class_names", {"class_names": ("a",)}, "empty or 80 long"),
     ("category_ids", {"category_ids": (1, 2)}, "empty or 80 long"),
     ("category_ids", {"num_classes": 2, "category_ids": (7, 7)}, "distinct"),
-    ("pixel_mean", {"pixel_mean": (0.0, 0.0)}, "3 numbers, for R, G and B"),
-    ("pixel_std", {"pixel_std": (1.0, 1.0)}, "3 numbers, for R, G and B"),
+    (
+        "pixel_mean",
+        {"pixel_mean": (0.0, 0.0)},
+        "as many numbers as in_channels (3); for one channel, 3 numbers repeat it",
+    ),
+    ("pixel_std", {"pixel_std": (1.0, 1.0)}, "as many numbers as pixel_mean"),
+    (
+        "pixel_max",
+        {"image_dtype": "uint16", "pixel_max": 255},
+        "above 255 with image_dtype='uint16'",
+    ),
+    ("pixel_max", {"pixel_max": 4095}, "at most 255 with image_dtype='uint8'"),
     ("box_delta_weights", {"box_delta_weights": (1.0, 1.0, 1.0)}, "4 numbers"),
     ("anchor_sizes", {"anchor_sizes": ()}, "positive"),
     ("anchor_sizes", {"anchor_sizes": (1.0,) * 101}, "at most 100 numbers"),
@@ -122,7 +136,7 @@ CONTRADICTIONS = [
     (
         "anchor_rule",
         {"neck": "c5", "anchor_rule": "torchvision"},
-        "'detectron2' with a neck other than 'fpn'",
+        "'detectron2' with neck='c5'",
     ),
     (
         "mask_pool_size",
@@ -145,6 +159,22 @@ CONTRADICTIONS = [
         {"mask_loss": "softmax", "class_agnostic_masks": True},
         "'sigmoid' with class_agnostic_masks",
     ),
+    (
+        "neck",
+        {"backbone": "xception", "neck": "dc5", "anchor_sizes": (8.0,)},
+        "'fpn', 'simple_fpn' or 'c5' with backbone='xception'",
+    ),
+    (
+        "norm",
+        {"backbone": "densenet121", "norm": "group"},
+        "'frozen_batch' or 'batch' with backbone='densenet121'",
+    ),
+    (
+        "backbone_width",
+        {"backbone": "densenet121", "backbone_width": 8},
+        "64 with backbone='densenet121'",
+    ),
+    ("stochastic_depth", {"stochastic_depth": 0.1}, "0 with backbone='resnet50'"),
     (
         "backbone_width",
         {"backbone": "resnext50_32x4d", "backbone_width": 8},
@@ -178,7 +208,7 @@ def test_every_combination_of_fields_is_tried():
         ("roi_batch", 10**9, "at most 50000"),
         ("backbone_width", 8192, "at most 512"),  # res5 would need 150 GB
         ("box_head_units", 65_536, "at most 16384"),
-        ("pixel_mean", "abc", "3 numbers"),
+        ("pixel_mean", "abc", "a list of numbers"),
         ("pixel_mean", (1.0, float("nan"), 1.0), "finite"),
         ("pixel_std", (1.0, float("inf"), 1.0), "at most 1000000"),
         ("pixel_std", (1.0, 1e-300, 1.0), "at least 1e-06"),  # 0 in float32

@@ -49,7 +49,7 @@ def entry(name):
     [
         ({"detections_per_image": 10**9}, "detections_per_image must be at most 10000"),
         ({"image_max_side": 10**9}, "image_max_side must be at most 20000"),
-        ({"pixel_mean": "abc"}, "pixel_mean must be 3 numbers"),
+        ({"pixel_mean": "abc"}, "pixel_mean must be a list of numbers"),
         ({"pixel_mean": [0, float("nan"), 0]}, "pixel_mean must be finite"),
         ({"unknown": 1}, "no such config field"),
     ],
