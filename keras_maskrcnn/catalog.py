@@ -65,8 +65,21 @@ def normalization(backbone: str, in_channels: int) -> tuple[tuple[float, ...], t
             numbers of R, G and B repeat.
     """
     mean, std = BACKBONES[backbone].normalization
+    return for_bands(mean, in_channels), for_bands(std, in_channels)
+
+
+def for_bands(numbers: tuple[float, ...], in_channels: int) -> tuple[float, ...]:
+    """Returns numbers of R, G and B for images of other bands, see `normalization`.
+
+    Args:
+        numbers: 3 numbers, such as pixel_mean.
+        in_channels: int. Bands of an image.
+
+    Returns:
+        tuple of 3 numbers for one band, else of in_channels numbers.
+    """
     if in_channels == 1:
-        return mean, std
+        return numbers
     if in_channels == 2:
-        return (sum(mean) / 3,) * 2, (sum(std) / 3,) * 2
-    return (mean * 11)[:in_channels], (std * 11)[:in_channels]
+        return (sum(numbers) / 3,) * 2
+    return (numbers * 11)[:in_channels]

@@ -6,7 +6,7 @@ A preset holds only the fields that differ from the defaults of `MaskRCNNConfig`
 
 from typing import Any
 
-from keras_maskrcnn.catalog import BACKBONES, RESNETS
+from keras_maskrcnn.catalog import BACKBONES, RESNETS, for_bands
 from keras_maskrcnn.config import MaskRCNNConfig, suggestion
 
 # The paper (Figure 4, Table 2a). ResNet-18 and -34 are for machines without a GPU.
@@ -180,7 +180,8 @@ def preset_config(name: str, **overrides: Any) -> MaskRCNNConfig:
 
     Args:
         name: str, one of `PRESETS`.
-        **overrides: fields of the config, for instance `num_classes=3`.
+        **overrides: fields of the config, for instance `num_classes=3`. With another `in_channels`,
+            the preset's pixel_mean and pixel_std repeat as `catalog.for_bands` says.
 
     Returns:
         The `MaskRCNNConfig`.
@@ -190,7 +191,11 @@ def preset_config(name: str, **overrides: Any) -> MaskRCNNConfig:
     """
     if name not in PRESETS:
         raise ValueError(f"no such preset{suggestion(name, PRESETS)} Received: preset={name!r}.")
-    return MaskRCNNConfig.from_fields({**PRESETS[name], **overrides})
+    fields, channels = dict(PRESETS[name]), overrides.get("in_channels", 3)
+    if channels in range(1, 33):  # else the config's rules refuse it
+        pixels = {"pixel_mean", "pixel_std"} & fields.keys()
+        fields |= {name: for_bands(fields[name], channels) for name in pixels}
+    return MaskRCNNConfig.from_fields({**fields, **overrides})
 
 
 def preset_of(config: MaskRCNNConfig) -> str | None:

@@ -35,3 +35,13 @@ def test_unknown_field_is_answered_with_a_close_one():
 def test_presets_are_public():
     assert keras_maskrcnn.PRESETS is PRESETS
     assert keras_maskrcnn.preset_config is preset_config
+
+
+def test_the_numbers_of_a_preset_repeat_for_more_bands():
+    config = preset_config("mask_rcnn_resnet50_fpn_detectron2", in_channels=5)
+    assert config.pixel_mean == (123.675, 116.28, 103.53, 123.675, 116.28)
+    assert config.pixel_std == (1.0,) * 5
+    one = preset_config("mask_rcnn_resnet50_fpn_detectron2", in_channels=1, pixel_mean=(9.0,) * 3)
+    assert one.pixel_mean == (9.0,) * 3 and one.pixel_std == (1.0,) * 3
+    with pytest.raises(ValueError, match="in_channels must be in 1..32. Received: in_channels=40"):
+        preset_config("mask_rcnn_resnet50_fpn_detectron2", in_channels=40)
