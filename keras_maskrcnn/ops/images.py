@@ -1,7 +1,35 @@
-"""Resizes and pads images, the same way in the input pipeline and in the exported model."""
+"""Scales, resizes and pads images, in the same way in the input pipeline and in exported models."""
 
 import numpy as np
 import tensorflow as tf
+
+
+def scale_pixels(images: tf.Tensor, pixel_max: float) -> tf.Tensor:
+    """Multiplies pixels by 255 / pixel_max, so that they are in 0..255 as those of 8-bit images.
+
+    Args:
+        images: any shape and dtype, pixels in units of `pixel_max`.
+        pixel_max: float. As in `MaskRCNNConfig`.
+
+    Returns:
+        float32 of the same shape. If pixel_max is 255, the images unchanged, in their dtype.
+    """
+    if pixel_max == 255:
+        return tf.convert_to_tensor(images)
+    return tf.cast(images, tf.float32) * np.float32(255 / pixel_max)
+
+
+def are_whole(image_dtype: str, pixel_max: float) -> bool:
+    """Returns whether resizing rounds to whole numbers, as Pillow does for 8 bits.
+
+    Args:
+        image_dtype: str. As in `MaskRCNNConfig`.
+        pixel_max: float. As in `MaskRCNNConfig`.
+
+    Returns:
+        bool. False for 16 bits, for floats, and for 8 bits that `scale_pixels` changes.
+    """
+    return image_dtype == "uint8" and pixel_max == 255
 
 
 def resized_size(
@@ -37,33 +65,39 @@ def resized_size(
 
 
 def resize(
-    image: tf.Tensor, min_side: int | tf.Tensor, max_side: int, rule: str = "detectron2"
+    image: tf.Tensor,
+    min_side: int | tf.Tensor,
+    max_side: int,
+    rule: str = "detectron2",
+    whole: bool = True,
 ) -> tf.Tensor:
     """Resizes an image to the size that `resized_size` returns.
 
-    detectron2's rule equals Pillow's bilinear resizing of 8-bit images to the last bit. It
+    detectron2's rule equals Pillow's bilinear resizing, of 8-bit images to the last bit. It
     antialiases when an image shrinks. torchvision's rule does not antialias, and does not round
     values to integers.
 
     Args:
-        image: (H, W, 3) or (B, H, W, 3) of any dtype, integers in 0..255.
+        image: (H, W, C) or (B, H, W, C) of any dtype, in 0..255; integers with `whole`.
         min_side, max_side, rule: as in `resized_size`.
+        whole: bool. Whether detectron2's rule rounds to integers, as Pillow does for 8 bits. If
+            not, it does what Pillow does for floats. See `are_whole`.
 
     Returns:
-        (H', W', 3) or (B, H', W', 3) float32 in 0..255; integers by detectron2's rule.
+        (H', W', C) or (B, H', W', C) float32 in 0..255; integers by detectron2's rule with `whole`.
     """
     image = tf.convert_to_tensor(image)
     shape = tf.shape(image)
     size = resized_size(shape[-3], shape[-2], min_side, max_side, rule)
     if rule == "torchvision":
         return tf.image.resize(tf.cast(image, tf.float32), tf.stack(size))
-    # Pillow resizes along rows first, rounds to integers, and then resizes along columns.
+    # Pillow resizes along rows first, rounds 8 bits to integers, and then resizes along columns.
     image = tf.cast(image, tf.float32)
     for axis, side in ((-2, size[1]), (-3, size[0])):
         resampled = tf.cond(
             tf.equal(shape[axis], side),
             lambda image=image: image,
-            lambda image=image, axis=axis, side=side: _resample(image, axis, side),
+            lambda image=image, axis=axis, side=side: _resample(image, axis, side, whole),
         )
         sides = image.shape.as_list()
         sides[axis] = tf.get_static_value(side)
@@ -71,16 +105,17 @@ def resize(
     return image
 
 
-def _resample(image, axis, size):
+def _resample(image, axis, size, whole):
     """Resizes one axis as Pillow's bilinear filter does, to the last bit (libImaging/Resample.c).
 
     Args:
-        image: (..., H, W, 3), integers in 0..255.
+        image: (..., H, W, C) in 0..255, integers with `whole`.
         axis: -3 or -2.
         size: () int32. New length of the axis.
+        whole: bool. Whether to round as Pillow does for 8 bits.
 
     Returns:
-        float32, integers in 0..255, `size` long along `axis`.
+        float32 in 0..255, integers with `whole`, `size` long along `axis`.
     """
     length = tf.shape(image)[axis]
     scale = tf.cast(length, tf.float64) / tf.cast(size, tf.float64)
@@ -94,9 +129,10 @@ def _resample(image, axis, size):
     weights = tf.nn.relu(1 - tf.abs((taps + first - center + 0.5) / support))
     weights *= tf.cast(first + taps < last, tf.float64)
     weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
-    # With 22 bits per weight and 8 per pixel, float64 holds all products and sums exactly. The
-    # order of the sums then does not matter.
-    weights = tf.floor(weights * 2**22 + 0.5)
+    if whole:
+        # With 22 bits per weight and 8 per pixel, float64 holds all products and sums exactly. The
+        # order of the sums then does not matter.
+        weights = tf.floor(weights * 2**22 + 0.5)
     read = tf.where(weights > 0)
     columns = read[:, 1] + tf.gather(tf.cast(first[:, 0], tf.int64), read[:, 0])
     matrix = tf.SparseTensor(
@@ -111,7 +147,7 @@ def _resample(image, axis, size):
     rest = tf.shape(lines)[1:]
     lines = tf.reshape(lines, [length, tf.reduce_prod(rest)])  # -1 fails without images
     lines = tf.sparse.sparse_dense_matmul(matrix, lines)
-    lines = tf.cast(tf.floor((lines + 2**21) / 2**22), tf.float32)
+    lines = tf.cast(tf.floor((lines + 2**21) / 2**22) if whole else lines, tf.float32)
     return tf.transpose(tf.reshape(lines, tf.concat([[size], rest], axis=0)), back)
 
 

@@ -67,6 +67,36 @@ def test_resize_gives_whole_grey_levels_in_float32():
     assert np.min(resized) >= 0 and np.max(resized) <= 255
 
 
+@pytest.mark.parametrize(("min_side", "max_side"), [(20, 1000), (95, 1000)])
+def test_pixels_that_are_no_whole_numbers_are_resized_as_pillow_resizes_floats(min_side, max_side):
+    image = np.random.default_rng(0).uniform(-3, 255, (40, 60, 2)).astype(np.float32)
+    resized = image_ops.resize(image, min_side, max_side, whole=False)
+    assert resized.dtype == tf.float32
+    for band in range(2):
+        pillow = Image.fromarray(image[..., band])
+        expected = pillow.resize(resized.shape[1::-1], Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(resized[..., band], expected, atol=1e-4)
+
+
+def test_pixels_are_scaled_to_255_and_those_of_8_bits_stay_as_they_are():
+    image = ramp(3, 4)
+    kept = image_ops.scale_pixels(image, 255.0)
+    assert kept.dtype == tf.uint8
+    np.testing.assert_array_equal(kept, image)
+    scaled = image_ops.scale_pixels(np.array([0, 4095, 65535], np.uint16), 4095.0)
+    assert scaled.dtype == tf.float32
+    np.testing.assert_allclose(scaled, [0, 255, 255 * 65535 / 4095], rtol=1e-6)
+    np.testing.assert_array_equal(image_ops.scale_pixels(np.float32([0.5]), 1.0), [127.5])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "white", "expected"),
+    [("uint8", 255, True), ("uint8", 100, False), ("uint16", 65535, False), ("float32", 1, False)],
+)
+def test_only_8_bits_that_are_not_scaled_stay_whole(dtype, white, expected):
+    assert image_ops.are_whole(dtype, white) is expected
+
+
 def test_resize_to_the_same_size_is_the_identity():
     image = ramp(13, 17)
     np.testing.assert_array_equal(image_ops.resize(image, 13, 17), image)
