@@ -1,6 +1,7 @@
 """Turns raw outputs into proposals, detections and masks, in training and at inference."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -78,6 +79,37 @@ def proposals(
     return tf.stop_gradient(kept.nmsed_boxes), tf.stop_gradient(scores)
 
 
+def suppress(
+    boxes: tf.Tensor,
+    scores: tf.Tensor,
+    *,
+    count: int,
+    nms_iou: float,
+    score_threshold: float,
+    across_classes: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Drops duplicates by NMS, and keeps the best boxes of all classes.
+
+    Gradients flow through the boxes and scores that are kept.
+
+    Args:
+        boxes: (B, R, C, 4) float32. The box of each RoI for each class.
+        scores: (B, R, C) float32 in [0, 1]; 0 where there is no box.
+        count: int D. As in `detections`, as are the others.
+        nms_iou: float.
+        score_threshold: float.
+        across_classes: bool.
+
+    Returns:
+        boxes, scores, labels and num_detections of `detections`.
+    """
+    boxes, scores, classes, num_detections = _kept(
+        boxes, scores, count, nms_iou, score_threshold, across_classes
+    )
+    filled = tf.sequence_mask(num_detections, count)
+    return boxes, scores, tf.where(filled, tf.cast(classes, tf.int32) + 1, 0), num_detections
+
+
 def detections(
     class_logits: tf.Tensor,
     deltas: tf.Tensor,
@@ -91,6 +123,7 @@ def detections(
     min_size: float = 0.0,
     one_class: bool = False,
     across_classes: bool = False,
+    suppress: Callable[..., Any] = suppress,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Computes the final boxes: boxes per class, NMS within each class, the best of all classes.
 
@@ -110,6 +143,7 @@ def detections(
         one_class: bool. Whether a RoI can only have its best class, which may be background.
         across_classes: bool. Whether boxes of different classes suppress each other, too: one NMS
             for all classes.
+        suppress: function with the arguments and results of `suppress` in this module.
 
     Returns:
         boxes: (B, D, 4) float32 inside the images, by falling score; zeros in empty slots.
@@ -123,11 +157,14 @@ def detections(
     scores = scores[..., 1:]
     boxes = box_ops.clip(box_ops.decode(deltas, rois[:, :, None], delta_weights), sizes)
     scores = tf.where(box_ops.shorter_side(boxes) > min_size, scores, 0.0)
-    boxes, scores, classes, num_detections = _suppress(
-        boxes, scores, count, nms_iou, score_threshold, across_classes
+    return suppress(
+        boxes,
+        scores,
+        count=count,
+        nms_iou=nms_iou,
+        score_threshold=score_threshold,
+        across_classes=across_classes,
     )
-    filled = tf.sequence_mask(num_detections, count)
-    return boxes, scores, tf.where(filled, tf.cast(classes, tf.int32) + 1, 0), num_detections
 
 
 def mask_probabilities(logits: tf.Tensor, labels: tf.Tensor, kind: str = "sigmoid") -> tf.Tensor:
@@ -149,11 +186,11 @@ def mask_probabilities(logits: tf.Tensor, labels: tf.Tensor, kind: str = "sigmoi
     return tf.where(labels[..., None, None] > 0, masks, 0.0)
 
 
-def _suppress(boxes, scores, count, nms_iou, score_threshold, across_classes):
+def _kept(boxes, scores, count, nms_iou, score_threshold, across_classes):
     """NMS of boxes (B, R, C, 4) and scores (B, R, C), with gradients for those that are kept."""
 
     @tf.custom_gradient  # TensorFlow's NMS has no gradient
-    def suppress(boxes, scores):
+    def keep(boxes, scores):
         kept = combined_non_max_suppression(
             boxes, scores, count, count, nms_iou, score_threshold, across_classes
         )
@@ -179,4 +216,4 @@ def _suppress(boxes, scores, count, nms_iou, score_threshold, across_classes):
 
         return (kept_boxes, kept_scores, classes, num_detections), gradient
 
-    return gradients_of_graph(suppress(boxes, scores))
+    return gradients_of_graph(keep(boxes, scores))

@@ -30,6 +30,27 @@ def smooth_l1(differences: tf.Tensor, beta: float) -> tf.Tensor:
     return tf.where(size < beta, 0.5 * size**2 / beta, size - 0.5 * beta)
 
 
+def mean_of_positives(
+    losses: tf.Tensor, labels: tf.Tensor, divisor: str = "positives"
+) -> tf.Tensor:
+    """Averages the losses of positive RoIs or anchors, over all replicas. For losses of your own.
+
+    Args:
+        losses: (B, N) float. Must be finite everywhere, not only for positives.
+        labels: (B, N) int32. Above 0 positive, 0 background, -1 empty slot.
+        divisor: str. "positives": their number. "slots" and "sampled": as in `objectness_loss`,
+            so that background counts, too.
+
+    Returns:
+        () float32; 0 if there are no positives.
+    """
+    positive = labels > 0
+    losses = tf.where(positive, tf.cast(losses, tf.float32), 0.0)
+    if divisor == "positives":
+        return _mean_where(losses, positive)
+    return _mean(losses, labels, divisor)
+
+
 def _mean(losses, labels, divisor):
     """Averages over all slots, or only over those with a label ("sampled")."""
     return _mean_where(losses, labels >= (0 if divisor == "sampled" else -1))
@@ -73,7 +94,7 @@ def box_loss(
         () float32. The sum over positives, divided by `divisor`.
     """
     losses = tf.reduce_sum(smooth_l1(tf.cast(deltas, tf.float32) - targets, beta), axis=2)
-    return _mean(tf.where(labels > 0, losses, 0.0), labels, divisor)
+    return mean_of_positives(losses, labels, divisor)
 
 
 def classifier_loss(logits: tf.Tensor, labels: tf.Tensor, divisor: str = "slots") -> tf.Tensor:
@@ -117,8 +138,7 @@ def mask_loss(
     else:
         own = mask_sampling.of_class(logits, labels)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, own)
-    valid = labels > 0
-    return _mean_where(tf.where(valid, tf.reduce_mean(losses, axis=[2, 3]), 0.0), valid)
+    return mean_of_positives(tf.reduce_mean(losses, axis=[2, 3]), labels)
 
 
 __getattr__ = moved(__name__, {"mask_probabilities": "keras_maskrcnn.decode:mask_probabilities"})

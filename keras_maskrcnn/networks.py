@@ -58,15 +58,21 @@ def build_neck(config: MaskRCNNConfig, backbone: keras.Model) -> keras.Model | N
     return fpn(maps, channels=config.fpn_channels, norm=config.head_norm)
 
 
-def build_rpn(config: MaskRCNNConfig, channels: int) -> RegionProposalNetwork | None:
+def build_rpn(
+    config: MaskRCNNConfig,
+    channels: int,
+    *,
+    kind: type[RegionProposalNetwork] = RegionProposalNetwork,
+) -> RegionProposalNetwork | None:
     """Builds the first stage.
 
     Args:
         config: `MaskRCNNConfig`.
         channels: int. Channels of the maps that the RPN gets.
+        kind: class, `RegionProposalNetwork` or one derived from it.
 
     Returns:
-        `RegionProposalNetwork`; None with proposals="precomputed".
+        an object of `kind`; None with proposals="precomputed".
     """
     if config.proposals == "precomputed":
         return None
@@ -76,7 +82,7 @@ def build_rpn(config: MaskRCNNConfig, channels: int) -> RegionProposalNetwork | 
         convs=config.rpn_head_convs,
         width=config.rpn_head_channels,
     )
-    return RegionProposalNetwork(config, head)
+    return kind(config, head)
 
 
 def build_roi_heads(
@@ -85,6 +91,7 @@ def build_roi_heads(
     *,
     box_head: keras.Model | None = None,
     mask_head: keras.Model | None = None,
+    kind: type[RoIHeads] = RoIHeads,
 ) -> RoIHeads | None:
     """Builds the second stage.
 
@@ -93,9 +100,10 @@ def build_roi_heads(
         channels: int. Channels of the maps that RoIs are pooled from.
         box_head: Keras model to use instead of the config's, see `RoIHeads`.
         mask_head: Keras model to use instead of the config's, see `RoIHeads`.
+        kind: class, `RoIHeads` or one derived from it.
 
     Returns:
-        `RoIHeads`; None with task="proposals".
+        an object of `kind`; None with task="proposals".
     """
     if config.task == "proposals":
         return None
@@ -124,7 +132,7 @@ def build_roi_heads(
         parts["mask_align"] = _roi_layer(config, config.mask_pool_size, "mask_align")
         size = size if c4 else config.mask_pool_size
         parts["mask_head"] = mask_head or _mask_head(config, channels, size)
-    return RoIHeads(config, **parts)
+    return kind(config, **parts)
 
 
 def channels_of_maps(

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_maskrcnn import decode, losses, targets
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.distribution import replicas
-from keras_maskrcnn.layers.roi_layer import takes_owners
+from keras_maskrcnn.layers.roi_layer import per_roi, takes_owners
 from keras_maskrcnn.levels import strides_of_rois
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.frames import Frame
@@ -191,9 +191,23 @@ class RoIHeads:
             **limits,
         }
         weights, borders = config.box_delta_weights, self.frame.borders(sizes)
-        return decode.detections(
-            class_logits, deltas, rois, borders, delta_weights=weights, **limits
-        )
+        limits |= {"delta_weights": weights, "suppress": self.suppress}
+        return decode.detections(class_logits, deltas, rois, borders, **limits)
+
+    def suppress(self, boxes: tf.Tensor, scores: tf.Tensor, **limits: Any) -> Any:
+        """Drops duplicates by NMS, and keeps the best boxes of all classes.
+
+        Args:
+            boxes: (B, R, C, 4) float32 in the frame of the network. The box of each RoI for each
+                class.
+            scores: (B, R, C) float32 in [0, 1]; 0 where there is no box.
+            **limits: `count`, `nms_iou`, `score_threshold` and `across_classes` of
+                `decode.suppress`. With nms_iou=1 nothing may be dropped as a duplicate.
+
+        Returns:
+            boxes, scores, labels and num_detections, as `decode.suppress` returns them.
+        """
+        return decode.suppress(boxes, scores, **limits)
 
     # Training
 
@@ -227,19 +241,59 @@ class RoIHeads:
         config = self.config
         rois, labels, matched = self.sample(proposals, sizes, gt, step)
         class_logits, deltas, pooled = self.box_branch(features, rois, training)
-        box_targets = box_ops.encode(
-            tf.gather(gt["boxes"], matched, batch_dims=1), rois, config.box_delta_weights
-        )
+        boxes = tf.gather(gt["boxes"], matched, batch_dims=1)
         own_class = tf.one_hot(tf.maximum(labels - 1, 0), config.num_classes, dtype=deltas.dtype)
         deltas = tf.einsum("bscd,bsc->bsd", deltas, own_class)
-        divisor = config.roi_loss_divisor
         terms = {
-            "classifier": losses.classifier_loss(class_logits, labels, divisor),
-            "box": losses.box_loss(deltas, box_targets, labels, config.box_beta, divisor),
+            "classifier": self.classifier_loss(class_logits, labels),
+            "box": self.box_loss(deltas, rois, boxes, labels),
         }
         if self.mask_head is not None:
             terms["mask"] = self._mask_loss(features, pooled, rois, labels, matched, gt, training)
         return terms, labels
+
+    def classifier_loss(self, class_logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Computes L_cls.
+
+        Args:
+            class_logits: (B, S, C + 1) float, background first.
+            labels: (B, S) int32. Above 0 positive, 0 background, below 0 no RoI.
+
+        Returns:
+            () float32.
+        """
+        return losses.classifier_loss(class_logits, labels, self.config.roi_loss_divisor)
+
+    def box_loss(
+        self, deltas: tf.Tensor, rois: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor
+    ) -> tf.Tensor:
+        """Computes L_box.
+
+        Args:
+            deltas: (B, S, 4) float. Of the true class; zeros for background.
+            rois: (B, S, 4) float32 in the frame of the network.
+            boxes: (B, S, 4) float32 in the frame of the network. The object that each RoI matches.
+            labels: (B, S) int32. Above 0 positive; no other RoI may have a loss.
+
+        Returns:
+            () float32.
+        """
+        config = self.config
+        wanted = box_ops.encode(boxes, rois, config.box_delta_weights)
+        return losses.box_loss(deltas, wanted, labels, config.box_beta, config.roi_loss_divisor)
+
+    def mask_loss(self, logits: tf.Tensor, targets: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Computes L_mask.
+
+        Args:
+            logits: (B, F, m, m, C) float, as in `losses.mask_loss`.
+            targets: (B, F, m, m) float32 in [0, 1]. The object's mask in the RoI.
+            labels: (B, F) int32. Above 0 positive; no other RoI may have a loss.
+
+        Returns:
+            () float32.
+        """
+        return losses.mask_loss(logits, targets, labels, self.config.mask_loss)
 
     def sample(
         self, proposals: tf.Tensor, sizes: tf.Tensor, gt: Tensors, step: tf.Tensor
@@ -289,7 +343,7 @@ class RoIHeads:
         mask_targets = targets.mask_targets(
             rois, gt["boxes"], gt["masks"], matched, logits.shape[2], soft=config.soft_mask_targets
         )
-        return losses.mask_loss(logits, mask_targets, labels, config.mask_loss)
+        return self.mask_loss(logits, mask_targets, labels)
 
     def get_config(self) -> dict[str, Any]:
         """Returns a dict of plain values for `from_config`."""
@@ -312,20 +366,3 @@ class RoIHeads:
 
 
 _PARTS = ("box_align", "box_head", "mask_align", "mask_head", "res5")
-
-
-def per_roi(head: keras.Model, pooled: tf.Tensor, training: bool = False) -> Any:
-    """Applies a network to the RoIs of all images as one batch.
-
-    Args:
-        head: Keras model with one or several outputs.
-        pooled: (B, R, m, m, K) float, or (n, m, m, K).
-        training: bool. Whether batch norm uses the batch's statistics.
-
-    Returns:
-        (B, R, ...), or (n, ...), the output; or a list of several outputs.
-    """
-    leading = tf.unstack(tf.shape(pooled)[:-3])
-    outputs = head(tf.reshape(pooled, [-1, *pooled.shape[-3:]]), training=training)
-    split = [tf.reshape(x, [*leading, *x.shape[1:]]) for x in tf.nest.flatten(outputs)]
-    return split if len(split) > 1 else split[0]

@@ -166,16 +166,44 @@ class RegionProposalNetwork:
         chosen, labels = targets.sample(labels, noise, config.rpn_batch, max_positives)
         labels = targets.without_filling(labels, sizes)
         matched = tf.gather(matched, chosen, batch_dims=1)
-        box_targets = box_ops.encode(
-            tf.gather(gt["boxes"], matched, batch_dims=1), tf.gather(anchors, chosen)
-        )
+        boxes = tf.gather(gt["boxes"], matched, batch_dims=1)
+        anchors = tf.gather(anchors, chosen)
         logits = tf.gather(logits, chosen, batch_dims=1)
         deltas = tf.gather(deltas, chosen, batch_dims=1)
-        divisor = config.rpn_loss_divisor
         return {
-            "rpn_objectness": losses.objectness_loss(logits, labels, divisor),
-            "rpn_box": losses.box_loss(deltas, box_targets, labels, config.rpn_box_beta, divisor),
+            "rpn_objectness": self.objectness_loss(logits, labels),
+            "rpn_box": self.box_loss(deltas, anchors, boxes, labels),
         }
+
+    def objectness_loss(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Computes the loss of the sampled anchors' scores.
+
+        Args:
+            logits: (B, S) float32.
+            labels: (B, S) int32. 1 object, 0 background, below 0 no anchor.
+
+        Returns:
+            () float32.
+        """
+        return losses.objectness_loss(logits, labels, self.config.rpn_loss_divisor)
+
+    def box_loss(
+        self, deltas: tf.Tensor, anchors: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor
+    ) -> tf.Tensor:
+        """Computes the loss of the sampled anchors' deltas.
+
+        Args:
+            deltas: (B, S, 4) float32.
+            anchors: (B, S, 4) float32 in the frame of the network.
+            boxes: (B, S, 4) float32 in the frame of the network. The object that each anchor
+                matches.
+            labels: (B, S) int32. 1 object; no other anchor may have a loss.
+
+        Returns:
+            () float32.
+        """
+        config, wanted = self.config, box_ops.encode(boxes, anchors)
+        return losses.box_loss(deltas, wanted, labels, config.rpn_box_beta, config.rpn_loss_divisor)
 
     def get_config(self) -> dict[str, Any]:
         """Returns a dict of plain values for `from_config`."""

@@ -106,3 +106,20 @@ class RoILayer(keras.layers.Layer):
             "canonical_size": self.canonical_size,
             "level_rule": self.level_rule,
         }
+
+
+def per_roi(head: keras.Model, pooled: tf.Tensor, training: bool = False) -> Any:
+    """Applies a network to the RoIs of all images as one batch.
+
+    Args:
+        head: Keras model with one or several outputs.
+        pooled: (B, R, m, m, K) float, or (n, m, m, K).
+        training: bool. Whether batch norm uses the batch's statistics.
+
+    Returns:
+        (B, R, ...), or (n, ...), the output; or a list of several outputs.
+    """
+    leading = tf.unstack(tf.shape(pooled)[:-3])
+    outputs = head(tf.reshape(pooled, [-1, *pooled.shape[-3:]]), training=training)
+    split = [tf.reshape(x, [*leading, *x.shape[1:]]) for x in tf.nest.flatten(outputs)]
+    return split if len(split) > 1 else split[0]

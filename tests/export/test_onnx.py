@@ -15,13 +15,13 @@ from families import (
 )
 
 import keras_maskrcnn as mrcnn
-from keras_maskrcnn.networks import build_roi_heads
+from keras_maskrcnn.networks import build_roi_heads, build_rpn
 from keras_maskrcnn.presets import PRESETS
 from keras_maskrcnn.roi_heads import RoIHeads
+from keras_maskrcnn.rpn import RegionProposalNetwork
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra onnx) is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-PARTS_OF_HEADS = ("box_align", "box_head", "mask_align", "mask_head", "res5")
 EVERY_FAMILY = [
     *FAMILIES,
     MATTERPORT,
@@ -205,16 +205,40 @@ def test_metadata_describes_the_model(exported):
     assert found["preset"] is None  # its widths are those of no preset
 
 
-class OwnHeads(RoIHeads):
-    pass
+class OtherLoss(RoIHeads):
+    """As ours at inference, so it is written as ours."""
+
+    def box_loss(self, *args):
+        return 2 * super().box_loss(*args)
+
+
+class OtherNms(OtherLoss):
+    def suppress(self, boxes, scores, **limits):
+        return super().suppress(boxes, scores, **limits)
+
+
+def with_heads(config, kind):
+    return mrcnn.MaskRCNN(config, roi_heads=build_roi_heads(config, 16, kind=kind))
 
 
 def test_a_stage_of_ones_own_needs_an_image_size(tiny_config, tmp_path):
-    heads = build_roi_heads(tiny_config, 16)
-    heads = OwnHeads(tiny_config, **{name: getattr(heads, name) for name in PARTS_OF_HEADS})
-    model = mrcnn.MaskRCNN(tiny_config, roi_heads=heads)
+    model = with_heads(tiny_config, OtherNms)
     with pytest.raises(ValueError, match="own class of roi_heads .* one image_size"):
         model.export(tmp_path / "model.onnx", format="onnx")
+
+
+def test_a_stage_with_other_losses_is_written_as_ours(tiny_config):
+    class OtherCall(RegionProposalNetwork):
+        def __call__(self, features, training=False):
+            return super().__call__(features, training)
+
+    from keras_maskrcnn.export.native_onnx.model import foreign_part
+
+    assert foreign_part(with_heads(tiny_config, RoIHeads)) == ""
+    model = with_heads(tiny_config, OtherLoss)
+    assert foreign_part(model) == ""
+    model.rpn = build_rpn(tiny_config, 16, kind=OtherCall)
+    assert foreign_part(model) == "rpn"
 
 
 def test_an_older_set_of_operations_is_not_used(exported, tmp_path, caplog):

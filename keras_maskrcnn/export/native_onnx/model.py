@@ -13,9 +13,18 @@ from keras_maskrcnn.export.native_onnx.roi_pooling import LAYERS
 from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
 
+# A class of the user that overrides only these computes what ours does at inference.
+_TRAINING = {
+    *("compute_losses", "sample", "select_for_training"),
+    *("from_config", "get_config", "loss_names", "networks"),
+    *("classifier_loss", "box_loss", "mask_loss", "objectness_loss"),
+}
+
 
 def foreign_part(model: keras.Model) -> str:
     """Names a part of a model that is of a class of the user, so that `build` cannot write it.
+
+    A stage whose class only has other losses is none.
 
     Args:
         model: MaskRCNN.
@@ -26,11 +35,20 @@ def foreign_part(model: keras.Model) -> str:
     heads = model.roi_heads
     aligns = () if heads is None else (heads.box_align, heads.mask_align)
     known = {
-        "rpn": type(model.rpn) in (RegionProposalNetwork, type(None)),
-        "roi_heads": type(heads) in (RoIHeads, type(None)),
+        "rpn": model.rpn is None or _detects_as(RegionProposalNetwork, model.rpn),
+        "roi_heads": heads is None or _detects_as(RoIHeads, heads),
         "RoI layer": all(type(layer) in (*LAYERS, type(None)) for layer in aligns),
     }
     return next((name for name, ours in known.items() if not ours), "")
+
+
+def _detects_as(kind, stage):
+    """Returns whether a stage of a derived class differs from `kind` in training only."""
+    classes = type(stage).__mro__
+    derived = classes[: classes.index(kind)]
+    names = {name for each in derived for name in vars(each) if hasattr(kind, name)}
+    overridden = {name for name in names if not name.startswith("__") or name == "__call__"}
+    return overridden <= _TRAINING
 
 
 def build(
