@@ -141,7 +141,8 @@ class MaskRCNNConfig:
 
     head_norm: str = ""
     """Normalization in the convolutions of FPN and heads. "": none (the paper). "batch": batch norm
-    (torchvision's v2). "group": group norm with 32 groups (Wu & He, 2018)."""
+    (torchvision's v2). "group": group norm with 32 groups (Wu & He, 2018). "layer": layer norm over
+    the channels of each cell (ViTDet). With neck="simple_fpn", "" means "layer" in the neck."""
 
     # Anchors
 

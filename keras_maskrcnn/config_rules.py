@@ -167,7 +167,7 @@ RULES = {
     "norm_epsilon": _at_least_0(1),
     "frozen_stages": _within(0, 5),
     "fpn_channels": _CHANNELS,
-    "head_norm": _one_of("", "batch", "group"),
+    "head_norm": _one_of("", "batch", "group", "layer"),
     "anchor_sizes": _SIDE,
     "anchor_ratios": _scale(1000),
     "anchor_rule": _one_of(*PEERS, "matterport"),

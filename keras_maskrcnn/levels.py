@@ -1,5 +1,7 @@
 """The feature maps that the RPN and the heads get, for each neck."""
 
+from typing import Any
+
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.config_rules import PYRAMIDS
 
@@ -21,3 +23,19 @@ def anchor_sizes(config: MaskRCNNConfig) -> tuple[tuple[float, ...], ...]:
     """Returns a tuple with the sizes for each map of `STRIDES`: one each with FPN, else all."""
     sizes = config.anchor_sizes
     return tuple((size,) for size in sizes) if config.neck in PYRAMIDS else (sizes,)
+
+
+def maps_for(neck: Any, maps: dict[str, Any]) -> Any:
+    """Leaves out the maps that a neck does not read. Keras would warn of them at each call.
+
+    Args:
+        neck: functional Keras model.
+        maps: dict of the backbone's maps, or of anything else by their names.
+
+    Returns:
+        dict, `maps` or a part of it.
+    """
+    wanted = getattr(neck, "input", None)
+    if not isinstance(wanted, dict) or not wanted.keys() <= maps.keys():
+        return maps
+    return {name: maps[name] for name in wanted}

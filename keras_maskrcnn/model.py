@@ -14,7 +14,7 @@ from keras_maskrcnn.calls import CheckedCalls
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.distribution import replicas
 from keras_maskrcnn.layers.changes import apply_changes, changes, state_of_layers
-from keras_maskrcnn.levels import STRIDES
+from keras_maskrcnn.levels import STRIDES, maps_for
 from keras_maskrcnn.networks import NETWORKS
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.frames import Frame
@@ -225,7 +225,9 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         images = tf.where(inside, (tf.cast(images, tf.float32) - mean) / std, 0.0)
         images = tf.cast(images, self.compute_dtype)
         features = self.backbone(images, training=training)
-        return features if self.fpn is None else self.fpn(features, training=training)
+        if self.fpn is None:
+            return features
+        return self.fpn(maps_for(self.fpn, features), training=training)
 
     def given_proposals(self, inputs: Tensors) -> tf.Tensor:
         """Converts the given proposals of a batch to the frame of the network.

@@ -6,12 +6,14 @@ Each function builds one part of a model. `MaskRCNN` also takes a part of yours 
 import keras
 
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.config_rules import PYRAMIDS
 from keras_maskrcnn.layers import heads
 from keras_maskrcnn.layers.fpn import fpn
 from keras_maskrcnn.layers.resnet import res5, resnet
 from keras_maskrcnn.layers.roi_align import RoIAlign
 from keras_maskrcnn.layers.roi_pool import RoICrop, RoIPool, RoIWarp
-from keras_maskrcnn.levels import STRIDES, anchor_sizes, strides_of_rois
+from keras_maskrcnn.layers.simple_fpn import simple_fpn
+from keras_maskrcnn.levels import STRIDES, anchor_sizes, maps_for, strides_of_rois
 from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
 
@@ -19,7 +21,7 @@ NETWORKS = ("backbone", "res5", "fpn", "rpn_head", "box_head", "mask_head")
 
 
 def build_backbone(config: MaskRCNNConfig) -> keras.Model:
-    """Builds the backbone, from images to a dict of maps "c2".."c5", up to "c4" with neck="c4".
+    """Builds the backbone, from images to a dict of maps "c2".."c5", up to "c4" with neck="c4" and "simple_fpn".
 
     Args:
         config: `MaskRCNNConfig`.
@@ -30,7 +32,7 @@ def build_backbone(config: MaskRCNNConfig) -> keras.Model:
     """
     return resnet(
         config.backbone,
-        last_stage=4 if config.neck == "c4" else 5,
+        last_stage=4 if config.neck in ("c4", "simple_fpn") else 5,
         dilated=config.neck == "dc5",
         pool_same=config.stem_pool_same,
         **_body(config),
@@ -38,23 +40,28 @@ def build_backbone(config: MaskRCNNConfig) -> keras.Model:
 
 
 def build_neck(config: MaskRCNNConfig, backbone: keras.Model) -> keras.Model | None:
-    """Builds the neck: FPN, from a dict of "c2".."c5" to a dict of "p2".."p6".
+    """Builds the neck: FPN or a simple feature pyramid, to a dict of "p2".."p6".
 
     Args:
         config: `MaskRCNNConfig`.
         backbone: Keras model. Its output is a dict of maps.
 
     Returns:
-        Keras model; None if config.neck is not "fpn".
+        Keras model, from "c2".."c5" with neck="fpn", from "c4" with neck="simple_fpn"; None with
+            another neck.
 
     Raises:
         ValueError: if the backbone lacks one of these maps.
     """
-    if config.neck != "fpn":
+    if config.neck not in PYRAMIDS:
         return None
-    levels = ("c2", "c3", "c4", "c5")
+    levels = ("c4",) if config.neck == "simple_fpn" else ("c2", "c3", "c4", "c5")
     _require_maps(config, "backbone", backbone, levels)
     maps = {name: backbone.output[name].shape[-1] for name in levels}
+    if config.neck == "simple_fpn":
+        return simple_fpn(
+            maps["c4"], channels=config.fpn_channels, norm=config.head_norm or "layer"
+        )
     return fpn(maps, channels=config.fpn_channels, norm=config.head_norm)
 
 
@@ -188,7 +195,7 @@ def require_strides(
     rows, columns = (side or 1024 for side in backbone.input.shape[1:3])
     maps = backbone.compute_output_shape((None, rows, columns, 3))
     try:
-        maps = maps if neck is None else neck.compute_output_shape(maps)
+        maps = maps if neck is None else neck.compute_output_shape(maps_for(neck, maps))
     except ValueError as error:  # FPN adds maps; Keras' message names neither
         found = {level: shape[1] for level, shape in maps.items()}
         raise ValueError(

@@ -54,8 +54,8 @@ class ConvNorm(keras.layers.Layer):
         filters: int. Channels of the output.
         kernel_size: int, odd.
         strides: int. Must be 1 if `dilation` is above 1.
-        norm: "frozen_batch", "batch" (synchronized over replicas), "group" (32 groups), or "" for
-            a bias and no norm.
+        norm: "frozen_batch", "batch" (synchronized over replicas), "group" (32 groups), "layer"
+            (over the channels of each cell), or "" for a bias and no norm.
         relu: bool. Whether a ReLU follows.
         kernel_initializer: a Keras initializer, or its name. None: He et al.'s normal one.
         epsilon: float. The norm's epsilon.
@@ -97,9 +97,13 @@ class ConvNorm(keras.layers.Layer):
             self.norm = keras.layers.GroupNormalization(
                 32, epsilon=epsilon, name="norm", dtype=self.dtype_policy
             )
+        elif norm == "layer":
+            self.norm = keras.layers.LayerNormalization(
+                epsilon=epsilon, name="norm", dtype=self.dtype_policy
+            )
         elif norm:
             raise ValueError(
-                f"norm must be frozen_batch, batch, group or ''. Received: norm={norm!r}."
+                f"norm must be frozen_batch, batch, group, layer or ''. Received: norm={norm!r}."
             )
 
     @keras.layers.Layer.trainable.setter
@@ -128,7 +132,7 @@ class ConvNorm(keras.layers.Layer):
         frozen = self.norm_name == "frozen_batch" or not self.trainable
         if self.norm is None:
             outputs = add_bias(self._convolve(inputs, self.kernel), self.bias)
-        elif self.norm_name != "group" and (frozen or not training):
+        elif isinstance(self.norm, BatchNorm) and (frozen or not training):
             kernel, bias = self.folded()
             outputs = add_bias(self._convolve(inputs, kernel), bias)
         else:

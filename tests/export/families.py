@@ -23,6 +23,7 @@ FAMILIES = [
     pytest.param({"nms_across_classes": True}, marks=slow),
     pytest.param({"task": "proposals"}, marks=slow),
     pytest.param({"neck": "dc5", "backbone": "resnext50_32x4d"}, marks=slow),
+    pytest.param({"neck": "simple_fpn", "head_norm": "layer", "box_head_convs": 1}, marks=slow),
     pytest.param({"head_norm": "group", "fpn_channels": 32, "mask_head_channels": 32}, marks=slow),
 ]
 

@@ -19,7 +19,7 @@ def randomize_norm(layer):
         variable.assign(rng.uniform(low, high, variable.shape))
 
 
-@pytest.mark.parametrize("norm", ["", "frozen_batch", "batch", "group"])
+@pytest.mark.parametrize("norm", ["", "frozen_batch", "batch", "group", "layer"])
 @pytest.mark.parametrize("strides", [1, 2])
 def test_conv_norm_fulfils_the_layer_contract(norm, strides):
     layer = ConvNorm(32, 3, strides, norm, relu=True, kernel_initializer="he_normal")
@@ -154,8 +154,8 @@ def test_training_in_bfloat16_returns_bfloat16(norm):
 
 
 def test_unknown_norm_is_named_in_the_error():
-    with pytest.raises(ValueError, match="norm='layer'"):
-        ConvNorm(8, 3, norm="layer")
+    with pytest.raises(ValueError, match="norm='instance'"):
+        ConvNorm(8, 3, norm="instance")
 
 
 def test_kernel_initializer_is_not_shared_between_layers():

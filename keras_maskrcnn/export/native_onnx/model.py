@@ -10,6 +10,7 @@ from keras_maskrcnn.export.native_onnx.graph import FLOAT, INT32, INT64, Graph
 from keras_maskrcnn.export.native_onnx.networks import translate
 from keras_maskrcnn.export.native_onnx.proposals import propose
 from keras_maskrcnn.export.native_onnx.roi_pooling import LAYERS
+from keras_maskrcnn.levels import maps_for
 from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
 
@@ -79,7 +80,7 @@ def build(
         images = image_inputs.of_one_size(graph, config, batch, image_size)
     features = translate(graph, model.backbone, images.pixels, "backbone")
     if model.fpn is not None:
-        features = translate(graph, model.fpn, features, "fpn")
+        features = translate(graph, model.fpn, maps_for(model.fpn, features), "fpn")
     proposals = propose(graph, model.rpn, features, images)
     if model.roi_heads is None:
         _write_proposals(graph, model, proposals, images, batch)

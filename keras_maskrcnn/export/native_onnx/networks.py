@@ -137,6 +137,8 @@ def _conv(place, layer, given):
     )
     if isinstance(layer.norm, keras.layers.GroupNormalization):
         value = _group_norm(place, layer.norm, value)
+    elif isinstance(layer.norm, keras.layers.LayerNormalization):
+        value = _layer_norm(place, layer.norm, value)
     if layer.relu:
         value = place.add("Relu", value, part="relu")
     return _Map(value, given.form, given.detail, layer.relu)
@@ -154,7 +156,19 @@ def _group_norm(place, norm, value):
         part="norm",
         epsilon=norm.epsilon,
     )
-    scaled = place.graph.add("Reshape", scaled, shape)
+    return _affine(place, norm, place.graph.add("Reshape", scaled, shape))
+
+
+def _layer_norm(place, norm, value):
+    """Normalizes over the channels, axis 1. ONNX' LayerNormalization does it over the last axes."""
+    mean = place.graph.add("ReduceMean", value, [1])
+    apart = value - mean
+    variance = place.graph.add("ReduceMean", apart * apart, [1])
+    spread = place.graph.add("Sqrt", variance + norm.epsilon)
+    return _affine(place, norm, apart / spread)
+
+
+def _affine(place, norm, scaled):
     gamma, beta = (
         place.weight(keras.ops.convert_to_numpy(x).reshape(-1, 1, 1), part)
         for x, part in ((norm.gamma, "gamma"), (norm.beta, "beta"))
@@ -177,6 +191,34 @@ def _deconv(place, layer, given):
     )
     value = place.add("Relu", value, part="relu")
     return _Map(value.reshape(-1, layer.filters, height, width), "apart", (height, width))
+
+
+def _up(place, layer, given):
+    if layer.kernel_size != layer.strides or layer.activation.__name__ != "linear":
+        raise _UnknownLayerError
+    kernel, bias = (keras.ops.convert_to_numpy(x) for x in (layer.kernel, layer.bias))
+    value = place.add(
+        "ConvTranspose",
+        _plain(given),
+        place.weight(kernel.transpose(3, 2, 0, 1), "kernel"),
+        place.weight(bias, "bias"),
+        kernel_shape=list(layer.kernel_size),
+        strides=list(layer.strides),
+    )
+    return _Map(value)
+
+
+def _norm_of_channels(place, layer, given):
+    if list(layer.axis) not in ([-1], [len(layer.input.shape) - 1]):
+        raise _UnknownLayerError
+    return _Map(_layer_norm(place, layer, _plain(given)))
+
+
+def _activation(place, layer, given):
+    if layer.activation.__name__ != "gelu":
+        raise _UnknownLayerError
+    value = _plain(given)
+    return _Map(value * 0.5 * (place.add("Erf", value * 0.5**0.5) + 1.0))
 
 
 def _dense(place, layer, given):
@@ -282,6 +324,9 @@ def _global_average(place, layer, given):
 _HANDLERS = {
     ConvNorm: _conv,
     Deconv: _deconv,
+    keras.layers.Conv2DTranspose: _up,
+    keras.layers.LayerNormalization: _norm_of_channels,
+    keras.layers.Activation: _activation,
     keras.layers.Dense: _dense,
     keras.layers.Flatten: _flatten,
     keras.layers.Reshape: _reshape,
