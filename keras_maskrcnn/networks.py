@@ -21,14 +21,14 @@ NETWORKS = ("backbone", "res5", "fpn", "rpn_head", "box_head", "mask_head")
 
 
 def build_backbone(config: MaskRCNNConfig) -> keras.Model:
-    """Builds the backbone, from images to a dict of maps "c2".."c5", up to "c4" with neck="c4" and "simple_fpn".
+    """Builds the backbone, from images to a dict of maps "c2".."c5".
 
     Args:
         config: `MaskRCNNConfig`.
 
     Returns:
         Keras model. Its "c2" is (B, H / 4, W / 4, K). Each later map has half the side, but
-            "c5" has that of "c4" with neck="dc5".
+            "c5" has that of "c4" with neck="dc5". With neck="c4" and "simple_fpn" there is no "c5".
     """
     return resnet(
         config.backbone,
