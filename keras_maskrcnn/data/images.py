@@ -5,22 +5,33 @@ The EXIF orientation tag is ignored, because annotations of those tools refer to
 
 import collections
 import concurrent.futures
+import contextlib
 import io
 import itertools
 import os
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
+from keras_maskrcnn.data import bands, npy
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.pillow_files import (
+    FORMATS as FORMATS,
+)
+from keras_maskrcnn.data.pillow_files import (
+    MAX_PIXELS,
+    has_16_bits,
+    load_as_stored,
+    may_be_turned,
+    open_image,
+    orientation_of,
+    stored_size,
+)
 from keras_maskrcnn.logger import logger
 from keras_maskrcnn.typing import Path, Size
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-MAX_PIXELS = 178_956_970  # Pillow's default limit against decompression bombs
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".npy")
 
 # Properties that are no errors, but make an image look different from what the user expects.
 TURNED = "orientation tag that is ignored"
@@ -33,26 +44,15 @@ REMARKS = {
     " up to 65535.",
 }
 DARK_BELOW = 64  # of 256, for the high byte of 16 bits
-_TILE_PIXELS = 2**24  # limit for a tile of a TIFF; real tiles have thousands of pixels
 _WITH_LOSS = ("jpeg", "tiff_jpeg", "webp")  # lossy compressions of a TIFF
-_ORIENTATION = 0x0112  # the tag in EXIF
-# Pillow rotates TIFFs, and no other format, by their tag when it loads them. This undoes it.
-_TURN_BACK = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 
 
 def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
     """Reads the stored pixels of an image file, in any of `FORMATS` and any color mode, as RGB.
 
-    16 bits are cut to the high byte. Transparency is dropped and not blended. The EXIF orientation
-    is ignored. Of an animation, or of a TIFF with several pages, the first image is read.
+    A .npy file is read too, with 1, 3 or 4 bands. 16 bits are cut to the high byte. Transparency is
+    dropped and not blended. The EXIF orientation is ignored. Of an animation, or of a TIFF with
+    several pages, the first image is read.
 
     Args:
         path: str. The file. With `content` it is only the name in error messages.
@@ -63,6 +63,7 @@ def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
 
     Raises:
         DataError: if the file is missing or broken, has another format, or exceeds `MAX_PIXELS`.
+            `data.pixels.read_pixels` reads other bands and dtypes.
     """
     return read_with_remarks(path, content)[0]
 
@@ -87,6 +88,11 @@ def from_pillow(image: Image.Image) -> np.ndarray:
         raise DataError(line, "unreadable image") from error
 
 
+def _is_turned(image, sides_tell):
+    """Whether an opened image has an orientation tag that may matter, see `may_be_turned`."""
+    return may_be_turned(orientation_of(image), stored_size(image), sides_tell)
+
+
 def read_with_remarks(
     path: Path, content: bytes | None = None, *, sides_tell: bool = False
 ) -> tuple[np.ndarray, list[str]]:
@@ -101,9 +107,14 @@ def read_with_remarks(
     Returns:
         The image, (H, W, 3) uint8, and a list of the `REMARKS` that are true of it.
     """
-    with _open_image(path, content) as image:
-        remarks = [TURNED] if _may_be_turned(image, sides_tell) else []
-        sixteen = _has_16_bits(image)
+    if npy.is_npy(path, content):
+        pixels = npy.read_array(path, content)
+        sixteen = pixels.dtype.itemsize == 2
+        pixels = bands.fit(pixels, str(path), 3, "uint8", colors=pixels.shape[2:] != (2,))
+        return pixels, [DARK] if sixteen and pixels.max() < DARK_BELOW else []
+    with open_image(path, content) as image:
+        remarks = [TURNED] if _is_turned(image, sides_tell) else []
+        sixteen = has_16_bits(image)
         try:
             pixels = _load(image)
         except Exception as error:  # Pillow's decoders raise nearly everything on broken files
@@ -138,7 +149,7 @@ def _load(image):
         kind = "floats" if image.mode == "F" else "signed integers, or integers of 32 bits"
         raise ValueError(f"pixels that are {kind}; only unsigned 8 or 16 bits are supported")
     white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0
-    image = _load_as_stored(image)
+    image = load_as_stored(image)
     if image.mode.startswith("I;16"):
         pixels = np.asarray(image).astype(np.uint16) >> 8
         pixels = pixels.astype(np.uint8)
@@ -148,141 +159,33 @@ def _load(image):
     return np.array(image.convert("RGB"))
 
 
-def _load_as_stored(image):
-    """Decodes an opened image, and returns an image with the stored pixels."""
-    turn_back = _TURN_BACK.get(_orientation(image)) if image.format == "TIFF" else None
-    if turn_back is None:
-        image.load()
-        return image
-    image.filename = ""  # else Pillow maps the file into memory, with the sides swapped
-    image.load()
-    return image.transpose(turn_back)
-
-
-def _has_16_bits(image):
-    """Whether an opened image has 16 bits per channel; `_load` then takes the high byte."""
-    if image.mode.startswith("I;16"):
-        return True
-    kinds = image.tile[0][3] if image.tile else ""  # the layout of pixels for Pillow's decoder
-    kinds = kinds[0] if isinstance(kinds, tuple) and kinds else kinds
-    return isinstance(kinds, str | list | tuple) and "16" in str(kinds)
-
-
-def _orientation(image):
-    """Returns the orientation tag of an opened image, 2 to 8; 1 if it is upright or untagged."""
-    try:
-        # Not image.getexif(): it decodes all pixels of a PNG to find a tag after them.
-        tag = Image.Image.getexif(image).get(_ORIENTATION, 1)
-    except Exception:  # for broken EXIF, Pillow's parsers raise nearly everything
-        return 1
-    return tag if tag in _TURN_BACK else 1
-
-
-def _may_be_turned(image, sides_tell):
-    """Whether annotations may have been drawn on a turned picture and not on the stored one."""
-    tag, (height, width) = _orientation(image), _stored_size(image)
-    return tag != 1 and (tag < 5 or height == width or not sides_tell)
-
-
-def _stored_size(image):
-    """Returns (height, width) of the stored pixels of an opened image."""
-    if image.format == "TIFF":  # here Pillow gives the sides after turning
-        return image.tag_v2[257], image.tag_v2[256]
-    return image.height, image.width
-
-
-def _open_image(path, content=None):
-    """Opens an image file and reads only its header."""
-    try:
-        image = Image.open(path if content is None else io.BytesIO(content), formats=FORMATS)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: image file does not exist.", "missing image") from error
-    except Image.UnidentifiedImageError as error:
-        kind = _tiff_kind(path, content)
-        formats = ", ".join(FORMATS)
-        line = f"{path}: not an image, or in none of the formats {formats}."
-        if kind:
-            line = f"{path}: a TIFF of this kind is not read; only gray or RGB is, of 8 bits or of"
-            line += f" unsigned 16 bits. Received: {kind}."
-        raise DataError(line, "unreadable image") from error
-    except Exception as error:
-        bomb = isinstance(error, Image.DecompressionBombError)
-        line = f"{path}: image cannot be opened. Received: {error}."
-        raise DataError(line, "image too large" if bomb else "unreadable image") from error
-    if image.width * image.height > MAX_PIXELS:
-        size = f"width={image.width}, height={image.height}"
-        image.close()
-        line = f"{path}: image has over {MAX_PIXELS} pixels. Received: {size}."
-        raise DataError(line, "image too large")
-    if image.format == "TIFF" and not _is_bounded(image):
-        image.close()
-        line = f"{path}: a TIFF with more or larger parts than its size needs is refused. Received:"
-        raise DataError(f"{line} width={image.width}, height={image.height}.", "image too large")
-    return image
-
-
-def _is_bounded(image):
-    """Whether decoding a TIFF takes time and memory in proportion to its size.
-
-    Its header may ask for more.
-    """
-    pixels = image.width * image.height
-    width, height = (image.tag_v2.get(tag, 1) for tag in (322, 323))
-    if not isinstance(width, int) or not isinstance(height, int):
-        return False
-    if width * height > max(pixels, _TILE_PIXELS):  # libtiff allocates a whole tile
-        return False
-    # At most four channels, in rows or in tiles of at least 16 x 16.
-    return len(image.tile) <= 4 * (image.height + pixels // 256 + 1)
-
-
-def _tiff_kind(path, content=None):
-    """Returns the properties of a TIFF that Pillow cannot read; empty if the file is no TIFF."""
-    try:
-        with open(path, "rb") if content is None else io.BytesIO(content) as file:
-            header = file.read(8)
-            if header[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-                return ""
-            header += file.read(8) if b"+" in header[:4] else b""
-            directory = TiffImagePlugin.ImageFileDirectory_v2(header)
-            file.seek(directory.next)
-            directory.load(file)
-            fields = {
-                "width": 256,
-                "height": 257,
-                "bits": 258,
-                "samples": 277,
-                "sample_format": 339,
-                "compression": 259,
-                "photometric": 262,
-            }
-            found = {name: directory[tag] for name, tag in fields.items() if tag in directory}
-    except Exception:  # a broken one
-        return "a broken header"
-    return ", ".join(f"{name}={reprlib.repr(value)}" for name, value in found.items())
-
-
 def read_size(path: Path, content: bytes | None = None) -> tuple[int, int]:
     """Reads (height, width) from the header of an image file, given as in `read_image`.
 
     Raises:
         DataError: as in `read_image`, except for broken pixels.
     """
-    with _open_image(path, content) as image:
-        return _stored_size(image)
+    return read_header(path, content)[0]
 
 
-def read_header(path: Path, *, sides_tell: bool = False) -> tuple[Size, list[str]]:
+def read_header(
+    path: Path, content: bytes | None = None, *, sides_tell: bool = False
+) -> tuple[Size, list[str]]:
     """Reads (height, width) of an image file, and the remarks that follow from its header.
 
     Args:
-        path, sides_tell: as in `read_with_remarks`.
+        path, content, sides_tell: as in `read_with_remarks`.
 
     Raises:
         DataError: as in `read_image`, except for broken pixels.
     """
-    with _open_image(path) as image:
-        return _stored_size(image), [TURNED] if _may_be_turned(image, sides_tell) else []
+    if npy.is_npy(path, content):
+        (height, width, found), stored = npy.read_shape(path, content)
+        bands.check_bands(found, str(path), 3, colors=found != 2)
+        bands.check_dtype(stored, str(path), "uint8")
+        return (height, width), []
+    with open_image(path, content) as image:
+        return stored_size(image), [TURNED] if _is_turned(image, sides_tell) else []
 
 
 def read_index(path: Path, size: Size) -> np.ndarray:
@@ -302,18 +205,18 @@ def read_index(path: Path, size: Size) -> np.ndarray:
         DataError: as in `read_image`; also for another size, for a format other than PNG and TIFF,
             and for a lossy TIFF.
     """
-    with _open_image(path) as image:
+    with open_image(path) as image:
         loss = image.format == "TIFF" and image.info.get("compression") in _WITH_LOSS
         if image.format not in ("PNG", "TIFF") or loss:
             kind = f"{image.format} with loss" if loss else image.format
             raise DataError(f"{path}: a mask must be a PNG or a TIFF. Received: format={kind!r}.")
-        require_mask_size(path, _stored_size(image), size)
-        if image.mode.startswith("RGB") and _has_16_bits(image):  # Pillow reads the high byte only
+        require_mask_size(path, stored_size(image), size)
+        if image.mode.startswith("RGB") and has_16_bits(image):  # Pillow reads the high byte only
             raise DataError(f"{path}: a mask in color must have 8 bits. Received: 16 bits.")
         if image.mode == "F":
             raise DataError(f"{path}: a mask must have whole numbers. Received: floats.")
         try:
-            pixels = np.asarray(_load_as_stored(image)).astype(np.int64)
+            pixels = np.asarray(load_as_stored(image)).astype(np.int64)
         except Exception as error:  # as in read_image
             raise DataError(f"{path}: image cannot be decoded. Received: {error}.") from error
         if pixels.min() < 0:
@@ -370,8 +273,9 @@ def require_size(path: Path, actual: Size, expected: Size) -> None:
 
 def size_error(path: Path, actual: Size, expected: Size) -> DataError:
     """Makes the error for an image that does not have the (height, width) of the json."""
-    with _open_image(path) as image:
-        orientation = _orientation(image)
+    orientation = 1
+    with contextlib.suppress(DataError), open_image(path) as image:  # a .npy file has no tag
+        orientation = orientation_of(image)
     hint = ""
     if tuple(actual) == tuple(reversed(expected)) and orientation in (5, 6, 7, 8):
         hint = (

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_maskrcnn.data import images
+from keras_maskrcnn.data import images, pillow_files
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import (
     DARK,
@@ -112,7 +112,7 @@ def test_images_above_178_megapixels_are_refused_before_decoding(tmp_path, monke
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
     with pytest.raises(DataError, match="a.png: .*400000000 pixels"):
         read_image(tmp_path / "a.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 599)
+    monkeypatch.setattr(pillow_files, "MAX_PIXELS", 599)
     Image.new("RGB", (30, 20)).save(tmp_path / "b.png")
     with pytest.raises(DataError, match="b.png: .* 599 pixels. Received: width=30, height=20"):
         read_image(tmp_path / "b.png")

@@ -1,6 +1,7 @@
 """Windows of TIFF, BigTIFF and OME-TIFF, through tifffile: only the parts that they touch."""
 
 import contextlib
+import io
 import logging
 import os
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ class TiffSource(Source):
 
 
 @contextlib.contextmanager
-def opened(path: Path, extra: str = "tiff") -> Iterator[Any]:
+def opened(path: Path, extra: str = "tiff", content: bytes | None = None) -> Iterator[Any]:
     """Opens a TIFF with tifffile.
 
     tifffile logs what is wrong with a file. These lines go into the error instead.
@@ -83,6 +84,7 @@ def opened(path: Path, extra: str = "tiff") -> Iterator[Any]:
     Args:
         path: str. The file.
         extra: str. What to install if tifffile is missing.
+        content: bytes of the file, if it is not to be read from `path`.
 
     Yields:
         tifffile.TiffFile. An error in the block closes it, otherwise it stays open.
@@ -99,7 +101,7 @@ def opened(path: Path, extra: str = "tiff") -> Iterator[Any]:
     tif: Any = None
     with _messages_of("tifffile") as messages:
         try:
-            tif = tifffile.TiffFile(path)
+            tif = tifffile.TiffFile(path if content is None else io.BytesIO(content))
             if not tif.pages[0].tags:
                 raise ValueError("a page without tags")
             yield tif

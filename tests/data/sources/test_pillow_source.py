@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_maskrcnn.data import DataError, images
+from keras_maskrcnn.data import DataError, pillow_files
 from keras_maskrcnn.data.sources import open_source
 
 
@@ -34,7 +34,7 @@ def test_a_window_may_be_changed_and_the_file_is_decoded_once(pixels, tmp_path, 
 
 def test_an_image_that_is_too_large_is_told_of_tiff(pixels, tmp_path, monkeypatch):
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(pillow_files, "MAX_PIXELS", 1000)
     with pytest.raises(
         DataError, match=r"a\.png: image has over 1000 pixels.*keras3-maskrcnn\[tiff\]"
     ):

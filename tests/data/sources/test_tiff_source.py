@@ -9,7 +9,7 @@ import tifffile
 from outside import IMPORTED_FROM, run
 from PIL import Image
 
-from keras_maskrcnn.data import DataError, images
+from keras_maskrcnn.data import DataError, images, pillow_files
 from keras_maskrcnn.data.sources import open_source
 from keras_maskrcnn.data.sources.tiff_source import TiffSource
 
@@ -151,7 +151,7 @@ def test_without_tifffile_pillow_reads_what_fits(pixels, require_windows, tmp_pa
     with open_source(tmp_path / "a.tif") as source:
         assert type(source).__name__ == "PillowSource"
         require_windows(source)
-    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(pillow_files, "MAX_PIXELS", 1000)
     with pytest.raises(ImportError, match=r"a\.tif: needs the extra tiff: pip install .*\[tiff\]"):
         open_source(tmp_path / "a.tif")
     (tmp_path / "cut.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:100])
@@ -167,7 +167,7 @@ def test_without_imagecodecs_only_plain_tiff_is_read_in_windows(pixels, tmp_path
     for name, kind in kinds.items():
         with open_source(tmp_path / name) as source:
             assert type(source).__name__ == kind
-    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(pillow_files, "MAX_PIXELS", 1000)
     with pytest.raises(ImportError, match=r"packed\.tif: needs the extra tiff"):
         open_source(tmp_path / "packed.tif")
 
