@@ -96,10 +96,11 @@ class CheckedCalls(TrainSteps):
         validation = given.get("validation_data")
         if isinstance(validation, tf.data.Dataset):
             self._warn_of_sizes("fit: validation_data", validation)
-            given["validation_data"] = checks.check_data(validation)
+            reading = self.config.reading()
+            given["validation_data"] = checks.check_data(validation, reading=reading)
         elif validation is not None:
             x, y, _ = keras.utils.unpack_x_y_sample_weight(validation)
-            checks.check_data(x, y, **self.target_limits())
+            checks.check_data(x, y, reading=self.config.reading(), **self.target_limits())
         _check_callbacks(callbacks, self.optimizer)
         if not isinstance(given.get("callbacks"), keras.callbacks.CallbackList):
             for callback in callbacks:
@@ -186,7 +187,11 @@ class CheckedCalls(TrainSteps):
         self._warn_of_sizes(name, given["x"])
         finite = not any(hook.looks_for_nonfinite for hook in self.step_hooks)
         given["x"] = checks.check_data(
-            given["x"], given.get("y"), finite=finite, **self.target_limits()
+            given["x"],
+            given.get("y"),
+            finite=finite,
+            reading=self.config.reading(),
+            **self.target_limits(),
         )
 
     def _warn_of_sizes(self, name, dataset):

@@ -8,7 +8,7 @@ sliver.
 import contextlib
 import re
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.origin import data_error, made_with
+from keras_maskrcnn.pixel_checks import check_form, check_images, ensure
 from keras_maskrcnn.typing import Proposals, Tensors
 
 _FIRST, _EVERY = 8, 16  # of an array the first 8 images are checked, every 16th row and column
-_BEYOND = 256  # how far contrast and brightness may go beyond 0..255 if nothing clips
 _LINE = re.compile(r"assertion failed: \[(.*Received: .*\.)\]")
 
 
@@ -46,7 +46,14 @@ def plain_errors() -> Iterator[None]:
 # Arrays and data sets, before a model gets them
 
 
-def check_data(x: Any, y: Any = None, *, finite: bool = True, **targets: Any) -> Any:
+def check_data(
+    x: Any,
+    y: Any = None,
+    *,
+    finite: bool = True,
+    reading: Mapping[str, Any] | None = None,
+    **targets: Any,
+) -> Any:
     """Checks the arguments of `fit`, `evaluate` or `predict` before anything is traced.
 
     Args:
@@ -54,6 +61,7 @@ def check_data(x: Any, y: Any = None, *, finite: bool = True, **targets: Any) ->
             unchecked.
         y: dict of arrays, the targets; None if there are none.
         finite: bool. Whether pixels must be finite. If not, `training.Sentinel` handles them.
+        reading: dict. The model's `config.reading()`; None for that of RGB of 8 bits.
         **targets: arguments of `check_targets`, if there are any.
 
     Returns:
@@ -63,18 +71,21 @@ def check_data(x: Any, y: Any = None, *, finite: bool = True, **targets: Any) ->
     Raises:
         ValueError: if something is wrong.
     """
+    reading = dict(reading or {})
     if isinstance(x, tf.data.Dataset):
-        return _check_dataset(x, finite)
+        return _check_dataset(x, finite, reading)
     images: Any = x.get("images") if isinstance(x, dict) else x
+    channels = reading.get("channels", 3)
     if isinstance(images, list | tuple):
         raise ValueError(
-            "images must be one array (B, H, W, 3): np.stack(...) joins images of one size. "
-            f"Received: a {type(images).__name__} of {len(images)}."
+            f"images must be one array (B, H, W, {channels}): np.stack(...) joins images of one "
+            f"size. Received: a {type(images).__name__} of {len(images)}."
         )
     if type(images).__module__.partition(".")[0] == "PIL":
+        how = "use np.asarray(image.convert('RGB'))[None], or " if channels == 3 else "use "
         raise ValueError(
-            "images must be an array (B, H, W, 3): use np.asarray(image.convert('RGB'))[None], or "
-            f"predict_image(model, image). Received: {type(images).__name__}."
+            f"images must be an array (B, H, W, {channels}): {how}predict_image(model, image). "
+            f"Received: {type(images).__name__}."
         )
     for part in (x, y):
         for name, value in part.items() if isinstance(part, dict) else ():
@@ -82,11 +93,12 @@ def check_data(x: Any, y: Any = None, *, finite: bool = True, **targets: Any) ->
                 raise ValueError(f"{name} must be an array. Received: {type(value).__name__}.")
     if not hasattr(images, "__array__"):
         return x
-    check_form(tf.TensorSpec(images.shape, images.dtype))
+    reading |= {"batch": _is_batch(x)}
+    check_form(tf.TensorSpec(images.shape, images.dtype), **reading)
     # On the CPU, where the arrays are. The first images are enough: the graph checks every batch.
     with tf.device("CPU:0"), plain_errors():
         if images.dtype != np.uint8:  # any uint8 value is valid
-            _check_some_pixels(images[:_FIRST], finite)
+            _check_some_pixels(images[:_FIRST], finite, reading)
         if isinstance(y, dict) and isinstance(x, dict):
             first, targets_of_first = (
                 {name: tf.convert_to_tensor(value[:_FIRST]) for name, value in part.items()}
@@ -143,30 +155,38 @@ def check_given_proposals(source: str, proposals: Proposals | None) -> None:
         )
 
 
-def _check_some_pixels(images, finite):
+def _is_batch(inputs):
+    """Whether inputs of a model are a batch of `data.batches`, whose pixels are in 0..255."""
+    return isinstance(inputs, dict) and "sizes" in inputs
+
+
+def _check_some_pixels(images, finite, reading):
     """Checks every 16th row and column of images, and all pixels if that fails."""
     try:
-        check_images(tf.convert_to_tensor(images[:, ::_EVERY, ::_EVERY]), finite)
+        check_images(tf.convert_to_tensor(images[:, ::_EVERY, ::_EVERY]), finite, **reading)
     except tf.errors.InvalidArgumentError:
-        check_images(tf.convert_to_tensor(images), finite)
+        check_images(tf.convert_to_tensor(images), finite, **reading)
 
 
-def _check_dataset(dataset, finite):
+def _check_dataset(dataset, finite, reading):
     """Adds `check_images` to a data set, unless `data.batches` made it and it is unchanged."""
     _, untouched = made_with(dataset)
     spec = dataset.element_spec
     inputs = spec[0] if isinstance(spec, tuple) else spec
     images = inputs.get("images") if isinstance(inputs, dict) else inputs
-    if untouched or not isinstance(images, tf.TensorSpec):
+    if not isinstance(images, tf.TensorSpec):
         return dataset
-    check_form(images)
+    reading |= {"batch": _is_batch(inputs)}
+    check_form(images, **reading)
+    if untouched:
+        return dataset
 
     def look(*batch):
         inputs = batch[0]
         if isinstance(inputs, dict):
-            inputs = {**inputs, "images": check_images(inputs["images"], finite)}
+            inputs = {**inputs, "images": check_images(inputs["images"], finite, **reading)}
         else:
-            inputs = check_images(inputs, finite)
+            inputs = check_images(inputs, finite, **reading)
         return (inputs, *batch[1:]) if isinstance(spec, tuple) else inputs
 
     return dataset.map(tf.autograph.experimental.do_not_convert(look))
@@ -175,73 +195,25 @@ def _check_dataset(dataset, finite):
 # Checks that also work in a graph
 
 
-def check_images(images: tf.Tensor, finite: bool = True) -> tf.Tensor:
-    """Checks images.
-
-    Args:
-        images: (B, H, W, 3) tensor, RGB in 0..255.
-        finite: bool. Whether pixels must be finite. If not, images with NaN or infinity pass.
-
-    Returns:
-        The same images. They are available once the checks have passed.
-
-    Raises:
-        ValueError: if the rank, the number of channels or the dtype is wrong.
-        tf.errors.InvalidArgumentError: if there are no pixels, or they are not in 0..255. The
-            operation raises it, see `plain_errors`.
-    """
-    check_form(images)
-    shape = tf.shape(images)
-    some = tf.reduce_all(shape[1:] > 0), "images must hold at least one pixel.", {"shape": shape}
-    if images.dtype == tf.uint8:
-        return ensure(images, [some])
-    whole, passes = images.dtype.is_integer, tf.size(images) == 0
-    pixels = tf.cast(images, tf.int64 if whole else tf.float32)
-    low, high = tf.reduce_min(pixels), tf.reduce_max(pixels)  # NaN if there is one
-    checks, beyond = [], 0
-    if not whole:
-        beyond, numbers = _BEYOND, tf.math.is_finite(low) & tf.math.is_finite(high)
-        ones = (high > 0) & (high <= 1)
-        # Normalized images reach about as far above 0 as below. A dark image that augmentation or
-        # interpolation took below 0 does not. Subtracting a mean keeps the range of values below
-        # 256; a change of contrast widens it.
-        normalized = (low < -0.5) & (low > -8) & (high < tf.minimum(8.0, -3 * low))
-        centered = (low < -64) & (high - low < 256)
-        # The values of a dark photograph are whole numbers.
-        ones = tf.cond(
-            ones, lambda: tf.reduce_any(pixels != tf.round(pixels)), lambda: tf.constant(False)
-        )
-        checks = [
-            (numbers, "pixels must be finite."),
-            (~ones, "images must be RGB in 0..255, not in 0..1: multiply them by 255."),
-            (~normalized, "images must be RGB in 0..255, not normalized."),
-            (~centered, "images must be RGB in 0..255, without a mean subtracted."),
-        ]
-        passes |= ~numbers & (not finite)
-    inside = (low >= -beyond) & (high <= 255 + beyond)
-    checks.append((inside, "images must be RGB in 0..255."))
-    received = {"dtype": images.dtype.name, "minimum": low, "maximum": high}
-    return ensure(images, [some, *((ok | passes, text, received) for ok, text in checks)])
-
-
-def check_prediction(inputs: tf.Tensor | Tensors) -> tf.Tensor | Tensors:
+def check_prediction(inputs: tf.Tensor | Tensors, **reading: Any) -> tf.Tensor | Tensors:
     """Checks the inputs of `predict`, as `check_images` and `check_inputs` do.
 
     Args:
         inputs: inputs of `MaskRCNN`: a dict of tensors, or a tensor. Images of `data.batches`,
             which are always float32, need only be finite.
+        **reading: the model's `config.reading()`; by default that of RGB of 8 bits.
 
     Returns:
         The same inputs.
     """
     inputs = _tensors(inputs)
     if not isinstance(inputs, dict):
-        return check_images(inputs)
+        return check_images(inputs, **reading)
     images = inputs.get("images")
     if images is None:
         return inputs  # the model says what is missing
     if "sizes" not in inputs:
-        images = check_images(images)
+        images = check_images(images, **reading)
     elif images.dtype.is_floating:
         total = tf.reduce_sum(tf.cast(images, tf.float32))
         finite = tf.math.is_finite(total)
@@ -252,24 +224,6 @@ def check_prediction(inputs: tf.Tensor | Tensors) -> tf.Tensor | Tensors:
 def _tensors(data):
     """Turns arrays into tensors. When steps run eagerly, Keras passes on the user's arrays."""
     return tf.nest.map_structure(lambda x: tf.constant(x) if isinstance(x, np.ndarray) else x, data)
-
-
-def check_form(images: Any) -> None:
-    """Raises ValueError if a tensor or TensorSpec cannot be RGB images, by its shape and dtype."""
-    shape, dtype = images.shape, images.dtype
-    if not (dtype.is_integer or dtype.is_floating):
-        raise ValueError(f"images must be uint8, or float in 0..255. Received: dtype={dtype.name}.")
-    if shape.rank == 4 and 0 in shape[1:3]:
-        raise ValueError(f"images must hold at least one pixel. Received: shape={shape}.")
-    if shape.rank is not None and (shape.rank != 4 or shape[-1] not in (3, None)):
-        hint = ""
-        if shape.rank == 3 and shape[-1] == 3:
-            hint = "; for one image use images[None], for a tf.data.Dataset its batch(...)"
-        elif shape[-1] == 4:
-            hint = "; to remove the transparency use images[..., :3]"
-        elif shape.rank == 3 or shape[-1] == 1:
-            hint = "; for gray images repeat each value three times"
-        raise ValueError(f"images must be (B, H, W, 3), RGB{hint}. Received: shape={shape}.")
 
 
 def check_inputs(inputs: Tensors, finite: bool = True) -> Tensors:
@@ -416,42 +370,6 @@ def _check_target_form(inputs, gt, masks):
             raise ValueError(f"{name} must be {expected}. Received: shape={shape}.")
     if masks and gt["masks"].dtype == tf.bool:
         raise ValueError("masks must be uint8 in 0..255. Received: dtype=bool.")
-
-
-def ensure(value: Any, checks: Sequence[tuple[tf.Tensor, str, Any]]) -> Any:
-    """Returns a value after checks. Checks that hold cost next to nothing.
-
-    Args:
-        value: nested tensors.
-        checks: list of tuples of three: a () bool tensor; a sentence that says what is expected;
-            and a dict for the message's "Received". It maps a name to a tensor, to a function that
-            makes a tensor, or to a str.
-
-    Returns:
-        The value. If checks fail, the operation raises tf.errors.InvalidArgumentError for the first
-            of them, see `plain_errors`.
-    """
-    if not checks:
-        return value
-
-    def refuse():
-        done: list[tf.Operation] = []
-        for ok, text, received in checks:
-            names = ", ".join(
-                f"{n}={x}" if isinstance(x, str) else f"{n}={{}}" for n, x in received.items()
-            )
-            values = [x for x in received.values() if not isinstance(x, str)]
-            values = [x() if callable(x) else x for x in values]
-            with tf.control_dependencies(done):  # the first check that fails is the one reported
-                line = tf.strings.format(f"{text} Received: {names}.", values)
-                done = [tf.raw_ops.Assert(condition=ok, data=[line])]
-        with tf.control_dependencies(done):
-            return tf.constant(False)
-
-    every = tf.reduce_all(tf.stack([ok for ok, *_ in checks]))
-    done = tf.cond(every, lambda: tf.constant(True), refuse)
-    with tf.control_dependencies([done]):
-        return tf.nest.map_structure(tf.identity, value)
 
 
 def _first(values, chosen):

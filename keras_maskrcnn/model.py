@@ -24,7 +24,7 @@ from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
 from keras_maskrcnn.saving import WholeFiles
 from keras_maskrcnn.typing import Path, Tensors
-from keras_maskrcnn.weights import KERAS_CONVENTIONS, load_for_preset
+from keras_maskrcnn.weights import keras_conventions, load_for_preset
 
 LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
 # `fit` and `evaluate` also report two fractions. The first is that of the annotated boxes that have
@@ -39,11 +39,12 @@ class MaskRCNN(WholeFiles, CheckedCalls):
     The code follows Figure 1: inputs -> features -> `rpn` -> `roi_heads` -> original pixels.
 
     **Inputs** of `call`, `predict` and `evaluate` are plain images, or a batch of `data.batches`.
-    Plain images are (B, H, W, 3) uint8 or float, RGB in 0..255; the model resizes them. A batch is
-    a dict:
+    Plain images are (B, H, W, C), with C = config.in_channels. They have the dtype
+    config.image_dtype, in units of config.pixel_max: uint8 or float, RGB in 0..255, by default. The
+    model scales and resizes them. A batch is a dict:
 
-    - `images`: (B, H, W, 3) float32. RGB in 0..255, zero-padded on the right and below to multiples
-      of config.padding_multiple.
+    - `images`: (B, H, W, C) float32. In 0..255, zero-padded on the right and below to multiples of
+      config.padding_multiple.
     - `sizes`: (B, 2) int32. Height and width without padding.
     - `original_sizes`: (B, 2) int32. Height and width before resizing.
 
@@ -79,9 +80,10 @@ class MaskRCNN(WholeFiles, CheckedCalls):
 
     Args:
         config: a `MaskRCNNConfig`.
-        backbone: keras.Model; None builds the config's. Its input is images (B, H, W, 3),
-            normalized by the config's pixel_mean and pixel_std. Its output is a dict of maps
-            "c2".."c5" with strides 4, 8, 16, 32. With neck "c4", "c5" or "dc5", one map is enough.
+        backbone: keras.Model; None builds the config's. Its input is images (B, H, W, N),
+            normalized by the config's pixel_mean and pixel_std, with N = len(pixel_mean). Its
+            output is a dict of maps "c2".."c5" with strides 4, 8, 16, 32. With neck "c4", "c5" or
+            "dc5", one map is enough.
         neck: keras.Model; None builds the config's. From a dict of "c2".."c5" to a dict of
             "p2".."p6".
         rpn: `RegionProposalNetwork`; None builds the config's.
@@ -204,7 +206,8 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             dict of tensors. A batch is returned unchanged.
         """
         precomputed = self.config.proposals == "precomputed"
-        return as_batch(inputs, proposals=precomputed, **self.config.resizing())
+        config = self.config
+        return as_batch(inputs, proposals=precomputed, **config.resizing(), **config.reading())
 
     def features(self, inputs: Tensors, training: bool = False) -> Tensors:
         """Computes the maps that the RPN and the heads get.
@@ -222,6 +225,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         rows = tf.sequence_mask(sizes[:, 0], tf.shape(images)[1])
         columns = tf.sequence_mask(sizes[:, 1], tf.shape(images)[2])
         inside = (rows[:, :, None] & columns[:, None, :])[..., None]
+        # One band with three means becomes three equal bands here.
         images = tf.where(inside, (tf.cast(images, tf.float32) - mean) / std, 0.0)
         images = tf.cast(images, self.compute_dtype)
         features = self.backbone(images, training=training)
@@ -320,7 +324,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             CheckpointError: if the weights cannot be downloaded or read, or do not fit.
         """
         if weights == "imagenet":
-            overrides = {**KERAS_CONVENTIONS, **overrides}
+            overrides = {**keras_conventions(overrides.get("in_channels", 3)), **overrides}
         config = preset_config(preset, **overrides)
         make = functools.partial(cls, dtype=dtype)
         return make(config) if weights is None else load_for_preset(make, preset, config, weights)
@@ -394,7 +398,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
         """Returns the shapes of the outputs of `call`, by name.
 
         Args:
-            input_shape: (B, H, W, 3), or a dict of the shapes of a batch's tensors by name. B may
+            input_shape: (B, H, W, C), or a dict of the shapes of a batch's tensors by name. B may
                 be None.
 
         Returns:

@@ -23,6 +23,9 @@ NETWORKS = ("backbone", "res5", "fpn", "rpn_head", "box_head", "mask_head")
 def build_backbone(config: MaskRCNNConfig) -> keras.Model:
     """Builds the backbone, from images to a dict of maps "c2".."c5".
 
+    Its images have a channel for each number of config.pixel_mean: one band that comes with three
+    numbers is normalized three times, as in an RGB image of it.
+
     Args:
         config: `MaskRCNNConfig`.
 
@@ -32,6 +35,7 @@ def build_backbone(config: MaskRCNNConfig) -> keras.Model:
     """
     return resnet(
         config.backbone,
+        channels=len(config.pixel_mean),
         last_stage=4 if config.neck in ("c4", "simple_fpn") else 5,
         dilated=config.neck == "dc5",
         pool_same=config.stem_pool_same,
@@ -189,11 +193,19 @@ def require_strides(
         neck: Keras model; None if there is none.
 
     Raises:
-        ValueError: if the height of a map differs by more than 2 cells from image height / stride.
-            If the neck fails with the backbone's maps.
+        ValueError: if the backbone takes another number of channels than the config says. If the
+            height of a map differs by more than 2 cells from image height / stride. If the neck
+            fails with the backbone's maps.
     """
+    channels, theirs = len(config.pixel_mean), backbone.input.shape[-1]
+    if theirs not in (channels, None):
+        raise ValueError(
+            "the backbone must take as many channels as config.pixel_mean has numbers, "
+            f"{channels}. Received: a backbone of {theirs} channels, with "
+            f"in_channels={config.in_channels}."
+        )
     rows, columns = (side or 1024 for side in backbone.input.shape[1:3])
-    maps = backbone.compute_output_shape((None, rows, columns, 3))
+    maps = backbone.compute_output_shape((None, rows, columns, channels))
     try:
         maps = maps if neck is None else neck.compute_output_shape(maps_for(neck, maps))
     except ValueError as error:  # FPN adds maps; Keras' message names neither

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_maskrcnn import checks, distribution
 from keras_maskrcnn.distribution import replicas
 from keras_maskrcnn.keras_private import BuiltModel, batches_seen, innermost
+from keras_maskrcnn.pixel_checks import check_form
 from keras_maskrcnn.typing import Tensors
 
 # A step: (inputs, gt, apply=None) -> terms, counts; see `StepHook.around_step`.
@@ -57,6 +58,7 @@ class TrainSteps(BuiltModel):
     - `compute_losses(inputs, gt, training)` returns a dict of losses by name.
     - `prepare(inputs)` returns a batch, also for plain images.
     - `target_limits()` returns a dict of arguments for `checks.check_targets`.
+    - `config.reading()` returns a dict of arguments for `pixel_checks.check_form`.
 
     Attributes:
         trackers: dict. Maps "loss", `loss_names` and `shares` to a keras.metrics.Mean each.
@@ -125,7 +127,8 @@ class TrainSteps(BuiltModel):
     def predict_step(self, data: Any) -> Tensors:
         """Returns the detections of a batch. Ignores targets."""
         inputs = keras.utils.unpack_x_y_sample_weight(data)[0]
-        return self(self.prepare(checks.check_prediction(inputs)), training=False)
+        inputs = checks.check_prediction(inputs, **self.config.reading())
+        return self(self.prepare(inputs), training=False)
 
     def batches_seen(self) -> tf.Tensor | int:
         """Returns how many batches the model was trained on: () int32, 0 before `compile`."""
@@ -142,7 +145,9 @@ class TrainSteps(BuiltModel):
                 "Received: inputs only."
             )
         gt = checks.check_targets(inputs, gt, finite=finite, **self.target_limits())
-        return checks.check_inputs(inputs, finite), gt
+        inputs = checks.check_inputs(inputs, finite)
+        check_form(inputs["images"], batch=True, **self.config.reading())
+        return inputs, gt
 
     # Means
 

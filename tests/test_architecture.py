@@ -21,6 +21,7 @@ RANKS = {
     "keras_private": -1,
     "levels": 2,
     "ops": 0,
+    "pixel_checks": 0,
     "quiet": 0,
     "batch": 1,
     "config": 1,

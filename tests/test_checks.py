@@ -137,7 +137,10 @@ def test_odd_but_true_batches_pass(batch):
         (np.where(PIXELS > 200, np.inf, PIXELS), "pixels must be finite. .* maximum=inf.$"),
         (PIXELS[:, :0], r"at least one pixel. Received: shape=\(2, 0, 48, 3\).$"),
         (PIXELS[0], r"for one image use images\[None\], .* Received: shape=\(32, 48, 3\).$"),
-        (PIXELS[..., 0], r"for gray images .* Received: shape=\(2, 32, 48\).$"),
+        (
+            PIXELS[..., 0],
+            r"for gray images make a model with in_channels=1, .* Received: shape=\(2, 32, 48\).$",
+        ),
         (PIXELS[..., :1], r"for gray images .* Received: shape=\(2, 32, 48, 1\).$"),
         (np.concatenate([PIXELS, PIXELS], -1)[..., :4], r"images\[..., :3\]. Received: shape=\(2"),
         (PIXELS > 9, "images must be uint8, or float in 0..255. Received: dtype=bool.$"),

@@ -121,14 +121,14 @@ def _read_inputs(options):
 
 def _overrides(options):
     """Returns the config fields that the flags set."""
-    from keras_maskrcnn.weights import KERAS_CONVENTIONS
+    from keras_maskrcnn.weights import keras_conventions
 
     overrides = config_overrides(options, leave_out=("proposals",))
     if options.proposals:
         overrides["proposals"] = "precomputed"
     set_image_size(overrides, options.image_size)
     if options.weights == "imagenet":
-        overrides = {**KERAS_CONVENTIONS, **overrides}
+        overrides = {**keras_conventions(overrides.get("in_channels", 3)), **overrides}
     return overrides
 
 

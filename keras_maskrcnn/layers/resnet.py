@@ -45,6 +45,7 @@ KINDS = {
 def resnet(
     name: str,
     *,
+    channels: int = 3,
     norm: str = "frozen_batch",
     frozen_stages: int = 2,
     width: int = 64,
@@ -58,6 +59,7 @@ def resnet(
 
     Args:
         name: str. As `backbone` of `MaskRCNNConfig`.
+        channels: int C. Channels of the images.
         norm: str. As in `ConvNorm`.
         frozen_stages: int in 0..5. Number of stages that are not trained. The stem is the first
             stage, res2 the second, ...
@@ -74,11 +76,11 @@ def resnet(
             (DC5, Dai et al., 2017).
 
     Returns:
-        A Keras model: (B, H, W, 3) float, normalized RGB -> {"c2": (B, H/4, W/4, ·), "c3", "c4",
+        A Keras model: (B, H, W, C) float, normalized images -> {"c2": (B, H/4, W/4, ·), "c3", "c4",
             "c5"}. Each map has half the size of the one before; a dilated c5 has the size of c4.
     """
     style = _Style(KINDS[name], norm, epsilon, stride_in_1x1)
-    images = keras.Input((None, None, 3), name="images")
+    images = keras.Input((None, None, channels), name="images")
     x = ConvNorm(
         width, 7, 2, norm, relu=True, epsilon=epsilon, name="stem", trainable=frozen_stages < 1
     )(images)

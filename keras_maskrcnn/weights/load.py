@@ -4,25 +4,42 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_maskrcnn.catalog import RGB, for_bands
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.presets import preset_config
 from keras_maskrcnn.typing import Path
 from keras_maskrcnn.weights import from_keras, names
+from keras_maskrcnn.weights.bands import first_kernel, fit_kernel
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint, require_finite
 from keras_maskrcnn.weights.public import coco_classes, download, download_imagenet
 
 BODY = ("backbone", "res5")  # the networks that an ImageNet classifier has weights for
-KERAS_CONVENTIONS = {
+KERAS_CONVENTIONS: dict[str, Any] = {
     "stride_in_1x1": True,
     "pixel_std": (1.0, 1.0, 1.0),
     "pixel_mean": (123.68, 116.779, 103.939),
 }
 """Fields of a config that keras.applications' ResNets need, beside `stem_pool_same=False`."""
+
+
+def keras_conventions(in_channels: int = 3) -> dict[str, Any]:
+    """Returns `KERAS_CONVENTIONS` for images of other bands, see `catalog.for_bands`.
+
+    Args:
+        in_channels: int. Bands of an image.
+    """
+    pixels = ("pixel_mean", "pixel_std")
+    numbers = {name: for_bands(KERAS_CONVENTIONS[name], in_channels) for name in pixels}
+    return {**KERAS_CONVENTIONS, **numbers}
+
+
 PREDICTORS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
+_STD = {"torchvision": RGB[1]}  # what the others divide R, G and B by is equal
 _VARIABLES = {
     "kernel": "weight",
     "bias": "bias",
@@ -42,11 +59,14 @@ class Report:
             inside a detector.
         skipped: dict from the file's keys that were not used to the reason.
         missing: tuple of our variables that the file has no array for. They are not changed.
+        adapted: tuple of our variables, the first kernel, if it was adapted from RGB to other
+            bands.
     """
 
     matched: dict[str, str]
     skipped: dict[str, str]
     missing: tuple[str, ...]
+    adapted: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"matched {len(self.matched)} arrays"]
@@ -55,6 +75,8 @@ class Report:
             by_reason.setdefault(reason, []).append(key)
         for reason, keys in by_reason.items():
             lines.append(f"skipped {len(keys)} ({reason}): {_some(keys)}")
+        if self.adapted:
+            lines.append(f"adapted {_some(self.adapted)} from RGB to the bands of the model")
         if self.missing:
             lines.append(f"left {len(self.missing)} variables unchanged: {_some(self.missing)}")
         return "\n".join(lines)
@@ -131,7 +153,7 @@ def load_keras_applications(
             Shapes alone would not show it.
     """
     config = model.config
-    needed = {name: KERAS_CONVENTIONS[name] for name in ("stride_in_1x1", "pixel_std")}
+    needed = {"stride_in_1x1": True, "pixel_std": (1.0,) * len(config.pixel_std)}
     needed["stem_pool_same"] = False
     for field, value in needed.items():
         if getattr(config, field) != value:
@@ -217,7 +239,7 @@ def _load(model, path, source, skip_predictors, verbose):
         for network, layers in model.networks.items()
         for variable in layers.weights
     }
-    values, matched, missing, skipped = {}, {}, {}, {}
+    values, matched, missing, skipped, adapted = {}, {}, {}, {}, []
     for full_name, variable in variables.items():
         network, layer, *_ = full_name.split("/")
         if only_backbone and network not in BODY:
@@ -233,6 +255,10 @@ def _load(model, path, source, skip_predictors, verbose):
             if _from_torch(source):
                 name = variable.path.split("/")[-1]
                 value = _convert(value, layer, name, source, model.config.box_pool_size**2)
+            if full_name == first_kernel(model):
+                fitted = fit_kernel(value, variable.shape, _STD.get(source))
+                adapted += [] if fitted is None else [full_name]
+                value = value if fitted is None else fitted
             if value is None or value.shape != tuple(variable.shape):
                 raise _wrong_shape(path, key, arrays[key], full_name, variable, layer)
             require_finite(path, key, value)
@@ -245,7 +271,8 @@ def _load(model, path, source, skip_predictors, verbose):
     skipped |= _without_place(path, set(arrays) - set(matched.values()) - set(skipped))
     for name, value in values.items():
         variables[name].assign(value)
-    report = Report(matched, skipped, tuple(name for name in variables if name not in matched))
+    left = tuple(name for name in variables if name not in matched)
+    report = Report(matched, skipped, left, tuple(adapted))
     if verbose:
         print(f"{path}\n{report}")
     return report

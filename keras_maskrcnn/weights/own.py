@@ -1,5 +1,6 @@
 """Starts a model from one that was trained before, with the same classes or with others."""
 
+import dataclasses
 import os
 import warnings
 
@@ -9,6 +10,7 @@ from absl import logging
 
 from keras_maskrcnn.data.class_names import plain_name
 from keras_maskrcnn.typing import Path
+from keras_maskrcnn.weights.bands import expected_numbers, first_kernel, fit_kernel
 from keras_maskrcnn.weights.checkpoint import CheckpointError, require_finite, require_own_arrays
 from keras_maskrcnn.weights.load import PREDICTORS
 
@@ -33,6 +35,9 @@ def start_from(model: keras.Model, source: keras.Model | Path, name: str) -> lis
     depend on the classes, and those of the RPN's last layers on the anchors. If the two models name
     different classes, the predictors of the classes are not copied, even if their shapes fit.
 
+    The first kernel of a model of RGB images is adapted to a model of other bands, see
+    `layers.bands.adapt_kernel`. A warning names it.
+
     Args:
         model: MaskRCNN. Changed in place.
         source: MaskRCNN, or the path of a .weights.h5 file. Of a model, the networks that both
@@ -47,20 +52,16 @@ def start_from(model: keras.Model, source: keras.Model | Path, name: str) -> lis
             array outside the predictors is missing, has another shape, or has no place in the
             model. The model is then not changed.
     """
-    ours = {
-        f"{network}/{variable.path}": variable
-        for network, layers in model.networks.items()
-        for variable in layers.weights
-    }
+    ours = dict(_variables(model))
     afresh = []
     if not isinstance(source, str | os.PathLike):
         shared = [network for network in model.networks if network in source.networks]
         afresh = [network for network in model.networks if network not in shared]
         ours = {key: v for key, v in ours.items() if key.split("/")[0] in shared}
         theirs = {
-            f"{network}/{variable.path}": np.asarray(variable)
-            for network in shared
-            for variable in source.networks[network].weights
+            key: np.asarray(variable)
+            for key, variable in _variables(source)
+            if key.split("/")[0] in shared
         }
         _warn_of_config(model.config, source.config, name)
         if _other_names(model.config, source.config):
@@ -69,6 +70,7 @@ def start_from(model: keras.Model, source: keras.Model | Path, name: str) -> lis
             theirs = {key: v for key, v in theirs.items() if not key.startswith(left_out)}
     else:
         theirs = _read_h5(model, ours, source)
+    _adapt_first_kernel(model, theirs, source, name)
     fitting = {key: v for key, v in ours.items() if theirs.get(key, _NONE).shape == v.shape}
     for key, variable in ours.items():
         if key not in fitting and not key.startswith(_LAST):
@@ -91,6 +93,44 @@ def start_from(model: keras.Model, source: keras.Model | Path, name: str) -> lis
 
 
 _NONE = np.zeros([0])
+
+
+def _adapt_first_kernel(model, theirs, source, name):
+    """Replaces a first kernel of RGB images in `theirs` by one that fits the model."""
+    key = first_kernel(model)
+    if key is None:
+        return
+    shape = dict(_variables(model))[key].shape
+    std = source.config.pixel_std if hasattr(source, "config") else None
+    kernel = theirs.get(key)
+    if kernel is None and std is None and "backbone" not in model.passed_in:
+        kernel = _read_rgb_kernel(model, source, key)
+    adapted = fit_kernel(kernel, shape, std)
+    if adapted is not None:
+        require_finite(name, key, kernel)
+        theirs[key] = adapted
+        logging.warning(
+            "%s is of RGB images: its first kernel, %s, was adapted to %d bands.",
+            name,
+            key,
+            shape[2],
+        )
+
+
+def _read_rgb_kernel(model, path, key):
+    """Reads the first kernel from a .weights.h5 file of RGB images; None if there is none.
+
+    Keras finds arrays by the layers of a model, so a model of RGB images is made for it.
+    """
+    rgb = {"in_channels": 3, "pixel_mean": (), "pixel_std": ()}
+    twin = model.rebuilt(dataclasses.replace(model.config, **rgb))
+    return _read_h5(twin, {key: dict(_variables(twin))[key]}, path).get(key)
+
+
+def _variables(model):
+    """Yields the names "network/path" of a model's variables, and the variables."""
+    for network, layers in model.networks.items():
+        yield from ((f"{network}/{variable.path}", variable) for variable in layers.weights)
 
 
 def _read_h5(model, ours, path):
@@ -126,7 +166,10 @@ def _other_names(ours, theirs):
 
 def _warn_of_config(ours, theirs, name):
     for field in _MEANING:
-        if getattr(ours, field) != getattr(theirs, field):
+        their = getattr(theirs, field)
+        if field in ("pixel_mean", "pixel_std"):
+            their = expected_numbers(their, len(getattr(ours, field)))
+        if getattr(ours, field) != their:
             logging.warning(
                 "%s was trained with another %s, which its weights depend on. Received: %s=%r, "
                 "not %r.",
@@ -134,5 +177,5 @@ def _warn_of_config(ours, theirs, name):
                 field,
                 field,
                 getattr(ours, field),
-                getattr(theirs, field),
+                their,
             )

@@ -9,6 +9,7 @@ import pytest
 
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn import cli
+from keras_maskrcnn.layers.bands import adapt_kernel
 from keras_maskrcnn.layers.resnet import resnet
 from keras_maskrcnn.weights import (
     CheckpointError,
@@ -281,6 +282,12 @@ def test_imagenet_weights_come_the_way_of_keras_applications(tmp_path, monkeypat
     for ours, theirs in zip(model.backbone.weights, source.weights, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5, err_msg=ours.path)
     assert untrained.advice(model.networks) == ""
+    bands = mrcnn.MaskRCNN.from_preset(
+        "mask_rcnn_resnet50_fpn", weights="imagenet", in_channels=4, **TINY
+    )
+    assert bands.config.pixel_mean == (123.68, 116.779, 103.939, 123.68)
+    expected = adapt_kernel(np.asarray(source.get_layer("stem").kernel), 4)
+    np.testing.assert_allclose(bands.backbone.get_layer("stem").kernel, expected, atol=1e-6)
 
 
 def test_imagenet_weights_that_there_are_not_are_an_error(monkeypatch):
