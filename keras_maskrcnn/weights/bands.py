@@ -41,9 +41,9 @@ def fit_kernel(
         (h, w, N, K); None if the kernel is none of h x w of three bands, or N is 3.
     """
     height, width, channels, filters = shape
-    if channels == 3 or np.shape(kernel) != (height, width, 3, filters):
+    if channels == 3 or kernel is None or kernel.shape != (height, width, 3, filters):
         return None
-    return adapt_kernel(np.asarray(kernel), channels, std)
+    return adapt_kernel(kernel, channels, std)
 
 
 def expected_numbers(numbers: tuple[float, ...], count: int) -> tuple[float, ...]:
