@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.origin import data_error, made_with
 from keras_maskrcnn.pixel_checks import check_form, check_images, ensure
@@ -139,6 +140,27 @@ def check_resizing(dataset: Any, resizing: Mapping[str, Any]) -> str:
         f"the batches were resized differently than the model resizes ({ours}); make them with "
         f"data.batches(..., **model.config.resizing()). Received: {theirs}."
     )
+
+
+def check_reading(dataset: Any, reading: Mapping[str, Any], *, whole: bool = False) -> None:
+    """Raises ValueError if the images of a data set are not those that a model takes.
+
+    Args:
+        dataset: `CocoDataset`, or an object like it. A missing attribute is that of 8-bit RGB.
+        reading: dict. The model's `config.reading()`.
+        whole: bool. Whether the model gets the pixels as they are stored, so that their dtype and
+            white count too. `data.batches` scales pixels, and only the channels count.
+    """
+    found = vars(Reading.of(dataset))
+    names = reading if whole else ["channels"]
+    different = [name for name in names if found[name] != reading[name]]
+    if different:
+        ours = ", ".join(f"{name}={reading[name]!r}" for name in different)
+        theirs = ", ".join(f"{name}={found[name]!r}" for name in different)
+        raise ValueError(
+            f"the data set must have images of the model's {ours}: read it with "
+            f"**model.config.reading(). Received: {theirs}."
+        )
 
 
 def check_given_proposals(source: str, proposals: Proposals | None) -> None:

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from keras_maskrcnn.data.images import from_pillow, log_remarks, read_with_remarks
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.data.bands import Reading
+from keras_maskrcnn.data.images import log_remarks
+from keras_maskrcnn.data.pixels import from_pillow, read_with_remarks
 from keras_maskrcnn.instance_masks import InstanceMasks
 from keras_maskrcnn.overlaps import without_overlaps
 from keras_maskrcnn.typing import Path
@@ -31,8 +34,10 @@ def predict_image(
 
     Args:
         model: MaskRCNN.
-        image: (H, W, 3) uint8 RGB array, a PIL image, or the path of an image file. A file is read
-            as `data` reads it: the stored pixels, without EXIF rotation.
+        image: array, a PIL image, or the path of an image file. An array is (H, W, 3) uint8 RGB,
+            or what the config says: (H, W, in_channels) of image_dtype, in units of pixel_max; with
+            one channel also (H, W). A file is read as `data` reads it: the stored pixels, without
+            EXIF rotation.
         score_threshold: float in [0, 1]. Detections with a lower score are left out.
         max_mask_overlap: float in [0, 1]. As in `overlaps.without_overlaps`; 1 keeps all.
 
@@ -53,23 +58,7 @@ def predict_image(
         DataError: if a file cannot be read.
     """
     check_prediction(model, score_threshold, max_mask_overlap)
-    if isinstance(image, str | os.PathLike):
-        name = image
-        image, remarks = read_with_remarks(name)
-        log_remarks({remark: [str(name)] for remark in remarks})
-    elif isinstance(image, Image.Image):
-        image = from_pillow(image)
-    elif not hasattr(image, "shape"):
-        raise ValueError(
-            "image must be a (H, W, 3) uint8 array, a PIL image or a path. "
-            f"Received: image={reprlib.repr(image)}."
-        )
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ValueError(
-            "image must be a (H, W, 3) uint8 array of at least one pixel, a PIL image or a path. "
-            f"Received: shape={image.shape}, dtype={image.dtype}."
-        )
+    image = as_array(image, model.config)
     outputs = model.predict_on_batch(image[None])
     count = int(outputs["num_detections"][0])
     kept = np.flatnonzero(np.asarray(outputs["scores"][0])[:count] >= score_threshold)
@@ -89,6 +78,54 @@ def predict_image(
     if model.config.class_names:
         found["class_names"] = tuple(model.config.class_names)
     return found
+
+
+def as_array(image: np.ndarray | Image.Image | Path, config: MaskRCNNConfig) -> np.ndarray:
+    """Returns the pixels that a model takes, of an array, a PIL image or an image file.
+
+    Args:
+        image: as in `predict_image`.
+        config: MaskRCNNConfig of the model.
+
+    Returns:
+        (H, W, in_channels) of image_dtype.
+
+    Raises:
+        ValueError: if an array has another shape or dtype, or no pixel.
+        DataError: if a file or a PIL image cannot be read, or has other bands.
+    """
+    reading = Reading(config.in_channels, config.image_dtype)
+    if isinstance(image, str | os.PathLike):
+        name = image
+        image, remarks = read_with_remarks(name, None, reading)
+        log_remarks({remark: [str(name)] for remark in remarks})
+    elif isinstance(image, Image.Image):
+        image = from_pillow(image, channels=config.in_channels, dtype=config.image_dtype)
+    elif not hasattr(image, "shape"):
+        raise ValueError(
+            f"image must be a {_expected(config)} array, a PIL image or a path. "
+            f"Received: image={reprlib.repr(image)}."
+        )
+    image = np.asarray(image)
+    if config.in_channels == 1 and image.ndim == 2:
+        image = image[..., None]
+    if config.image_dtype == "float32" and image.dtype.kind == "f":
+        image = image.astype(np.float32, copy=False)
+    wrong = image.ndim != 3 or image.shape[2] != config.in_channels
+    if wrong or image.dtype != config.image_dtype or not image.size:
+        raise ValueError(
+            f"image must be a {_expected(config)} array of at least one pixel, a PIL image or a "
+            f"path. Received: shape={image.shape}, dtype={image.dtype}."
+        )
+    return image
+
+
+def _expected(config):
+    """Returns the shape and dtype of images in words, and their white unless it is 255."""
+    shape = f"(H, W, {config.in_channels}) {config.image_dtype}"
+    if config.image_dtype == "uint8":
+        return shape
+    return f"{shape} (pixel_max={config.pixel_max:g} is white)"
 
 
 def check_prediction(model: Any, score_threshold: float, max_mask_overlap: float) -> None:

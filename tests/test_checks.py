@@ -220,3 +220,39 @@ def test_a_dark_data_set_trains(tiny_config):
     plain = tf.data.Dataset.from_tensors(images)
     with pytest.raises(ValueError, match="not in 0..1"), checks.plain_errors():
         next(iter(checks.check_data(plain)))
+
+
+# What a data set's images are
+
+
+class Bands:
+    channels, image_dtype, pixel_max = 5, "uint16", 4095.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "whole", "line"),
+    [
+        ({"in_channels": 5, "image_dtype": "uint16", "pixel_max": 4095}, True, ""),
+        ({"in_channels": 5}, False, ""),  # `data.batches` scales them
+        ({"in_channels": 4, "image_dtype": "uint16"}, False, "channels=4: .* channels=5.$"),
+        (
+            {"in_channels": 5, "image_dtype": "uint16"},
+            True,
+            r"^the data set must have images of the model's pixel_max=65535.0: read it with "
+            r"\*\*model.config.reading\(\). Received: pixel_max=4095.0.$",
+        ),
+    ],
+)
+def test_images_of_a_data_set_are_those_of_the_model(fields, whole, line):
+    reading = mrcnn.MaskRCNNConfig(**fields).reading()
+    if not line:
+        checks.check_reading(Bands(), reading, whole=whole)
+        return
+    with pytest.raises(ValueError, match=line):
+        checks.check_reading(Bands(), reading, whole=whole)
+
+
+def test_a_data_set_without_such_attributes_is_rgb():
+    checks.check_reading(object(), mrcnn.MaskRCNNConfig().reading(), whole=True)
+    with pytest.raises(ValueError, match="channels=1: .* Received: channels=3.$"):
+        checks.check_reading(object(), mrcnn.MaskRCNNConfig(in_channels=1).reading())

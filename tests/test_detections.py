@@ -165,6 +165,81 @@ def test_predict_image_names_what_it_does_not_take(image, line):
         detections.predict_image(FakeModel(make_outputs()), image)
 
 
+@dataclasses.dataclass
+class OtherPixels(FakeModel):
+    """A model of other bands or another dtype, which keeps what it gets."""
+
+    fields: dict = dataclasses.field(default_factory=dict)
+
+    def predict_on_batch(self, images):
+        self.seen = images[0]
+        return {name: value[1:] for name, value in self.outputs.items()}
+
+    @property
+    def config(self):
+        return MaskRCNNConfig(num_classes=3, **self.fields)
+
+
+@pytest.mark.parametrize(
+    ("image", "fields"),
+    [
+        (np.zeros((40, 60), np.uint8), {"in_channels": 1}),
+        (np.zeros((40, 60, 1), np.uint16), {"in_channels": 1, "image_dtype": "uint16"}),
+        (np.zeros((40, 60, 5), np.float64), {"in_channels": 5, "image_dtype": "float32"}),
+    ],
+)
+def test_predict_image_takes_the_pixels_of_the_config(image, fields):
+    model = OtherPixels(make_outputs(), fields=fields)
+    assert detections.predict_image(model, image)["masks"].shape == (3, 40, 60)
+    assert model.seen.dtype == model.config.image_dtype
+    assert model.seen.shape == (40, 60, model.config.in_channels)
+
+
+def test_files_and_pil_images_are_read_as_the_config_says(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 65536, (40, 60)).astype(np.uint16)
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "gray.png")
+    model = OtherPixels(make_outputs(), fields={"in_channels": 1, "image_dtype": "uint16"})
+    for source in (tmp_path / "gray.png", image):
+        detections.predict_image(model, source)
+        np.testing.assert_array_equal(model.seen[..., 0], pixels)
+    with pytest.raises(DataError, match=r"must have 5 bands \(channels=5\). Received: 1 band"):
+        detections.predict_image(
+            OtherPixels(make_outputs(), fields={"in_channels": 5, "image_dtype": "uint16"}),
+            tmp_path / "gray.png",
+        )
+
+
+@pytest.mark.parametrize(
+    ("image", "fields", "line"),
+    [
+        (
+            np.zeros((4, 5, 4), np.uint8),
+            {},
+            r"^image must be a \(H, W, 3\) uint8 array .*Received: shape=\(4, 5, 4\), dtype=uint8",
+        ),
+        (
+            np.zeros((4, 5, 1), np.uint8),
+            {"in_channels": 1, "image_dtype": "uint16", "pixel_max": 4095},
+            r"a \(H, W, 1\) uint16 \(pixel_max=4095 is white\) array .*dtype=uint8.$",
+        ),
+        (
+            np.zeros((4, 5), np.uint8),
+            {"in_channels": 4},
+            r"a \(H, W, 4\) uint8 array .* shape=\(4, 5\), dtype=uint8.$",
+        ),
+        (
+            [1],
+            {"image_dtype": "float32"},
+            r"\(H, W, 3\) float32 \(pixel_max=1 is white\) array, a PIL image or a path. Received",
+        ),
+    ],
+)
+def test_pixels_of_another_config_are_refused_in_one_line(image, fields, line):
+    with pytest.raises(ValueError, match=line):
+        detections.predict_image(OtherPixels(make_outputs(), fields=fields), image)
+
+
 @pytest.mark.parametrize("threshold", [50, -0.1, np.nan])
 def test_thresholds_are_scores(threshold):
     image = np.zeros((40, 60, 3), np.uint8)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_maskrcnn import checks, data, distribution
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import CocoDataset, require_data_set
 from keras_maskrcnn.data.errors import check_on_error
 from keras_maskrcnn.detections import coco_results
@@ -106,8 +107,10 @@ def predict_images(
     """
     check_on_error(on_error)
     checks.check_given_proposals(model.config.proposals, proposals)
+    exported = isinstance(model, ExportedModel)
+    checks.check_reading(dataset, model.config.reading(), whole=exported)
     with_blanks = _WithBlanks(dataset) if on_error == "skip" else None
-    if isinstance(model, ExportedModel):
+    if exported:
         yield from _images_of_exported(model, dataset, with_blanks, batch_size, verbose)
         return
     config, strategy = model.config, model.distribute_strategy
@@ -191,7 +194,8 @@ class _WithBlanks:
             self.blank.add(index)
             if len(self.blank) == len(dataset):
                 raise data.DataError(f"none of {len(dataset)} images can be read.") from error
-            return np.zeros([*dataset.sizes[index], 3], np.uint8)
+            reading = Reading.of(dataset)
+            return np.zeros([*dataset.sizes[index], reading.channels], reading.image_dtype)
 
 
 def _distribute(strategy, batch, padding_multiple):

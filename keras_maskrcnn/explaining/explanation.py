@@ -50,7 +50,7 @@ class Explanation:
     Attributes:
         file_name: str. Name of the image.
         image_id: int or str. Id of the image.
-        image: (H, W, 3) uint8.
+        image: (H, W, C) of the data set's dtype.
         counts: dict. Maps each stage to its number of boxes. "matching anchors" are the anchors
             that training would label as objects.
         objects: list of dicts, one per annotated object, with these keys:
@@ -191,6 +191,7 @@ def _check(model, dataset, index, proposals):
         )
     config = model.config
     checks.check_given_proposals(config.proposals, proposals)
+    checks.check_reading(dataset, config.reading(), whole=True)
     if not 0 <= index < len(dataset):
         raise ValueError(f"index must be in 0..{len(dataset) - 1}. Received: index={index}.")
     ids = config.category_ids or dataset.category_ids
