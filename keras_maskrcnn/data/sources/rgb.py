@@ -4,21 +4,31 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_maskrcnn.data.sources.wanted import RGB, Wanted
+
 KINDS = "(H, W) or (H, W, 1, 3 or 4), uint8 or uint16"
+_ANY = "(H, W) or (H, W, bands) of numbers"
 
 
-def problem(shape: Sequence[int], dtype: np.typing.DTypeLike) -> str:
+def problem(shape: Sequence[int], dtype: np.typing.DTypeLike, wanted: Wanted = RGB) -> str:
     """Says why an array cannot be used as an image; empty if it can.
+
+    If not 8-bit RGB is wanted, `Wanted.reading` says more.
 
     Args:
         shape: sequence of int.
         dtype: dtype of the array.
+        wanted: the bands and the dtype of windows.
 
     Returns:
         str: a sentence without its end, "an image must be ... Received: ...".
     """
     shape = tuple(shape)
     dtype = np.dtype(dtype)
+    if not wanted.is_rgb:
+        if len(shape) in (2, 3) and min(shape) > 0 and dtype.kind in "uif":
+            return ""
+        return f"an image must be {_ANY}. Received: shape={shape}, dtype={dtype}"
     sized = len(shape) in (2, 3) and (len(shape) == 2 or shape[2] in (1, 3, 4))
     if sized and min(shape) > 0 and dtype.kind == "u" and dtype.itemsize <= 2:
         return ""

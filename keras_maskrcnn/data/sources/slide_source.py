@@ -4,10 +4,12 @@ import os
 
 import numpy as np
 
+from keras_maskrcnn.data.bands import fit
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.sources import tiff_source
 from keras_maskrcnn.data.sources.extras import needed
 from keras_maskrcnn.data.sources.source import Source
+from keras_maskrcnn.data.sources.wanted import RGB, Wanted
 from keras_maskrcnn.typing import Path
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu")
@@ -19,14 +21,17 @@ class SlideSource(Source):
 
     Args:
         path: str. The file.
+        wanted: the bands and the dtype of windows. Slides are RGB of 8 bits.
 
     Raises:
         ImportError: if OpenSlide or tifffile is not installed.
-        DataError: if OpenSlide does not read the file, or if it is a TIFF with absurd tiles.
+        DataError: if OpenSlide does not read the file, if it is a TIFF with absurd tiles, or if
+            8-bit RGB cannot become what is wanted.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wanted: Wanted = RGB) -> None:
         self._path = os.fspath(path)
+        reading = wanted.reading(3, np.uint8, self._path, colors=True)
         if tiff_source.is_tiff(path):
             # OpenSlide allocates a tile before it reads it, and ends the process if it cannot.
             tiff_source.check_tiles(path)
@@ -41,6 +46,7 @@ class SlideSource(Source):
             self._path,
             [(height, width) for width, height in slide.level_dimensions],
             microns_per_pixel=sum(sides) / 2 if same and min(sides) > 0 else None,
+            reading=reading,
         )
 
     def _open(self):
@@ -71,7 +77,7 @@ class SlideSource(Source):
         pixels = np.array(image)
         colors = np.ascontiguousarray(pixels[..., :3])
         colors[pixels[..., 3] == 0] = self._background
-        return colors
+        return fit(colors, self.name, self.channels, self.image_dtype)
 
     def close(self) -> None:
         """Closes the file."""

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import DARK, DARK_BELOW
 from keras_maskrcnn.typing import Size
@@ -19,6 +20,7 @@ _MAX_PIXELS = 2**40
 _BLOCK_PIXELS = 2**24  # what is read at once for a resized window
 # Height and width of a block of a larger one: wide, because files are stored row by row.
 _BLOCK = 1024, 16384
+_RGB = Reading()
 
 
 class Source:
@@ -42,6 +44,8 @@ class Source:
             in a row and a column is at x = a * column + b * row + c, y = d * column + e * row + f.
         closed: bool.
         sixteen_bits: bool. Whether the pixels have 16 bits, of which `read` gives the high byte.
+        channels: int. Bands of what `read` gives.
+        image_dtype: "uint8", "uint16" or "float32", of what `read` gives.
     """
 
     sixteen_bits = False
@@ -56,6 +60,7 @@ class Source:
         crs: str | None = None,
         transform: tuple[float, ...] | None = None,
         sixteen_bits: bool = False,
+        reading: Reading = _RGB,
     ) -> None:
         self.name = name
         self.levels = tuple((int(height), int(width)) for height, width in levels)
@@ -67,7 +72,8 @@ class Source:
         self.microns_per_pixel = microns_per_pixel
         self.crs = crs
         self.transform = transform
-        self.sixteen_bits = sixteen_bits
+        self.channels, self.image_dtype = reading.channels, reading.image_dtype
+        self.sixteen_bits = sixteen_bits and self.image_dtype == "uint8"
         self._turn = threading.Lock()
         self.closed = False
 
@@ -87,7 +93,7 @@ class Source:
             size: (height, width) of the result; None for the window's own.
 
         Returns:
-            (height, width, 3) uint8 RGB, or (*size, 3).
+            (height, width, channels) of `image_dtype`, or (*size, channels).
 
         Raises:
             ValueError: for a window that is not inside the image, or if the source is closed.
@@ -127,7 +133,7 @@ class Source:
             top, left, height, width: int, in pixels of the level, inside it.
 
         Returns:
-            (height, width, 3) uint8 RGB.
+            (height, width, channels) of `image_dtype`.
         """
         raise NotImplementedError
 
@@ -166,17 +172,14 @@ class Source:
         blocks = (math.inf, math.inf) if rows * columns <= _BLOCK_PIXELS else _BLOCK
         rows = _axis(top * y_scale, rows, size[0], self.levels[level][0], blocks[0])
         columns = _axis(left * x_scale, columns, size[1], self.levels[level][1], blocks[1])
-        result = np.empty((*size, 3), np.uint8)
+        result = np.empty((*size, self.channels), self.image_dtype)
         for out_top, out_bottom, first_row, last_row, y0, y1 in rows:
             for out_left, out_right, first_column, last_column, x0, x1 in columns:
                 pixels = self._pixels_of(
                     level, first_row, first_column, last_row - first_row, last_column - first_column
                 )
-                result[out_top:out_bottom, out_left:out_right] = Image.fromarray(pixels).resize(
-                    (out_right - out_left, out_bottom - out_top),
-                    Image.Resampling.BILINEAR,
-                    box=(x0, y0, x1, y1),
-                )
+                target = result[out_top:out_bottom, out_left:out_right]
+                _resize(pixels, target, (x0, y0, x1, y1))
         return result
 
     def _level(self, height, width, size):
@@ -187,6 +190,20 @@ class Source:
             if height * scales[0] >= size[0] and width * scales[1] >= size[1]:
                 best = min(best, (i, scales), key=lambda at: self.levels[at[0]])
         return best
+
+
+def _resize(pixels, target, box):
+    """Resizes a part of some pixels into an array, each band alone."""
+    size, filter_ = (target.shape[1], target.shape[0]), Image.Resampling.BILINEAR
+    if pixels.shape[2] == 3 and pixels.dtype == np.uint8:
+        target[:] = Image.fromarray(pixels).resize(size, filter_, box=box)
+        return
+    for band in range(pixels.shape[2]):
+        # Pillow resizes 8 bits as 8 bits, and all else as float32, which holds 16 bits exactly.
+        values = np.ascontiguousarray(pixels[..., band])
+        values = values if values.dtype == np.uint8 else values.astype(np.float32)
+        resized = np.asarray(Image.fromarray(values).resize(size, filter_, box=box))
+        target[..., band] = np.rint(resized) if target.dtype == np.uint16 else resized
 
 
 def _axis(start, length, out, limit, block):

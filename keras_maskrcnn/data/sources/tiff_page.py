@@ -53,21 +53,25 @@ class PartCache:
         self._bytes = 0
 
 
-def unsupported(page: Any) -> str:
+def unsupported(page: Any, as_stored: bool = False) -> str:
     """Says why `TiffPage` cannot read a page, as "name=value, ..."; empty if it can.
 
     Args:
         page: tifffile.TiffPage.
+        as_stored: as in `TiffPage`. Then integers and floats of any size are read.
     """
-    samples, colors = page.samplesperpixel, page.photometric
+    samples, colors, dtype = page.samplesperpixel, page.photometric, page.dtype
+    known = dtype in (np.uint8, np.uint16)
+    if as_stored and dtype is not None:
+        known = dtype.kind in "uif" and dtype.itemsize >= (2 if dtype.kind == "f" else 1)
     readable = (
-        page.dtype in (np.uint8, np.uint16)
-        and page.bitspersample in (8, 16)
+        known
+        and page.bitspersample == 8 * dtype.itemsize
         and page.imagedepth == 1
         and page.tiledepth == 1
         and page.fillorder == 1
         and page.compression in (_NONE, *_LOSSLESS, *_IMAGES)
-        and page.predictor in (1, 2)
+        and page.predictor in ((1, 2, 3) if dtype.kind == "f" else (1, 2))
         and (
             (colors in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) and samples >= 1)
             or (colors == _RGB and samples >= 3)
@@ -131,7 +135,7 @@ def check(page: Any, name: str, file_bytes: int) -> None:
             f"at offset {page.dataoffsets[i]}.",
             "unreadable image",
         )
-    if page.compression == _NONE and not unsupported(page):
+    if page.compression == _NONE and not unsupported(page, as_stored=True):
         rows = np.full(parts, height)
         if not page.is_tiled:  # the last strip may have fewer
             last = parts // planes
@@ -156,20 +160,30 @@ class TiffPage:
         page: tifffile.TiffPage.
         name: str. The file, for messages.
         cache: PartCache, which the pages of a file share.
+        as_stored: whether windows have all samples in the dtype of the page. Else they are 8-bit
+            RGB.
     """
 
-    def __init__(self, page: Any, name: str, cache: PartCache) -> None:
+    def __init__(self, page: Any, name: str, cache: PartCache, as_stored: bool = False) -> None:
         self.height, self.width = page.imagelength, page.imagewidth
         self._page, self._name, self._cache = page, name, cache
         self._file = page.parent.filehandle
         gray = page.samplesperpixel < 3
+        self._as_stored, self._dtype = as_stored, np.dtype(np.uint8)
         self._channels = 1 if gray else 3
+        if as_stored or page.photometric == _PALETTE:
+            self._dtype = page.dtype
+        if as_stored:
+            self._channels = page.samplesperpixel
         self._plain_strips = page.compression == _NONE and page.predictor == 1 and not page.is_tiled
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """Reads a window: (height, width, 3) uint8."""
+        """Reads a window: (height, width, 3) uint8, or (height, width, samples) as stored.
+
+        Palettes are colors in both cases.
+        """
         palette = self._page.photometric == _PALETTE
-        pixels = np.zeros((height, width, self._channels), np.uint16 if palette else np.uint8)
+        pixels = np.zeros((height, width, self._channels), self._dtype)
         part_height, part_width = _part_size(self._page)
         across, down = math.ceil(self.width / part_width), math.ceil(self.height / part_height)
         planes = range(self._channels) if self._page.planarconfig == 2 else [None]
@@ -190,7 +204,8 @@ class TiffPage:
             colors = self._page.colormap
             colors = (colors >> 8 if colors.max() > 255 else colors).astype(np.uint8)
             return np.ascontiguousarray(colors.T[pixels[..., 0]])
-        return np.repeat(pixels, 3, axis=2) if self._channels == 1 else pixels
+        gray = self._channels == 1 and not self._as_stored
+        return np.repeat(pixels, 3, axis=2) if gray else pixels
 
     def _part_window(self, index, window):
         """Returns (h, w, channels) of a window in a part; None for a part that is not stored."""
@@ -254,10 +269,11 @@ class TiffPage:
         part = part[..., : self._channels]
         if self._page.photometric == _PALETTE:
             return part
-        if part.dtype.itemsize == 2:
+        if not self._as_stored and part.dtype.itemsize == 2:
             part = part >> 8
-        part = part.astype(np.uint8)
-        return ~part if self._page.photometric == _WHITE_IS_ZERO else part
+        part = part.astype(self._dtype)
+        inverted = self._page.photometric == _WHITE_IS_ZERO and part.dtype.kind == "u"
+        return ~part if inverted else part
 
 
 def _part_size(page):

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_maskrcnn.data.bands import fit
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.sources import tiff_page
 from keras_maskrcnn.data.sources.extras import needed
 from keras_maskrcnn.data.sources.source import Source
+from keras_maskrcnn.data.sources.tiff_bands import pages_of_bands
 from keras_maskrcnn.data.sources.tiff_scale import microns_per_pixel
+from keras_maskrcnn.data.sources.wanted import RGB, Wanted
 from keras_maskrcnn.typing import Path
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of TIFF and BigTIFF
@@ -29,32 +32,44 @@ class OtherKind(DataError):
 class TiffSource(Source):
     """Windows of a TIFF's first page, and of the smaller copies of it that the file has.
 
-    Memory is that of the window, and 128 MiB for the parts that were decoded last.
+    If not 8-bit RGB is wanted, the bands may also be pages, see `pages_of_bands`. Memory is that of
+    the window, and 128 MiB for the parts that were decoded last.
 
     Args:
         tif: tifffile.TiffFile, see `opened`. This object closes it.
         name: str. The file, for messages.
+        wanted: the bands and the dtype of windows.
 
     Raises:
         OtherKind: if the pixels are of a kind that is not read.
         ImportError: if they are compressed and imagecodecs is not installed.
+        DataError: if the bands or the dtype cannot become what is wanted.
     """
 
-    def __init__(self, tif: Any, name: str) -> None:
-        page = tif.pages[0]
-        wrong = tiff_page.unsupported(page)
-        if wrong:
-            line = f"{name}: a TIFF of this kind is not read; only gray or RGB is, of 8 bits or of"
-            raise OtherKind(f"{line} unsigned 16 bits. Received: {wrong}.", "unreadable image")
-        if page.compression != 1 and not _has_imagecodecs():
-            raise needed(name, "tiff")
+    def __init__(self, tif: Any, name: str, wanted: Wanted = RGB) -> None:
+        page, stored = tif.pages[0], not wanted.is_rgb
+        bands = pages_of_bands(tif, wanted.channels) if stored else [page]
+        for one in bands:
+            if wrong := tiff_page.unsupported(one, stored):
+                line = f"{name}: a TIFF of this kind is not read; only gray or RGB is, of 8 bits or"
+                line += " of unsigned 16 bits"
+                line += ", or bands of numbers" if stored else ""
+                raise OtherKind(f"{line}. Received: {wrong}.", "unreadable image")
+            if (one.compression != 1 or one.predictor == 3) and not _has_imagecodecs():
+                raise needed(name, "tiff")
+        for one in bands[1:]:
+            tiff_page.check(one, name, tif.filehandle.size)
+        count, dtype, self._colors = _kind(bands) if stored else (3, np.uint8, True)
+        reading = wanted.reading(count, dtype, name, colors=self._colors)
         cache = tiff_page.PartCache()
-        pages = [page, *_smaller_copies(tif, name)]
-        self._tif, self._cache = tif, cache
-        self._pages = [tiff_page.TiffPage(p, name, cache) for p in pages]
+        levels = [bands, *_smaller_bands(tif, name, bands, stored)]
+        self._tif, self._cache, self._stored = tif, cache, stored
+        self._levels = [
+            [tiff_page.TiffPage(p, name, cache, stored) for p in pages] for pages in levels
+        ]
         super().__init__(
             name,
-            [(p.height, p.width) for p in self._pages],
+            [(pages[0].height, pages[0].width) for pages in self._levels],
             microns_per_pixel=microns_per_pixel(
                 page.description,
                 _ratio(page.tags.valueof(282)),
@@ -62,11 +77,16 @@ class TiffSource(Source):
                 int(page.tags.valueof(296) or 2),
             ),
             sixteen_bits=page.dtype == np.uint16 and page.colormap is None,
+            reading=reading,
         )
 
     def read_level(self, level: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         """Decodes the parts that a window touches, see `Source.read_level`."""
-        return self._pages[level].read(top, left, height, width)
+        windows = [page.read(top, left, height, width) for page in self._levels[level]]
+        if not self._stored:
+            return windows[0]
+        pixels = windows[0] if len(windows) == 1 else np.concatenate(windows, axis=2)
+        return fit(pixels, self.name, self.channels, self.image_dtype, colors=self._colors)
 
     def close(self) -> None:
         """Closes the file, and forgets decoded parts."""
@@ -167,12 +187,33 @@ def is_georeferenced(tif: Any) -> bool:
     return any(tag in tif.pages[0].tags for tag in _GEO_TAGS)
 
 
-def _smaller_copies(tif, name):
-    """Returns the pages with smaller copies of the first page, in its proportions.
+def _kind(pages):
+    """Returns the number of bands of some pages, their dtype, and whether they are colors."""
+    first = pages[0]
+    if first.photometric in (3, 6):  # a palette, or YCbCr: RGB when they are decoded
+        return 3, np.dtype(np.uint8), True
+    if len(pages) > 1:
+        return len(pages), first.dtype, False
+    return first.samplesperpixel, first.dtype, first.photometric == 2 or first.samplesperpixel == 1
+
+
+def _smaller_bands(tif, name, bands, as_stored):
+    """Returns the smaller copies of an image whose bands are pages: a list of pages for each copy.
+
+    Of several pages, only SubIFDs say of which page they are copies.
+    """
+    if len(bands) > 1 and not all(page.subifds for page in bands):
+        return []
+    copies = zip(*(_smaller_copies(tif, name, page, as_stored) for page in bands), strict=False)
+    sized = [(pages, {(p.imagelength, p.imagewidth) for p in pages}) for pages in copies]
+    return [pages for pages, sizes in sized if len(sizes) == 1]
+
+
+def _smaller_copies(tif, name, first, as_stored):
+    """Returns the pages with smaller copies of a page, in its proportions.
 
     They are its SubIFDs (OME-TIFF, and others), or pages that are marked as reduced (COG).
     """
-    first = tif.pages[0]
     if first.subifds:
         candidates = [(first.pages, i) for i in range(min(len(first.subifds), _MAX_LEVELS))]
     else:
@@ -187,7 +228,10 @@ def _smaller_copies(tif, name):
             continue
         height, width = page.imagelength, page.imagewidth
         smaller = height < first.imagelength and width < first.imagewidth
-        if page.subfiletype & 4 or not smaller or tiff_page.unsupported(page):
+        if page.subfiletype & 4 or not smaller or tiff_page.unsupported(page, as_stored):
+            continue
+        other = page.samplesperpixel != first.samplesperpixel or page.dtype != first.dtype
+        if as_stored and other:
             continue
         # A thumbnail or a label of a slide has other proportions.
         expected = first.imagelength * width / first.imagewidth

@@ -9,6 +9,7 @@ from keras_maskrcnn.data.sources.array_source import ArraySource
 from keras_maskrcnn.data.sources.extras import needed
 from keras_maskrcnn.data.sources.ome_zarr_source import OmeZarrSource
 from keras_maskrcnn.data.sources.source import Source
+from keras_maskrcnn.data.sources.wanted import RGB, Wanted
 from keras_maskrcnn.typing import Path
 
 FILES = ("zarr.json", ".zarray", ".zgroup")  # a folder with one of them is zarr's
@@ -43,11 +44,12 @@ _CODECS = {
 }
 
 
-def open_zarr(path: Path) -> Source:
-    """Opens a zarr array, (H, W) or (H, W, 1, 3 or 4) uint8 or uint16, or an OME-Zarr image.
+def open_zarr(path: Path, wanted: Wanted = RGB) -> Source:
+    """Opens a zarr array, which is as in `ArraySource`, or an OME-Zarr image.
 
     Args:
         path: str. The folder.
+        wanted: the bands and the dtype of windows.
 
     Returns:
         `ArraySource` or `OmeZarrSource`.
@@ -64,7 +66,7 @@ def open_zarr(path: Path) -> Source:
     try:
         found = zarr.open(path, mode="r")
         if isinstance(found, zarr.Array):
-            return ArraySource(_checked(found), path)
+            return ArraySource(_checked(found), path, wanted)
         attributes: Any = found.attrs.asdict()
         multiscales = attributes.get("ome", attributes).get("multiscales")
         if not multiscales:
@@ -74,7 +76,9 @@ def open_zarr(path: Path) -> Source:
         if any(".." in one.split("/") for one in paths):  # zarr before 3.1 follows it
             raise ValueError(f"arrays outside of the folder: {paths}")
         arrays = [_checked(found[one]) for one in paths]
-        return OmeZarrSource(arrays, multiscales[0], path)
+        return OmeZarrSource(arrays, multiscales[0], path, wanted)
+    except DataError:  # other bands or another dtype than wanted
+        raise
     except Exception as error:  # zarr raises nearly everything on broken metadata
         detail = " ".join(str(error).split()).removeprefix(f"{path}: ").rstrip(".") or repr(error)
         line = f"{path}: not a zarr array of an image. Received: {detail}."

@@ -4,21 +4,20 @@ Colors are those of Okabe and Ito ("Color Universal Design", 2008) without black
 the common kinds of color blindness can distinguish. Every instance also has an outline and a label.
 """
 
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from keras_maskrcnn import files
-from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.instance_masks import InstanceMasks
 from keras_maskrcnn.typing import Path
+from keras_maskrcnn.visualize.labels import draw_label, font_of, labeled, text_of, text_size
+from keras_maskrcnn.visualize.look import Bands, Stretch
+from keras_maskrcnn.visualize.pixels import Picture, as_rgb
 
-# A path, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with values in 0..255.
-Picture = Path | Image.Image | np.ndarray
 PALETTE = np.array(
     [
         (230, 159, 0),  # orange
@@ -45,11 +44,13 @@ def draw(
     colors: np.ndarray | None = None,
     scale: int | Literal["auto"] = "auto",
     max_labels: int = 30,
+    bands: Bands = None,
+    stretch: Stretch = None,
 ) -> np.ndarray:
     """Draws detections, or ground truth, into a copy of the image.
 
     Args:
-        image: (H, W, 3) RGB, (H, W) or (H, W, 1) gray, or (H, W, 4) RGBA; values from 0 to 255.
+        image: (H, W, 3) RGB, (H, W) or (H, W, 1) gray, (H, W, 4) RGBA, or (H, W, N) of N bands.
             Transparency is dropped. Or a PIL image, or the path of an image file, which is read as
             `data` reads it.
         detections: dict as `predict_image` returns it, or ground truth: "boxes" (n, 4)
@@ -68,6 +69,7 @@ def draw(
         max_labels: int. Largest number of labels with name and score. If there are more instances,
             those with the highest scores get labels, or without scores the largest. A label without
             room is then left out.
+        bands, stretch: as in `as_rgb`. They are needed for images that are not RGB of 8 bits only.
 
     Returns:
         (scale * H, scale * W, 3) uint8.
@@ -84,7 +86,7 @@ def draw(
         raise ValueError(
             f"score_threshold must be in 0..1. Received: score_threshold={score_threshold!r}."
         )
-    image = _as_rgb(image)
+    image = as_rgb(image, bands, stretch)
     if scale == "auto":
         scale = -(-_LEGIBLE_SIDE // max(image.shape[:2]))  # 1 for large pictures
     if not isinstance(scale, int) or scale < 1:
@@ -113,12 +115,12 @@ def draw(
     pen = ImageDraw.Draw(canvas)
     for i in order:
         _draw_box(pen, boxes[i], colors[i], line)
-    labeled = _labeled(order, scores, max_labels)
-    crowded, font = len(labeled) < len(order), _font(max(pixels.shape[:2]) // 44)
+    chosen = labeled(order, scores, max_labels)
+    crowded, font = len(chosen) < len(order), font_of(max(pixels.shape[:2]) // 44)
     placed: list[tuple[np.ndarray, np.ndarray]] = []
-    for i in labeled:
-        text = _text(int(labels[i]), class_names, None if scores is None else scores[i])
-        _draw_label(pen, text, boxes[i], colors[i], font, placed, need_room=crowded)
+    for i in chosen:
+        text = text_of(int(labels[i]), class_names, None if scores is None else scores[i])
+        draw_label(pen, text, boxes[i], colors[i], font, placed, need_room=crowded)
     return np.asarray(canvas)
 
 
@@ -144,11 +146,11 @@ def grid(
             "there must be at least one picture, and as many titles as pictures. "
             f"Received: {len(pictures)} pictures, titles={titles}."
         )
-    images = [_as_rgb(picture) for picture in pictures]
+    images = [as_rgb(picture) for picture in pictures]
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
     gap = max(4, width // 64)
-    font = _font(width // 28)
-    header = 0 if titles is None else _text_size(font, "Ag")[1] + gap
+    font = font_of(width // 28)
+    header = 0 if titles is None else text_size(font, "Ag")[1] + gap
     rows = -(-len(images) // columns)
     columns = min(columns, len(images))
     size = (gap + columns * (width + gap), gap + rows * (header + height + gap))
@@ -175,12 +177,12 @@ def legend(picture: np.ndarray, entries: Mapping[str, np.ndarray]) -> np.ndarray
         (H + h, W, 3) uint8; the picture itself if there are no entries.
     """
     height, width = picture.shape[:2]
-    font = _font(width // 56)
-    line = _text_size(font, "Ag")[1] + 4
+    font = font_of(width // 56)
+    line = text_size(font, "Ag")[1] + 4
     x, y = line // 2, height + line // 2
     places: list[tuple[int, int]] = []
     for text in entries:
-        length = 2 * line + _text_size(font, text)[0]  # a square, the text, a gap
+        length = 2 * line + text_size(font, text)[0]  # a square, the text, a gap
         if x + length > width and places:
             x, y = line // 2, y + line
         places.append((x, y))
@@ -210,37 +212,10 @@ def save_png(path: Path, image: Picture) -> None:
     path = pathlib.Path(path)
     if path.suffix.lower() not in ("", ".png"):
         raise ValueError(f"the suffix of a PNG must be .png. Received: path={str(path)!r}.")
-    picture = Image.fromarray(_as_rgb(image))
+    picture = Image.fromarray(as_rgb(image))
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path, sync=False) as new:
         picture.save(new, format="PNG")
-
-
-def _as_rgb(image):
-    """Converts an image of any kind that `draw` takes to (H, W, 3) uint8 RGB."""
-    if isinstance(image, str | os.PathLike):
-        return read_image(image)
-    if isinstance(image, Image.Image) and not image.mode.startswith(("I", "F")):
-        image = image.convert("RGB")
-    image = np.asarray(image)
-    shape, dtype = image.shape, image.dtype
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
-        raise ValueError(
-            "image must be a path, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or"
-            f" (H, W, 4). Received: shape={shape}, dtype={dtype}."
-        )
-    if dtype != np.uint8:
-        low, high = (image.min(), image.max()) if dtype.kind in "iuf" else (0, np.nan)
-        # A picture with values from 0 to 1 would be black.
-        if not (low >= 0 and high <= 255) or (dtype.kind == "f" and 0 < high <= 1):
-            raise ValueError(
-                f"image must have values from 0 to 255. Received: dtype={dtype}, values from {low}"
-                f" to {high}."
-            )
-        image = np.rint(image).astype(np.uint8)
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
 
 
 def largest_first(boxes: np.ndarray, shown: np.ndarray) -> np.ndarray:
@@ -256,31 +231,6 @@ def largest_first(boxes: np.ndarray, shown: np.ndarray) -> np.ndarray:
     order = np.flatnonzero(shown)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return order[np.argsort(-areas[order], kind="stable")]
-
-
-def _labeled(order, scores, max_labels):
-    """Chooses the instances that get a label.
-
-    Args:
-        order: (n,) int. Indices of instances, the largest first.
-        scores: (N,) scores of all instances, or None.
-        max_labels: int.
-
-    Returns:
-        list of at most `max_labels` int, the smallest instance first: labels are placed in this
-            order. Instances with the best scores are chosen, or without scores the largest.
-    """
-    best = order
-    if len(order) > max_labels and scores is not None:
-        best = order[np.argsort(-scores[order], kind="stable")]
-    best = set(best[:max_labels].tolist())
-    return [i for i in order[::-1].tolist() if i in best]
-
-
-def _text(label, class_names, score):
-    """Returns the text of a label: the class' name or number, and the score if there is one."""
-    text = str(class_names[label - 1]) if label <= len(class_names) else str(label)
-    return text if score is None else f"{text} {float(score):.2f}"
 
 
 def colors_of(keys: np.ndarray) -> np.ndarray:
@@ -348,41 +298,3 @@ def _draw_box(pen, box, color, line):
     right, bottom = min(width, round(float(box[2]))) - 1, min(height, round(float(box[3]))) - 1
     if left <= right and top <= bottom:
         pen.rectangle((left, top, right, bottom), outline=tuple(color.tolist()), width=line)
-
-
-def _draw_label(pen, text, box, color, font, placed, need_room):
-    """Writes a label at its box, inside the picture, and not over earlier labels if possible."""
-    pad = 2
-    text_width, text_height = _text_size(font, text)
-    size = np.array([text_width + 2 * pad, text_height + 2 * pad])
-    limit = np.maximum(np.array(pen.im.size) - size, 0)
-    x1, y1, x2, y2 = (float(v) for v in box)
-    choices = [
-        (x, y)
-        for y in (y1 - size[1], y1, y2, y2 - size[1], (y1 + y2 - size[1]) / 2)
-        for x in (x1, x2 - size[0])
-    ]
-    choices = [np.clip(np.rint(choice), 0, limit).astype(int) for choice in choices]
-    free = [c for c in choices if not any(_overlap(c, c + size, *other) for other in placed)]
-    if need_room and not free:
-        return
-    corner = (free or choices)[0]
-    placed.append((corner, corner + size))
-    # Black or white, whichever has more contrast to the color.
-    ink = "black" if color @ np.array([0.299, 0.587, 0.114]) > 110 else "white"
-    background = (*corner.tolist(), *(corner + size - 1).tolist())
-    pen.rectangle(background, fill=tuple(color.tolist()))
-    pen.text((corner + pad).tolist(), text, fill=ink, font=font, anchor="la")
-
-
-def _overlap(corner, end, other_corner, other_end):
-    return bool(np.all(corner < other_end) and np.all(other_corner < end))
-
-
-def _font(size):
-    return ImageFont.load_default(max(13, size))
-
-
-def _text_size(font, text):
-    ascent, descent = font.getmetrics()
-    return round(font.getlength(text)), ascent + descent
