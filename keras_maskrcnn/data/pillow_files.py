@@ -58,7 +58,8 @@ def has_16_bits(image: Any) -> bool:
 
 def raw_mode(image: Any) -> str:
     """Returns the layout of an opened image's pixels for Pillow's decoder, as "RGB;16B"."""
-    kinds = image.tile[0][3] if image.tile else ""
+    tile = getattr(image, "tile", ())  # an image without a file has none
+    kinds = tile[0][3] if tile else ""
     kinds = kinds[0] if isinstance(kinds, tuple) and kinds else kinds
     return str(kinds) if isinstance(kinds, str | list | tuple) else ""
 

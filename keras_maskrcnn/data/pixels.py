@@ -4,6 +4,8 @@
 band, 16 bits whole, TIFFs of several bands or of floats, and .npy files.
 """
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -133,7 +135,7 @@ def read_header(
     with image:
         size = pillow_files.stored_size(image)
         if image.format != "TIFF":
-            found, stored = _kind(image)
+            found, stored = kind_of(image)
             bands.check_bands(found, str(path), channels, colors=True)
             bands.check_dtype(stored, str(path), dtype)
         turned = pillow_files.may_be_turned(pillow_files.orientation_of(image), size, sides_tell)
@@ -224,8 +226,8 @@ def _needs_tifffile(image, channels):
     return samples == 1 and channels > 1 and getattr(image, "n_frames", 1) > 1
 
 
-def _kind(image):
-    """Returns the number of bands and the dtype of an opened image."""
+def kind_of(image: Any) -> tuple[int, Any]:
+    """Returns the number of bands and the dtype of an image that Pillow has opened."""
     raw = pillow_files.raw_mode(image)
     if image.format == "PNG" and raw in _16_BITS:
         return {"RGB;16B": 3, "RGBA;16B": 4, "LA;16B": 2}[raw], np.uint16

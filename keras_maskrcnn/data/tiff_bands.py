@@ -10,13 +10,13 @@ import numpy as np
 from keras_maskrcnn.data import npy
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.sources import tiff_page, tiff_source
+from keras_maskrcnn.data.sources.band_pages import pages_of_bands
 from keras_maskrcnn.data.sources.extras import needed
 from keras_maskrcnn.typing import Path
 
 _NONE = 1
 _LOSSLESS = (_NONE, 5, 8, 32946, 32773, 34925, 50000)  # LZW, deflate (2), PackBits, LZMA, Zstandard
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
-_MAX_PAGES = 1000  # that are looked at, to count the bands
 
 
 def read_tiff(path: Path, content: bytes | None, channels: int) -> tuple[np.ndarray, bool]:
@@ -24,7 +24,7 @@ def read_tiff(path: Path, content: bytes | None, channels: int) -> tuple[np.ndar
 
     Args:
         path, content: as in `data.images.read_image`.
-        channels: int. If the file has so many gray pages of one size, each is a band.
+        channels: int. As in `pages_of_bands`.
 
     Returns:
         pixels: (H, W, C), in the dtype of the file.
@@ -35,7 +35,7 @@ def read_tiff(path: Path, content: bytes | None, channels: int) -> tuple[np.ndar
         DataError: if the file is broken, too large, or of a kind that is not read.
     """
     with tiff_source.opened(path, content=content) as tif:
-        pages = _pages(tif, channels)
+        pages = pages_of_bands(tif, channels)
         for page in pages:
             _check(page, path, tif.filehandle.size)
         npy.check_numbers(path, (pages[0].imagelength, pages[0].imagewidth, _count(pages)))
@@ -50,27 +50,6 @@ def read_tiff(path: Path, content: bytes | None, channels: int) -> tuple[np.ndar
         colors = len(pages) == 1 and (pages[0].photometric == _RGB or bands[0].shape[2] == 1)
         tif.close()
     return bands[0] if len(bands) == 1 else np.concatenate(bands, axis=2), colors
-
-
-def _pages(tif, channels):
-    """Returns the gray pages that are the bands, or the first page."""
-    first = tif.pages[0]
-    if channels == 1 or first.samplesperpixel > 1:
-        return [first]
-    alike, i = [first], 0
-    while len(alike) <= channels and i < _MAX_PAGES:
-        i += 1
-        try:
-            page = tif.pages[i]
-        except IndexError:
-            break
-        if page.subfiletype & 1:  # a smaller copy of another page
-            continue
-        same = page.imagelength == first.imagelength and page.imagewidth == first.imagewidth
-        if not same or page.samplesperpixel > 1 or page.dtype != first.dtype:
-            return [first]
-        alike.append(page)
-    return alike if len(alike) == channels else [first]
 
 
 def _count(pages):

@@ -14,7 +14,7 @@ from keras_maskrcnn.visualize.drawing import (
     save_png,
 )
 from keras_maskrcnn.visualize.look import Bands, Stretch
-from keras_maskrcnn.visualize.pixels import Picture, as_rgb
+from keras_maskrcnn.visualize.shown import Picture, as_rgb
 
 __all__ = [
     "PALETTE",

@@ -16,7 +16,7 @@ from keras_maskrcnn.instance_masks import InstanceMasks
 from keras_maskrcnn.typing import Path
 from keras_maskrcnn.visualize.labels import draw_label, font_of, labeled, text_of, text_size
 from keras_maskrcnn.visualize.look import Bands, Stretch
-from keras_maskrcnn.visualize.pixels import Picture, as_rgb
+from keras_maskrcnn.visualize.shown import Picture, as_rgb
 
 PALETTE = np.array(
     [

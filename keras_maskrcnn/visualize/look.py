@@ -81,18 +81,18 @@ def look_of(sample: np.ndarray, bands: Bands = None, stretch: Stretch = None) ->
         ValueError: if there is no such band or stretch.
     """
     chosen = _chosen(bands, sample.shape[2])
-    stretch = checked_stretch(stretch)
-    if stretch is None:
-        stretch = default_stretch(sample.dtype.name)
-    if stretch == "none":
+    asked: Any = checked_stretch(stretch)
+    if asked is None:
+        asked = default_stretch(sample.dtype.name)
+    if asked == "none":
         low, high = 0.0, _WHITE.get(sample.dtype.name, 255.0)
         limits = [(low, high)] * len(chosen)
-    elif len(stretch) == 3:
-        limits = [stretch[1:]] * len(chosen)
+    elif len(asked) == 3:
+        limits = [asked[1:]] * len(chosen)
     else:
         step = max(1, int(np.ceil(np.sqrt(sample.shape[0] * sample.shape[1] / _SAMPLE))))
         limits = [
-            _limits(sample[::step, ::step, band], sample[..., band], stretch) for band in chosen
+            _limits(sample[::step, ::step, band], sample[..., band], asked) for band in chosen
         ]
     ends = np.array(limits, np.float64)
     return Look(chosen, ends[:, 0], ends[:, 1])

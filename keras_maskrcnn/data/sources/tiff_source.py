@@ -12,9 +12,9 @@ import numpy as np
 from keras_maskrcnn.data.bands import fit
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.sources import tiff_page
+from keras_maskrcnn.data.sources.band_pages import pages_of_bands
 from keras_maskrcnn.data.sources.extras import needed
 from keras_maskrcnn.data.sources.source import Source
-from keras_maskrcnn.data.sources.tiff_bands import pages_of_bands
 from keras_maskrcnn.data.sources.tiff_scale import microns_per_pixel
 from keras_maskrcnn.data.sources.wanted import RGB, Wanted
 from keras_maskrcnn.typing import Path
@@ -59,7 +59,8 @@ class TiffSource(Source):
                 raise needed(name, "tiff")
         for one in bands[1:]:
             tiff_page.check(one, name, tif.filehandle.size)
-        count, dtype, self._colors = _kind(bands) if stored else (3, np.uint8, True)
+        count, dtype, colors = _kind(bands) if stored else (3, np.dtype(np.uint8), True)
+        self._colors: bool = colors
         reading = wanted.reading(count, dtype, name, colors=self._colors)
         cache = tiff_page.PartCache()
         levels = [bands, *_smaller_bands(tif, name, bands, stored)]

@@ -19,13 +19,13 @@ def pages_of_bands(tif: Any, channels: int | None) -> list[Any]:
             None: as many as the file tells.
     """
     first = tif.pages[0]
-    if first.samplesperpixel > 1:
+    if channels == 1 or first.samplesperpixel > 1:
         return [first]
     told = _ome_planes(first.description) or _imagej_planes(first.description)
     if told is not None:
         pages = [_page(tif, i) for i in told]
         return pages if pages and all(page and _alike(page, first) for page in pages) else [first]
-    if channels in (None, 1):
+    if channels is None:
         return [first]
     alike, i = [first], 0
     while len(alike) <= channels and i < _MAX_PAGES:
