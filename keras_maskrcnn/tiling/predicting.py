@@ -56,8 +56,8 @@ def predict_large(
 
     Args:
         model: MaskRCNN with an RPN and heads, or `runtime.ExportedModel`.
-        source: path of an image file, array (H, W, 3), or anything else that
-            `data.sources.open_source` takes. A `Source` stays open.
+        source: path of an image file, array, or anything else that `data.sources.open_source`
+            takes, with the channels and the dtype of the config. A `Source` stays open.
         tile: int, or (height, width). Sides of a tile in pixels, as the model sees them. If a side
             of the image is shorter, there is one tile along it.
         overlap: int, or (height, width). Pixels that neighbor tiles share at least. Default: a
@@ -92,7 +92,8 @@ def predict_large(
     _check(seams, batch_size, small)
     check_on_error(on_error)
     with contextlib.ExitStack() as failed:
-        with reading(source) as opened:
+        kind = model.config.in_channels, model.config.image_dtype
+        with reading(source, *kind) as opened:
             record = _record(opened)
             seen, windows, blocks = _grid(
                 opened, tile, overlap, _scale(opened, scale, microns_per_pixel), small
@@ -129,6 +130,8 @@ def _record(source):
         source.crs,
         source.transform,
         source.microns_per_pixel,
+        source.channels,
+        source.image_dtype,
     )
 
 
@@ -258,7 +261,7 @@ class _Tiles:
         self._skip, self._store = skip, store
 
     def batches(self, batch_size: int) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Yields the numbers of some tiles, and their pixels (B, h, w, 3) uint8."""
+        """Yields the numbers of some tiles, and their pixels (B, h, w, channels)."""
         finished = self._store.finished()
         left = [tile for tile in range(len(self._windows)) if tile not in finished]
         batches = [left[i : i + batch_size] for i in range(0, len(left), batch_size)]

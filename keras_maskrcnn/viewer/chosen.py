@@ -48,6 +48,16 @@ def names_of(found: Mapping[str, Any], class_names: Sequence[str] | None) -> lis
     return [str(given[i]) if i < len(given) else str(i + 1) for i in range(highest)]
 
 
+def kind_of(found: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Returns the channels and the dtype of the pixels that the objects were found in.
+
+    Args:
+        found: dict or `LargeDetections`. Only the latter knows; None for all others.
+    """
+    record = getattr(found, "record", None)
+    return None if record is None else (record.channels, record.image_dtype)
+
+
 def masks_of(found: Mapping[str, Any], source: Any) -> Any:
     """Returns the masks of `found` in windows, or None if it has boxes only.
 

@@ -14,11 +14,13 @@ import numpy as np
 
 from keras_maskrcnn import files, visualize
 from keras_maskrcnn.data.errors import check_on_error
-from keras_maskrcnn.data.sources import reading
 from keras_maskrcnn.typing import OnError, Path
-from keras_maskrcnn.viewer.chosen import labels_of, masks_of, names_of, require_score
+from keras_maskrcnn.viewer.chosen import kind_of, labels_of, masks_of, names_of, require_score
 from keras_maskrcnn.viewer.objects import write_objects
 from keras_maskrcnn.viewer.pyramid import TILE, write_pyramid
+from keras_maskrcnn.viewer.windows import look_at
+from keras_maskrcnn.visualize.look import Bands, Stretch
+from keras_maskrcnn.visualize.shown import shown_source
 
 _PAGE = resources.files("keras_maskrcnn.viewer") / "page"
 
@@ -34,6 +36,8 @@ def write_viewer(
     quality: int = 85,
     overwrite: bool = False,
     on_error: OnError = "raise",
+    bands: Bands = None,
+    stretch: Stretch = None,
 ) -> str:
     """Writes a viewer: a folder whose index.html opens by a double click, also from a USB stick.
 
@@ -55,6 +59,7 @@ def write_viewer(
         quality: int from 1 to 95, of the JPEG tiles.
         overwrite: bool. Whether to replace an older viewer. Other folders are never replaced.
         on_error: "raise", or "skip": parts of the image that cannot be read are gray.
+        bands, stretch: as in `visualize.as_rgb`, for images of other than 8-bit RGB.
 
     Returns:
         str. The path of index.html.
@@ -74,10 +79,11 @@ def write_viewer(
     os.makedirs(os.path.dirname(folder), exist_ok=True)
     new = files.unfinished(folder)
     try:
-        with reading(source) as image:
+        with shown_source(source, bands, stretch, kind_of(found)) as image:
             found = {**found, "masks": masks_of(found, image)}
             os.makedirs(os.path.join(new, "objects"))
-            levels = write_pyramid(new, "image", image, quality, on_error)
+            look = look_at(image, bands, stretch, on_error)
+            levels = write_pyramid(new, "image", image, quality, on_error, look)
             scripts = write_objects(os.path.join(new, "objects"), found, order)
             title = os.path.basename(os.path.normpath(image.name)) if title is None else title
             about = _about(image, found, order, names, levels, score_threshold)

@@ -8,9 +8,9 @@ from PIL import Image, ImageDraw
 
 from keras_maskrcnn import visualize
 from keras_maskrcnn.data.errors import check_on_error
-from keras_maskrcnn.data.sources import reading
 from keras_maskrcnn.typing import OnError
 from keras_maskrcnn.viewer.chosen import (
+    kind_of,
     labels_of,
     masks_of,
     names_of,
@@ -18,7 +18,9 @@ from keras_maskrcnn.viewer.chosen import (
     shown_objects,
 )
 from keras_maskrcnn.viewer.outline import outlines
-from keras_maskrcnn.viewer.windows import read_window
+from keras_maskrcnn.viewer.windows import look_at, read_window
+from keras_maskrcnn.visualize.look import Bands, Stretch
+from keras_maskrcnn.visualize.shown import shown_source
 
 _SMOOTHING = 2  # lines are drawn this much larger, because Pillow draws them with hard edges
 _LEGEND = 20  # classes; more would be a list, and no legend
@@ -33,6 +35,8 @@ def draw_overview(
     score_threshold: float = 0.5,
     legend: bool = True,
     on_error: OnError = "raise",
+    bands: Bands = None,
+    stretch: Stretch = None,
 ) -> np.ndarray:
     """Draws a large image downsampled, with the outline of each object in the color of its class.
 
@@ -49,6 +53,7 @@ def draw_overview(
         score_threshold: float in [0, 1]. Objects with a lower score are not drawn.
         legend: bool. Whether to add the legend.
         on_error: "raise", or "skip": parts of the image that cannot be read are gray.
+        bands, stretch: as in `visualize.as_rgb`, for images of other than 8-bit RGB.
 
     Returns:
         (h, w, 3) uint8.
@@ -64,11 +69,12 @@ def draw_overview(
     order = shown_objects(found, score_threshold)
     boxes = np.asarray(found["boxes"], float).reshape(-1, 4)
     names, labels = names_of(found, class_names), labels_of(found)
-    with reading(source) as image:
+    with shown_source(source, bands, stretch, kind_of(found)) as image:
         masks = masks_of(found, image)
         scale = min(1, max_side / max(image.height, image.width))
         size = max(1, round(image.height * scale)), max(1, round(image.width * scale))
-        pixels = read_window(image, 0, 0, image.height, image.width, size, on_error)
+        look = look_at(image, bands, stretch, on_error)
+        pixels = read_window(image, 0, 0, image.height, image.width, size, on_error, look)
         factors = size[1] / image.width, size[0] / image.height
     large = size[1] * _SMOOTHING, size[0] * _SMOOTHING
     lines = Image.new("RGBA", large)

@@ -7,7 +7,8 @@ from PIL import Image
 
 from keras_maskrcnn.data.sources import Source
 from keras_maskrcnn.typing import OnError, Path
-from keras_maskrcnn.viewer.windows import read_window
+from keras_maskrcnn.viewer.windows import look_at, read_window
+from keras_maskrcnn.visualize.look import Look
 
 TILE = 512  # pixels; the side of a tile
 _BLOCK = 2048  # pixels; the side of what is read and kept at once
@@ -19,7 +20,12 @@ _DESCRIPTION = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def write_pyramid(
-    folder: Path, name: str, source: Source, quality: int = 85, on_error: OnError = "raise"
+    folder: Path,
+    name: str,
+    source: Source,
+    quality: int = 85,
+    on_error: OnError = "raise",
+    look: Look | None = None,
 ) -> int:
     """Writes `name`.dzi, and the tiles as `name`_files/LEVEL/COLUMN_ROW.jpg.
 
@@ -32,10 +38,12 @@ def write_pyramid(
         source: the image.
         quality: int from 1 to 95, of the JPEG files.
         on_error: "raise", or "skip": parts that cannot be read are gray.
+        look: how the image is shown; None for `look_at(source)`.
 
     Returns:
         int. The highest level, which has the size of the image.
     """
+    look = look_at(source, on_error=on_error) if look is None else look
     highest = (max(source.height, source.width) - 1).bit_length()
     # Rounded up after each halving.
     sizes = [
@@ -49,7 +57,7 @@ def write_pyramid(
         """Writes a block of a level and all larger levels of it. Returns the block, halved."""
         tall, wide = min(_BLOCK, sizes[level][0] - top), min(_BLOCK, sizes[level][1] - left)
         if level == highest:
-            block = read_window(source, top, left, tall, wide, on_error=on_error)
+            block = read_window(source, top, left, tall, wide, on_error=on_error, look=look)
         else:
             block = np.empty((tall, wide, 3), np.uint8)
             for y in range(0, tall, _BLOCK // 2):

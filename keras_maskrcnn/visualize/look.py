@@ -98,6 +98,21 @@ def look_of(sample: np.ndarray, bands: Bands = None, stretch: Stretch = None) ->
     return Look(chosen, ends[:, 0], ends[:, 1])
 
 
+def needs_pixels(stretch: Stretch, image_dtype: str) -> bool:
+    """Whether a stretch depends on the pixels of an image, as percentiles do.
+
+    Args:
+        stretch: as in `Stretch`.
+        image_dtype: str, of the image.
+
+    Raises:
+        ValueError: if there is no such stretch.
+    """
+    asked = checked_stretch(stretch)
+    asked = default_stretch(image_dtype) if asked is None else asked
+    return asked != "none" and len(asked) == 2
+
+
 def default_stretch(image_dtype: str) -> Stretch:
     """Returns the stretch of images of a dtype, if none is given.
 

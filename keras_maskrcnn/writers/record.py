@@ -19,6 +19,8 @@ class ImageRecord:
         transform: tuple of 6 floats (a, b, c, d, e, f), or None. A pixel's corner in the reference
             system is x = a * column + b * row + c, y = d * column + e * row + f.
         microns_per_pixel: float or None. Side of a pixel, where it is known.
+        channels: int. Bands that the model read, for pictures.
+        image_dtype: str. The dtype that it read: "uint8", "uint16" or "float32".
     """
 
     file_name: str
@@ -28,6 +30,8 @@ class ImageRecord:
     crs: str | None = None
     transform: tuple[float, float, float, float, float, float] | None = None
     microns_per_pixel: float | None = None
+    channels: int = 3
+    image_dtype: str = "uint8"
 
     @property
     def posix_name(self) -> str:

@@ -3,7 +3,7 @@ import pytest
 
 from keras_maskrcnn.data import DataError
 from keras_maskrcnn.data.sources import open_source
-from keras_maskrcnn.viewer.windows import read_window
+from keras_maskrcnn.viewer.windows import look_at, read_window
 
 
 class Broken:
@@ -52,3 +52,43 @@ def test_whole_windows_are_those_of_the_source():
         np.testing.assert_array_equal(read_window(source, 3, 4, 5, 6), image[3:8, 4:10])
         small = source.read(0, 0, 30, 20, size=(10, 7))
         np.testing.assert_array_equal(read_window(source, 0, 0, 30, 20, size=(10, 7)), small)
+
+
+class Deep(Broken):
+    """The same with five bands of 16 bits, which rise from 0 to 2999 along y."""
+
+    shape, dtype = (3000, 2000, 5), np.dtype(np.uint16)
+
+    def __getitem__(self, window):
+        super().__getitem__(window)
+        rows = np.arange(3000, dtype=np.uint16)[window[0], None, None]
+        columns = range(*window[1].indices(2000))
+        return np.broadcast_to(rows * np.uint16([1, 2, 3, 4, 0]), (len(rows), len(columns), 5))
+
+
+def test_percentiles_are_those_of_the_whole_image_and_broken_parts_do_not_count():
+    with open_source(Deep(), 5, "uint16") as source:
+        with pytest.raises(DataError, match="a bad block"):
+            look_at(source)
+        look = look_at(source, bands=(4, 1, 5), on_error="skip")
+        np.testing.assert_allclose(look.low, [4 * 55, 55, 0], rtol=0.1)
+        np.testing.assert_allclose(look.high, [4 * 2940, 2940, 0], rtol=0.01)
+        pixels = read_window(source, 1000, 0, 500, 2000, on_error="skip", look=look)
+        top = read_window(source, 0, 0, 100, 2000, on_error="skip", look=look)
+    assert (pixels[150, 20] == 128).all()  # gray as in all images
+    red, green, blue = pixels[450, 1500].astype(int)
+    assert red == green and blue == 0 and abs(red - 255 * (1450 - 55) / 2885) <= 2
+    assert not top[:50].any()  # not stretched by itself
+
+
+def test_a_look_without_percentiles_reads_nothing():
+    class Unread(Broken):
+        def __getitem__(self, window):
+            raise AssertionError("it was read")
+
+    with open_source(Unread()) as source:
+        assert look_at(source).high.tolist() == [255] * 3
+    deep = type("DeepUnread", (Unread,), {"shape": (9, 9, 5), "dtype": np.dtype(np.uint16)})()
+    with open_source(deep, 5, "uint16") as source:
+        assert look_at(source, (5,), ("values", 10, 4095)).high.tolist() == [4095]
+        assert look_at(source, None, "none").high.tolist() == [65535] * 3

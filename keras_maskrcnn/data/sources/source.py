@@ -49,6 +49,7 @@ class Source:
     """
 
     sixteen_bits = False
+    channels, image_dtype = 3, "uint8"
     _brightest: int | None = None  # of what was read, if there are 16 bits
 
     def __init__(
