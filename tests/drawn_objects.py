@@ -1,5 +1,7 @@
 """Drawn images and a model that finds the objects in them exactly, without a network."""
 
+import dataclasses
+
 import numpy as np
 
 from keras_maskrcnn.config import MaskRCNNConfig
@@ -112,3 +114,23 @@ def ious(masks, truth):
                 common = (one & b[top - by : bottom - by, left - bx : right - bx]).sum()
                 values[i, j] = common / (a.sum() + b.sum() - common)
     return values
+
+
+class DeepFinder(Finder):
+    """The same for images of five bands of 16 bits, as `deep` makes them."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        config = dataclasses.asdict(self.config) | {"pixel_mean": (), "pixel_std": ()}
+        config |= {"in_channels": 5, "image_dtype": "uint16", "pixel_max": 4095}
+        self.config = MaskRCNNConfig(**config)
+
+    def predict_on_batch(self, images):
+        assert images.dtype == np.uint16 and images.shape[3] == 5
+        return super().predict_on_batch(images[..., [3, 4, 0]].astype(np.uint8))
+
+
+def deep(image):
+    """Puts what `draw` has drawn into the last bands of five of 16 bits; two others are noise."""
+    noise = np.random.default_rng(0).integers(0, 4096, (*image.shape[:2], 2))
+    return np.dstack([image[..., 2], noise, image[..., :2]]).astype(np.uint16)

@@ -20,6 +20,7 @@ def explain(options: flags.FlagValues) -> None:
     overrides = config_overrides(options, leave_out=("proposals",))
     model = inputs.with_overrides(inputs.load_model(options.model), overrides)
     dataset = inputs.read_dataset(options, model.config)
+    look = pictures.look(options, model.config.in_channels, model.config.image_dtype)
     proposals, indices = inputs.read_proposals(options.proposals), _chosen(dataset, options)
     every = options.image is None
     rows, unreadable = [], list(dataset.skipped) if every else []
@@ -35,7 +36,9 @@ def explain(options: flags.FlagValues) -> None:
             with pictures.left_out_if_unreadable(name, unreadable, options, alone):
                 found = explain_image(model, dataset, index, proposals=proposals)
                 rows.append({**found.as_dict(), "picture": names[index]})
-                visualize.save_png(os.path.join(options.output, names[index]), found.picture())
+                visualize.save_png(
+                    os.path.join(options.output, names[index]), found.picture(**look)
+                )
     finally:  # also if the command was stopped
         counts = summary(rows)
         if rows and not options.quiet:  # print first, because writing may fail
@@ -83,6 +86,7 @@ def explain_flags(values: flags.FlagValues) -> None:
     define.crowds()
     define.string("output", None, "Folder for the pictures and explain.json.", required=True)
     define.string("proposals", None, "Proposals of the images, for a model without an RPN.")
+    pictures.look_flags(define)
     define.on_error("The other images are explained in both cases.")
     define.boolean("overwrite", False, "Write into --output even if it is not empty.")
     define_config(define, only=INFERENCE_FIELDS, of="model")

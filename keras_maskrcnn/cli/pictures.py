@@ -4,11 +4,57 @@ import collections
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from absl import flags, logging
 
 from keras_maskrcnn.cli import paths
+from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.data import DataError
+
+
+def look_flags(define: Definer) -> None:
+    """Defines --bands and --stretch."""
+    define.list(
+        "bands",
+        None,
+        "Bands that pictures show as red, green and blue, such as 4,3,2. They count from 1. One "
+        "band is gray. Default: the first three.",
+    )
+    define.list(
+        "stretch",
+        None,
+        "What pictures show as black and white. 2,98: these percentiles of each band. "
+        "values,0,4095: these values. none: the whole range of the dtype. Default: none for 8 "
+        "bits, 2,98 for all others.",
+    )
+
+
+def look(options: flags.FlagValues, channels: int, image_dtype: str) -> dict[str, Any]:
+    """Returns the arguments `bands` and `stretch` of functions that draw.
+
+    Args:
+        options: the flags' values; `bands` and `stretch` are used.
+        channels: int. Bands of the images.
+        image_dtype: str. Their dtype.
+
+    Raises:
+        ValueError: if there are no such bands or stretch.
+    """
+    from keras_maskrcnn.visualize.look import checked_bands, checked_stretch, default_stretch
+
+    stretch: Any = options.stretch
+    if stretch == ["none"]:
+        stretch = "none"
+    elif stretch is not None:
+        stretch = checked_stretch(stretch)
+    bands = options.bands
+    if bands is not None:
+        bands = tuple(band + 1 for band in checked_bands(bands, channels))
+    return {
+        "bands": bands,
+        "stretch": default_stretch(image_dtype) if stretch is None else stretch,
+    }
 
 
 def refuse_same(options: flags.FlagValues, images: str) -> None:

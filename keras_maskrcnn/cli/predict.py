@@ -30,7 +30,9 @@ def predict(options: flags.FlagValues) -> None:
         predict_tiles.predict_tiles(options)
         return
     from keras_maskrcnn import visualize
-    from keras_maskrcnn.data.images import log_remarks, read_with_remarks
+    from keras_maskrcnn.data.bands import Reading
+    from keras_maskrcnn.data.images import log_remarks
+    from keras_maskrcnn.data.pixels import read_with_remarks
     from keras_maskrcnn.detections import predict_image
 
     folder = options.input if os.path.isdir(options.input) else os.path.dirname(options.input)
@@ -38,6 +40,8 @@ def predict(options: flags.FlagValues) -> None:
     names = inputs.list_images(options.input, options.output)
     images = [os.path.join(folder, name) for name in names]
     model = inputs.with_overrides(inputs.load_predictor(options), config_overrides(options))
+    reading = Reading(**model.config.reading())
+    look = pictures.look(options, reading.channels, reading.image_dtype)
     classes = model.config.names()
     # With a single class, a color per instance shows neighbors apart.
     color_by: Literal["class", "instance"] = "class" if len(classes) > 1 else "instance"
@@ -50,7 +54,7 @@ def predict(options: flags.FlagValues) -> None:
         with answers.answers(options, model.config, names) as add:
             for i, name in enumerate(outputs.progress(names, options)):
                 with pictures.left_out_if_unreadable(name, unreadable, options, alone):
-                    image, remarks = read_with_remarks(images[i])
+                    image, remarks = read_with_remarks(images[i], None, reading)
                     for remark in remarks:
                         remarked[remark].append(name)
                     found = predict_image(model, image, max_mask_overlap=options.max_mask_overlap)
@@ -62,6 +66,7 @@ def predict(options: flags.FlagValues) -> None:
                         classes,
                         score_threshold=options.draw_threshold,
                         color_by=color_by,
+                        **look,
                     )
                     visualize.save_png(drawn[i], picture)
                     count, done = count + len(found["scores"]), done + 1
@@ -75,6 +80,7 @@ def predict(options: flags.FlagValues) -> None:
 def _refuse_for_videos(options):
     """Raises ValueError for a flag that is for images only."""
     images = {"tile": None, "tiles": False, "format": ["rle"], "tolerance": 0}
+    images |= {"bands": None, "stretch": None}
     for name, default in {**images, **predict_tiles.NEED_TILE}.items():
         if (value := getattr(options, name)) != default:
             raise ValueError(f"--{name} is for images, not videos. Received: {name}={value!r}.")
@@ -96,6 +102,7 @@ def predict_flags(values: flags.FlagValues) -> None:
     define.float(
         "draw_threshold", 0.5, "Lowest score of the detections that are drawn.", low=0, high=1
     )
+    pictures.look_flags(define)
     predict_video.video_flags(define)
     define.float(
         "max_mask_overlap",

@@ -77,6 +77,7 @@ def is_tiled(options: flags.FlagValues) -> bool:
 
 def predict_tiles(options: flags.FlagValues) -> None:
     """Does what `predict` does, tile by tile."""
+    from keras_maskrcnn.data.sources import open_source
     from keras_maskrcnn.tiling import predict_large
     from keras_maskrcnn.viewer import draw_overview, write_viewer
     from keras_maskrcnn.visualize import save_png
@@ -97,14 +98,20 @@ def predict_tiles(options: flags.FlagValues) -> None:
     drawn = [os.path.join(options.output, name) for name in pictures.picture_names(names)]
     paths.refuse_inputs(options, *drawn, images=images)
     model = inputs.with_overrides(inputs.load_predictor(options), config_overrides(options))
+    kind = model.config.in_channels, model.config.image_dtype
+    look = pictures.look(options, *kind)
+    shown = {"score_threshold": options.draw_threshold, "on_error": options.on_error, **look}
     objects, lost = 0, 0
     unreadable: list[str] = []
     with answers.answers(options, model.config, names) as add:
         for image, name, picture in zip(images, names, drawn, strict=True):
-            with pictures.left_out_if_unreadable(name, unreadable, options, len(names) == 1):
+            with (
+                pictures.left_out_if_unreadable(name, unreadable, options, len(names) == 1),
+                open_source(image, *kind) as source,
+            ):
                 found = predict_large(
                     model,
-                    image,
+                    source,
                     tile=options.tile or _TILE,
                     overlap=options.overlap,
                     seams=options.seams,
@@ -117,11 +124,10 @@ def predict_tiles(options: flags.FlagValues) -> None:
                     verbose=outputs.verbosity(options),
                 )
                 add(dataclasses.replace(found.record, file_name=name), found)
-                shown = {"score_threshold": options.draw_threshold, "on_error": options.on_error}
-                save_png(picture, draw_overview(image, found, **shown))
+                save_png(picture, draw_overview(source, found, **shown))
                 if options.viewer:
                     page = f"{os.path.splitext(picture)[0]}_viewer"
-                    write_viewer(page, image, found, overwrite=True, **shown)
+                    write_viewer(page, source, found, overwrite=True, **shown)
                 objects, lost = objects + len(found["scores"]), lost + len(found.left_out)
                 found.close()
     shutil.rmtree(state, ignore_errors=True)  # there is none if no image could be read

@@ -44,6 +44,7 @@ def predict_video(options: flags.FlagValues) -> None:
     pictures.refuse_filled(options, inside if options.frames else os.path.dirname(inside))
     with video.open_frames(options.input, options.frame_rate) as frames:
         model = inputs.with_overrides(inputs.load_predictor(options), config_overrides(options))
+        video.check_config(model.config)
         stem = os.path.splitext(os.path.basename(inside))[0] if local else "stream"
         drawn = os.path.join(options.output, f"{stem}.mp4")
         written = os.path.join(options.output, "predictions.json")

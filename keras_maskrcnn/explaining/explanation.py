@@ -20,6 +20,7 @@ from keras_maskrcnn.explaining.texts import TEXTS
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.typing import Proposals
+from keras_maskrcnn.visualize import Bands, Stretch
 
 MIN_IOU = 0.5  # COCO's lowest threshold: a box with this IoU or more counts as the object's
 FOUND = "found"
@@ -86,28 +87,34 @@ class Explanation:
                 lines.append(f"    Remedy: {row['remedy']}.")
         return "\n".join(lines)
 
-    def picture(self) -> np.ndarray:
+    def picture(self, bands: Bands = None, stretch: Stretch = None) -> np.ndarray:
         """Draws the annotated objects beside their best boxes, in the colors of the causes.
+
+        Args:
+            bands, stretch: as in `visualize.as_rgb`.
 
         Returns:
             (H, W, 3) uint8.
         """
         rows = self.objects
         boxed = [row for row in rows if row["best_box"] is not None]
-        truth = self._draw(rows, "box", [f"{row['class']}: {row['cause']}" for row in rows])
+        image = visualize.as_rgb(self.image, bands, stretch)
+        truth = _draw(image, rows, "box", [f"{row['class']}: {row['cause']}" for row in rows])
         numbers = [f"IoU {row['iou']:.2f}, score {row['score']:.2f}" for row in boxed]
-        best = self._draw(boxed, "best_box", numbers)
+        best = _draw(image, boxed, "best_box", numbers)
         picture = visualize.grid([truth, best], 2, ["annotated objects", "their best boxes"])
         causes = collections.Counter(row["cause"] for row in rows)
         entries = {f"{n} {name}": COLORS[name] for name, n in causes.items()}
         return visualize.legend(picture, entries)
 
-    def _draw(self, rows, name, texts):
-        boxes = np.array([row[name] for row in rows], np.float32).reshape(-1, 4)
-        colors = np.array([COLORS[row["cause"]] for row in rows], np.uint8).reshape(-1, 3)
-        # Each object gets its own label, so that `draw` writes a separate text for each.
-        labelled = {"boxes": boxes, "labels": np.arange(len(rows)) + 1}
-        return visualize.draw(self.image, labelled, texts, colors=colors)
+
+def _draw(image, rows, name, texts):
+    """Draws the boxes of some rows, each in the color of its cause."""
+    boxes = np.array([row[name] for row in rows], np.float32).reshape(-1, 4)
+    colors = np.array([COLORS[row["cause"]] for row in rows], np.uint8).reshape(-1, 3)
+    # Each object gets its own label, so that `draw` writes a separate text for each.
+    labelled = {"boxes": boxes, "labels": np.arange(len(rows)) + 1}
+    return visualize.draw(image, labelled, texts, colors=colors)
 
 
 def explain(

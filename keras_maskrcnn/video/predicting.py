@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from keras_maskrcnn import detections
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.data.bands import fit
 from keras_maskrcnn.data.errors import DataError, check_on_error
 from keras_maskrcnn.typing import Path
 from keras_maskrcnn.video.reading import Frames, open_frames
@@ -44,7 +46,8 @@ def predict_video(
     `for number, seconds, pixels, found in predict_video(model, "clip.mp4"): ...`
 
     Args:
-        model: MaskRCNN, or an exported model.
+        model: MaskRCNN, or an exported model. It must take RGB or gray of 8 bits; for gray, frames
+            are converted.
         source: path of a video file or of a folder of images, URL of a stream, or `Frames`. See
             `open_frames`.
         score_threshold: float in [0, 1]. Detections with a lower score are left out.
@@ -64,16 +67,31 @@ def predict_video(
         DataError: if nothing can be read, or at the end, see `on_error`.
     """
     check_on_error(on_error)
+    check_config(model.config)
     frames = source if isinstance(source, Frames) else open_frames(source, frame_rate)
     tracker = Tracker(float(frames.rate)) if track is True else track or None
     limits = {"score_threshold": score_threshold, "max_mask_overlap": max_mask_overlap}
     return _results(model, frames, tracker, limits, on_error)
 
 
+def check_config(config: MaskRCNNConfig) -> None:
+    """Raises ValueError if a model with this config cannot take the frames of a video.
+
+    Args:
+        config: of the model.
+    """
+    if config.in_channels not in (1, 3) or config.image_dtype != "uint8":
+        raise ValueError(
+            "a model for videos must take RGB or gray of 8 bits. Received: "
+            f"in_channels={config.in_channels}, image_dtype={config.image_dtype!r}."
+        )
+
+
 def _results(model, frames, tracker, limits, on_error):
     with frames:
         for frame in frames:
-            found = detections.predict_image(model, frame.pixels, **limits)
+            pixels = fit(frame.pixels, frames.name, model.config.in_channels, "uint8")
+            found = detections.predict_image(model, pixels, **limits)
             if tracker is not None:
                 found["track_ids"] = tracker.update(found, frame.seconds)
             yield FrameResult(frame.number, frame.seconds, frame.pixels, found)

@@ -80,7 +80,7 @@ def look_of(sample: np.ndarray, bands: Bands = None, stretch: Stretch = None) ->
     Raises:
         ValueError: if there is no such band or stretch.
     """
-    chosen = _chosen(bands, sample.shape[2])
+    chosen = checked_bands(bands, sample.shape[2])
     asked: Any = checked_stretch(stretch)
     if asked is None:
         asked = default_stretch(sample.dtype.name)
@@ -139,8 +139,13 @@ def checked_stretch(stretch: Any) -> Any:
     )
 
 
-def _chosen(bands, count):
-    """Returns the indices of the bands to show, from 0."""
+def checked_bands(bands: Any, count: int) -> tuple[int, ...]:
+    """Returns the indices of the bands to show, from 0; raises ValueError if there are none such.
+
+    Args:
+        bands: as in `Bands`; the numbers may be text.
+        count: int. Bands of the image.
+    """
     if bands is None:
         return tuple(range(min(3, count)))
     try:

@@ -1,4 +1,8 @@
+import pytest
+from absl import flags as absl_flags
+
 from keras_maskrcnn.cli import pictures
+from keras_maskrcnn.cli.definer import Definer
 
 
 def test_pictures_of_images_that_differ_only_in_the_suffix_have_different_names():
@@ -6,3 +10,22 @@ def test_pictures_of_images_that_differ_only_in_the_suffix_have_different_names(
     assert names == ["a.png", "b.jpg.png", "b.png.png"]
     names = pictures.picture_names(["a.jpg", "a.png", "a.png.png", "a.jpg.tif", "b.tif.tif"])
     assert names == ["a.jpg.png", "a.png.png", "a.png.png.png", "a.jpg.tif.png", "b.tif.png"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype", "expected"),
+    [
+        ([], "uint8", (None, "none")),
+        ([], "uint16", (None, (2, 98))),
+        (["--bands=4,3,2"], "float32", ((4, 3, 2), (2, 98))),
+        (["--stretch=none"], "uint16", (None, "none")),
+        (["--stretch=0.5,99.5"], "uint8", (None, (0.5, 99.5))),
+        (["--stretch=values,-1,0.3", "--bands=5"], "float32", ((5,), ("values", -1, 0.3))),
+    ],
+)
+def test_flags_become_the_arguments_of_pictures(flags, dtype, expected):
+    values = absl_flags.FlagValues()
+    pictures.look_flags(Definer(values))
+    values(["program", *flags])
+    found = pictures.look(values, 5, dtype)
+    assert (found["bands"], found["stretch"]) == expected

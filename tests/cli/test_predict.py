@@ -4,9 +4,11 @@ import signal
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from keras_maskrcnn import cli
+from keras_maskrcnn import cli, visualize
+from keras_maskrcnn.config import MaskRCNNConfig
 
 
 def test_predict_goes_on_after_a_broken_image_names_it_and_ends_with_1(broken, run, model, capsys):
@@ -121,3 +123,29 @@ def test_predict_names_a_file_that_is_no_image(small_model, tmp_path, capsys):
     flags = [f"--model={small_model}", f"--input={tmp_path / 'images'}"]
     assert cli.run(["predict", *flags, f"--output={tmp_path / 'out'}", "--quiet"]) == 1
     assert "text.png" in capsys.readouterr().err
+
+
+def test_predict_reads_the_bands_of_the_model_and_draws_those_of_the_flag(model, tmp_path, caplog):
+    model.config = MaskRCNNConfig(num_classes=1, in_channels=5, image_dtype="uint16")
+    (tmp_path / "images").mkdir()
+    image = np.zeros((520, 600, 5), np.uint16)
+    image[..., 4] = np.arange(600) * 10
+    np.save(tmp_path / "images" / "a.npy", image)
+    tifffile.imwrite(tmp_path / "images" / "b.tif", image.transpose(2, 0, 1))
+    Image.new("RGB", (40, 60)).save(tmp_path / "images" / "c.png")
+    argv = ["predict", "--model=m.keras", f"--input={tmp_path / 'images'}"]
+    flags = ["--bands=5,1,1", "--draw_threshold=1"]
+    assert cli.run([*argv, f"--output={tmp_path / 'out'}", *flags]) == 1
+    assert "c.png: an image must have 5 bands (channels=5). Received: 3 bands" in caplog.text
+    assert model.calls == [(520, 600, 5)] * 2
+    expected = visualize.as_rgb(image, (5, 1, 1), (2, 98))
+    assert expected[..., 0].max() == 255 and not expected[..., 1:].any()
+    for name in ("a.png", "b.png"):
+        drawn = np.asarray(Image.open(tmp_path / "out" / name))
+        np.testing.assert_array_equal(drawn, expected)
+
+
+def test_predict_refuses_bands_for_videos(model, tmp_path, capsys):
+    argv = ["predict", "--model=m.keras", f"--input={tmp_path}", "--frames"]
+    assert cli.run([*argv, f"--output={tmp_path / 'out'}", "--bands=1"]) == 1
+    assert "--bands is for images, not videos. Received: bands=['1']" in capsys.readouterr().err

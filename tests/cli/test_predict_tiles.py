@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from drawn_objects import Finder, draw, ious, scattered
+from drawn_objects import DeepFinder, Finder, deep, draw, ious, scattered
 from PIL import Image
 
 from keras_maskrcnn import cli
@@ -244,3 +244,49 @@ def test_a_folder_of_images_with_the_name_of_a_format_is_refused(images, finder,
         capsys.readouterr().err
     )
     assert finder.seen == 0 and run(images, tmp_path / "out", "--format=rle") == 0
+
+
+def test_bands_and_bits_of_the_model_are_read_and_pictures_choose_theirs(
+    images, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr("keras_maskrcnn.cli.inputs.load_model", lambda path: DeepFinder())
+    image = deep(draw((400, 500), TRUTH))
+    (tmp_path / "deep").mkdir()
+    np.save(tmp_path / "deep" / "a.npy", image)
+    plain, chosen = tmp_path / "plain", tmp_path / "chosen"
+    flags = ("--overlap=40", "--quiet", "--viewer")
+    assert run(tmp_path / "deep", plain, *flags) == 0
+    assert run(tmp_path / "deep", chosen, *flags, "--bands=4", "--stretch=values,0,50") == 0
+    found = json.loads((plain / "predictions.json").read_text())
+    assert len(found) == len(TRUTH) and found == json.loads(
+        (chosen / "predictions.json").read_text()
+    )
+    shown = np.asarray(Image.open(chosen / "a.png").convert("RGB"))[:400, :500]
+    for region, (y, x) in TRUTH[:20]:  # objects of band 4 are gray of their number; see the middle
+        center = y + region.shape[0] // 2, x + region.shape[1] // 2
+        value = round(min(255, image[center][3] * 255 / 50))
+        assert shown[center].tolist() == [value] * 3
+    tile = np.asarray(Image.open(chosen / "a_viewer" / "image_files" / "9" / "0_0.jpg"))
+    assert np.ptp(tile.astype(int), axis=2).max() <= 8  # gray, but for JPEG
+    tile = np.asarray(Image.open(plain / "a_viewer" / "image_files" / "9" / "0_0.jpg"))
+    assert np.ptp(tile.astype(int), axis=2).max() > 100  # noise in green and blue
+    assert run(images / "a.png", tmp_path / "other", "--quiet") == 1
+    assert "a.png: an image must have 5 bands" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "line"),
+    [
+        ("--bands=6", "bands must be one to three numbers from 1 to 5"),
+        ("--bands=red", "bands must be one to three numbers from 1 to 5"),
+        ("--stretch=98,2", "stretch must be "),
+        ("--stretch=auto", "stretch must be "),
+    ],
+)
+def test_bands_that_the_model_lacks_are_refused_before_any_work(
+    flag, line, images, monkeypatch, tmp_path, capsys
+):
+    model = DeepFinder()
+    monkeypatch.setattr("keras_maskrcnn.cli.inputs.load_model", lambda path: model)
+    assert run(images, tmp_path / "out", flag) == 1
+    assert line in capsys.readouterr().err and not model.seen

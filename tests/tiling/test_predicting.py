@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -6,7 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from drawn_objects import Finder, draw, ious, scattered
+import tifffile
+from drawn_objects import DeepFinder, Finder, deep, draw, ious, scattered
 from PIL import Image
 
 from keras_maskrcnn import DataError
@@ -329,3 +331,44 @@ def test_it_imports_no_tensorflow():
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
     assert not {"tensorflow", "keras", "pycocotools"} & set(json.loads(out))
+
+
+def test_all_bands_and_bits_reach_the_model(tmp_path):
+    truth = scattered(SIZE, 30, 8, 40)
+    image = deep(draw(SIZE, truth))
+    np.save(tmp_path / "a.npy", image)
+    tifffile.imwrite(tmp_path / "a.tif", image.transpose(2, 0, 1), photometric="minisblack")
+    for source in (image, tmp_path / "a.npy", tmp_path / "a.tif"):
+        found = predict_large(DeepFinder(), source, tile=256, overlap=64, verbose=0)
+        found_once(found, truth)
+        assert (found.record.channels, found.record.image_dtype) == (5, "uint16")
+
+
+def test_an_image_with_other_bands_than_the_model_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((700, 900, 4), np.uint16))
+    line = r"a\.npy: an image must have 5 bands \(channels=5\). Received: 4 bands"
+    with pytest.raises(DataError, match=line):
+        predict_large(DeepFinder(), tmp_path / "a.npy", tile=256)
+    line = "pixels must be uint16.*Received: dtype=uint8"
+    with pytest.raises(DataError, match=line):
+        predict_large(DeepFinder(), np.zeros((700, 900, 5), np.uint8), tile=256)
+    with (
+        open_source(np.zeros((700, 900, 5), np.uint16), 5, "uint8") as source,
+        pytest.raises(ValueError, match="opened with channels=5, image_dtype='uint16'. Received"),
+    ):
+        predict_large(DeepFinder(), source, tile=256)
+
+
+def test_a_run_on_other_bits_does_not_go_on(tmp_path):
+    image = deep(draw(SIZE, scattered(SIZE, 5, 8, 40)))
+    options = {"tile": 256, "overlap": 64, "verbose": 0, "output": tmp_path / "tiles.sqlite"}
+    predict_large(DeepFinder(), image, **options).close()
+    again = DeepFinder()
+    predict_large(again, image, **options).close()
+    assert not again.seen
+    floats = DeepFinder()
+    floats.config = dataclasses.replace(floats.config, image_dtype="float32")
+    with pytest.raises(ValueError, match="image_dtype"):
+        predict_large(floats, image, **options)
+    with pytest.raises(ValueError, match="of another run|pixels"):
+        predict_large(DeepFinder(), image + 1, **options)

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 from drawn_clips import FakeModel, boxes_at, write_clip
+from PIL import Image
 
 from keras_maskrcnn import video
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data import DataError
 
 
@@ -54,3 +56,26 @@ def test_damage_is_told_after_the_frames_that_can_be_read(clip, tmp_path):
 def test_bad_arguments_are_refused_at_once(clip, arguments, error):
     with pytest.raises(error, match="Received: "):
         video.predict_video(FakeModel(), clip, **arguments)
+
+
+def test_frames_become_gray_for_a_model_of_one_band(clip):
+    class Gray(FakeModel):
+        def predict_on_batch(self, images):
+            seen.append(images[0])
+            return super().predict_on_batch(np.repeat(images, 3, axis=3))
+
+    model, seen = Gray(), []
+    model.config = MaskRCNNConfig(num_classes=3, in_channels=1)
+    result = next(video.predict_video(model, clip))
+    expected = np.asarray(Image.fromarray(result.pixels).convert("L"))
+    np.testing.assert_array_equal(seen[0][..., 0], expected)
+    assert seen[0].shape == (96, 128, 1)
+
+
+@pytest.mark.parametrize("fields", [{"in_channels": 5}, {"image_dtype": "uint16"}])
+def test_other_models_are_not_for_videos(clip, fields):
+    model = FakeModel()
+    model.config = MaskRCNNConfig(num_classes=3, **fields)
+    line = "a model for videos must take RGB or gray of 8 bits. Received: in_channels="
+    with pytest.raises(ValueError, match=line):
+        video.predict_video(model, clip)
