@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_maskrcnn import checks, distribution
-from keras_maskrcnn.keras_private import is_called_by_fit, learning_rate_or_schedule
+from keras_maskrcnn.keras_private import innermost, is_called_by_fit, learning_rate_or_schedule
 from keras_maskrcnn.steps import StepHook, TrainSteps
 from keras_maskrcnn.weights.untrained import advice
 
@@ -51,6 +51,9 @@ class CheckedCalls(TrainSteps):
                 f"Received: {received}."
             )
         super().compile(optimizer, **kwargs)
+        learn = getattr(innermost(self.optimizer), "learn_layers", None)
+        if learn is not None:  # an optimizer of `training`
+            learn(self)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles the model with the settings it had when it was saved."""

@@ -230,6 +230,8 @@ def _recipe(options, steps_per_epoch):
     fields: dict[str, Any] = dict(training.ADAMW) if options.optimizer == "adamw" else {}
     fields["learning_rate"] = options.learning_rate
     fields |= {"accumulate_steps": options.accumulate_steps, "ema_momentum": options.ema_momentum}
+    if options.layer_decay is not None:
+        fields["layer_decay"] = options.layer_decay
     if options.clip_norm is not None:
         fields["clip_norm"] = options.clip_norm or None
     if options.recipe:
@@ -383,6 +385,14 @@ def _define_recipe(define):
         None,
         "Largest norm of all gradients together; 0: no limit. Default: the recipe's.",
         low=0,
+    )
+    define.float(
+        "layer_decay",
+        None,
+        "Factor of the learning rate per block of the backbone, counted from the neck; 1: none. "
+        "Default: the recipe's.",
+        low=0,
+        high=1,
     )
     define.integer(
         "accumulate_steps",

@@ -7,7 +7,7 @@ from typing import Any, Self
 import keras
 
 from keras_maskrcnn.aliases import moved
-from keras_maskrcnn.training.optimizers import WarmupSteps, check_number, sgd
+from keras_maskrcnn.training.optimizers import AdamW, WarmupSteps, check_number, sgd
 
 ALGORITHMS = ("sgd", "adamw")
 
@@ -55,7 +55,8 @@ class Recipe:
     """With SGD, L2 that is added to the gradients (§3.1); with AdamW, decoupled."""
 
     undecayed: tuple[str, ...] = ("gamma", "beta")
-    """SGD only: names of variables without weight decay (as in detectron2)."""
+    """SGD, and AdamW with `layer_decay`: names of variables without weight decay (as in
+    detectron2)."""
 
     momentum: float = 0.9
     """SGD only: momentum (§3.1)."""
@@ -69,6 +70,12 @@ class Recipe:
     ema_momentum: float | None = None
     """Momentum of a running average of the weights, in [0, 1). None: no average. `Run` and the
     command evaluate and save the average; in your own `fit`, use Keras' SwapEMAWeights."""
+
+    layer_decay: float | None = None
+    """Factor of the learning rate per block of the backbone, in (0, 1] (Clark et al., 2020; ViTDet:
+    0.7). Neck and heads have the full rate, the last block has it times this, the block before it
+    times the square of this, and so on. In a backbone without transformer blocks, a stage counts as
+    a block. None: one rate for all. With AdamW, weight decay follows the rate of its layer."""
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -90,6 +97,10 @@ class Recipe:
             check_number("clip_norm", self.clip_norm)
         if self.clip_norm == 0:  # it would remove all gradients
             raise ValueError("clip_norm must be positive, or None. Received: clip_norm=0.")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f"layer_decay must be in (0, 1]. Received: layer_decay={self.layer_decay}."
+            )
         if self.ema_momentum is not None and not 0 <= self.ema_momentum < 1:
             raise ValueError(
                 f"ema_momentum must be in [0, 1). Received: ema_momentum={self.ema_momentum}."
@@ -142,6 +153,9 @@ class Recipe:
             options |= {"use_ema": True, "ema_momentum": self.ema_momentum}
         if self.algorithm == "adamw":
             rate = WarmupSteps(**self.schedule())
+            if self.layer_decay is not None:
+                own = (self.weight_decay, self.undecayed, self.layer_decay)
+                return AdamW(rate, *own, global_clipnorm=self.clip_norm, **options)
             return keras.optimizers.AdamW(
                 rate, self.weight_decay, global_clipnorm=self.clip_norm, **options
             )
@@ -151,17 +165,24 @@ class Recipe:
             weight_decay=self.weight_decay,
             undecayed=self.undecayed,
             clip_norm=self.clip_norm,
+            layer_decay=self.layer_decay,
             **options,
         )
 
     def __str__(self) -> str:
         shown = {"steps": self.steps, "batch_size": self.batch_size, **self.schedule()}
         shown |= {name: getattr(self, name) for name in ("algorithm", "weight_decay", "clip_norm")}
-        for name, default in (("accumulate_steps", 1), ("ema_momentum", None)):
+        for name, default in (
+            ("accumulate_steps", 1),
+            ("ema_momentum", None),
+            ("layer_decay", None),
+        ):
             if getattr(self, name) != default:
                 shown[name] = getattr(self, name)
+        if self.algorithm == "sgd" or self.layer_decay is not None:
+            shown["undecayed"] = self.undecayed
         if self.algorithm == "sgd":
-            shown |= {"undecayed": self.undecayed, "momentum": self.momentum}
+            shown["momentum"] = self.momentum
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
@@ -175,6 +196,16 @@ ADAMW = {"algorithm": "adamw", "base_rate": 4e-3, "weight_decay": 0.05}
 # preset each recipe belongs to.
 _COCO = 117_266  # images of train2017 with annotations
 _PEER = {"warmup_max": 1000, "clip_norm": None}
+# detectron2's projects/ViTDet/configs. Norms, biases and positions do not decay (as in BEiT).
+_VITDET = {
+    "algorithm": "adamw",
+    "base_rate": 1e-4 * 16 / 64,
+    "weight_decay": 0.1,
+    "warmup_max": 250,
+    "clip_norm": None,
+    "layer_decay": 0.7,
+    "undecayed": ("gamma", "beta", "bias", "positions", "rel_pos_h", "rel_pos_w"),
+}
 RECIPES: dict[str, dict[str, Any]] = {
     # §3.1: 160k steps of 16 images. The warm-up is from Detectron, the authors' code.
     "paper": {"images": 160_000 * 16, "warmup_max": 500, "clip_norm": None},
@@ -191,6 +222,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "clip_norm": None,
         "milestones": (163_889 / 184_375, 177_546 / 184_375),
         "weight_decay": 4e-5,
+    },
+    # ViTDet-B (Li et al., 2022, Appendix A.2): 64 images per step, AdamW, a rate of 1e-4.
+    "vitdet": {
+        **_VITDET,
+        "images": 184_375 * 64,
+        "milestones": (163_889 / 184_375, 177_546 / 184_375),
     },
     "torchvision": {
         **_PEER,
@@ -209,10 +246,16 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 """Schedules of the paper and of its peers, by name, for `Recipe.named`."""
 
-# Presets that are meant for training from scratch have a recipe other than that of §3.1.
+# Presets that are meant for training from scratch, or with AdamW, have a recipe other than that of
+# §3.1. The larger a ViT, the nearer to 1 is its layer decay (Li et al., 2022, Appendix A.2).
+_LAYER_DECAY = {"vitdet_base": 0.7, "vitdet_large": 0.8, "vitdet_huge": 0.9}
 PRESET_RECIPES: dict[str, dict[str, Any]] = {
-    f"{task}_rcnn_resnet18_fpn_small": {"base_rate": 0.08, "milestones": (0.85,)}
+    f"{task}_rcnn_{name}": fields
     for task in ("mask", "faster")
+    for name, fields in (
+        ("resnet18_fpn_small", {"base_rate": 0.08, "milestones": (0.85,)}),
+        *((f"{x}_simple_fpn", {**_VITDET, "layer_decay": y}) for x, y in _LAYER_DECAY.items()),
+    )
 }
 """Fields of a `Recipe` that differ for a preset, by the preset's name."""
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_maskrcnn.training import ADAMW, RECIPES, SGD, Recipe
 from keras_maskrcnn.training.callbacks import steps_taken
+from keras_maskrcnn.training.optimizers import AdamW
 
 
 def test_recipe_scales_the_rate_with_the_batch():
@@ -57,6 +58,7 @@ def test_an_unknown_algorithm_is_an_error():
         ("detectron2_2x", 16, 180_000, 0.02, [120_000, 160_000]),
         ("detectron2_3x", 16, 270_000, 0.02, [210_000, 250_000]),
         ("detectron2_lsj", 64, 184_375, 0.1, [163_889, 177_546]),
+        ("vitdet", 64, 184_375, 1e-4, [163_889, 177_546]),
         ("torchvision", 16, 190_557, 0.02, [117_265, 161_240]),  # 26 epochs, 16 and 22
         ("torchvision_v2", 64, 732_912, 0.1, [644_962, 703_595]),  # 400 epochs, 352 and 384
         ("paper", 2, 1_280_000, 0.0025, [960_000]),  # the same number of images, with 2 per step
@@ -80,7 +82,8 @@ def test_a_named_recipe_keeps_its_shape_in_fewer_steps():
 
 def test_every_named_recipe_makes_an_optimizer():
     for name in RECIPES:
-        assert isinstance(Recipe.named(name, 16).optimizer(), SGD)
+        kind = AdamW if name == "vitdet" else SGD
+        assert isinstance(Recipe.named(name, 16).optimizer(), kind)
 
 
 def test_an_unknown_recipe_is_an_error_that_lists_all():
