@@ -27,7 +27,10 @@ COUNTS = {
     "validate": {"image_size": 1, "max_instances": 1},
     "convert": {"label_divisor": 1},
 }
-RATES = {"train": ["learning_rate", "clip_norm", "ema_momentum", "layer_decay"], "predict": ["draw_threshold"]}
+RATES = {
+    "train": ["learning_rate", "clip_norm", "ema_momentum", "layer_decay"],
+    "predict": ["draw_threshold"],
+}
 
 
 @pytest.mark.parametrize(
