@@ -13,7 +13,7 @@ from keras_maskrcnn.quiet import start_command
 from keras_maskrcnn.registration import register_with_keras
 
 if TYPE_CHECKING:
-    from keras_maskrcnn import data, distribution, ops, training, visualize, weights
+    from keras_maskrcnn import backbones, data, distribution, ops, training, visualize, weights
     from keras_maskrcnn.config import MaskRCNNConfig
     from keras_maskrcnn.data import DataError
     from keras_maskrcnn.detections import predict_image
@@ -30,6 +30,7 @@ __all__ = [
     "MaskRCNN",
     "MaskRCNNConfig",
     "average_recall",
+    "backbones",
     "data",
     "distribution",
     "evaluate",
@@ -44,7 +45,7 @@ __all__ = [
     "weights",
 ]
 
-_KERAS = ("distribution", "evaluation", "explaining", "model", "training", "weights")
+_KERAS = ("backbones", "distribution", "evaluation", "explaining", "model", "training", "weights")
 
 
 def _refuse_another_backend(module):

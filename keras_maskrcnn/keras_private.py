@@ -4,7 +4,7 @@ If one is renamed, tests/test_keras_private.py says which, and so does the error
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from keras_maskrcnn.backend import require_tensorflow
@@ -64,6 +64,25 @@ def layers_inside(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     The public attribute `layers` exists only for models.
     """
     return _read(layer, "_layers")
+
+
+def run_through_graph(
+    network: keras.Function, inputs: list[Any], call: Callable[..., Any]
+) -> list[Any]:
+    """Calls a function for each operation of a functional network, in an order of its graph.
+
+    The public `keras.models.clone_model` does the same, but only to make a network.
+
+    Args:
+        network: functional Keras model.
+        inputs: list. A stand-in for each input tensor.
+        call: function of an operation, and of its arguments with stand-ins for their tensors. It
+            returns the stand-ins for the outputs.
+
+    Returns:
+        list of the stand-ins for the network's output tensors.
+    """
+    return keras.tree.flatten(_read(network, "_run_through_graph")(inputs, call_fn=call))
 
 
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:

@@ -18,7 +18,7 @@ from keras_maskrcnn.levels import STRIDES, maps_for
 from keras_maskrcnn.networks import NETWORKS
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.frames import Frame
-from keras_maskrcnn.parts import PARTS, assemble, networks_of, revive
+from keras_maskrcnn.parts import PARTS, assemble, networks_of, revive, with_pixels_of
 from keras_maskrcnn.presets import preset_config
 from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
@@ -119,6 +119,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
                 f"Received: {keras.config.image_data_format()!r}."
             )
         super().__init__(**{"autocast": False, **kwargs})  # pixels and boxes keep their dtype
+        config = with_pixels_of(config, backbone)
         self.config = config
         self.supports_jit = False  # XLA has no CropAndResize and no CombinedNonMaxSuppression
         given = {"backbone": backbone, "neck": neck, "rpn": rpn, "roi_heads": roi_heads}

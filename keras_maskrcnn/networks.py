@@ -5,6 +5,8 @@ Each function builds one part of a model. `MaskRCNN` also takes a part of yours 
 
 import keras
 
+from keras_maskrcnn import backbones
+from keras_maskrcnn.catalog import BACKBONES
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.config_rules import PYRAMIDS
 from keras_maskrcnn.layers import heads
@@ -33,6 +35,8 @@ def build_backbone(config: MaskRCNNConfig) -> keras.Model:
         Keras model. Its "c2" is (B, H / 4, W / 4, K). Each later map has half the side, but
             "c5" has that of "c4" with neck="dc5". With neck="c4" and "simple_fpn" there is no "c5".
     """
+    if BACKBONES[config.backbone].source != "ours":
+        return backbones.build(config)
     return resnet(
         config.backbone,
         channels=len(config.pixel_mean),

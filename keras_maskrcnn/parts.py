@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+from absl import logging
 
-from keras_maskrcnn import networks
+from keras_maskrcnn import catalog, networks
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
 
+# Fields that a passed-in backbone may change. The stages never see pixels.
+_PIXELS = ("pixel_mean", "pixel_std")
 # The arguments of `MaskRCNN`, and the attributes that hold them.
 PARTS = {"backbone": "backbone", "neck": "fpn", "rpn": "rpn", "roi_heads": "roi_heads"}
 
@@ -59,6 +62,39 @@ def assemble(
     return parts
 
 
+def with_pixels_of(config: MaskRCNNConfig, backbone: keras.Model | None) -> MaskRCNNConfig:
+    """Returns the config with the normalization that a passed-in backbone expects.
+
+    Args:
+        config: `MaskRCNNConfig`.
+        backbone: Keras model; None if none was passed in. Those of `backbones.from_keras` have the
+            attributes `pixel_mean` and `pixel_std`.
+
+    Returns:
+        The config with these numbers, if its own are the defaults of its own backbone. Otherwise
+            the same config; a warning names both.
+
+    Raises:
+        ValueError: if the backbone needs another number of bands than config.in_channels.
+    """
+    mean, std = (getattr(backbone, name, None) for name in _PIXELS)
+    if mean is None or std is None or not isinstance(config, MaskRCNNConfig):
+        return config  # `assemble` refuses what is no config
+    ours = (config.pixel_mean, config.pixel_std)
+    if ours == (mean, std):
+        return config
+    if ours == catalog.normalization(config.backbone, config.in_channels):
+        return dataclasses.replace(config, pixel_mean=mean, pixel_std=std)
+    logging.warning(
+        "the config normalizes images otherwise than the weights of the backbone expect. "
+        "Received: pixel_mean=%s, pixel_std=%s; the backbone has %s and %s.",
+        *ours,
+        mean,
+        std,
+    )
+    return config
+
+
 def networks_of(parts: Parts, taken: Collection[str] = ()) -> dict[str, keras.Model | None]:
     """Returns a dict of the Keras models of all parts, by their names in files.
 
@@ -97,10 +133,11 @@ def _check_stages(config, rpn, roi_heads):
                 f"a model without {name} takes none. "
                 f"Received: task={config.task!r}, proposals={config.proposals!r}."
             )
-        if stage is not None and stage.config != config:
+        if stage is not None:
             fields = dataclasses.asdict(config)
             theirs = dataclasses.asdict(stage.config)
-            different = {k: v for k, v in theirs.items() if v != fields[k]}
+            different = {k: v for k, v in theirs.items() if v != fields[k] and k not in _PIXELS}
+        if stage is not None and different:
             raise ValueError(
                 f"{name} must have the model's config. "
                 f"Received: one with {reprlib.repr(different)}."

@@ -83,6 +83,7 @@ FILE_KEYS = ("_via_img_metadata",)
 TESTED_BY = {
     "__main__.py": "test_quiet.py",
     "_version.py": "test_packaging.py",
+    "backbones/copying.py": "backbones/test_adopting.py",
     "cli/answers.py": "cli/test_predict_tiles.py",
     "cli/import_weights.py": "weights/test_load.py",
     "data/doctor.py": "test_aliases.py",

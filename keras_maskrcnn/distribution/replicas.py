@@ -84,6 +84,23 @@ def first_image(count: tf.Tensor) -> tf.Tensor | int:
     return tf.reduce_sum(tf.boolean_mask(counts, before))
 
 
+def images_before(count: tf.Tensor) -> tf.Tensor | int:
+    """Returns what `first_image` returns, if all replicas have equally many images.
+
+    It needs no communication, so that each layer can ask.
+
+    Args:
+        count: () int32. The number of images of this replica.
+
+    Returns:
+        () int32 tensor, or 0 with one replica.
+    """
+    context = _shared()
+    if context is None:
+        return 0
+    return count * part_of_batch(context.strategy, context.replica_id_in_sync_group)
+
+
 def not_empty(inputs: Tensors, gt: Tensors, training: bool) -> tuple[Tensors, Tensors]:
     """Makes sure that this replica has an image, because TensorFlow's convolutions need one.
 

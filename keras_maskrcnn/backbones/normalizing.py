@@ -1,0 +1,183 @@
+"""Finds out which pixels a network expects: it measures what happens to them before its layers."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_maskrcnn.backbones.tracing import Trace
+
+Preprocess = Callable[[np.ndarray], Any]
+
+# Beginnings of the names of networks of keras.applications, in small letters, and the module whose
+# `preprocess_input` they need. The first that fits counts. The others normalize images themselves.
+_MODULES = {
+    "inception_resnet_v2": "inception_resnet_v2",
+    "inception_v3": "inception_v3",
+    "mobilenetv2": "mobilenet_v2",
+    "mobilenet_": "mobilenet",
+    "resnet50v2": "resnet_v2",
+    "resnet101v2": "resnet_v2",
+    "resnet152v2": "resnet_v2",
+    "resnet50": "resnet",
+    "resnet101": "resnet",
+    "resnet152": "resnet",
+    "densenet": "densenet",
+    "nasnet": "nasnet",
+    "vgg16": "vgg16",
+    "vgg19": "vgg19",
+    "xception": "xception",
+}
+
+
+class Pixels(NamedTuple):
+    """How a network expects its images.
+
+    Attributes:
+        mean: tuple of floats. Subtracted from each channel of an image in 0..255.
+        std: tuple of floats. Divides it afterwards.
+        order: tuple of int. The channel of RGB that each of the network's channels is; (2, 1, 0)
+            for BGR.
+        last: int. Number of the last step of the network's own normalization, 0 if it has none.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    order: tuple[int, ...]
+    last: int
+
+
+def pixels_of(traced: Trace, name: str, preprocess: Preprocess | None) -> Pixels:
+    """Measures the normalization of a network's images.
+
+    Args:
+        traced: Trace. The network's graph.
+        name: str. The network's name. It tells those of keras.applications.
+        preprocess: function from images (B, H, W, C) float32 in 0..255 to what the network takes;
+            None for what its layers, or its name, say.
+
+    Returns:
+        `Pixels`.
+
+    Raises:
+        ValueError: if the normalization is not one factor and one offset per channel. If it is
+            neither given nor known.
+    """
+    chain = _chain(traced)
+    if preprocess is None:
+        preprocess = _known(name) if len(chain) == 1 else _unchanged
+    if preprocess is None:
+        raise ValueError(
+            "preprocess must be the function that prepares images in 0..255 for this network, as "
+            "keras.applications.resnet.preprocess_input; with preprocess=lambda images: images "
+            f"they stay as they are. Received: preprocess=None for the network {name!r}."
+        )
+    channels = traced.steps[0].shape[-1]
+    found = None
+    for last in range(len(chain)):  # the longest chain that is affine
+        measured = _affine(preprocess, chain[1 : last + 1], channels)
+        if measured is None:
+            break
+        mean, std, order = measured
+        found = Pixels(mean, std, order, chain[last][0])
+    if found is None:
+        raise ValueError(
+            "preprocess must give each channel one factor and one offset. "
+            f"Received: preprocess={preprocess!r}, which does something else."
+        )
+    return found
+
+
+def _chain(traced):
+    """Returns the (number, step) of the images, and of the operations on nothing but them.
+
+    They keep the shape and have no weights that are trained.
+    """
+    chain = [(0, traced.steps[0])]
+    while True:
+        number, last = chain[-1]
+        users = traced.consumers(number)
+        if len(users) != 1:
+            return chain
+        step = traced.steps[users[0]]
+        if step.sources != (number,) or step.shape != last.shape or not _is_plain(step.operation):
+            return chain
+        chain.append((users[0], step))
+
+
+def _is_plain(operation):
+    if not isinstance(operation, keras.layers.Layer):
+        return True  # an operation of keras.ops, which has no weights
+    kinds = (
+        keras.layers.Rescaling,
+        keras.layers.Normalization,
+        keras.layers.Lambda,
+        keras.layers.Activation,
+        keras.layers.Identity,
+    )
+    return isinstance(operation, kinds)
+
+
+def _known(name):
+    """Returns the function for a network of keras.applications; None if it is none of them."""
+    for beginning, module in _MODULES.items():
+        if name.lower().startswith(beginning):
+            return getattr(keras.applications, module).preprocess_input
+    return None
+
+
+def _unchanged(images):
+    return images
+
+
+def _affine(preprocess, steps, channels):
+    """Returns (mean, std, order) of a function of images; None if it is not affine per channel."""
+
+    def run(images):
+        x = keras.ops.convert_to_tensor(np.asarray(preprocess(images.copy()), np.float32))
+        for _, step in steps:
+            x = _in_float32(step.operation)(*_with(step.args, x), **_with(step.kwargs, x))
+        return np.asarray(x, np.float64)
+
+    one = np.zeros((1, 4, 4, channels), np.float32)
+    offset = run(one)[0, 0, 0]
+    factors = np.zeros((channels, channels))  # from each channel to each other
+    for channel in range(channels):
+        one[:] = 0
+        one[..., channel] = 255
+        factors[channel] = (run(one)[0, 0, 0] - offset) / 255
+    order = np.abs(factors).argmax(axis=0)
+    scale = factors[order, range(channels)]
+    images = np.random.default_rng(0).uniform(0, 255, (1, 4, 4, channels)).astype(np.float32)
+    expected = images[..., order] * scale + offset
+    if (
+        sorted(order) != list(range(channels))
+        or not (scale > 0).all()
+        or not np.allclose(run(images), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    ):
+        return None
+    back = np.argsort(order)  # the numbers belong to our channels, not to the network's
+    mean, std = (-offset / scale)[back], (1 / scale)[back]
+    # float32 has 7 digits: what was 123.675 in the network's source is so again.
+    mean, std = (tuple(float(f"{x:.7g}") + 0.0 for x in values) for values in (mean, std))
+    return mean, std, tuple(map(int, order))
+
+
+def _in_float32(operation):
+    """Returns a copy that computes in float32; the weights of Normalization are few numbers."""
+    if not isinstance(operation, keras.layers.Layer):
+        return operation
+    copy = type(operation).from_config({**operation.get_config(), "dtype": "float32"})
+    if operation.weights:
+        copy.build(operation.input.shape)
+        copy.set_weights(operation.get_weights())
+        copy.finalize_state()
+    return copy
+
+
+def _with(arguments, value):
+    """Replaces the stand-in of a tensor by its value."""
+    return keras.tree.map_structure(
+        lambda x: value if isinstance(x, keras.KerasTensor) else x, arguments
+    )

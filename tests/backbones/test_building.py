@@ -1,0 +1,83 @@
+"""Each backbone of keras.applications that a config can name, and others that users have."""
+
+import keras
+import numpy as np
+import pytest
+from backbones.networks import normalized, perturbed, photo
+
+from keras_maskrcnn.backbones import from_keras
+
+APPS = keras.applications
+SIDE = (64, 96)
+
+
+def builder(name):
+    return getattr(APPS, name)
+
+
+# Builder of the network, and its own function for images in 0..255.
+CASES = {
+    "MobileNetV3Small": (builder("MobileNetV3Small"), APPS.mobilenet_v3.preprocess_input),
+    "ConvNeXtTiny": (builder("ConvNeXtTiny"), APPS.convnext.preprocess_input),
+}
+SLOW = {
+    "ConvNeXtSmall": APPS.convnext,
+    "ConvNeXtBase": APPS.convnext,
+    "DenseNet121": APPS.densenet,
+    "EfficientNetB0": APPS.efficientnet,
+    "EfficientNetV2B0": APPS.efficientnet_v2,
+    "EfficientNetV2B1": APPS.efficientnet_v2,
+    "EfficientNetV2B2": APPS.efficientnet_v2,
+    "EfficientNetV2B3": APPS.efficientnet_v2,
+    "EfficientNetV2S": APPS.efficientnet_v2,
+    "InceptionResNetV2": APPS.inception_resnet_v2,
+    "InceptionV3": APPS.inception_v3,
+    "MobileNet": APPS.mobilenet,
+    "MobileNetV2": APPS.mobilenet_v2,
+    "MobileNetV3Large": APPS.mobilenet_v3,
+    "NASNetMobile": APPS.nasnet,
+    "ResNet50": APPS.resnet,
+    "ResNet50V2": APPS.resnet_v2,
+    "ResNet101": APPS.resnet,
+    "VGG16": APPS.vgg16,
+    "Xception": APPS.xception,
+}
+CASES |= {name: (builder(name), module.preprocess_input) for name, module in SLOW.items()}
+
+
+def outputs_of(network, names):
+    """The tensors of layers, also of those in networks inside of the network, as in ConvNeXt."""
+    found, before = {}, None
+    for operation in network.operations:
+        if isinstance(operation, keras.Sequential):
+            x = before.output
+            for inner in operation.layers:
+                x = found[inner.name] = inner(x)
+        else:
+            found[operation.name] = operation.output
+        before = operation
+    return {name: found[name] for name in names}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=pytest.mark.slow if x in SLOW else ()) for x in CASES]
+)
+def test_maps_are_those_of_keras_for_the_same_pixels(name):
+    build, preprocess = CASES[name]
+    body = perturbed(build(weights=None, include_top=False, input_shape=(*SIDE, 3)))
+    backbone = from_keras(body)
+    images = photo(SIDE[0])
+    found = backbone(normalized(backbone, images))
+    expected = keras.Model(body.input, outputs_of(body, list(backbone.maps.values())))(
+        preprocess(images.copy())
+    )
+    assert list(found) == ["c2", "c3", "c4", "c5"]
+    for level, stride in zip(found, (4, 8, 16, 32), strict=True):
+        ours, theirs = np.asarray(found[level]), np.asarray(expected[backbone.maps[level]])
+        assert ours.shape[1:3] == (SIDE[0] // stride, SIDE[1] // stride)
+        missing = np.subtract(ours.shape, theirs.shape)[1:3]  # of unpadded convolutions
+        top, left = missing // 2
+        ours = ours[:, top : top + theirs.shape[1], left : left + theirs.shape[2]]
+        scale = np.abs(theirs).max()
+        assert scale > 1e-3
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * scale, err_msg=level)
