@@ -35,7 +35,8 @@ class Dataset(Protocol):
     """The interface of a data set for `data.batches`. `CocoDataset` has it.
 
     Optional attributes are `has_masks` (True if missing), `has_ignored` (False if missing) and
-    `skipped`. A data set that is used with proposals also needs `image_ids`.
+    `skipped`. `channels`, `image_dtype` and `pixel_max` say what its images are; if missing, 8-bit
+    RGB (3, "uint8" and 255). A data set that is used with proposals also needs `image_ids`.
     """
 
     @property
@@ -65,7 +66,7 @@ class Dataset(Protocol):
         """Reads one image and its instances."""
 
     def load_image(self, index: int) -> np.ndarray:
-        """Reads one image as (H, W, 3) uint8 RGB."""
+        """Reads one image as (H, W, channels) of `image_dtype`: by default (H, W, 3) uint8."""
 
 
 class Proposals(Protocol):

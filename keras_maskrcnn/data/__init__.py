@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from keras_maskrcnn.data.formats import labelme, mask_images, via_json, voc, yolo_seg
     from keras_maskrcnn.data.lvis import lvis_json
     from keras_maskrcnn.data.pipeline import batches
+    from keras_maskrcnn.data.pixels import read_pixels
     from keras_maskrcnn.data.proposals import ProposalFile, ProposalWriter, read_proposals
     from keras_maskrcnn.data.sources import Source, open_source
     from keras_maskrcnn.data.tfds_reader import TfdsDataset, tfds_dataset
@@ -35,6 +36,7 @@ __all__ = [
     "lvis_json",
     "mask_images",
     "open_source",
+    "read_pixels",
     "read_proposals",
     "require_instances",
     "tfds_dataset",
@@ -51,6 +53,7 @@ __getattr__, __dir__ = names_on_demand(
         "formats": ["labelme", "mask_images", "via_json", "voc", "yolo_seg"],
         "lvis": ["lvis_json"],
         "pipeline": ["batches"],
+        "pixels": ["read_pixels"],
         "proposals": ["ProposalFile", "ProposalWriter", "read_proposals"],
         "sources": ["Source", "open_source"],
         "tfds_reader": ["TfdsDataset", "tfds_dataset"],

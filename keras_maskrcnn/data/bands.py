@@ -58,6 +58,11 @@ class Reading:
         if not fits:
             line = "pixel_max must be a number above 0."
             raise ValueError(f"{line} Received: pixel_max={self.pixel_max!r}.")
+        limit = {"uint8": (0, 255), "uint16": (255, math.inf)}.get(self.image_dtype, (0, math.inf))
+        if not limit[0] < white <= limit[1]:
+            line = "pixel_max must be at most 255 for uint8, and above 255 for uint16."
+            received = f"pixel_max={self.pixel_max!r}, image_dtype={self.image_dtype!r}"
+            raise ValueError(f"{line} Received: {received}.")
         object.__setattr__(self, "channels", operator.index(self.channels))
         object.__setattr__(self, "pixel_max", float(white))
 
@@ -72,14 +77,9 @@ class Reading:
         """Whether images become 8-bit RGB, as `data.images.read_image` reads them."""
         return self.channels == 3 and self.image_dtype == "uint8"
 
-    @property
-    def scale(self) -> float:
-        """The factor that turns pixels into the units of a batch, where 255 is white."""
-        return 255.0 / self.pixel_max
-
-    def of_files(self) -> dict[str, Any]:
-        """Returns the arguments `channels` and `dtype` of `data.pixels.read_pixels`."""
-        return {"channels": self.channels, "dtype": self.image_dtype}
+    def fields(self) -> dict[str, Any]:
+        """Returns the attributes, as the readers of data sets take them."""
+        return dataclasses.asdict(self)
 
 
 def fit(

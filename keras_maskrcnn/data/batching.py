@@ -2,7 +2,8 @@
 
 A batch is x or (x, y). x is a dict:
 
-- `images`: (B, H, W, 3) float32. RGB in 0..255, zero-padded on the right and below.
+- `images`: (B, H, W, C) float32, zero-padded on the right and below. 255 is white; RGB is in
+  0..255.
 - `sizes`: (B, 2) int32. Height and width of each image in `images`, without padding.
 - `original_sizes`: (B, 2) int32. Height and width of each image before it was resized.
 - `proposals`: (B, P, 4) float32 as `boxes`, highest score first, 0 in padding. Only if given.
@@ -27,6 +28,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.data import augment
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import has_ignored, has_masks
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.ops import images as image_ops
@@ -73,7 +75,11 @@ def shapes(
         dataset, training, targets, max_instances: as in `data.batches`.
         max_proposals: int P, or None if there are no proposals.
     """
-    inputs = {"images": [None, None, 3], "sizes": [2], "original_sizes": [2]}
+    inputs = {
+        "images": [None, None, Reading.of(dataset).channels],
+        "sizes": [2],
+        "original_sizes": [2],
+    }
     if max_proposals is not None:
         inputs["proposals"] = [max_proposals, 4]
     if training:
@@ -168,7 +174,7 @@ def _pad_to_canvas(images, canvases):
     around = [[0, 0], [0, height - shape[1]], [0, width - shape[2]], [0, 0]]
     sides = canvases[0].tolist() if len(canvases) == 1 else [None, None]
     padded = tf.pad(images, tf.convert_to_tensor(around))
-    return tf.ensure_shape(padded, [images.shape[0], *sides, 3])
+    return tf.ensure_shape(padded, [images.shape[0], *sides, images.shape[-1]])
 
 
 def _smallest_canvas(size, canvases, name):

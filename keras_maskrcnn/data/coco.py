@@ -11,6 +11,7 @@ from absl import logging
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.aliases import moved
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco_checks import (
     CROWD,
     NO_INSTANCE,
@@ -30,7 +31,8 @@ from keras_maskrcnn.data.coco_reader import (
     without_collections,
 )
 from keras_maskrcnn.data.errors import DataError, check_on_error
-from keras_maskrcnn.data.images import MAX_PIXELS, read_sized, size_errors
+from keras_maskrcnn.data.images import MAX_PIXELS
+from keras_maskrcnn.data.pixels import read_sized, size_errors
 from keras_maskrcnn.data.polygons import Masks
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
@@ -73,6 +75,9 @@ class CocoDataset:
         has_masks: whether `load` returns masks. If False, instances have boxes only.
         ignored: tuple of I times (r, 4) float32, as `boxes`. Regions of each image in which nothing
             is background. Empty if no image has one.
+        channels: int. Bands of the images that `load_image` returns.
+        image_dtype: str. Their dtype: "uint8", "uint16" or "float32".
+        pixel_max: float. The value of their pixels that is white: 255 in a batch.
     """
 
     images: str
@@ -93,6 +98,9 @@ class CocoDataset:
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
     has_masks: bool = True
     ignored: tuple[np.ndarray, ...] = dataclasses.field(default=(), repr=False)
+    channels: int = 3
+    image_dtype: str = "uint8"
+    pixel_max: float = 255.0
 
     def __len__(self) -> int:
         """Number of images."""
@@ -168,12 +176,14 @@ class CocoDataset:
             index: int in [0, len(dataset)).
 
         Returns:
-            (H, W, 3) uint8 RGB.
+            (H, W, channels) of `image_dtype`; by default (H, W, 3) uint8 RGB.
 
         Raises:
-            DataError: if the file cannot be read, or has another size than in `sizes`.
+            DataError: if the file cannot be read, or has another size than in `sizes`, other bands
+                or another dtype.
         """
-        return read_sized(os.path.join(self.images, self.file_names[index]), self.sizes[index])
+        path = os.path.join(self.images, self.file_names[index])
+        return read_sized(path, self.sizes[index], Reading.of(self))
 
     def load(self, index: int) -> dict[str, np.ndarray]:
         """Reads one image with its n instances.
@@ -184,7 +194,7 @@ class CocoDataset:
         Returns:
             dict of NumPy arrays; n may be 0:
 
-                - image: (H, W, 3) uint8 RGB.
+                - image: (H, W, channels) of `image_dtype`, see `load_image`.
                 - boxes: (n, 4) float32 [x1, y1, x2, y2] in pixels of this image.
                 - labels: (n,) int32 in 1..C.
                 - masks: (n, M, M) uint8. The instance's box is divided into M x M cells. A value is
@@ -264,6 +274,9 @@ def coco_dict(
     keep_empty: bool = True,
     check_images: bool = True,
     on_error: OnError = "raise",
+    channels: int = 3,
+    image_dtype: str = "uint8",
+    pixel_max: float | None = None,
 ) -> CocoDataset:
     """Reads the content of a COCO json, as `coco_json` does.
 
@@ -292,6 +305,11 @@ def coco_dict(
             is first checked when it is loaded, and may be of any size: see `tiled`.
         on_error: what to do if the header of an image cannot be used. "raise" raises the error.
             "skip" leaves the image out with its annotations, logs it, and counts it in `skipped`.
+        channels: int in 1..32. Bands of the images: 3 for RGB, 1 for gray. See docs/channels.md.
+        image_dtype: "uint8", "uint16" or "float32": the dtype of the pixels, as in
+            `data.read_pixels`.
+        pixel_max: float. The value of a pixel that is white, such as 4095 for 12 bits in uint16.
+            By default 255, 65535 or 1. `**model.config.reading()` passes the last three.
 
     Returns:
         `CocoDataset`. It may have no instance.
@@ -299,9 +317,10 @@ def coco_dict(
     Raises:
         DataError: if the content, an annotation or an image cannot be used, or if a class had
             another name in training.
-        ValueError: if `mask_size`, `crowds` or `on_error` has another value than above.
+        ValueError: if an option has another value than above.
     """
     _check_options(mask_size, on_error)
+    reading = Reading(channels, image_dtype, pixel_max)
     images = os.fspath(images)
     raise_first(list_errors(content, source))
     content = with_crowds(content, crowds)
@@ -311,7 +330,7 @@ def coco_dict(
     image_ids, file_names, sizes = read_images(
         content, images, source, MAX_PIXELS if check_images else MAX_PIXELS_IN_TILES
     )
-    skipped = _unreadable(images, file_names, sizes, on_error) if check_images else set()
+    skipped = _unreadable(images, file_names, sizes, on_error, reading) if check_images else set()
     drops = _Drops(dropped)
     image_of, boxes, labels, outlines = read_annotations(
         content, source, image_ids, sizes, ids, drops.add, masks
@@ -348,6 +367,7 @@ def coco_dict(
         skipped={file_names[i]: 1 for i in sorted(skipped)},
         has_masks=masks,
         ignored=tuple(ignored.get(i, _NO_BOXES) for i in kept) if ignored else (),
+        **reading.fields(),
     )
     if drops.counts:
         logging.warning("%s: %s", source, dataset.report())
@@ -398,10 +418,10 @@ class _Drops:
         self.examples.pop(reason, None)
 
 
-def _unreadable(folder, file_names, sizes, on_error):
+def _unreadable(folder, file_names, sizes, on_error, reading):
     """Returns the indices of images with unusable headers. Raises, unless on_error="skip"."""
     skipped = set()
-    for i, error in size_errors(folder, file_names, sizes):
+    for i, error in size_errors(folder, file_names, sizes, reading):
         if on_error == "raise":
             raise error
         skipped.add(i)

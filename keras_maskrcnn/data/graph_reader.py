@@ -7,8 +7,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import has_ignored, has_masks
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.ops.python import numpy_function
 from keras_maskrcnn.typing import Dataset, Proposals, Tensors
 
@@ -22,8 +24,10 @@ def reader(
         dataset, targets, proposals, cache, on_error: as in `data.batches`.
 
     Returns:
-        A function of an index, () int64, that returns a dict. It has `image` (H, W, 3) uint8 and
-            `index` () int32, which differs from the argument if the image was skipped. With targets
+        A function of an index, () int64, that returns a dict. It has `image` (H, W, C) and `index`
+            () int32, which differs from the argument if the image was skipped. 255 is white in the
+            image. It is uint8, or float32 if the data set has another dtype or `pixel_max`. With
+            targets
             it also has `boxes` (n, 4), `labels` (n,) and, if the data set has masks, `masks`
             (n, M, M), and `ignored` (r, 4) if it has such regions. With proposals it also has
             `proposals` (p, 4) float32.
@@ -31,9 +35,11 @@ def reader(
     load = dataset.load if targets else lambda i: {"image": dataset.load_image(i)}
     load = functools.cache(load) if cache else load
     entries = _entries(dataset, targets, proposals)
+    reading = Reading.of(dataset)
 
     def read(index):
         index, example = _load_or_next(dataset, load, int(index), on_error)
+        _check_pixels(example["image"], dataset, index, reading)
         example = {**example, "index": np.int32(index)}
         if proposals is not None:
             ids = dataset.image_ids  # type: ignore[attr-defined]  # see typing.Dataset
@@ -44,17 +50,21 @@ def reader(
     def read_in_graph(index):
         dtypes = [dtype for dtype, _ in entries.values()]
         values = numpy_function(read, [index], dtypes, stateful=False)
-        return {
+        example = {
             name: tf.ensure_shape(value, shape)
             for (name, (_, shape)), value in zip(entries.items(), values, strict=True)
         }
+        image = image_ops.scale_pixels(example["image"], reading.pixel_max)
+        return {**example, "image": image}
 
     return read_in_graph
 
 
 def _entries(dataset, targets, proposals):
     """Returns a dict of the name of each entry to its (dtype, shape)."""
-    entries = {"image": (tf.uint8, [None, None, 3]), "index": (tf.int32, [])}
+    reading = Reading.of(dataset)
+    pixels = tf.as_dtype(reading.image_dtype), [None, None, reading.channels]
+    entries = {"image": pixels, "index": (tf.int32, [])}
     if targets:
         entries |= {"boxes": (tf.float32, [None, 4]), "labels": (tf.int32, [None])}
         if has_masks(dataset):
@@ -64,6 +74,17 @@ def _entries(dataset, targets, proposals):
     if proposals is not None:
         entries["proposals"] = tf.float32, [None, 4]
     return entries
+
+
+def _check_pixels(image, dataset, index, reading):
+    """Raises DataError if a data set's image is not what its attributes say."""
+    if image.ndim == 3 and (image.shape[2], image.dtype) == (reading.channels, reading.image_dtype):
+        return
+    raise DataError(
+        f"{dataset.file_names[index]}: the data set's images must be (H, W, {reading.channels})"
+        f" {reading.image_dtype}, as its attributes channels and image_dtype say."
+        f" Received: {image.shape} {image.dtype}."
+    )
 
 
 def _load_or_next(dataset, load, index, on_error):

@@ -3,13 +3,10 @@
 The EXIF orientation tag is ignored, because annotations of those tools refer to the stored pixels.
 """
 
-import collections
-import concurrent.futures
 import contextlib
 import io
-import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -159,6 +156,22 @@ def _load(image):
     return np.array(image.convert("RGB"))
 
 
+def without_copies(names: Iterable[str]) -> list[str]:
+    """Leaves out each "a.npy" for which there is another file "a": a decoded copy of an image.
+
+    Ultralytics writes such copies beside the images, in another order of colors.
+
+    Args:
+        names: paths, in any order.
+
+    Returns:
+        list of str, in the same order.
+    """
+    names = list(names)
+    others = {os.path.splitext(name)[0] for name in names if not npy.is_npy(name)}
+    return [n for n in names if not (npy.is_npy(n) and os.path.splitext(n)[0] in others)]
+
+
 def read_size(path: Path, content: bytes | None = None) -> tuple[int, int]:
     """Reads (height, width) from the header of an image file, given as in `read_image`.
 
@@ -287,41 +300,3 @@ def size_error(path: Path, actual: Size, expected: Size) -> DataError:
         f" Received: width={actual[1]}, height={actual[0]}.{hint}",
         "size mismatch",
     )
-
-
-def size_errors(
-    folder: Path, file_names: Sequence[str], sizes: Sequence[Size]
-) -> Iterator[tuple[int, DataError]]:
-    """Compares the size in every image's header with the size in the json, and logs remarks.
-
-    Args:
-        folder: str. Folder that the file names are relative to.
-        file_names: sequence of str.
-        sizes: sequence of (height, width).
-
-    Yields:
-        (index, DataError) for each image that cannot be opened or has another size.
-    """
-
-    def check(file_name, size):
-        path = os.path.join(folder, file_name)
-        try:
-            actual, remarks = read_header(path, sides_tell=True)
-            require_size(path, actual, size)
-            return None, remarks
-        except DataError as error:
-            return error, ()
-
-    def check_block(start):  # one task per image would cost as much as reading its header
-        block = slice(start, start + 256)
-        return list(map(check, file_names[block], sizes[block]))
-
-    names_of = collections.defaultdict(list)
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        blocks = pool.map(check_block, range(0, len(file_names), 256))
-        for i, (error, remarks) in enumerate(itertools.chain.from_iterable(blocks)):
-            if error is not None:
-                yield i, error
-            for remark in remarks:
-                names_of[remark].append(file_names[i])
-    log_remarks(names_of)

@@ -10,11 +10,13 @@ from absl import logging
 
 from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.data import batching, graph_reader, order, origin
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import has_masks, require_data_set, require_instances
 from keras_maskrcnn.data.ending import end_iterators_at_exit
 from keras_maskrcnn.data.errors import DataError, check_on_error
 from keras_maskrcnn.data.preparing import Preparation
 from keras_maskrcnn.data.proposals import check_images
+from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.typing import Augmentation, Dataset, OnError, Proposals, Size, Tensors
 
 __getattr__ = moved(
@@ -61,7 +63,8 @@ def batches(
     Args:
         dataset: `CocoDataset`, or an object with the same `__len__`, `load`, `load_image`,
             `mask_size`, `sizes`, `file_names`, `max_instances` and `num_instances`. Without the
-            attribute `has_masks` it must have masks.
+            attribute `has_masks` it must have masks. Without `channels`, `image_dtype` and
+            `pixel_max`, its images are 8-bit RGB.
         batch_size: int B, of all replicas together.
         training: whether to shuffle, flip, and leave out a last batch of fewer than B images.
         min_side, max_side: int. Shorter side after resizing, and limit of the longer side (§3.1).
@@ -127,7 +130,7 @@ def batches(
     fewest = batch_size if training and not repeat else 0
     _check_dataset(dataset, fewest, targets, max_instances)
     _check_entries(dataset, copy_paste, proposals, max_proposals)
-    canvases = batching.ascending(canvases)
+    canvases, reading = batching.ascending(canvases), Reading.of(dataset)
     if training:
         groups = _groups(dataset, canvases, group_shapes, max(sides), max_side, resize_rule)
         positions = order.training_positions(
@@ -154,6 +157,7 @@ def batches(
         augmentations=augment,
         copy_paste=copy_paste,
         flip=flip,
+        whole=image_ops.are_whole(reading.image_dtype, reading.pixel_max),
     )
     examples = positions.map(preparation.prepare, num_parallel_calls=tf.data.AUTOTUNE)
     most = None if proposals is None else max_proposals

@@ -4,6 +4,11 @@
 band, 16 bits whole, TIFFs of several bands or of floats, and .npy files.
 """
 
+import collections
+import concurrent.futures
+import itertools
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +34,10 @@ def read_pixels(
     """Reads the stored pixels of an image file.
 
     With the default arguments this is `data.images.read_image`, which also takes TIFFs that only
-    tifffile knows. Otherwise a file must have as many
-    bands as `channels`, with these exceptions. Gray is repeated for 3 channels. Colors become gray
-    for 1 channel, with Pillow's weights. Alpha is dropped for 1 and 3 channels. The EXIF
-    orientation is ignored. Palettes and CMYK count as RGB.
+    tifffile knows. Otherwise a file must have as many bands as `channels`, with these exceptions.
+    Gray is repeated for 3 channels. Colors become gray for 1 channel, with Pillow's weights. Alpha
+    is dropped for 1 and 3 channels. The EXIF orientation is ignored. Palettes and CMYK count as
+    RGB.
 
     Args:
         path: str. A file in a format of `data.images`, or .npy with (H, W) or (H, W, C). TIFFs of
@@ -79,7 +84,7 @@ def read_with_remarks(
                 raise error from None
     size, tag, pixels, colors = _read(path, content, reading.channels)
     deep = pixels.dtype == np.uint16
-    pixels = bands.fit(pixels, str(path), **reading.of_files(), colors=colors)
+    pixels = bands.fit(pixels, str(path), reading.channels, reading.image_dtype, colors=colors)
     turned = pillow_files.may_be_turned(tag, size, sides_tell)
     remarks = [images.TURNED] if turned else []
     if deep and reading.image_dtype == "uint8" and pixels.max() < images.DARK_BELOW:
@@ -140,6 +145,45 @@ def read_header(
             bands.check_dtype(stored, str(path), dtype)
         turned = pillow_files.may_be_turned(pillow_files.orientation_of(image), size, sides_tell)
     return size, [images.TURNED] if turned else []
+
+
+def size_errors(
+    folder: Path, file_names: Sequence[str], sizes: Sequence[Size], reading: Reading = RGB
+) -> Iterator[tuple[int, DataError]]:
+    """Compares the header of every image with the json and with `reading`, and logs remarks.
+
+    Args:
+        folder: str. Folder that the file names are relative to.
+        file_names: sequence of str.
+        sizes: sequence of (height, width).
+        reading: `data.bands.Reading`.
+
+    Yields:
+        (index, DataError) for each image that cannot be opened, or has another size or other bands.
+    """
+
+    def check(file_name, size):
+        path = os.path.join(folder, file_name)
+        try:
+            actual, remarks = read_header(path, None, reading, sides_tell=True)
+            images.require_size(path, actual, size)
+            return None, remarks
+        except DataError as error:
+            return error, ()
+
+    def check_block(start):  # one task per image would cost as much as reading its header
+        block = slice(start, start + 256)
+        return list(map(check, file_names[block], sizes[block]))
+
+    names_of = collections.defaultdict(list)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        blocks = pool.map(check_block, range(0, len(file_names), 256))
+        for i, (error, remarks) in enumerate(itertools.chain.from_iterable(blocks)):
+            if error is not None:
+                yield i, error
+            for remark in remarks:
+                names_of[remark].append(file_names[i])
+    images.log_remarks(names_of)
 
 
 def from_pillow(image: Image.Image, *, channels: int = 3, dtype: str = "uint8") -> np.ndarray:

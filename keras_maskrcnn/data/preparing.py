@@ -24,6 +24,7 @@ class Preparation:
         count: int. Number of images in the data set.
         sides: list of int, one or several values of `min_side`.
         augmentations: the argument `augment`.
+        whole: whether resizing rounds pixels to whole numbers, see `ops.images.resize`.
         training, targets, max_side, resize_rule, max_instances, max_proposals, copy_paste, flip:
             as in `data.batches`.
     """
@@ -40,6 +41,7 @@ class Preparation:
     augmentations: Sequence[Augmentation]
     copy_paste: Callable[[Tensors, Tensors, tf.Tensor], Tensors] | None
     flip: bool
+    whole: bool = True
 
     def prepare(self, index: tf.Tensor, seed: tf.Tensor) -> Any:
         """Prepares one image.
@@ -59,7 +61,8 @@ class Preparation:
             example = self.copy_paste(example, other, draws["paste"])
         if self.targets and self.max_instances is not None:
             example = self._limited(example, self.max_instances, draws["instances"])
-        example = _resize(example, self._side(draws["side"]), self.max_side, self.resize_rule)
+        side = self._side(draws["side"])
+        example = _resize(example, side, self.max_side, self.resize_rule, self.whole)
         if "proposals" in example:
             example["proposals"] = _keep_inside(example)[: self.max_proposals]
         if self.flip:
@@ -84,10 +87,10 @@ class Preparation:
         return augment.random_side(seed, self.sides) if len(self.sides) > 1 else self.sides[0]
 
 
-def _resize(example, min_side, max_side, rule):
+def _resize(example, min_side, max_side, rule, whole):
     """Resizes the image and scales all boxes. Masks stay: they are relative to their boxes."""
     original_size = tf.shape(example["image"])[:2]
-    image = image_ops.resize(example["image"], min_side, max_side, rule)
+    image = image_ops.resize(example["image"], min_side, max_side, rule, whole)
     resized = {**example, "image": image, "original_size": original_size}
     scale = tf.cast(tf.shape(image)[:2], tf.float32) / tf.cast(original_size, tf.float32)
     for name in augment.BOXES & example.keys():

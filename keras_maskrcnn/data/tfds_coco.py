@@ -14,6 +14,7 @@ shards on many machines, and the bytes are the same each time.
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import math
 import os
@@ -24,10 +25,13 @@ import numpy as np
 from absl import logging
 from pycocotools import mask as mask_api
 
+from keras_maskrcnn.data import png
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import coco_dict
 from keras_maskrcnn.data.coco_checks import read_box, read_segmentation
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.lvis import with_file_names
+from keras_maskrcnn.data.pixels import read_pixels
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.data.tfds_import import explained
 
@@ -43,9 +47,15 @@ class CocoConfig(tfds.core.BuilderConfig):
     Attributes:
         splits: dict of split name to (folder of images, json file). Paths are relative to
             `manual_dir` of the download config, or without it to the current folder.
+        channels, image_dtype, pixel_max: how images are read, as in `data.coco_json`. 8-bit RGB
+            stays as the files are. Other images of 1, 3 or 4 channels in 8 or 16 bits become PNGs,
+            and all others compressed tensors, without loss.
     """
 
     splits: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    channels: int = 3
+    image_dtype: str = "uint8"
+    pixel_max: float | None = None
 
 
 def _coco(year):
@@ -76,8 +86,9 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
 
     def _info(self):
         identity = "The id in the json, as json: 17, or with quotes if it is a string."
+        reading = self._reading()
         features = {
-            "image": tfds.features.Image(doc="The image file as it is."),
+            "image": _image_feature(reading),
             "image/id": tfds.features.Text(doc=identity),
             "image/filename": tfds.features.Text(),
             "objects": tfds.features.Sequence(
@@ -103,8 +114,13 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
             builder=self,
             description="Images and instances with masks, made from COCO json by keras_maskrcnn.",
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(),
+            metadata=tfds.core.MetadataDict({} if reading == Reading() else reading.fields()),
         )
+
+    def _reading(self):
+        """Returns how the images of the config are read."""
+        config = self.builder_config
+        return Reading(config.channels, config.image_dtype, config.pixel_max)
 
     def _download_and_prepare(self, dl_manager, download_config=None):
         del dl_manager  # nothing is downloaded
@@ -112,9 +128,11 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
         plans = self._plan(config)
         folder = self.data_path.parent / f"unfinished_{self.version}"
         names = [name for plan in plans.values() for name in plan]
+        reading = self._reading()
+        pixels = [] if reading.is_rgb else [reading.fields()]
         for plan in plans.values():
             for name, (records, stamps) in plan.items():
-                _begin_or_resume(folder, name, json.dumps([records, stamps]))
+                _begin_or_resume(folder, name, json.dumps([records, stamps, *pixels]))
         write = functools.partial(
             write_shard,
             folder=os.fspath(folder),
@@ -165,8 +183,11 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
             paths = (os.path.join(config.manual_dir or "", path) for path in paths)
             images, source = (os.path.abspath(path) for path in paths)
             content = with_file_names(read_json(source))
-            sources[split] = (coco_dict(images, content, source=source), content, source)
-            _name_tiffs(sources[split][0], source)
+            reading = self._reading()
+            dataset = coco_dict(images, content, source=source, **reading.fields())
+            sources[split] = (dataset, content, source)
+            if reading.is_rgb:
+                _name_tiffs(dataset, source)
             _add_categories(names, content, source)
         category_ids = sorted(names)
         self.info.features["objects"]["label"].names = [names[i] for i in category_ids]
@@ -213,12 +234,13 @@ def write_shard(
     folder = tfds.core.Path(folder)
     if (folder / name).exists():
         return
-    records, _ = json.loads((folder / f"{name}.json").read_text())
+    records, *_ = json.loads((folder / f"{name}.json").read_text())
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
 
     def serialize(record):
         objects = [{**entry, "bbox": np.array(entry["bbox"])} for entry in record["objects"]]
-        example = features.encode_example({**record, "objects": objects})
+        image = _encoded(record["image"], features["image"])
+        example = features.encode_example({**record, "image": image, "objects": objects})
         # deterministic: otherwise protobuf orders the fields differently in each process.
         return serializer.get_tf_example(example).SerializeToString(deterministic=True)
 
@@ -226,6 +248,28 @@ def write_shard(
     examples = ((i, serialize(record)) for i, record in enumerate(records))
     file_adapters.ADAPTER_FOR_FORMAT[file_format].write_examples(unfinished, examples)
     unfinished.rename(folder / name)
+
+
+def _image_feature(reading):
+    """Returns the feature that holds an image."""
+    if reading.is_rgb:
+        return tfds.features.Image(doc="The image file as it is.")
+    shape, dtype = (None, None, reading.channels), np.dtype(reading.image_dtype).type
+    if png.fits(reading.channels, reading.image_dtype):
+        doc = "The pixels, as a PNG."
+        return tfds.features.Image(shape=shape, dtype=dtype, encoding_format="png", doc=doc)
+    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="zlib", doc="The pixels.")
+
+
+def _encoded(path, feature):
+    """Returns what a feature encodes of an image file: its path, a PNG, or the pixels."""
+    channels, dtype = feature.shape[-1], np.dtype(feature.np_dtype).name
+    if Reading(channels, dtype).is_rgb:
+        return path
+    pixels = read_pixels(path, channels=channels, dtype=dtype)
+    if isinstance(feature, tfds.features.Image):
+        return io.BytesIO(png.encode(pixels))
+    return pixels
 
 
 def _begin_or_resume(folder, name, plan):
@@ -251,12 +295,13 @@ def _run_with_beam(write, names, config):
 
 
 def _name_tiffs(dataset, source):
-    """Logs the TIFFs of a split, because TensorFlow cannot decode them."""
-    tiffs = [name for name in dataset.file_names if name.lower().endswith((".tif", ".tiff"))]
+    """Logs the TIFFs and .npy files of a split, because TensorFlow cannot decode them."""
+    kinds = (".tif", ".tiff", ".npy")
+    tiffs = [name for name in dataset.file_names if name.lower().endswith(kinds)]
     if tiffs:
         logging.warning(
-            "%s: TensorFlow decodes no TIFF, so tfds.load will fail on them; tfds_dataset reads"
-            " them. Received: %d TIFFs, the first is %r.",
+            "%s: TensorFlow decodes no TIFF and no .npy, so tfds.load will fail on them;"
+            " tfds_dataset reads them. Received: %d such files, the first is %r.",
             source,
             len(tiffs),
             tiffs[0],

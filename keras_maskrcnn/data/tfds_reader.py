@@ -6,8 +6,10 @@ tensorflow_datasets takes seconds to import, so the first call imports it.
 
 import dataclasses
 import json
+import math
 import os
 import struct
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,12 @@ import numpy as np
 import tensorflow as tf
 from pycocotools import mask as mask_api
 
+from keras_maskrcnn.data import bands, npy
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.images import decode_mask, read_image, read_size
+from keras_maskrcnn.data.images import decode_mask
+from keras_maskrcnn.data.pixels import read_header, read_pixels
 from keras_maskrcnn.data.tfds_import import explained
 from keras_maskrcnn.typing import Crowds, Path
 
@@ -33,18 +38,27 @@ class TfdsDataset(CocoDataset):
         images: str. Name, version and split.
         annotations: dict. The records as the content of a COCO json, with crowds.
         places: (file, offset, length) of each image's record.
+        stored_dtype: str. The dtype of images that are stored as tensors.
     """
 
     places: list[tuple[str, int, int]] = dataclasses.field(default_factory=list, repr=False)
+    stored_dtype: str = "uint8"
 
     def load_image(self, index: int) -> np.ndarray:
-        """Reads one image as (H, W, 3) uint8 RGB."""
+        """Reads one image, see `CocoDataset.load_image`."""
         path, offset, length = self.places[index]
         with tf.io.gfile.GFile(path, "rb") as file:
             file.seek(offset)
             record = tf.train.Example.FromString(file.read(length))
-        (content,) = record.features.feature["image"].bytes_list.value
-        return read_image(f"{self.images}: image {self.image_ids[index]!r}", content)
+        features = record.features.feature
+        where = f"{self.images}: image {self.image_ids[index]!r}"
+        if "image/value" in features:
+            (content,) = features["image/value"].bytes_list.value
+            shape = tuple(features["image/shape"].int64_list.value)
+            pixels = _decompress(content, shape, self.stored_dtype, where)
+            return bands.fit(pixels, where, self.channels, self.image_dtype, colors=False)
+        (content,) = features["image"].bytes_list.value
+        return read_pixels(where, content, channels=self.channels, dtype=self.image_dtype)
 
 
 def tfds_dataset(
@@ -58,6 +72,9 @@ def tfds_dataset(
     crowds: Crowds = "drop",
     mask_size: int = 112,
     keep_empty: bool = True,
+    channels: int | None = None,
+    image_dtype: str | None = None,
+    pixel_max: float | None = None,
 ) -> TfdsDataset:
     """Opens a built split of `coco_instances`, or of `lvis` from TFDS.
 
@@ -71,6 +88,8 @@ def tfds_dataset(
         data_dir: folder of TFDS's data sets, used with a name. By default TFDS's standard folder.
         category_ids, class_names, masks, crowds, mask_size, keep_empty: as in `coco_dict`. By
             default `category_ids` are all of the data set, in ascending order.
+        channels, image_dtype, pixel_max: as in `coco_dict`. By default those with which the records
+            were made; 8-bit RGB if the records do not tell.
 
     Raises:
         ValueError: if there is no such data set or split.
@@ -87,9 +106,17 @@ def tfds_dataset(
             f" Received: split={split!r}."
         ) from error
     read, known_ids = _reader(info, name)
+    reading, stored_dtype = _reading(info, channels, image_dtype, pixel_max)
     images, annotations, places = [], [], {}
     for place, record in _records(builder, split):
-        size = read_size(f"{name}: image {record['image/id']!r}", record["image"])
+        where = f"{name}: image {record['image/id']!r}"
+        if isinstance(record["image"], dict):  # a tensor
+            size = (*record["image"]["shape"][:2].tolist(),)
+            found = int(record["image"]["shape"][2])
+            bands.check_bands(found, where, reading.channels, colors=False)
+            bands.check_dtype(stored_dtype, where, reading.image_dtype)
+        else:
+            size, _ = read_header(where, record["image"], reading)
         image, objects = read(record, size)
         images.append({**image, "height": size[0], "width": size[1]})
         places[image["id"]] = place
@@ -113,9 +140,35 @@ def tfds_dataset(
         mask_size=mask_size,
         keep_empty=keep_empty,
         check_images=False,
+        **reading.fields(),
     )
     fields = {field.name: getattr(coco, field.name) for field in dataclasses.fields(coco)}
-    return TfdsDataset(**fields, places=[places[image_id] for image_id in coco.image_ids])
+    kept = [places[image_id] for image_id in coco.image_ids]
+    return TfdsDataset(**fields, places=kept, stored_dtype=stored_dtype)
+
+
+def _reading(info, channels, image_dtype, pixel_max):
+    """Returns how images are read, and the dtype in which the records hold them."""
+    feature = info.features["image"]
+    stored = np.dtype(feature.np_dtype).name
+    known = dict(info.metadata or {})
+    dtype = stored if image_dtype is None else image_dtype
+    white = known.get("pixel_max") if pixel_max is None and dtype == stored else pixel_max
+    return Reading(feature.shape[-1] if channels is None else channels, dtype, white), stored
+
+
+def _decompress(content, shape, dtype, where):
+    """Returns the pixels of a tensor that was compressed with zlib."""
+    count = math.prod(shape) * np.dtype(dtype).itemsize
+    sound = len(shape) == 3 and min(shape) > 0
+    if sound:
+        npy.check_numbers(where, shape)
+    try:
+        stored = zlib.decompressobj().decompress(content, count + 1) if sound else b""
+        return np.frombuffer(stored, dtype).reshape(shape)
+    except (zlib.error, ValueError) as error:
+        line = f"{where}: the tensor of pixels is broken. Received: shape={shape}, {error}."
+        raise DataError(line, "unreadable image") from error
 
 
 def _open(builder, data_dir):

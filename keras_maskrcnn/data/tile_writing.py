@@ -5,8 +5,11 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
+from keras_maskrcnn.data import png
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.tiled_set import TiledDataset
 from keras_maskrcnn.files import replacing
 from keras_maskrcnn.typing import Path
@@ -34,7 +37,8 @@ def write_tiles(
     Args:
         dataset: `TiledDataset`.
         folder: the folder to write into. Files of the same names are replaced.
-        suffix: one of `FORMATS`.
+        suffix: one of `FORMATS`. Tiles that a JPEG cannot hold become PNGs: 16 bits, and 4 bands.
+            Tiles that a PNG cannot hold become .npy files: floats, and other numbers of bands.
         progress: function that takes a list of indices and yields them, for instance to show a
             progress bar.
 
@@ -44,16 +48,39 @@ def write_tiles(
     Raises:
         DataError: if a big image cannot be read.
     """
+    suffix = _suffix(Reading.of(dataset), suffix)
     names = _names(dataset, suffix)
     for i in progress(range(len(dataset))):
         path = os.path.join(folder, names[i])
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with replacing(path, sync=False) as new:  # to wait for the disk takes longer than the rest
-            Image.fromarray(dataset.load_image(i)).save(new, **FORMATS[suffix])
+            _write(dataset.load_image(i), new, suffix)
     dataset.open_sources.close()
     content: Any = dataset.annotations
     entries = zip(content["images"], names, strict=True)
     return {**content, "images": [{**entry, "file_name": name} for entry, name in entries]}
+
+
+def _suffix(reading, suffix):
+    """Returns the suffix of files that can hold the tiles."""
+    channels, dtype = reading.channels, reading.image_dtype
+    if suffix == "jpg" and channels in (1, 3) and dtype == "uint8":
+        return suffix
+    return "png" if png.fits(channels, dtype) else "npy"
+
+
+def _write(pixels, path, suffix):
+    """Writes the pixels of a tile."""
+    if suffix == "npy" or pixels.dtype == np.uint16:
+        with open(path, "wb") as file:
+            if suffix == "npy":
+                np.save(file, pixels)
+            else:
+                file.write(png.encode(pixels, FORMATS[suffix]["compress_level"]))
+        return
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(
+        path, **FORMATS[suffix]
+    )
 
 
 def _names(dataset, suffix):

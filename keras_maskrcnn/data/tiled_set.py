@@ -9,9 +9,11 @@ from typing import Any, Self
 import numpy as np
 from absl import logging
 
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict, source_of
 from keras_maskrcnn.data.errors import DataError, check_on_error
 from keras_maskrcnn.data.images import size_error
+from keras_maskrcnn.data.pixels import RGB
 from keras_maskrcnn.data.sources import Source, open_source
 from keras_maskrcnn.data.sources.pillow_source import PillowSource
 from keras_maskrcnn.data.tile_cutting import MIN_SHARE, TileCounts, cut_into_tiles
@@ -34,22 +36,23 @@ class OpenSources:
     def __reduce__(self) -> tuple[type[Self], tuple[()]]:
         return type(self), ()
 
-    def read(self, path: str, size: Size, window: np.ndarray) -> np.ndarray:
+    def read(self, path: str, size: Size, window: np.ndarray, reading: Reading = RGB) -> np.ndarray:
         """Reads a window.
 
         Args:
             path: str. The file of the big image.
             size: (height, width) that the json gives the big image.
             window: (4,) int [top, left, height, width].
+            reading: `data.bands.Reading`. The same at every call.
 
         Returns:
-            (height, width, 3) uint8 RGB.
+            (height, width, channels) of `image_dtype`; by default (height, width, 3) uint8 RGB.
 
         Raises:
             DataError: if the file cannot be read, or has another size.
         """
         with self._turn:
-            entry = self._entries.pop(path, None) or _Entry(path, size)
+            entry = self._entries.pop(path, None) or _Entry(path, size, reading)
             self._entries[path] = entry
             entry.readers += 1
             for other in self._superfluous():
@@ -78,8 +81,8 @@ class OpenSources:
 class _Entry:
     """A source that is opened at the first read, and closed when nobody reads any more."""
 
-    def __init__(self, path, size):
-        self.path, self._sides = path, size
+    def __init__(self, path, size, reading):
+        self.path, self._sides, self._reading = path, size, reading
         self.readers, self.retired = 0, False
         self.size = _BYTES_OF_A_TIFF
         self._source: Source | None = None
@@ -88,9 +91,10 @@ class _Entry:
     def read(self, window):
         with self._turn:
             if self._source is None:
-                source = open_big_image(self.path, self._sides)
+                source = open_big_image(self.path, self._sides, self._reading)
                 if isinstance(source, PillowSource):
-                    self.size = 3 * source.height * source.width
+                    pixel = self._reading.channels * np.dtype(self._reading.image_dtype).itemsize
+                    self.size = pixel * source.height * source.width
                 self._source = source
         return self._source.read(*window.tolist())
 
@@ -133,7 +137,7 @@ class TiledDataset(CocoDataset):
             index: int in [0, len(dataset)).
 
         Returns:
-            (H, W, 3) uint8 RGB.
+            (H, W, channels) of `image_dtype`; by default (H, W, 3) uint8 RGB.
 
         Raises:
             DataError: if the big image cannot be read, or has another size than the json says. The
@@ -142,7 +146,8 @@ class TiledDataset(CocoDataset):
         path = os.path.join(self.images, self.sources[index])
         window = self.windows[index]
         try:
-            return self.open_sources.read(path, self.source_sizes[index], window)
+            sides, reading = self.source_sizes[index], Reading.of(self)
+            return self.open_sources.read(path, sides, window, reading)
         except DataError as error:
             top, left, height, width = window.tolist()
             where = f"top={top}, left={left}, height={height}, width={width}"
@@ -209,6 +214,7 @@ def tiled(
         crowds="ignore",
         mask_size=dataset.mask_size,
         check_images=False,
+        **Reading.of(dataset).fields(),
     )
     fields: dict[str, Any] = {
         field.name: getattr(coco, field.name) for field in dataclasses.fields(coco)
@@ -223,13 +229,19 @@ def tiled(
     )
 
 
-def open_big_image(path: Path, size: Size | None) -> Source:
+def open_big_image(path: Path, size: Size | None, reading: Reading = RGB) -> Source:
     """Opens a big image, and requires the (height, width) of the json; None requires none.
+
+    Args:
+        path: str. The file.
+        size: (height, width), or None.
+        reading: `data.bands.Reading` of the windows.
 
     Raises:
         DataError: if the file cannot be read, or has another size.
     """
-    source = open_source(path)
+    pixels: Any = {"channels": reading.channels, "image_dtype": reading.image_dtype}
+    source = open_source(path) if reading.is_rgb else open_source(path, **pixels)
     if size is not None and (source.height, source.width) != tuple(size):
         source.close()
         if isinstance(source, PillowSource):
@@ -248,7 +260,7 @@ def _readable(dataset, on_error):
     for i, (name, size) in enumerate(zip(dataset.file_names, dataset.sizes, strict=True)):
         path = os.path.join(dataset.images, name)
         try:
-            open_big_image(path, size).close()
+            open_big_image(path, size, Reading.of(dataset)).close()
             kept.append(i)
         except DataError as error:
             if on_error == "raise":

@@ -11,7 +11,8 @@ RNG = np.random.default_rng(0)
 def test_white_follows_from_the_dtype():
     whites = {dtype: Reading(1, dtype).pixel_max for dtype in bands.WHITES}
     assert whites == {"uint8": 255, "uint16": 65535, "float32": 1}
-    assert Reading(5, "uint16", 4095).scale == 255 / 4095
+    fields = {"channels": 5, "image_dtype": "uint16", "pixel_max": 4095}
+    assert Reading(**fields).fields() == fields
     assert Reading().is_rgb and Reading(pixel_max=100).is_rgb
     assert not Reading(4).is_rgb and not Reading(3, "uint16").is_rgb
 
@@ -31,6 +32,11 @@ def test_a_data_set_without_the_attributes_is_rgb():
         ({"pixel_max": 0}, "pixel_max must be a number above 0. Received: pixel_max=0."),
         ({"pixel_max": float("nan")}, "Received: pixel_max=nan."),
         ({"pixel_max": "255"}, "Received: pixel_max='255'."),
+        (
+            {"pixel_max": 256},
+            "at most 255 for uint8.* Received: pixel_max=256, image_dtype='uint8'",
+        ),
+        ({"image_dtype": "uint16", "pixel_max": 255}, "above 255 for uint16.* pixel_max=255"),
     ],
 )
 def test_a_reading_that_cannot_be_is_refused(values, line):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_maskrcnn.data import images, pillow_files
+from keras_maskrcnn.data import images, pillow_files, pixels
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import (
     DARK,
@@ -152,7 +152,7 @@ def test_broken_exif_is_no_turn(tmp_path):
 def test_turned_images_of_a_set_are_logged_in_one_line(tmp_path, caplog):
     names = [save(tmp_path / f"{tag}.png", PIXELS, tag).name for tag in (1, 2, 3, 4, 2, 6)]
     with caplog.at_level(logging.WARNING):
-        assert not list(images.size_errors(tmp_path, names, [(8, 12)] * 6))
+        assert not list(pixels.size_errors(tmp_path, names, [(8, 12)] * 6))
     (line,) = caplog.messages
     assert line.startswith("4 images have an orientation tag (EXIF).")
     assert line.endswith("('2.png', '3.png', '4.png', ...)")

@@ -1,5 +1,6 @@
 import json
 
+import banded
 import big_images
 import numpy as np
 import pytest
@@ -63,3 +64,30 @@ def test_progress_sees_every_tile(tmp_path):
     assert seen == list(range(len(dataset)))
     with pytest.raises(KeyError):
         write_tiles(dataset, tmp_path / "t", "gif")
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "asked", "written"),
+    [
+        (1, "uint8", "jpg", "jpg"),
+        (1, "uint16", "jpg", "png"),
+        (4, "uint8", "jpg", "png"),
+        (3, "uint16", "png", "png"),
+        (5, "uint16", "png", "npy"),
+        (3, "float32", "png", "npy"),
+    ],
+)
+def test_tiles_of_bands_are_in_files_that_hold_them(tmp_path, channels, dtype, asked, written):
+    banded.write_set(tmp_path, channels, dtype, ".npy")
+    options = banded.reading(channels, dtype)
+    dataset = tiled(coco_json(tmp_path, tmp_path / "a.json", check_images=False, **options), 16, 4)
+    assert {name: getattr(dataset, name) for name in options} == options
+    content = write_tiles(dataset, tmp_path / "t", asked)
+    assert {entry["file_name"][-3:] for entry in content["images"]} == {written}
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    again = coco_json(tmp_path / "t", tmp_path / "t.json", crowds="ignore", **options)
+    for i in range(len(dataset)):
+        expected = dataset.load_image(i)
+        assert expected.dtype == dtype and expected.shape[2] == channels
+        if written != "jpg":
+            np.testing.assert_array_equal(again.load_image(i), expected)

@@ -3,7 +3,7 @@
 An *example* is a dict of tensors, as `CocoDataset.load` returns it. It is not yet resized for a
 batch. Entries other than these stay unchanged.
 
-- `image`: (H, W, 3) uint8, or float32 of whole numbers in 0..255. The dtype stays.
+- `image`: (H, W, C) uint8, or float32 in which 255 is white. The dtype stays.
 - `boxes`: (n, 4) float32 [x1, y1, x2, y2] in pixels, inside the image.
 - `labels`: (n,) int32 in 1..C.
 - `masks`: (n, M, M) uint8. The share of each cell of the instance's box that is covered, times 255.

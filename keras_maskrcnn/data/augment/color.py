@@ -19,7 +19,9 @@ def color_jitter(
 ) -> Tensors:
     """Changes the colors of the image like torchvision's ColorJitter, but in a fixed order.
 
-    The order is brightness, contrast, saturation, hue.
+    The order is brightness, contrast, saturation, hue. With more than three bands, the first three
+    count as RGB, and the others stay as they are. Images of one or two bands have no colors: all of
+    their bands get brightness and contrast, and neither saturation nor hue.
 
     Args:
         example: dict, see `data.augment`.
@@ -37,10 +39,17 @@ def color_jitter(
         check(0 <= strength <= 1, f"0 <= {name} <= 1", **{name: strength})
     check(0 <= hue <= 0.5, "0 <= hue <= 0.5", hue=hue)
     draw = uniform(seed, [4], -1.0, 1.0)
-    image = tf.cast(example["image"], tf.float32)
+    dtype, bands = tf.as_dtype(example["image"].dtype), example["image"].shape[-1]
+    stored = tf.cast(example["image"], tf.float32)
+    # Of more than three bands, the first three are the colors.
+    image, others = (stored[..., :3], stored[..., 3:]) if bands > 3 else (stored, None)
+    # What lies in 0..255 stays there. Values beyond, as floats may have, move no farther away.
+    lowest, highest = 0.0, 255.0
+    if not dtype.is_integer:
+        lowest, highest = tf.minimum(image, 0.0), tf.maximum(image, 255.0)
 
     def mix(image, other, weight):
-        return tf.clip_by_value(other + (1 + weight) * (image - other), 0.0, 255.0)
+        return tf.clip_by_value(other + (1 + weight) * (image - other), lowest, highest)
 
     def grey(image):
         return tf.reduce_sum(image * tf.constant(LUMA), axis=-1, keepdims=True)
@@ -48,9 +57,13 @@ def color_jitter(
     if brightness:
         image = mix(image, 0.0, draw[0] * brightness)
     if contrast:
-        image = mix(image, tf.reduce_mean(grey(image)), draw[1] * contrast)
-    if saturation:
+        mean = tf.reduce_mean(grey(image) if bands >= 3 else image)
+        image = mix(image, mean, draw[1] * contrast)
+    if saturation and bands >= 3:
         image = mix(image, grey(image), draw[2] * saturation)
-    if hue:
-        image = tf.clip_by_value(tf.image.adjust_hue(image / 255, draw[3] * hue) * 255, 0.0, 255.0)
-    return {**example, "image": tf.cast(tf.round(image), example["image"].dtype)}
+    if hue and bands >= 3:
+        turned = tf.image.adjust_hue(image / 255, draw[3] * hue) * 255
+        image = tf.clip_by_value(turned, lowest, highest)
+    image = image if others is None else tf.concat([image, others], axis=-1)
+    image = tf.round(image) if dtype.is_integer else image
+    return {**example, "image": tf.cast(image, dtype)}

@@ -195,7 +195,8 @@ def scale_to_canvas(
     """
     old = _width_height(example["image"])
     side = tf.cast(scale, tf.float64) * size
-    image = image_ops.resize(example["image"], side, side)
+    whole = tf.as_dtype(example["image"].dtype).is_integer
+    image = image_ops.resize(example["image"], side, side, whole=whole)
     scaled = {**example, "image": tf.cast(image, example["image"].dtype)}
     new = _width_height(image)
     for name in BOXES & example.keys():
@@ -212,7 +213,7 @@ def pad(example: Tensors, height: int, width: int, fill: int) -> Tensors:
     missing = [[0, height - shape[0]], [0, width - shape[1]], [0, 0]]
     image = tf.pad(example["image"], missing, constant_values=fill)
     sides = [tf.get_static_value(side) for side in (height, width)]
-    return {**example, "image": tf.ensure_shape(image, [*sides, 3])}
+    return {**example, "image": tf.ensure_shape(image, [*sides, image.shape[-1]])}
 
 
 def _transpose(example):

@@ -3,13 +3,14 @@
 import os
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 from pycocotools import mask as mask_api
 
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.class_names import read_class_names
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict
 from keras_maskrcnn.data.coco_checks import (
@@ -23,7 +24,8 @@ from keras_maskrcnn.data.coco_checks import (
     read_segmentation,
 )
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.images import log_remarks, read_header, require_size
+from keras_maskrcnn.data.images import SUFFIXES, log_remarks, require_size, without_copies
+from keras_maskrcnn.data.pixels import read_header
 from keras_maskrcnn.data.text import local_path
 from keras_maskrcnn.typing import ClassNames, Path, Size
 
@@ -41,7 +43,8 @@ class Content:
         images: folder that file names are relative to.
         class_names: as in `read_class_names`.
         first_id: int. The category id of the first name if `class_names` is a list.
-        on_error: as in `coco_dict`.
+        options: keyword arguments of `coco_dict`; those about unreadable images and about pixels
+            are used here.
     """
 
     def __init__(
@@ -49,9 +52,15 @@ class Content:
         images: Path,
         class_names: ClassNames | None = None,
         first_id: int = 1,
-        on_error: str = "raise",
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.images, self.on_error = os.fspath(images), on_error
+        options = options or {}
+        self.images, self.on_error = os.fspath(images), options.get("on_error", "raise")
+        self._reading = Reading(
+            options.get("channels", 3),
+            options.get("image_dtype", "uint8"),
+            options.get("pixel_max"),
+        )
         self.names = read_class_names(class_names, first_id)
         self._sizes: dict[str, Size] = {}  # by file name
         # By file name: pairs of an annotation without ids, and its place in the source.
@@ -90,7 +99,8 @@ class Content:
             raise DataError(f"{where}: the image occurs twice. Received: file_name={file_name!r}.")
         path = os.path.join(self.images, file_name)
         try:
-            actual, remarks = read_header(path, sides_tell=has_mask or size is not None)
+            tell = has_mask or size is not None
+            actual, remarks = read_header(path, None, self._reading, sides_tell=tell)
         except DataError as error:
             self.skip(file_name, error)
             return None
@@ -265,6 +275,16 @@ def list_files(folder: Path, suffixes: str | tuple[str, ...]) -> list[str]:
     return sorted(paths)
 
 
+def list_images(folder: Path) -> list[str]:
+    """Lists images like `list_files`, without the .npy copies of other images."""
+    return without_copies(list_files(folder, SUFFIXES))
+
+
 def files_by_stem(folder: Path, suffixes: str | tuple[str, ...]) -> dict[str, str]:
     """Lists files like `list_files`, as a dict of each path without suffix to the path."""
-    return {os.path.splitext(name)[0]: name for name in list_files(folder, suffixes)}
+    return by_stem(list_files(folder, suffixes))
+
+
+def by_stem(names: Iterable[str]) -> dict[str, str]:
+    """Returns a dict of each path without suffix to the path."""
+    return {os.path.splitext(name)[0]: name for name in names}

@@ -12,9 +12,9 @@ from pycocotools import mask as mask_api
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.coco_checks import FEW_POINTS, read_segmentation
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.formats.content import Content, list_files
+from keras_maskrcnn.data.formats.content import Content, list_files, list_images
 from keras_maskrcnn.data.formats.shapes import ellipse, rectangle
-from keras_maskrcnn.data.images import SUFFIXES, decode_mask
+from keras_maskrcnn.data.images import decode_mask
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import ClassNames, Path
@@ -61,7 +61,7 @@ def labelme(
     Raises:
         DataError: if a json or an image cannot be used.
     """
-    content = Content(images, class_names, on_error=options.get("on_error", "raise"))
+    content = Content(images, class_names, options=options)
     find = _Finder(content.images, os.fspath(annotations))
     for json_name in list_files(annotations, ".json"):
         path = os.path.join(annotations, json_name)
@@ -129,7 +129,7 @@ class _Finder:
         """Lists the images of this name, ignoring case as Windows does."""
         if self._named is None:
             self._named = collections.defaultdict(list)
-            for name in list_files(self.images, SUFFIXES):
+            for name in list_images(self.images):
                 self._named[os.path.basename(name).casefold()].append(name)
         return self._named.get(base.casefold(), [])
 

@@ -9,9 +9,8 @@ import numpy as np
 
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.formats.content import Content, list_files
+from keras_maskrcnn.data.formats.content import Content, list_files, list_images
 from keras_maskrcnn.data.images import (
-    SUFFIXES,
     read_image,
     read_index,
     require_mask_size,
@@ -68,11 +67,11 @@ def mask_images(
     _check_numbers(label_divisor, mask_threshold)
     if label_divisor is None and class_names is None:
         class_names = ["object"]
-    content = Content(images, class_names, on_error=options.get("on_error", "raise"))
+    content = Content(images, class_names, options=options)
     if label_divisor is None:
         content.the_class()  # raises unless there is exactly one class
     images, annotations = os.path.abspath(images), os.path.abspath(annotations)
-    names, files = list_files(images, SUFFIXES), _mask_files(images, annotations)
+    names, files = list_images(images), _mask_files(images, annotations)
     masks_of = _match(images, names, annotations, files)
     uses = collections.Counter(mask for masks in masks_of.values() for mask in masks)
     if not uses:

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.formats.content import Content, files_by_stem
-from keras_maskrcnn.data.images import SUFFIXES, read_index
+from keras_maskrcnn.data.formats.content import Content, by_stem, files_by_stem, list_images
+from keras_maskrcnn.data.images import read_index
 from keras_maskrcnn.data.text import read_lines, read_text
 from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import ClassNames, Path
@@ -79,15 +79,12 @@ def voc(
     if masks is None:
         masks = os.path.isdir(source)
     options["masks"] = masks
-    on_error = options.get("on_error", "raise")
     if not masks:
-        return _boxes(images, annotations, split, class_names, on_error, options)
+        return _boxes(images, annotations, split, class_names, options)
     if not os.path.isdir(source):
         raise DataError(f"{source}: no such folder. masks=False reads the boxes of the xml files.")
-    content = Content(
-        images, CLASS_NAMES if class_names is None else class_names, on_error=on_error
-    )
-    file_of = files_by_stem(images, SUFFIXES)
+    content = Content(images, CLASS_NAMES if class_names is None else class_names, options=options)
+    file_of = by_stem(list_images(images))
     mask_of = files_by_stem(source, ".png")
     names = list(mask_of)
     folder = source
@@ -133,9 +130,9 @@ def _find(stem, suffix):
     return next((path for path in paths if os.path.exists(path)), None)
 
 
-def _boxes(images, annotations, split, class_names, on_error, options):
+def _boxes(images, annotations, split, class_names, options):
     """Reads the boxes of the xml files."""
-    file_of = files_by_stem(images, SUFFIXES)
+    file_of = by_stem(list_images(images))
     folder = source = os.path.join(annotations, "Annotations")
     if not os.path.isdir(folder):
         folder = source = os.fspath(annotations)  # other tools write xml files without subfolders
@@ -149,7 +146,7 @@ def _boxes(images, annotations, split, class_names, on_error, options):
     if class_names is None or class_names is CLASS_NAMES:
         found = {entry[0] for entries in objects.values() for entry in entries}
         class_names = CLASS_NAMES if found <= set(CLASS_NAMES) else sorted(found)
-    content = Content(images, class_names, on_error=on_error)
+    content = Content(images, class_names, options=options)
     for name in names:
         if _add_image(content, file_of, name, source) is not None:
             for number, (category, box) in enumerate(objects[name], start=1):

@@ -8,8 +8,7 @@ import numpy as np
 
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.formats.content import Content, files_by_stem, list_files
-from keras_maskrcnn.data.images import SUFFIXES
+from keras_maskrcnn.data.formats.content import Content, files_by_stem, list_images
 from keras_maskrcnn.data.text import read_text
 from keras_maskrcnn.typing import ClassNames, Path
 
@@ -45,10 +44,10 @@ def yolo_seg(
     names_file = os.path.join(annotations, NAMES_FILE)
     if class_names is None and os.path.exists(names_file):
         class_names = names_file
-    content = Content(images, class_names, first_id=0, on_error=options.get("on_error", "raise"))
+    content = Content(images, class_names, first_id=0, options=options)
     label_files = files_by_stem(annotations, ".txt")
     label_files = {stem: name for stem, name in label_files.items() if name != NAMES_FILE}
-    stem_of = {name: os.path.splitext(name)[0] for name in list_files(images, SUFFIXES)}
+    stem_of = {name: os.path.splitext(name)[0] for name in list_images(images)}
     if not label_files.keys() & set(stem_of.values()):
         images = os.fspath(images)
         raise DataError(f"{annotations}: no .txt belongs to an image. Received: images={images!r}.")
