@@ -77,6 +77,10 @@ class Reading:
         """Whether images become 8-bit RGB, as `data.images.read_image` reads them."""
         return self.channels == 3 and self.image_dtype == "uint8"
 
+    def of_files(self) -> dict[str, Any]:
+        """Returns the arguments `channels` and `dtype` of `data.read_pixels`."""
+        return {"channels": self.channels, "dtype": self.image_dtype}
+
     def fields(self) -> dict[str, Any]:
         """Returns the attributes, as the readers of data sets take them."""
         return dataclasses.asdict(self)

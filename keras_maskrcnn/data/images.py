@@ -37,8 +37,8 @@ REMARKS = {
     TURNED: "have an orientation tag (EXIF). The tag is ignored and the stored pixels are used, so"
     " outlines that were drawn on the turned picture miss their objects. Store images upright.",
     DARK: "have 16 bits, but values in the lowest quarter of the range only, as 12-bit cameras"
-    " write them. Only the high byte is read, so the pixels come out nearly black. Scale the values"
-    " up to 65535.",
+    " write them. Only the high byte is read, so the pixels come out nearly black. Read all bits"
+    " (image_dtype=uint16 with pixel_max=4095), or scale the values up to 65535.",
 }
 DARK_BELOW = 64  # of 256, for the high byte of 16 bits
 _WITH_LOSS = ("jpeg", "tiff_jpeg", "webp")  # lossy compressions of a TIFF

@@ -84,7 +84,7 @@ def read_with_remarks(
                 raise error from None
     size, tag, pixels, colors = _read(path, content, reading.channels)
     deep = pixels.dtype == np.uint16
-    pixels = bands.fit(pixels, str(path), reading.channels, reading.image_dtype, colors=colors)
+    pixels = bands.fit(pixels, str(path), **reading.of_files(), colors=colors)
     turned = pillow_files.may_be_turned(tag, size, sides_tell)
     remarks = [images.TURNED] if turned else []
     if deep and reading.image_dtype == "uint8" and pixels.max() < images.DARK_BELOW:

@@ -64,7 +64,7 @@ def write_tiles(
 def _suffix(reading, suffix):
     """Returns the suffix of files that can hold the tiles."""
     channels, dtype = reading.channels, reading.image_dtype
-    if suffix == "jpg" and channels in (1, 3) and dtype == "uint8":
+    if FORMATS[suffix]["format"] == "JPEG" and channels in (1, 3) and dtype == "uint8":
         return suffix
     return "png" if png.fits(channels, dtype) else "npy"
 

@@ -240,8 +240,7 @@ def open_big_image(path: Path, size: Size | None, reading: Reading = RGB) -> Sou
     Raises:
         DataError: if the file cannot be read, or has another size.
     """
-    pixels: Any = {"channels": reading.channels, "image_dtype": reading.image_dtype}
-    source = open_source(path) if reading.is_rgb else open_source(path, **pixels)
+    source = open_source(path, reading.channels, reading.image_dtype)
     if size is not None and (source.height, source.width) != tuple(size):
         source.close()
         if isinstance(source, PillowSource):

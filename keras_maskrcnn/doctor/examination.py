@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import MAX_PIXELS_IN_TILES
 from keras_maskrcnn.data.images import MAX_PIXELS
-from keras_maskrcnn.doctor import lenient_reading, likely_mistakes, statistics
+from keras_maskrcnn.doctor import lenient_reading, likely_mistakes, pixel_ranges, statistics
 from keras_maskrcnn.doctor.findings import ERROR, SEVERITIES, Examination
 from keras_maskrcnn.typing import Crowds, Path
 
@@ -33,6 +34,9 @@ def examine(
     masks: bool = True,
     crowds: Crowds = "drop",
     tiles: Mapping[str, Any] | None = None,
+    channels: int = 3,
+    image_dtype: str = "uint8",
+    pixel_max: float | None = None,
 ) -> tuple[Examination, dict[str, Any]]:
     """Examines a COCO json and decodes all of its images.
 
@@ -50,17 +54,23 @@ def examine(
         tiles: dict of `tile`, `overlap` and other arguments of `cut_into_tiles`, for big images
             that training reads in tiles. Then images may be of any size, and only their headers are
             read. None for whole images.
+        channels, image_dtype, pixel_max: how images are read, as in `coco_dict`. Unless they are
+            8-bit RGB, the values of their bands are measured too.
 
     Returns:
         The `Examination`, and a report of it as a dict that can be written as json.
     """
     if max_instances is not None and max_instances < 1:
         raise ValueError(f"max_instances must be positive. Received: {max_instances=}.")
+    reading = Reading(channels, image_dtype, pixel_max)
     source = os.fspath(annotations)
     content, cut, problems = lenient_reading.read_content(source, crowds)
     folder = os.fspath(images)
     found = _read_lists(folder, source, content, cut, masks, crowds, problems, tiles is not None)
-    problems = found.problems + lenient_reading.decode_images(found, progress)
+    found = dataclasses.replace(found, reading=reading)
+    of_images, measured = lenient_reading.decode_images(found, progress)
+    pixels = pixel_ranges.summarize(reading, list(measured.values()))
+    problems = found.problems + of_images + pixel_ranges.warnings(found, pixels, measured)
     problems += lenient_reading.no_instances(found, problems)
 
     counts = np.bincount(found.image_index, minlength=len(found.sizes))
@@ -84,6 +94,7 @@ def examine(
         "classes": classes,
         "sizes": sizes,
         "tiles": statistics.count_tiles(found, problems, tiles),
+        "pixels": pixels,
         **statistics.count_problems(problems, content),
     }
     return dataclasses.replace(found, problems=problems), report
@@ -114,7 +125,8 @@ def reexamine(found: Examination, content: dict[str, Any]) -> Examination:
         [],
         found.in_tiles,
     )
-    return dataclasses.replace(again, problems=again.problems + of_files)
+    problems = again.problems + of_files
+    return dataclasses.replace(again, problems=problems, reading=found.reading)
 
 
 def _read_lists(folder, source, content, cut, masks, crowds, problems, in_tiles):

@@ -5,7 +5,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.pixels import RGB
 from keras_maskrcnn.typing import Size
 
 ERROR = "error"
@@ -69,6 +71,7 @@ class Examination:
         boxes: (N, 4) float64 [x1, y1, x2, y2] in pixels of the image, clipped to it.
         labels: (N,) int in 1..C.
         counts: list of N bytes, COCO's compressed run lengths; of N times None without `masks`.
+        reading: `data.bands.Reading`: bands and dtype of the images.
     """
 
     images: str
@@ -89,6 +92,7 @@ class Examination:
     boxes: np.ndarray
     labels: np.ndarray
     counts: list[bytes | None]
+    reading: Reading = RGB
 
     def bad_images(self) -> set[int]:
         """Returns the indices of images with an entry or a file that cannot be used."""

@@ -16,9 +16,11 @@ import numpy as np
 from keras_maskrcnn.data import coco_checks
 from keras_maskrcnn.data.coco import with_crowds
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.images import MAX_PIXELS, read_with_remarks, remark_line, require_size
+from keras_maskrcnn.data.images import MAX_PIXELS, remark_line, require_size
+from keras_maskrcnn.data.pixels import read_with_remarks
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.data.tiled_set import open_big_image
+from keras_maskrcnn.doctor import pixel_ranges
 from keras_maskrcnn.doctor.findings import DROPPED, ERROR, WARNING, Examination, Problem
 from keras_maskrcnn.typing import Size
 
@@ -143,25 +145,33 @@ def read_images(
 
 def decode_images(
     found: Examination, progress: Callable[[Sequence[Any]], Iterable[Any]]
-) -> list[Problem]:
-    """Reads every image with a usable file name, and returns the problems.
+) -> tuple[list[Problem], dict[int, pixel_ranges.Bands]]:
+    """Reads every image with a usable file name.
 
     Of images that are read in tiles, only the header is read.
 
     Args:
         found: `Examination`.
         progress: as in `examine`.
+
+    Returns:
+        The problems, and a dict of an image's index to the values of its bands, if they are
+            measured.
     """
+    measured = {}
 
     def check(i):
         path, size = os.path.join(found.images, found.file_names[i]), found.sizes[i]
         try:
             if found.in_tiles:
-                open_big_image(path, size).close()
+                open_big_image(path, size, found.reading).close()
                 return []
-            image, remarks = read_with_remarks(path, sides_tell=size is not None)
+            tell = size is not None
+            image, remarks = read_with_remarks(path, None, found.reading, sides_tell=tell)
             if size is not None:
                 require_size(path, image.shape[:2], size)
+            if pixel_ranges.is_measured(found.reading):
+                measured[i] = pixel_ranges.measure(image)
         except DataError as error:
             return [Problem.of(error, image=i)]
         lines = {remark: remark_line(remark, [found.file_names[i]]) for remark in remarks}
@@ -177,7 +187,7 @@ def decode_images(
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for _, of_image in zip(progress(indices), pool.map(check, indices), strict=True):
             problems += of_image
-    return problems
+    return problems, dict(sorted(measured.items()))
 
 
 def read_annotations(

@@ -17,8 +17,10 @@ from PIL import Image
 from keras_maskrcnn import visualize
 from keras_maskrcnn.data import coco_checks
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.images import REMARKS, read_sized, remark_line
+from keras_maskrcnn.data.images import REMARKS, remark_line
+from keras_maskrcnn.data.pixels import read_sized
 from keras_maskrcnn.data.tiled_set import open_big_image
+from keras_maskrcnn.doctor import pixel_ranges
 from keras_maskrcnn.doctor.findings import Examination, printable
 from keras_maskrcnn.ops import rle
 
@@ -44,6 +46,7 @@ def text(report: dict[str, Any]) -> str:
     for remark in REMARKS:
         names = [p["file_name"] for p in report["problems"] if p["kind"] == remark]
         parts += [printable(remark_line(remark, names))] if names else []
+    parts += [p["line"] for p in report["problems"] if p["kind"] in pixel_ranges.KINDS]
     return "\n\n".join(parts)
 
 
@@ -148,6 +151,13 @@ def _tables(report):
             count, mean = str(row["instances"]), f"{row['mean_iou']:.3f}"
             rows.append((row.get("name", side), count, *shares, mean))
         yield "Sizes of the resized boxes (square root of the area, in pixels)", header, rows
+    if report["pixels"]:
+        header = ("band", "min", "max", "mean of 255", "std of 255")
+        rows = []
+        for row in report["pixels"]["bands"]:
+            shares = (f"{row[name]:.2f}" for name in ("mean", "std"))
+            rows.append((str(row["band"]), f"{row['min']:g}", f"{row['max']:g}", *shares))
+        yield "Values of the pixels, and pixel_mean and pixel_std that fit them", header, rows
 
 
 def _escape(value):
@@ -192,10 +202,11 @@ def _picture(found, problem):
     sides = [max(1, round(side * scale)) for side in (right - left, bottom - top)]
     path = os.path.join(found.images, found.file_names[problem.image])
     if found.in_tiles:
-        with open_big_image(path, size) as source:
+        with open_big_image(path, size, found.reading) as source:
             shown = source.read(top, left, bottom - top, right - left, size=(sides[1], sides[0]))
+        shown = visualize.as_rgb(shown)
     else:
-        image = Image.fromarray(read_sized(path, size))
+        image = Image.fromarray(visualize.as_rgb(read_sized(path, size, found.reading)))
         shown = np.asarray(image.crop(window.tolist()).resize(sides, Image.Resampling.BOX))
     mask = np.zeros([bottom - top, right - left], bool)
     mask[y - top : y - top + region.shape[0], x - left : x - left + region.shape[1]] = region

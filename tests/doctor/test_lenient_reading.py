@@ -37,7 +37,7 @@ def test_all_problems_are_found_at_once(tmp_path):
 def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
     opened = []
 
-    def read(path, sides_tell):
+    def read(path, content, reading, sides_tell):
         opened.append(path)
         return np.zeros((HEIGHT, WIDTH, 3), np.uint8), []
 

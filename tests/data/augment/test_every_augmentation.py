@@ -93,6 +93,23 @@ def test_images_of_floats_stay_so_and_are_not_rounded(name):
     assert np.array_equal(found, expected) == (name not in ("color", "jitter"))
 
 
+def test_bands_beyond_the_third_move_with_the_others(name):
+    def bands(example, *chosen):
+        return {**example, "image": tf.gather(example["image"], chosen, axis=-1)}
+
+    def of(example, *chosen):
+        if name != "copy_paste":
+            return AUGMENTATIONS[name](bands(example, *chosen), SEED)["image"]
+        return augment.copy_paste(bands(example, *chosen), bands(OTHER, *chosen), SEED)["image"]
+
+    example = make_example(0)
+    five = of(example, 0, 1, 2, 0, 1)
+    np.testing.assert_array_equal(five[..., :3], of(example, 0, 1, 2))
+    if name != "color":
+        np.testing.assert_array_equal(five[..., 3:], of(example, 0, 1))
+        np.testing.assert_array_equal(five[..., 3:4], of(example, 0))
+
+
 @pytest.mark.parametrize(
     ("function", "options", "message"),
     [
