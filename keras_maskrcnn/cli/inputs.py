@@ -122,7 +122,7 @@ def list_images(path: str, left_out: str, suffixes: tuple[str, ...] = ()) -> lis
         sorted list of paths relative to the folder, with "/" as the separator.
     """
     from keras_maskrcnn.data.formats.content import list_files
-    from keras_maskrcnn.data.images import SUFFIXES
+    from keras_maskrcnn.data.images import SUFFIXES, without_copies
 
     suffixes = suffixes or SUFFIXES
     if os.path.isfile(path):
@@ -133,7 +133,7 @@ def list_images(path: str, left_out: str, suffixes: tuple[str, ...] = ()) -> lis
     names = [name.replace(os.sep, "/") for name in names]
     if ".zarr" in suffixes:  # an image is a folder of files
         names = sorted({re.sub(r"(\.zarr)/.*", r"\1", name) for name in names})
-    chosen = [name for name in names if name.lower().endswith(suffixes)]
+    chosen = without_copies(name for name in names if name.lower().endswith(suffixes))
     if not chosen:
         raise FileNotFoundError(
             f"--input must be an image or a folder with images ({', '.join(suffixes)}). "

@@ -10,7 +10,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.images import MAX_PIXELS, SUFFIXES, log_remarks, read_with_remarks
+from keras_maskrcnn.data.images import (
+    MAX_PIXELS,
+    SUFFIXES,
+    log_remarks,
+    read_with_remarks,
+    without_copies,
+)
 from keras_maskrcnn.typing import Path
 from keras_maskrcnn.video.extra import import_av
 
@@ -134,6 +140,7 @@ class _Folder(Frames):
         self.rate = Fraction(frame_rate).limit_denominator(1001)
         self.time_base = 1 / self.rate
         names = [n for n in os.listdir(path) if n.lower().endswith(SUFFIXES) and n[0] != "."]
+        names = without_copies(names)
         self.names = sorted(names, key=_natural)
         self.count, self.damage = len(self.names), []
         if not self.names:
