@@ -223,15 +223,19 @@ def _read(path, content, channels):
         return _read_tiff(path, content, channels, 1)
     with image:
         tag = pillow_files.orientation_of(image)
-        if image.format == "TIFF" and _needs_tifffile(image, channels):
-            return _read_tiff(path, content, channels, tag)
         raw = pillow_files.raw_mode(image)
-        deep = image.format == "PNG" and raw in _16_BITS
         try:
-            pixels = _decode_16_bits(path, content, raw) if deep else _decode(image)
+            if image.format == "TIFF" and _needs_tifffile(image, channels):
+                pixels = None
+            elif image.format == "PNG" and raw in _16_BITS:
+                pixels = _decode_16_bits(path, content, raw)
+            else:
+                pixels = _decode(image)
         except Exception as error:  # Pillow's decoders raise nearly everything on broken files
             line = f"{path}: image cannot be decoded. Received: {error}."
             raise DataError(line, "unreadable image") from error
+    if pixels is None:
+        return _read_tiff(path, content, channels, tag)
     return pixels.shape[:2], tag, pixels, True
 
 

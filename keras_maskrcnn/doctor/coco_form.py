@@ -15,7 +15,7 @@ from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco_checks
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.images import read_size
+from keras_maskrcnn.data.pixels import read_header
 from keras_maskrcnn.doctor.findings import Examination
 
 _SIDES = ("x", "y", "width", "height")
@@ -43,7 +43,9 @@ def to_coco_form(found: Examination) -> tuple[dict[str, Any], list[str]]:
     categories = list(
         in_form("category", found.content["categories"], lambda c: {"id": _whole(c.get("id"))})
     )
-    images = list(in_form("image", found.content["images"], lambda i: _image(found.images, i)))
+    images = list(
+        in_form("image", found.content["images"], lambda i: _image(found.images, found.reading, i))
+    )
     sizes: dict[Any, Any] = {}
     for image in images:
         if isinstance(image.get("id"), int | str):
@@ -76,7 +78,7 @@ def _same(old, new):
     return old is new or (type(old) is type(new) is int and old == new)
 
 
-def _image(folder, image):
+def _image(folder, reading, image):
     """Returns the fields of an image. Sides that the json lacks are read from the file."""
     identity = image.get("id")
     sides = {"height": _whole(image.get("height")), "width": _whole(image.get("width"))}
@@ -87,7 +89,8 @@ def _image(folder, image):
     if any(coco_checks.image_errors(checked, "")):  # the file must not be opened
         return fields
     try:
-        height, width = read_size(os.path.join(folder, image["file_name"]))
+        path = os.path.join(folder, image["file_name"])
+        (height, width), _ = read_header(path, None, reading)
     except DataError:
         return fields
     actual = {"height": height, "width": width}

@@ -254,3 +254,18 @@ def test_8_bit_bands_that_pillow_does_not_know_are_rgb_if_there_are_three():
         for read in (read_pixels, pixels.read_header):
             with pytest.raises(DataError, match="a: a TIFF of this kind .* image_dtype= read mor"):
                 read("a", content)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_a_broken_second_page_is_no_python_error(channels):
+    content = bytearray(tiff(np.moveaxis(DEEP[..., :2], -1, 0), photometric="minisblack"))
+    with tifffile.TiffFile(io.BytesIO(content)) as tif:
+        start = tif.pages[1].tags["ImageWidth"].offset
+    content[start : start + 2] = b"\1\0"  # the page then has no width
+    if channels == 1:
+        read = read_pixels("a", bytes(content), channels=1, dtype="uint16")
+        np.testing.assert_array_equal(read, DEEP[..., :1])
+        return
+    with pytest.raises(DataError, match="a: .* Received: ") as caught:
+        read_pixels("a", bytes(content), channels=channels, dtype="uint16")
+    assert "\n" not in str(caught.value)

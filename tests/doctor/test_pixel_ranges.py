@@ -109,3 +109,13 @@ def test_8_bit_rgb_is_not_measured(tmp_path):
     kinds, _, report, _ = examine(folder, path)
     assert kinds == [] and report["pixels"] is None
     assert pixel_ranges.is_measured(Reading(3, "uint8", 100))
+
+
+def test_the_repaired_copy_has_sizes_of_files_of_bands(tmp_path):
+    folder, path, _ = write(tmp_path, 5, "uint16", 60000)
+    content = json.loads(path.read_text())
+    del content["images"][0]["height"]
+    path.write_text(json.dumps(content))
+    found, _ = doctor.examine(folder, path, channels=5, image_dtype="uint16")
+    repaired, lines = doctor.repair(found)
+    assert repaired["images"][0]["height"] == HEIGHT and lines
