@@ -5,6 +5,10 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from keras_maskrcnn.backbones.staging import has_our_layers, stages_by_name, stages_of
+from keras_maskrcnn.layers.frozen_norm import FrozenBatchNorm
+from keras_maskrcnn.layers.residual import LayerScale
+
 # Initial values of a norm, or of the bias of a layer without one. Trained ones differ from them.
 _FIRST = {"gamma": 1.0, "beta": 0.0, "moving_mean": 0.0, "moving_variance": 1.0, "bias": 0.0}
 
@@ -20,23 +24,23 @@ def frozen_at_random(networks: Mapping[str, keras.Model]) -> tuple[list[str], li
         networks: list of str. Networks with trained convolutions whose batch norms are frozen at
             their initial values, the identity.
     """
-    stages: dict[str, bool] = {}
-    norms: dict[str, bool] = {}
+    drawn: list[str] = []
+    identities: list[str] = []
     for name, network in networks.items():
-        for layer in network.layers:
-            frozen = not layer.trainable_weights
-            first = [v for v in layer.non_trainable_weights if v.name in _FIRST]
-            if not first or not (frozen or getattr(layer, "norm_name", "") == "frozen_batch"):
-                continue
-            found, key = norms, name
-            if frozen:
-                found, key = stages, f"{name}:{layer.name.split('_')[0]}"
-            found[key] = found.get(key, True) and all(
-                (np.asarray(v) == _FIRST[v.name]).all() for v in first
-            )
-    drawn, identities = (
-        [key for key, random in found.items() if random] for found in (stages, norms)
-    )
+        norms = []
+        stages = {} if has_our_layers(network) else stages_of(network)
+        for stage, layers in (stages or stages_by_name(network)).items():
+            fixed = [x for x in layers if isinstance(x, FrozenBatchNorm)]
+            others = [x for x in layers if x not in fixed]
+            frozen = [x for x in others if not x.trainable_weights]
+            if others and frozen == others:  # the norms are fixed like all else in the stage
+                frozen, fixed = layers, []
+            if _as_drawn(frozen):
+                drawn.append(f"{name}:{stage}")
+            of_others = [x for x in others if getattr(x, "norm_name", "") == "frozen_batch"]
+            norms += fixed + [x for x in of_others if x not in frozen]
+        if _as_drawn(norms):
+            identities.append(name)
     return drawn, identities
 
 
@@ -52,3 +56,15 @@ def advice(networks: Mapping[str, keras.Model]) -> str:
         'from_preset(..., weights="imagenet") or weights="coco", or train from scratch with '
         'frozen_stages=0 and norm="batch" or "group".'
     )
+
+
+def _as_drawn(layers):
+    """Returns whether all norms and biases that are not trained have their initial values."""
+    values = [
+        (np.asarray(v), _FIRST[v.name])
+        for layer in layers
+        if not isinstance(layer, LayerScale)  # its gamma begins near 0
+        for v in layer.non_trainable_weights
+        if v.name in _FIRST
+    ]
+    return bool(values) and all((value == first).all() for value, first in values)

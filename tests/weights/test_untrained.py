@@ -1,6 +1,8 @@
 import keras
 import pytest
+from backbones.networks import perturbed, residual
 
+from keras_maskrcnn.backbones import from_keras
 from keras_maskrcnn.layers.conv import ConvNorm
 from keras_maskrcnn.weights.untrained import advice, frozen_at_random
 
@@ -34,3 +36,19 @@ def test_advice_ends_once_weights_are_loaded():
     for variable in backbone.weights:
         variable.assign(variable + 0.1)
     assert advice({"backbone": backbone}) == ""
+
+
+@pytest.mark.parametrize(
+    ("norm", "frozen_stages", "stages", "norms"),
+    [
+        ("batch", 0, [], []),
+        ("batch", 2, ["backbone:stem", "backbone:c2"], []),
+        ("frozen_batch", 1, ["backbone:stem"], ["backbone"]),
+        ("frozen_batch", 5, [f"backbone:{x}" for x in ("stem", "c2", "c3")], []),
+    ],
+)
+def test_stages_of_a_backbone_of_keras_are_those_of_its_maps(norm, frozen_stages, stages, norms):
+    body = keras.models.clone_model(residual(stages=2))  # with new weights
+    backbone = from_keras(body, norm=norm, frozen_stages=frozen_stages)
+    assert list(frozen_at_random({"backbone": backbone})) == [stages, norms]
+    assert frozen_at_random({"backbone": perturbed(backbone)}) == ([], [])
