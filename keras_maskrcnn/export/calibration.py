@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.formats.content import list_files
-from keras_maskrcnn.data.images import SUFFIXES, read_header, read_image
+from keras_maskrcnn.data.images import SUFFIXES
+from keras_maskrcnn.data.pixels import read_header, read_with_remarks
 from keras_maskrcnn.typing import Path
 
 
@@ -16,9 +18,10 @@ class CalibrationImages:
 
     Args:
         calibration: path of a folder of images, with its subfolders, or an iterable of
-            (H, W, 3) uint8 RGB arrays.
+            (H, W, C) arrays of the model's dtype: by default (H, W, 3) uint8 RGB.
         count: int. The most images to use: evenly spaced among the sorted files of a folder, or the
             first ones of an iterable.
+        reading: `data.bands.Reading` of the model; None for 8-bit RGB.
 
     Attributes:
         paths: list of str. The files that are read; empty for arrays.
@@ -28,11 +31,17 @@ class CalibrationImages:
         DataError: if there is no such folder, or a file is no image.
     """
 
-    def __init__(self, calibration: Path | Iterable[np.ndarray], count: int) -> None:
+    def __init__(
+        self,
+        calibration: Path | Iterable[np.ndarray],
+        count: int,
+        reading: Reading | None = None,
+    ) -> None:
         if count < 1:
             raise ValueError(
                 f"calibration_images must be positive. Received: calibration_images={count!r}."
             )
+        self._reading = reading or Reading()
         self.paths: list[str] = []
         self._arrays: list[np.ndarray] = []
         if isinstance(calibration, str | os.PathLike):
@@ -41,10 +50,10 @@ class CalibrationImages:
             chosen = [names[int(i * step)] for i in range(min(count, len(names)))]
             self.paths = [os.path.join(calibration, name) for name in chosen]
             for path in self.paths:
-                read_header(path)
+                read_header(path, None, self._reading)
         else:
             for array, _ in zip(calibration, range(count), strict=False):
-                self._arrays.append(_checked(array, len(self._arrays)))
+                self._arrays.append(_checked(array, len(self._arrays), self._reading))
         if not len(self):
             raise ValueError(
                 "calibration must hold at least one image. Received: "
@@ -55,17 +64,19 @@ class CalibrationImages:
         return len(self.paths) or len(self._arrays)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yields (H, W, 3) uint8 arrays."""
+        """Yields (H, W, C) arrays of the model's dtype."""
         yield from self._arrays
         for path in self.paths:
-            yield read_image(path)
+            yield read_with_remarks(path, None, self._reading)[0]
 
 
-def _checked(array, index):
+def _checked(array, index, reading):
     shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
-    if shape is None or len(shape) != 3 or shape[2] != 3 or dtype != np.uint8 or 0 in shape:
+    wrong = shape is None or len(shape) != 3 or shape[2] != reading.channels or 0 in shape
+    if wrong or dtype != reading.image_dtype:
         raise ValueError(
-            "calibration must be a folder, or (H, W, 3) uint8 arrays of at least one pixel. "
+            f"calibration must be a folder, or (H, W, {reading.channels}) {reading.image_dtype} "
+            "arrays of at least one pixel. "
             f"Received: calibration[{index}] with shape={shape}, dtype={dtype}."
         )
     return array
@@ -77,6 +88,7 @@ def check_calibration(
     precision: str,
     calibration: Path | Iterable[np.ndarray] | None,
     count: int,
+    reading: Reading | None = None,
 ) -> CalibrationImages | None:
     """Checks the precision of an export, and opens the images that INT8 needs.
 
@@ -86,6 +98,7 @@ def check_calibration(
         precision: str. The one that is wanted.
         calibration: as in `CalibrationImages`, or None.
         count: int. As in `CalibrationImages`.
+        reading: `data.bands.Reading`, or None. As in `CalibrationImages`.
 
     Returns:
         CalibrationImages for "int8", else None.
@@ -102,4 +115,4 @@ def check_calibration(
     if (precision == "int8") != (calibration is not None):
         needs = "int8 needs calibration images" if calibration is None else "only int8 takes images"
         raise ValueError(f"{needs}. Received: calibration={reprlib.repr(calibration)}.")
-    return None if calibration is None else CalibrationImages(calibration, count)
+    return None if calibration is None else CalibrationImages(calibration, count, reading)

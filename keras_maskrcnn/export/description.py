@@ -25,7 +25,8 @@ def describe(model: keras.Model, *, masks: str, precision: str | None, **more: A
 
     Returns:
         str. A dict of "class_names", "category_ids", "masks", "precision", the other options,
-            "preset" (a name, or null), "config" (a dict of the fields of `MaskRCNNConfig`), and the
+            "preset" (a name, or null), "in_channels", "image_dtype" and "pixel_max" of the images
+            that the export takes, "config" (a dict of the fields of `MaskRCNNConfig`), and the
             versions "keras_maskrcnn", "keras" and "tensorflow".
     """
     content = {
@@ -35,6 +36,9 @@ def describe(model: keras.Model, *, masks: str, precision: str | None, **more: A
         "precision": precision or model.compute_dtype,
         **more,
         "preset": preset_of(model.config),
+        "in_channels": model.config.in_channels,
+        "image_dtype": model.config.image_dtype,
+        "pixel_max": model.config.pixel_max,
         "config": dataclasses.asdict(model.config),
         "keras_maskrcnn": __version__,
         "keras": keras.__version__,

@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from keras_maskrcnn import files
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.export.calibration import check_calibration
 from keras_maskrcnn.export.description import KEY, describe
 from keras_maskrcnn.export.optimize import folded_copy
@@ -40,10 +41,11 @@ def export_onnx(
 ) -> None:
     """Exports a model as an ONNX file with the operations RoiAlign and NonMaxSuppression.
 
-    The input is `images`, uint8 (B, H, W, 3), RGB, of any size. The file resizes, normalizes and
-    pads them. With `image_size` the client does that, and the inputs are `images`, float32
-    (B, H, W, 3), RGB in 0..255, padded with zeros on the right and below, and `sizes`, int32
-    (B, 2), height and width without padding.
+    The input is `images`, (B, H, W, C) of the config's image_dtype in units of its pixel_max, of
+    any size: uint8 (B, H, W, 3), RGB, by default. The file resizes, normalizes and pads them. With
+    `image_size` the client resizes and pads, and the inputs are `images`, float32 (B, H, W, C) in
+    units of pixel_max, padded with zeros on the right and below, and `sizes`, int32 (B, 2), height
+    and width without padding.
 
     Outputs are those of `model.predict`, with boxes in pixels of `images`. Each network only gets
     the slots that are filled. With heads there are three more inputs, which have the config's
@@ -65,9 +67,9 @@ def export_onnx(
         precision: "float32" or "int8". "int8" computes networks in 8 bits, apart from the last
             layer of each head, and the rest in float32. ONNX Runtime is faster with it if the
             processor has instructions for it (VNNI). It needs onnxruntime.
-        calibration: the path of a folder of images, or an iterable of (H, W, 3) uint8 RGB arrays.
-            "int8" needs images like those that the model will get, but not those that it is scored
-            on: the ranges of activations are taken from them.
+        calibration: the path of a folder of images, or an iterable of (H, W, C) arrays of the
+            config's dtype. "int8" needs images like those that the model will get, but not those
+            that it is scored on: the ranges of activations are taken from them.
         calibration_images: int. The most images to use: those of a folder are spread over it.
         opset_version: int. Version of ONNX' set of operations, at least 18.
         verbose: bool. Whether to print the path of the file.
@@ -85,8 +87,9 @@ def export_onnx(
             "ONNX Runtime has no convolutions in bfloat16 for CPUs; export for OpenVINO, or as a "
             "SavedModel. Received: precision='bfloat16'."
         )
+    reading = Reading(**model.config.reading())
     images = check_calibration(
-        "onnx", ("float32", "int8"), precision, calibration, calibration_images
+        "onnx", ("float32", "int8"), precision, calibration, calibration_images, reading
     )
     if images is not None and (image_size, batch_size) != (None, None):
         raise ValueError(

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_maskrcnn import files
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.export.optimize import folded_copy
+from keras_maskrcnn.ops import images as image_ops
 from keras_maskrcnn.ops.portable import portable
 from keras_maskrcnn.typing import Path, Tensors
 
@@ -19,8 +20,8 @@ class PortableModel(keras.Model):
     """A `MaskRCNN` for inference in float32, made of operations that ONNX and LiteRT have.
 
     Call: images, sizes -> the outputs of `MaskRCNN`, with boxes in pixels of `images`. The images
-    are (B, H, W, 3) float32 RGB in 0..255, padded with zeros at the right and bottom. The sizes are
-    (B, 2) int32, height and width without padding.
+    are (B, H, W, C) float32 in units of config.pixel_max (RGB in 0..255 by default), padded with
+    zeros at the right and bottom. The sizes are (B, 2) int32, height and width without padding.
 
     Args:
         model: a `MaskRCNN`. Its weights are copied.
@@ -36,6 +37,7 @@ class PortableModel(keras.Model):
         self.built = True
 
     def call(self, images: tf.Tensor, sizes: tf.Tensor, training: bool = False) -> Tensors:
+        images = image_ops.scale_pixels(images, self.model.config.pixel_max)
         inputs = {"images": images, "sizes": sizes, "original_sizes": sizes}
         with portable():
             return self.model(inputs, training=training)
@@ -72,7 +74,9 @@ def export_portable(
     filepath = os.fspath(filepath)
     require_new(filepath)
     signature = [
-        tf.TensorSpec([batch_size, *image_size, 3], tf.float32, name="images"),
+        tf.TensorSpec(
+            [batch_size, *image_size, model.config.in_channels], tf.float32, name="images"
+        ),
         tf.TensorSpec([batch_size, 2], tf.int32, name="sizes"),
     ]
     portable_model = PortableModel(model)

@@ -14,6 +14,7 @@ from keras_maskrcnn.data.images import MAX_PIXELS
 from keras_maskrcnn.export import warmup
 from keras_maskrcnn.export.description import describe
 from keras_maskrcnn.export.optimize import inference_function
+from keras_maskrcnn.export.requests import why_not_encoded
 from keras_maskrcnn.export.signatures import trace_signatures
 from keras_maskrcnn.typing import Path
 
@@ -34,9 +35,11 @@ def export_saved_model(
 
     The SavedModel has three signatures:
 
-    - `serving_default` takes `images`, uint8 (B, H, W, 3).
+    - `serving_default` takes `images` (B, H, W, C) of the config's image_dtype, in units of its
+      pixel_max: uint8 (B, H, W, 3) by default.
     - `serve_image_bytes` takes `image_bytes`, string (B,), JPEG or PNG files of any sizes. EXIF
-      orientation is ignored, as in training.
+      orientation is ignored, as in training. It is left out if such files cannot hold the pixels of
+      the config.
     - `describe` has no inputs. It returns `class_names` (C,), `category_ids` (C,) and
       `description`, a JSON text with config, thresholds, options and versions. The file
       `assets.extra/model.json` has the same text.
@@ -75,18 +78,23 @@ def export_saved_model(
     _check_options(config, masks, max_pixels, warmup_sizes)
     _check_folder(filepath)
     forward = inference_function(model, precision)
-    description = describe(model, masks=masks, precision=precision, max_pixels=max_pixels)
+    reason = why_not_encoded(config.in_channels, config.image_dtype)
+    options = {"masks": masks, "precision": precision, "max_pixels": max_pixels}
+    description = describe(model, **options, encoded_images=not reason)  # type: ignore[arg-type]
     with _new_folder(filepath) as folder:
-        _write(trace_signatures(forward, config, masks, max_pixels, description), folder)
+        signatures = trace_signatures(forward, config, masks, max_pixels, description)
+        _write(signatures, folder)
         extra = os.path.join(folder, "assets.extra")
         os.makedirs(extra)
         with open(os.path.join(extra, "model.json"), "w", encoding="utf-8") as file:
             file.write(description)
         if warmup_sizes:
             given = config.test_proposals if config.proposals == "precomputed" else 0
-            warmup.write_warmup(extra, warmup_sizes, given)
+            warmup.write_warmup(extra, warmup_sizes, given, **config.reading())
     if verbose:
-        print(f"Wrote a SavedModel to {filepath} (serving_default, serve_image_bytes, describe).")
+        print(f"Wrote a SavedModel to {filepath} ({', '.join(signatures)}).")
+        if reason:
+            print(f"It has no signature serve_image_bytes: {reason}.")
 
 
 def _check_options(config, masks, max_pixels, warmup_sizes):

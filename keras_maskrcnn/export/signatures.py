@@ -18,7 +18,7 @@ def trace_signatures(
     max_pixels: int,
     description: str,
 ) -> dict[str, Callable[..., Any]]:
-    """Traces the three signatures of a model.
+    """Traces the signatures of a model.
 
     Args:
         forward: function from the inputs of `MaskRCNN` to its outputs.
@@ -27,20 +27,24 @@ def trace_signatures(
         description: str. The text that `describe` returns besides the classes.
 
     Returns:
-        dict of "serving_default", "serve_image_bytes" and "describe": concrete functions.
+        dict of "serving_default", "serve_image_bytes" and "describe": concrete functions. The
+            second is left out if `requests.why_not_encoded` gives a reason.
     """
     served = _Served(forward, config, masks, max_pixels, description)
-    images = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
+    shape = [None, None, None, config.in_channels]
+    images = tf.TensorSpec(shape, config.image_dtype, name="images")
     strings = tf.TensorSpec([None], tf.string, name="image_bytes")
     more = []
     if config.proposals == "precomputed":
         shape = [None, config.test_proposals, 4]
         more = [tf.TensorSpec(shape, tf.float32, name="proposals")]
-    traced = {
+    traced: dict[str, Any] = {
         "serving_default": (served.serve_images, [images, *more]),
         "serve_image_bytes": (served.serve_image_bytes, [strings, *more]),
         "describe": (served.describe, []),
     }
+    if requests.why_not_encoded(config.in_channels, config.image_dtype):
+        del traced["serve_image_bytes"]
     return {
         name: tf.function(function, input_signature=signature).get_concrete_function()
         for name, (function, signature) in traced.items()
@@ -71,6 +75,7 @@ class _Served:
             config.resize_rule,
             config.padding_multiple,
             self.max_pixels,
+            **config.reading(),
         )
         sizes = self._check_masks(inputs["original_sizes"])
         if proposals is not None:

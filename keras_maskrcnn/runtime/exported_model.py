@@ -161,8 +161,7 @@ class ExportedModel:
         """Finds the objects in one image, and pastes their masks into it.
 
         Args:
-            image: (H, W, 3) uint8 RGB array, a PIL image, or the path of an image file, as in
-                `predict_image`.
+            image: array, a PIL image, or the path of an image file, as in `predict_image`.
             score_threshold: float in [0, 1]. Detections with a lower score are left out.
 
         Returns:
@@ -179,7 +178,8 @@ class ExportedModel:
         """Runs the model on images of one size.
 
         Args:
-            images: (B, H, W, 3) uint8, RGB.
+            images: (B, H, W, C) of config.image_dtype, in units of config.pixel_max: by default
+                (B, H, W, 3) uint8, RGB.
 
         Returns:
             dict of the outputs of `model.predict`, padded with zeros: boxes (B, D, 4) in pixels of
@@ -191,10 +191,12 @@ class ExportedModel:
             MemoryError: if there is not enough memory.
         """
         shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
-        if shape is None or len(shape) != 4 or shape[3] != 3 or dtype != np.uint8 or 0 in shape:
+        channels, expected = self.config.in_channels, self.config.image_dtype
+        wrong = shape is None or len(shape) != 4 or shape[3] != channels or 0 in shape
+        if wrong or dtype != expected:
             received = f"shape={shape}, dtype={dtype}" if shape is not None else type(images)
             raise ValueError(
-                "images must be a (B, H, W, 3) uint8 array of at least one pixel. "
+                f"images must be a (B, H, W, {channels}) {expected} array of at least one pixel. "
                 f"Received: {received}."
             )
         try:

@@ -9,23 +9,24 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_maskrcnn.data.images import read_image
+from keras_maskrcnn.data.pixels import read_pixels
 from keras_maskrcnn.export import requests
 from keras_maskrcnn.ops import images as image_ops
 
 
 @functools.cache
-def decoder(max_pixels):
+def decoder(max_pixels, **reading):
     return tf.function(
         lambda image_bytes: requests.decode_images(
-            image_bytes, 64, 96, "detectron2", 32, max_pixels
+            image_bytes, 64, 96, "detectron2", 32, max_pixels, **reading
         ),
         input_signature=[tf.TensorSpec([None], tf.string)],
         autograph=False,
     )
 
 
-def decode(image_bytes, max_pixels=1_000_000):
-    return decoder(max_pixels)(tf.constant(image_bytes, tf.string))
+def decode(image_bytes, max_pixels=1_000_000, **reading):
+    return decoder(max_pixels, **reading)(tf.constant(image_bytes, tf.string))
 
 
 def picture(height=50, width=70):
@@ -84,6 +85,70 @@ def test_pixels_are_those_of_read_image(name):
     height, width = found["sizes"][0].numpy()
     assert (height, width) == resized.shape[:2]
     np.testing.assert_array_equal(found["images"][0, :height, :width], resized)
+
+
+def deep(bands):
+    """A PNG of 16 bits."""
+    pixels = np.random.default_rng(bands).integers(0, 65536, (50, 70, bands)).astype(np.uint16)
+    return tf.io.encode_png(pixels).numpy()
+
+
+READINGS = {
+    "gray": {"channels": 1},
+    "rgba": {"channels": 4},
+    "gray of 12 bits": {"channels": 1, "image_dtype": "uint16", "pixel_max": 4095.0},
+    "colors of 16 bits": {"channels": 3, "image_dtype": "uint16", "pixel_max": 65535.0},
+    "rgba of 16 bits": {"channels": 4, "image_dtype": "uint16", "pixel_max": 65535.0},
+}
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_other_bands_and_16_bits_are_those_of_read_pixels(name):
+    reading = READINGS[name]
+    channels, dtype = reading["channels"], reading.get("image_dtype", "uint8")
+    files = [deep(1), deep(3), deep(4)]
+    if name == "gray":
+        files += [x for key, x in GOOD.items() if key != "20000 x 10"]
+    elif channels == 4:
+        files = [deep(4)] + ([GOOD["transparent png"]] if dtype == "uint8" else [])
+    for file in files:
+        found = decode([file], **reading)["images"][0]
+        expected = read_pixels(name, file, channels=channels, dtype=dtype)
+        white = reading.get("pixel_max", 255.0)
+        scaled = image_ops.scale_pixels(expected, white)
+        resized = image_ops.resize(scaled, 64, 96, whole=dtype == "uint8")
+        height, width = resized.shape[:2]
+        np.testing.assert_allclose(found[:height, :width], resized, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "line"),
+    [
+        ("colors of 16 bits", "rgb png", r"image_bytes\[0\] must be a PNG of 16 bits\.\]"),
+        ("gray of 12 bits", "jpeg", r"image_bytes\[0\] must be a PNG of 16 bits\.\]"),
+        ("rgba", "rgb png", r"image_bytes\[0\] must be a PNG of 4 bands .RGB and alpha.\.\]"),
+        ("rgba", "transparent palette png", "must be a PNG of 4 bands"),
+    ],
+)
+def test_files_that_lack_what_the_model_takes_are_refused(name, file, line):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=line):
+        decode([GOOD[file]], **READINGS[name])
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "encoded"),
+    [(1, "uint8", True), (4, "uint16", True), (2, "uint8", False), (3, "float32", False)],
+)
+def test_what_no_file_can_hold_is_told(channels, dtype, encoded):
+    reason = requests.why_not_encoded(channels, dtype)
+    assert (reason == "") == encoded and (encoded or f"not {channels} of {dtype}" in reason)
+
+
+def test_images_of_floats_must_be_finite():
+    images = tf.constant([[[[1.0, 2.0]]]])
+    assert requests.check_images(images, 9).dtype == tf.float32
+    with pytest.raises(tf.errors.InvalidArgumentError, match="images must be finite. Received: Na"):
+        requests.check_images(images * np.nan, 9)
 
 
 def test_sizes_may_differ():

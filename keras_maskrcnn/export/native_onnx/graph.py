@@ -281,4 +281,5 @@ class Graph:
 # Of ONNX 1.14, May 2023; it has everything that is used here, and older runtimes read it.
 IR_VERSION = 9
 FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
-UINT8, DOUBLE, BOOL = TensorProto.UINT8, TensorProto.DOUBLE, TensorProto.BOOL
+UINT8, UINT16 = TensorProto.UINT8, TensorProto.UINT16
+DOUBLE, BOOL = TensorProto.DOUBLE, TensorProto.BOOL

@@ -31,17 +31,18 @@ def resized_size(size: Value, config: MaskRCNNConfig) -> Value:
     return graph.add("Max", graph.add("Floor", sides * scale + half).cast(INT64), 1)
 
 
-def resize(pixels: Value, before: Value, after: Value, rule: str) -> Value:
+def resize(pixels: Value, before: Value, after: Value, rule: str, whole: bool = True) -> Value:
     """Does what `ops.images.resize` does.
 
     Args:
-        pixels: (B, 3, H, W) uint8.
+        pixels: (B, C, H, W), uint8 with `whole`, else float32.
         before: (2,) int64. H and W.
         after: (2,) int64. The new height and width.
         rule: "detectron2" or "torchvision".
+        whole: bool. Whether detectron2's rule rounds to integers.
 
     Returns:
-        (B, 3, H', W') float32; integers by detectron2's rule.
+        (B, C, H', W') float32; integers by detectron2's rule with `whole`.
     """
     graph = pixels.graph
     if rule == "torchvision":
@@ -49,13 +50,14 @@ def resize(pixels: Value, before: Value, after: Value, rule: str) -> Value:
         for axis in (3, 2):
             pixels = _interpolate(pixels, axis, before.take([axis - 2]), after.take([axis - 2]))
         return pixels
-    pixels = pixels.cast(INT32)
+    resample = _resample if whole else _resample_floats
+    pixels = pixels.cast(INT32) if whole else pixels
     for axis in (3, 2):  # Pillow resizes along rows first, rounds, and then resizes columns
         length, size = before.take([axis - 2]), after.take([axis - 2])
         pixels = graph.either(
             graph.add("Squeeze", size.equals(length), [0]),
             lambda pixels=pixels: pixels,
-            lambda args=(pixels, axis, length, size): _resample(*args),
+            lambda args=(pixels, axis, length, size): resample(*args),
         )
     return pixels.cast(FLOAT)
 
@@ -80,10 +82,29 @@ def _interpolate(pixels, axis, length, size):
 def _resample(pixels, axis, length, size):
     """Resizes one axis as Pillow's bilinear filter does, with weights of 22 bits.
 
-    All is exact in whole numbers: OpenVINO computes float64 in float32. Distances are counted in
-    parts of 1 / (2 * size) of an old pixel.
+    All is exact in whole numbers: OpenVINO computes float64 in float32.
     """
-    graph = pixels.graph
+    columns, weights, total = _triangles(pixels.graph, length, size)
+    half = np.int32(2**21)
+    taken = _weighted(pixels, axis, size, columns, _rounded_shares(weights, total), half)
+    return taken // np.int32(2**22)
+
+
+def _resample_floats(pixels, axis, length, size):
+    """Resizes one axis of float32 as Pillow's bilinear filter does."""
+    columns, weights, total = _triangles(pixels.graph, length, size)
+    shares = weights.cast(FLOAT) / total.cast(FLOAT)
+    return _weighted(pixels, axis, size, columns, shares, np.float32(0))
+
+
+def _triangles(graph, length, size):
+    """Returns what Pillow's bilinear filter reads, in whole numbers.
+
+    Distances are counted in parts of 1 / (2 * size) of an old pixel.
+
+    Returns:
+        columns and weights, (taps, size) int64, and the sums of the weights, (1, size) int64.
+    """
     reach = graph.add("Max", length, size) * 2  # the filter is a triangle, this wide to each side
     center = (graph.range(size) * 2 + 1) * length
     first = graph.add("Max", center - reach + size, 0) // (size * 2)
@@ -92,8 +113,13 @@ def _resample(pixels, axis, length, size):
     columns = first + graph.range(count).unsqueeze(1)  # (count, size)
     weights = reach - graph.add("Abs", columns * (size * 2) + size - center)
     weights = graph.where(columns < length, graph.add("Max", weights, 0), 0)
-    weights = _rounded_shares(weights, graph.add("ReduceSum", weights, [0]))
     columns = graph.add("Min", columns, length - 1)
+    return columns, weights, graph.add("ReduceSum", weights, [0])
+
+
+def _weighted(pixels, axis, size, columns, weights, start):
+    """Returns `start` plus the weighted sum of what `columns` reads along an axis."""
+    graph = pixels.graph
 
     def add_tap(i, total):
         weight = weights.take(i)
@@ -102,8 +128,8 @@ def _resample(pixels, axis, length, size):
 
     sides = [pixels.side(i) for i in range(4)]
     sides[axis] = size
-    half = graph.add("Expand", np.int32(2**21), graph.shape_of(*sides))
-    return graph.loop(count, half, add_tap) // np.int32(2**22)
+    first = graph.add("Expand", start, graph.shape_of(*sides))
+    return graph.loop(columns.side(0), first, add_tap)
 
 
 def _rounded_shares(weights, total):
