@@ -14,6 +14,9 @@ REST needs only Python. gRPC needs tensorflow-serving-api, whose protos import T
 and KServe need keras_maskrcnn: an ONNX file takes pixels, so the client reads the image. So do the
 masks of a model that was exported with soft masks, because they must be pasted into the image. Run
 lengths (masks="rle") are written as they are.
+
+--model_json says which bands and which dtype the images of the model have; without it they are RGB
+of 8 bits. If JPEG and PNG cannot hold them, the client reads the image, and sends pixels.
 """
 
 import argparse
@@ -124,7 +127,13 @@ class KserveClient:
     """
 
     # The protocol's names of what models of this package take and return.
-    TYPES = {"UINT8": "uint8", "INT32": "int32", "INT64": "int64", "FP32": "float32"}
+    TYPES = {
+        "UINT8": "uint8",
+        "UINT16": "uint16",
+        "INT32": "int32",
+        "INT64": "int64",
+        "FP32": "float32",
+    }
 
     def __init__(self, address, model="maskrcnn", timeout=60.0):
         self.address, self.timeout = address, timeout
@@ -135,7 +144,8 @@ class KserveClient:
         """Sends one request.
 
         Args:
-            inputs: dict of input names to arrays: images, uint8 (B, H, W, 3) RGB.
+            inputs: dict of input names to arrays: images (B, H, W, C) of the model's dtype, by
+                default uint8 (B, H, W, 3) RGB.
 
         Returns:
             dict of output names to arrays.
@@ -185,7 +195,7 @@ class KserveClient:
         return json.loads(content[:length]), content[length:]
 
 
-def coco_results(answer, path, category_ids=()):
+def coco_results(answer, path, category_ids=(), size=None):
     """Converts the detections of an answer's first image to COCO results.
 
     Args:
@@ -194,6 +204,7 @@ def coco_results(answer, path, category_ids=()):
             (B, D, m, m). Without either of them there is no "segmentation".
         path: path of the image. The file is read only if masks (B, D, m, m) are pasted.
         category_ids: sequence of ints. The ids of labels 1, 2, ...; if empty, labels are written.
+        size: (height, width) of the image, if it is known.
 
     Returns:
         list of {"file_name", "category_id", "bbox" [x, y, w, h], "score", "segmentation"}; empty
@@ -210,7 +221,7 @@ def coco_results(answer, path, category_ids=()):
         from keras_maskrcnn.data.images import read_image
 
         outputs = {key: np.asarray(value) for key, value in answer.items()}
-        size = read_image(str(path)).shape[:2]
+        size = size or read_image(str(path)).shape[:2]
         results = detections.coco_results(outputs, 0, name, *size, category_ids)
         return [{"file_name": result.pop("image_id"), **result} for result in results]
     results = []
@@ -231,7 +242,7 @@ def coco_results(answer, path, category_ids=()):
     return results
 
 
-def draw(path, results, picture, names):
+def draw(path, results, picture, names, image=None):
     """Writes a picture of one image with its results.
 
     Args:
@@ -239,6 +250,7 @@ def draw(path, results, picture, names):
         results: the image's results, from `coco_results`.
         picture: path of the PNG to write.
         names: dict of category ids to class names; may be empty.
+        image: the image as an array, if it was read.
     """
     import numpy as np
     from pycocotools import mask as mask_api
@@ -256,21 +268,53 @@ def draw(path, results, picture, names):
     }
     if results and "segmentation" in results[0]:
         things["masks"] = np.array([mask_api.decode(r["segmentation"]) for r in results], bool)
-    visualize.save_png(picture, visualize.draw(read_image(str(path)), things))
+    image = read_image(str(path)) if image is None else image
+    visualize.save_png(picture, visualize.draw(image, things))
 
 
-def inputs(api, path):
-    """Returns the inputs of the request for an image file: its bytes, or for KServe its pixels.
+def read(path, known):
+    """Reads an image file with the bands and the dtype of a model.
+
+    Args:
+        path: path of the image.
+        known: dict of the model's model.json; without its entries, 8-bit RGB.
+
+    Returns:
+        (H, W, C) array.
+
+    Raises:
+        ValueError: if the file cannot be read, or has other bands.
+        ImportError: if keras_maskrcnn is not installed.
+    """
+    from keras_maskrcnn.data.pixels import read_pixels
+
+    channels, dtype = known.get("in_channels", 3), known.get("image_dtype", "uint8")
+    return read_pixels(str(path), channels=channels, dtype=dtype)
+
+
+def request(api, path, known):
+    """Makes the request for an image file: its bytes, or its pixels where only these are taken.
+
+    Args:
+        api: str. A key of `PORTS`.
+        path: path of the image.
+        known: dict of the model's model.json.
+
+    Returns:
+        arguments of `predict` as a dict, and the image if it was read, else None.
 
     Raises:
         OSError: if the file cannot be read.
+        ValueError: if the file cannot be read, or has other bands.
         ImportError: if keras_maskrcnn is needed and not installed.
     """
-    if api != "kserve":
-        return {"image_bytes": [path.read_bytes()]}
-    from keras_maskrcnn.data.images import read_image
-
-    return {"images": read_image(str(path))[None]}
+    if api != "kserve" and known.get("encoded_images", True):
+        return {"inputs": {"image_bytes": [path.read_bytes()]}}, None
+    image = read(path, known)
+    if api == "kserve":
+        return {"inputs": {"images": image[None]}}, image
+    images = [image.tolist()] if api == "rest" else image[None]
+    return {"inputs": {"images": images}, "signature": "serving_default"}, image
 
 
 def _base64(value):
@@ -280,14 +324,20 @@ def _base64(value):
 def main():
     """Sends every image, writes the results, and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", nargs="+", type=pathlib.Path, help="JPEG or PNG files")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=pathlib.Path,
+        help="JPEG or PNG files, or .npy and TIFF for more bands",
+    )
     parser.add_argument("--api", choices=PORTS, default="rest", help="default: rest")
     parser.add_argument(
         "--address", help="HOST:PORT; default: localhost:8501 (rest), :8500 (grpc), :8000 (kserve)"
     )
     parser.add_argument("--model_name", default="maskrcnn", help="default: maskrcnn")
     parser.add_argument(
-        "--model_json", help="the export's assets.extra/model.json, for ids and names of classes"
+        "--model_json",
+        help="the export's assets.extra/model.json, for classes, and the bands and dtype of images",
     )
     parser.add_argument("--output", type=pathlib.Path, required=True, help="a new or empty folder")
     parser.add_argument("--pictures", action="store_true", help="draw the detections")
@@ -297,7 +347,7 @@ def main():
     if args.output.is_dir() and any(args.output.iterdir()):
         parser.error(f"the output folder is not empty. Received: output={str(args.output)!r}.")
 
-    known = {"class_names": [], "category_ids": []}
+    known = {"class_names": [], "category_ids": []}  # the rest has defaults
     if args.model_json:
         known = json.loads(pathlib.Path(args.model_json).read_text(encoding="utf-8"))
     ids = known["category_ids"]
@@ -312,7 +362,9 @@ def main():
     results, refused = [], 0
     for path in args.images:
         try:
-            found = coco_results(client.predict(inputs(args.api, path)), path, ids)
+            arguments, image = request(args.api, path, known)
+            size = None if image is None else image.shape[:2]
+            found = coco_results(client.predict(**arguments), path, ids, size)
         except (OSError, ServingError, ValueError) as error:
             print(f"{path}: {error}", file=sys.stderr)
             refused += 1
@@ -325,7 +377,7 @@ def main():
             )
         results += found
         if args.pictures:
-            draw(path, found, args.output / f"{path.name}.png", names)
+            draw(path, found, args.output / f"{path.name}.png", names, image)
     with open(args.output / "predictions.json", "w", encoding="utf-8") as file:
         json.dump(results, file)
     done = len(args.images) - refused

@@ -18,7 +18,7 @@ import numpy as np
 from keras_maskrcnn.runtime import ExportedModel
 
 MAX_BYTES = 2**28  # of a request
-NAMES = {"uint8": "UINT8", "int32": "INT32", "float32": "FP32"}
+NAMES = {"uint8": "UINT8", "uint16": "UINT16", "int32": "INT32", "float32": "FP32"}
 LENGTH = "Inference-Header-Content-Length"
 
 
@@ -27,6 +27,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def __init__(self, model, name, *args):
         self.model, self.root = model, f"/v2/models/{name}"
+        self.channels, self.dtype = model.config.in_channels, model.config.image_dtype
         super().__init__(*args)  # this answers the request
 
     def log_message(self, *args):
@@ -36,9 +37,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path in ("/v2/health/live", "/v2/health/ready", f"{self.root}/ready"):
             self._send(200, b"")
         elif self.path == self.root:
-            outputs = self.model.predict_on_batch(np.zeros((1, 64, 64, 3), np.uint8))
+            nothing = np.zeros((1, 64, 64, self.channels), self.dtype)
+            outputs = self.model.predict_on_batch(nothing)
             outputs = [{"name": name, **_described(x)} for name, x in outputs.items()]
-            inputs = [{"name": "images", "datatype": "UINT8", "shape": [-1, -1, -1, 3]}]
+            shape = [-1, -1, -1, self.channels]
+            inputs = [{"name": "images", "datatype": NAMES[self.dtype], "shape": shape}]
             self._send_json(200, {"name": self.root, "inputs": inputs, "outputs": outputs})
         else:
             self._send_json(404, {"error": f"not found: {self.path}"})
@@ -70,9 +73,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = self.rfile.read(size)
         request = json.loads(content[:length])
         (tensor,) = request["inputs"]
-        if (tensor["name"], tensor["datatype"]) != ("images", "UINT8"):
-            raise ValueError(f"the input is images, UINT8. Received: {tensor}")
-        images = np.frombuffer(content[length:], np.uint8).reshape(tensor["shape"])
+        datatype = NAMES[self.dtype]
+        if (tensor["name"], tensor["datatype"]) != ("images", datatype):
+            raise ValueError(f"the input is images, {datatype}. Received: {tensor}")
+        images = np.frombuffer(content[length:], self.dtype).reshape(tensor["shape"])
         return images, [output["name"] for output in request.get("outputs", ())]
 
     def _send_json(self, status, answer):

@@ -350,6 +350,49 @@ def test_the_command_reads_images_for_kserve(kserve, model, tmp_path, monkeypatc
     )
 
 
+def test_pixels_are_sent_where_no_encoded_image_can_hold_them(tmp_path):
+    image = np.random.default_rng(0).integers(0, 65536, (4, 6, 5)).astype(np.uint16)
+    np.save(tmp_path / "a.npy", image)
+    known = {"in_channels": 5, "image_dtype": "uint16", "encoded_images": False}
+    for api in ("rest", "grpc", "kserve"):
+        arguments, found = CLIENT["request"](api, tmp_path / "a.npy", known)
+        np.testing.assert_array_equal(found, image)
+        np.testing.assert_array_equal(arguments["inputs"]["images"], image[None])
+        assert arguments.get("signature") == (None if api == "kserve" else "serving_default")
+        assert api != "rest" or json.dumps(arguments)  # JSON takes lists
+    arguments, found = CLIENT["request"]("rest", tmp_path / "a.npy", {})
+    assert found is None and arguments["inputs"]["image_bytes"][0][:6] == b"\x93NUMPY"
+
+
+@pytest.mark.slow
+def test_the_command_sends_16_bits_and_floats(tiny_config, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    fields = {"in_channels": 5, "image_dtype": "uint16", "pixel_mean": (), "pixel_std": ()}
+    fields |= {"pixel_max": 4095.0, "score_threshold": 0.0}
+    bands = MaskRCNN(dataclasses.replace(tiny_config, **fields))
+    bands.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    image = np.random.default_rng(0).integers(0, 4096, (64, 96, 5)).astype(np.uint16)
+    np.save(tmp_path / "a.npy", image)
+    (tmp_path / "model.json").write_text(
+        json.dumps({**bands.config.reading(), "class_names": [], "category_ids": []}).replace(
+            '"channels"', '"in_channels"'
+        )
+    )
+    command = [sys.executable, ROOT / "examples" / "serve" / "kserve_server.py", "--rest_port=0"]
+    command += [f"--model_path={tmp_path / 'model.onnx'}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        port = json.loads(server.stdout.readline())["rest_port"]
+        command = ["client.py", "--api=kserve", f"--address=localhost:{port}"]
+        command += [f"--output={tmp_path / 'found'}", f"--model_json={tmp_path / 'model.json'}"]
+        monkeypatch.setattr(sys, "argv", [*command, "--pictures", str(tmp_path / "a.npy")])
+        assert CLIENT["main"]() == 0
+        server.kill()
+    results = json.loads((tmp_path / "found" / "predictions.json").read_text())
+    expected = bands.predict_on_batch(image[None])
+    assert len(results) == expected["num_detections"][0] > 0
+    assert (tmp_path / "found" / "a.npy.png").is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("api", ["rest", "grpc"])
 def test_200_requests_of_8_clients_are_all_answered_rightly(api):
