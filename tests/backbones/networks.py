@@ -18,7 +18,7 @@ def residual(stages=4, channels=3, name="small", preprocess=True):
     x = layers.BatchNormalization(name="stem_bn")(x)
     for i in range(2, 2 + stages):
         x = layers.Conv2D(4, 3, 2, padding="same", name=f"conv{i}")(x)
-        branch = layers.BatchNormalization(momentum=0.9, epsilon=0.01, name=f"bn{i}")(x)
+        branch = layers.BatchNormalization(momentum=0.8, epsilon=0.01, name=f"bn{i}")(x)
         branch = layers.Activation("relu", name=f"relu{i}")(branch)
         branch = layers.Dropout(0.1 * i, noise_shape=(None, 1, 1, 1), name=f"drop{i}")(branch)
         x = layers.Add(name=f"add{i}")([x, branch])
