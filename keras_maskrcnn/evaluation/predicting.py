@@ -107,10 +107,10 @@ def predict_images(
     """
     check_on_error(on_error)
     checks.check_given_proposals(model.config.proposals, proposals)
-    exported = isinstance(model, ExportedModel)
-    checks.check_reading(dataset, model.config.reading(), whole=exported)
+    whole = isinstance(model, ExportedModel)
+    checks.check_reading(dataset, model.config.reading(), whole=whole)
     with_blanks = _WithBlanks(dataset) if on_error == "skip" else None
-    if exported:
+    if isinstance(model, ExportedModel):
         yield from _images_of_exported(model, dataset, with_blanks, batch_size, verbose)
         return
     config, strategy = model.config, model.distribute_strategy
