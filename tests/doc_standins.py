@@ -95,6 +95,7 @@ def install(setattr=setattr, setitem=dict.__setitem__):
     """
     import keras
 
+    from keras_maskrcnn.catalog import BACKBONES
     from keras_maskrcnn.presets import PRESETS
     from keras_maskrcnn.weights import load, public
 
@@ -102,6 +103,8 @@ def install(setattr=setattr, setitem=dict.__setitem__):
         small = dict(SMALL)
         if load.peer_of(name):  # the widths of the golden files' networks
             small |= dict(backbone="resnet50", backbone_width=8)
+        if BACKBONES[fields.get("backbone", "resnet50")].source != "ours":
+            del small["backbone_width"]
         if name.endswith("_matterport"):
             small |= dict(rpn_head_channels=64, image_max_side=64)
         setitem(PRESETS, name, {**fields, **small})
