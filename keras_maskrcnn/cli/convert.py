@@ -5,7 +5,7 @@ import os
 
 from absl import flags
 
-from keras_maskrcnn.cli import outputs, paths, tiles, usage
+from keras_maskrcnn.cli import inputs, outputs, paths, tiles, usage
 from keras_maskrcnn.cli.definer import Definer
 
 _FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_threshold", "split")
@@ -32,6 +32,7 @@ def convert(options: flags.FlagValues) -> None:
         options.annotations,
         masks=options.masks,
         **tiles.reading(options),
+        **inputs.pixels(options),
         **given,
     )
     require_instances(dataset, options.annotations)
@@ -136,6 +137,7 @@ def convert_flags(values: flags.FlagValues) -> None:
         ["raise", "skip"],
         "What to do if an image cannot be read: stop (raise) or leave it out (skip).",
     )
+    inputs.pixel_flags(define)
     tiles.tile_flags(define)
     define.string(
         "tile_images", None, "With --tile: folder to write the tiles into, outside of --images."
@@ -144,7 +146,8 @@ def convert_flags(values: flags.FlagValues) -> None:
         "tile_format",
         "png",
         ["png", "jpg"],
-        "With --tile: format of the tiles. png keeps the pixels; jpg (quality 95) is smaller.",
+        "With --tile: format of the tiles. png keeps the pixels; jpg (quality 95) is smaller. "
+        "Tiles that neither can hold, of floats or of other bands, become .npy files.",
     )
     define.boolean(
         "overwrite", False, "Replace --output, and files in --tile_images, if they exist."

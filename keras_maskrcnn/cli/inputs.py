@@ -10,7 +10,9 @@ from absl import flags, logging
 
 from keras_maskrcnn.cli import paths
 from keras_maskrcnn.cli.definer import Definer
-from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.config import MaskRCNNConfig, field_docs
+from keras_maskrcnn.config_rules import IMAGE_DTYPES
+from keras_maskrcnn.data.bands import MAX_CHANNELS
 from keras_maskrcnn.runtime import RUNTIMES, ExportedModel, is_exported
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def with_overrides(model: Any, overrides: dict[str, Any]) -> Any:
 
 
 def read_dataset(options: flags.FlagValues, config: MaskRCNNConfig) -> "CocoDataset":
-    """Reads --annotations with a config's classes, and with masks if its task needs them.
+    """Reads --annotations with a config's classes and bands, and with masks if its task needs them.
 
     Images that cannot be read are left out; `skipped` names them for `report_unreadable`. With
     --tile, images may be of any size and kind; they are compared with the json when they are read.
@@ -100,7 +102,25 @@ def read_dataset(options: flags.FlagValues, config: MaskRCNNConfig) -> "CocoData
         crowds=options.crowds,
         check_images=not getattr(options, "tile", None),
         on_error="skip",
+        **config.reading(),
     )
+
+
+def pixel_flags(define: Definer) -> None:
+    """Defines --in_channels, --image_dtype and --pixel_max for a command without a config."""
+    docs = field_docs()
+    define.integer("in_channels", 3, docs["in_channels"], low=1, high=MAX_CHANNELS)
+    define.enum("image_dtype", "uint8", list(IMAGE_DTYPES), docs["image_dtype"])
+    define.float("pixel_max", 0, docs["pixel_max"], low=0)
+
+
+def pixels(options: flags.FlagValues) -> dict[str, Any]:
+    """Returns the arguments of the readers of `data` that `pixel_flags` gives."""
+    return {
+        "channels": options.in_channels,
+        "image_dtype": options.image_dtype,
+        "pixel_max": options.pixel_max or None,
+    }
 
 
 def read_proposals(path: str | None) -> "ProposalFile | None":

@@ -96,8 +96,8 @@ def _read_inputs(options):
         `proposals` and `val_proposals`.
     """
     overrides = _overrides(options)
-    task = preset_config(options.preset, **overrides).task
-    dataset = _read_dataset(options, task, options.images, options.annotations)
+    kind = preset_config(options.preset, **overrides)
+    dataset = _read_dataset(options, kind, options.images, options.annotations)
     classes = {
         "class_names": dataset.class_names,
         "category_ids": dataset.category_ids,
@@ -114,7 +114,7 @@ def _read_inputs(options):
                 f" proposals={options.proposals!r}, val_proposals={options.val_proposals!r}."
             )
         val = _read_dataset(
-            options, task, options.val_images or options.images, options.val_annotations, **classes
+            options, kind, options.val_images or options.images, options.val_annotations, **classes
         )
     return config, dataset, val, proposals
 
@@ -132,14 +132,16 @@ def _overrides(options):
     return overrides
 
 
-def _read_dataset(options, task, images, annotations, **classes):
+def _read_dataset(options, config, images, annotations, **classes):
+    """Reads a data set for a config, whose classes do not count."""
     from keras_maskrcnn import data
 
     pastes = "copy_paste" in (options.augment or ())  # it needs masks even if the task is boxes
     dataset = data.coco_json(
         images,
         annotations,
-        masks=task == "masks" or (None if pastes else False),
+        masks=config.task == "masks" or (None if pastes else False),
+        **config.reading(),
         **tiles.reading(options),
         **classes,
     )

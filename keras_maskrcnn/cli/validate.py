@@ -4,7 +4,7 @@ import os
 
 from absl import flags
 
-from keras_maskrcnn.cli import outputs, paths, tiles
+from keras_maskrcnn.cli import outputs, paths, pictures, tiles
 from keras_maskrcnn.cli.config_flags import (
     IMAGE_SIZE_TEXT,
     config_overrides,
@@ -31,6 +31,7 @@ def validate(options: flags.FlagValues) -> None:
     _refuse_outputs(options, reports)
     tiles.check_tiles(options)
     config = _config(options)
+    look = pictures.look(options, config.in_channels, config.image_dtype)
     found, report = doctor.examine(
         options.images,
         options.annotations,
@@ -40,12 +41,13 @@ def validate(options: flags.FlagValues) -> None:
         masks=config.task == "masks",
         crowds=tiles.crowds(options),
         tiles=tiles.cutting(options),
+        **config.reading(),
     )
     if not options.quiet:
         print(doctor.text(report))
     if reports:
         os.makedirs(options.output, exist_ok=True)
-        page = doctor.page(report, found)
+        page = doctor.page(report, found, **look)
         with replacing(reports["html"]) as new, open(new, "w", encoding="utf-8") as file:
             file.write(page)
     try:
@@ -134,5 +136,15 @@ def validate_flags(values: flags.FlagValues) -> None:
     define.boolean("overwrite", False, "Replace --fix and the reports in --output if they exist.")
     define.crowds()
     tiles.tile_flags(define)
-    fields = ("task", "image_min_side", "image_max_side", "anchor_sizes", "anchor_ratios")
+    pictures.look_flags(define)
+    fields = (
+        "in_channels",
+        "image_dtype",
+        "pixel_max",
+        "task",
+        "image_min_side",
+        "image_max_side",
+        "anchor_sizes",
+        "anchor_ratios",
+    )
     define_config(define, only=fields)

@@ -50,12 +50,19 @@ def text(report: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def page(report: dict[str, Any], found: Examination) -> str:
+def page(
+    report: dict[str, Any],
+    found: Examination,
+    bands: visualize.Bands = None,
+    stretch: visualize.Stretch = None,
+) -> str:
     """Returns a self-contained HTML page with the tables, pictures of problems, and all lines.
 
     Args:
         report, found: the results of `examine`.
+        bands, stretch: as in `visualize.as_rgb`, for the pictures.
     """
+    look = {"bands": bands, "stretch": stretch}
     body = [f"<p>{_escape(_sentence(report))}</p>"]
     for title, header, rows in _tables(report):
         body.append(f"<h2>{_escape(title)}</h2><table>{_row(header, 'th')}")
@@ -71,7 +78,7 @@ def page(report: dict[str, Any], found: Examination) -> str:
         )
         for problem in worst:
             caption = f"<b>{_escape(problem.kind)}</b> {_escape(problem.line)}"
-            body.append(f'<figure><img alt="" src="{_picture(found, problem)}">')
+            body.append(f'<figure><img alt="" src="{_picture(found, problem, look)}">')
             body.append(f"<figcaption>{caption}</figcaption></figure>")
         body.append("</div>")
     lines = report["problems"][:LISTED]
@@ -181,7 +188,7 @@ def _worst(found):
         yield from rounds[turn]
 
 
-def _picture(found, problem):
+def _picture(found, problem, look):
     """Returns a picture of an image, or of the part around an annotation, as a data URI."""
     size = height, width = found.sizes[problem.image]
     box, region, (y, x) = np.zeros(4), np.zeros([0, 0], bool), (0, 0)
@@ -204,9 +211,9 @@ def _picture(found, problem):
     if found.in_tiles:
         with open_big_image(path, size, found.reading) as source:
             shown = source.read(top, left, bottom - top, right - left, size=(sides[1], sides[0]))
-        shown = visualize.as_rgb(shown)
+        shown = visualize.as_rgb(shown, **look)
     else:
-        image = Image.fromarray(visualize.as_rgb(read_sized(path, size, found.reading)))
+        image = Image.fromarray(visualize.as_rgb(read_sized(path, size, found.reading), **look))
         shown = np.asarray(image.crop(window.tolist()).resize(sides, Image.Resampling.BOX))
     mask = np.zeros([bottom - top, right - left], bool)
     mask[y - top : y - top + region.shape[0], x - left : x - left + region.shape[1]] = region

@@ -192,8 +192,9 @@ class Pictures(keras.callbacks.Callback):
         """Writes the graph of the forward pass."""
         if not self.write:
             return
-        side = self.model.config.padding_multiple
-        images = tf.TensorSpec([None, side * 4, side * 4, 3], tf.uint8)
+        config = self.model.config
+        side = config.padding_multiple * 4
+        images = tf.TensorSpec([None, side, side, config.in_channels], config.image_dtype)
         forward = tf.function(self.model.call).get_concrete_function(images)
         self._writer = tf.summary.create_file_writer(self.folder)
         with self._writer.as_default():
@@ -211,7 +212,14 @@ class Pictures(keras.callbacks.Callback):
             names.append(name)
             image = self.dataset.load_image(index)
             found = predict_image(self.model, image, score_threshold=self.score_threshold)
-            pictures.append(visualize.draw(image, found, score_threshold=self.score_threshold))
+            pictures.append(
+                visualize.draw(
+                    image,
+                    found,
+                    score_threshold=self.score_threshold,
+                    stretch=visualize.default_stretch(self.model.config.image_dtype),
+                )
+            )
         if self.write and pictures:
             drawn = visualize.grid(pictures, columns=2, titles=names)
             with self._writer.as_default(step=epoch):

@@ -13,7 +13,7 @@ from keras_maskrcnn.visualize.drawing import (
     legend,
     save_png,
 )
-from keras_maskrcnn.visualize.look import Bands, Stretch
+from keras_maskrcnn.visualize.look import Bands, Stretch, default_stretch
 from keras_maskrcnn.visualize.shown import Picture, as_rgb
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Stretch",
     "as_rgb",
     "colors_of",
+    "default_stretch",
     "draw",
     "grid",
     "largest_first",

@@ -18,8 +18,6 @@ Stretch = Literal["none"] | tuple[float, float] | tuple[Literal["values"], float
 values, of all bands. "none": 0 and the largest value of the dtype, which is 1 for floats. None:
 "none" for uint8, and (2, 98) for all others."""
 
-MAX_BANDS = 32
-"""The most bands of an image, as `MaskRCNNConfig.in_channels` has it."""
 
 PERCENTILES = 2.0, 98.0
 _WHITE = {"uint16": 65535.0, "float16": 1.0, "float32": 1.0, "float64": 1.0}

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from keras_maskrcnn.data.bands import MAX_CHANNELS
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.data.sources import Source, open_source
 from keras_maskrcnn.typing import Path
-from keras_maskrcnn.visualize.look import MAX_BANDS, Bands, Stretch, look_of
+from keras_maskrcnn.visualize.look import Bands, Stretch, look_of
 
 Picture = Path | Image.Image | np.ndarray
 """A path, a PIL image, or an array (H, W) or (H, W, bands)."""
@@ -48,10 +49,10 @@ def as_rgb(image: Picture, bands: Bands = None, stretch: Stretch = None) -> np.n
     shape, dtype = image.shape, image.dtype
     if image.ndim == 2:
         image = image[..., None]
-    if image.ndim != 3 or image.shape[2] > MAX_BANDS or not image.size:
+    if image.ndim != 3 or image.shape[2] > MAX_CHANNELS or not image.size:
         raise ValueError(
             "image must be a path, a PIL image, or an array (H, W) or (H, W, bands) of 1 to "
-            f"{MAX_BANDS} bands. Received: shape={shape}, dtype={dtype}."
+            f"{MAX_CHANNELS} bands. Received: shape={shape}, dtype={dtype}."
         )
     if stretch is None and dtype not in (np.uint8, np.uint16):
         low, high = (image.min(), image.max()) if dtype.kind in "iuf" else (0, np.nan)
