@@ -20,7 +20,7 @@ def explain(options: flags.FlagValues) -> None:
     overrides = config_overrides(options, leave_out=("proposals",))
     model = inputs.with_overrides(inputs.load_model(options.model), overrides)
     dataset = inputs.read_dataset(options, model.config)
-    look = pictures.look(options, model.config.in_channels, model.config.image_dtype)
+    look = pictures.look(options, model.config)
     proposals, indices = inputs.read_proposals(options.proposals), _chosen(dataset, options)
     every = options.image is None
     rows, unreadable = [], list(dataset.skipped) if every else []

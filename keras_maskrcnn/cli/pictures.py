@@ -10,6 +10,7 @@ from absl import flags, logging
 
 from keras_maskrcnn.cli import paths
 from keras_maskrcnn.cli.definer import Definer
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data import DataError
 
 
@@ -25,18 +26,17 @@ def look_flags(define: Definer) -> None:
         "stretch",
         None,
         "What pictures show as black and white. 2,98: these percentiles of each band. "
-        "values,0,4095: these values. none: the whole range of the dtype. Default: none for 8 "
-        "bits, 2,98 for all others.",
+        "values,0,4095: these values. none: 0 and pixel_max, as the model sees them. Default: none "
+        "for 8 bits, 2,98 for all others.",
     )
 
 
-def look(options: flags.FlagValues, channels: int, image_dtype: str) -> dict[str, Any]:
+def look(options: flags.FlagValues, config: MaskRCNNConfig) -> dict[str, Any]:
     """Returns the arguments `bands` and `stretch` of functions that draw.
 
     Args:
         options: the flags' values; `bands` and `stretch` are used.
-        channels: int. Bands of the images.
-        image_dtype: str. Their dtype.
+        config: of the model that takes the images.
 
     Raises:
         ValueError: if there are no such bands or stretch.
@@ -45,15 +45,15 @@ def look(options: flags.FlagValues, channels: int, image_dtype: str) -> dict[str
 
     stretch: Any = options.stretch
     if stretch == ["none"]:
-        stretch = "none"
+        stretch = "none" if config.image_dtype == "uint8" else ("values", 0.0, config.pixel_max)
     elif stretch is not None:
         stretch = checked_stretch(stretch)
     bands = options.bands
     if bands is not None:
-        bands = tuple(band + 1 for band in checked_bands(bands, channels))
+        bands = tuple(band + 1 for band in checked_bands(bands, config.in_channels))
     return {
         "bands": bands,
-        "stretch": default_stretch(image_dtype) if stretch is None else stretch,
+        "stretch": default_stretch(config.image_dtype) if stretch is None else stretch,
     }
 
 

@@ -41,7 +41,7 @@ def predict(options: flags.FlagValues) -> None:
     images = [os.path.join(folder, name) for name in names]
     model = inputs.with_overrides(inputs.load_predictor(options), config_overrides(options))
     reading = Reading(**model.config.reading())
-    look = pictures.look(options, reading.channels, reading.image_dtype)
+    look = pictures.look(options, model.config)
     classes = model.config.names()
     # With a single class, a color per instance shows neighbors apart.
     color_by: Literal["class", "instance"] = "class" if len(classes) > 1 else "instance"

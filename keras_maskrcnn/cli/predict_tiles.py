@@ -99,7 +99,7 @@ def predict_tiles(options: flags.FlagValues) -> None:
     paths.refuse_inputs(options, *drawn, images=images)
     model = inputs.with_overrides(inputs.load_predictor(options), config_overrides(options))
     kind = model.config.in_channels, model.config.image_dtype
-    look = pictures.look(options, *kind)
+    look = pictures.look(options, model.config)
     shown = {"score_threshold": options.draw_threshold, "on_error": options.on_error, **look}
     objects, lost = 0, 0
     unreadable: list[str] = []

@@ -31,7 +31,7 @@ def validate(options: flags.FlagValues) -> None:
     _refuse_outputs(options, reports)
     tiles.check_tiles(options)
     config = _config(options)
-    look = pictures.look(options, config.in_channels, config.image_dtype)
+    look = pictures.look(options, config)
     found, report = doctor.examine(
         options.images,
         options.annotations,

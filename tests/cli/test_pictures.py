@@ -3,6 +3,7 @@ from absl import flags as absl_flags
 
 from keras_maskrcnn.cli import pictures
 from keras_maskrcnn.cli.definer import Definer
+from keras_maskrcnn.config import MaskRCNNConfig
 
 
 def test_pictures_of_images_that_differ_only_in_the_suffix_have_different_names():
@@ -18,7 +19,8 @@ def test_pictures_of_images_that_differ_only_in_the_suffix_have_different_names(
         ([], "uint8", (None, "none")),
         ([], "uint16", (None, (2, 98))),
         (["--bands=4,3,2"], "float32", ((4, 3, 2), (2, 98))),
-        (["--stretch=none"], "uint16", (None, "none")),
+        (["--stretch=none"], "uint8", (None, "none")),
+        (["--stretch=none"], "uint16", (None, ("values", 0, 4095))),
         (["--stretch=0.5,99.5"], "uint8", (None, (0.5, 99.5))),
         (["--stretch=values,-1,0.3", "--bands=5"], "float32", ((5,), ("values", -1, 0.3))),
     ],
@@ -27,5 +29,7 @@ def test_flags_become_the_arguments_of_pictures(flags, dtype, expected):
     values = absl_flags.FlagValues()
     pictures.look_flags(Definer(values))
     values(["program", *flags])
-    found = pictures.look(values, 5, dtype)
+    white = 4095 if dtype == "uint16" else 0
+    config = MaskRCNNConfig(in_channels=5, image_dtype=dtype, pixel_max=white)
+    found = pictures.look(values, config)
     assert (found["bands"], found["stretch"]) == expected

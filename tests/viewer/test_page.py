@@ -1,5 +1,7 @@
 """The page in a browser, opened from the disk as by a double click."""
 
+import pathlib
+
 import chromium
 import numpy as np
 import pytest
@@ -207,3 +209,18 @@ def test_fifty_thousand_objects_stay_usable(browser, tmp_path):
     assert browser.ask("viewerState.drawn") > 0
     move_slider(browser, 0.5)
     assert text(browser, "#count") == "25,000\nof 50,000 objects"
+
+
+def test_bands_of_16_bits_look_right(browser, tmp_path):
+    """A square is bright in band 5 only, of a dark image of 12 bits."""
+    image = np.random.default_rng(0).integers(90, 110, (300, 400, 5)).astype(np.uint16)
+    image[30:70, 50:110, 4] = 900
+    objects = {"boxes": np.zeros((0, 4)), "labels": []}
+    for name, bands, dark in (("gray", (5,), [40] * 3), ("red", (5, 1, 2), [40, 128, 128])):
+        with open_source(image, 5, "uint16") as source:
+            page = write_viewer(tmp_path / name, source, objects, bands=bands, stretch=(5, 99))
+        browser.open(pathlib.Path(page).as_uri(), until=READY)
+        settled(browser)
+        assert has_color(browser, 80, 50, [255] * 3 if name == "gray" else [255, 128, 128])
+        assert has_color(browser, 300, 200, dark)
+        assert browser.problems == []
