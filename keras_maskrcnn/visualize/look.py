@@ -106,7 +106,7 @@ def needs_pixels(stretch: Stretch, image_dtype: str) -> bool:
     Raises:
         ValueError: if there is no such stretch.
     """
-    asked = checked_stretch(stretch)
+    asked: Any = checked_stretch(stretch)
     asked = default_stretch(image_dtype) if asked is None else asked
     return asked != "none" and len(asked) == 2
 
