@@ -17,6 +17,7 @@ from tiny_runs import TINY, data_flags, make_shapes
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn import cli
 from keras_maskrcnn.catalog import BACKBONES
+from keras_maskrcnn.export.optimize import folded_copy
 from keras_maskrcnn.presets import PRESETS
 
 LIGHT = ("mobilenetv2",)  # few layers, so it is quick to build
@@ -65,7 +66,10 @@ def test_a_light_backbone_trains_and_is_saved(config_of, batch, tmp_path, name):
         _, changes = whole_life.train(model, batch, steps=1)
     _, same = changed_in(model, changes)
     assert not same & {v.path for v in model.trainable_variables}
-    whole_life.reload(model, batch[0], tmp_path)
+    loaded = whole_life.reload(model, batch[0], tmp_path)
+    # What every export is made from:
+    exported = whole_life.found_by(folded_copy(loaded, "float32"), batch[0])
+    whole_life.assert_same(exported, whole_life.found_by(model, batch[0]))
 
 
 @pytest.mark.parametrize("name", LIGHT)

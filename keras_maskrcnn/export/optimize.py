@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from keras_maskrcnn.catalog import BACKBONES
 from keras_maskrcnn.layers.changes import apply_changes
 from keras_maskrcnn.layers.conv import ConvNorm
 from keras_maskrcnn.typing import Tensors
@@ -72,7 +73,9 @@ def folded_copy(model: keras.Model, dtype: str | None = None) -> keras.Model:
     """
     config = model.config
     folds = ("frozen_batch", "batch")
-    without = {name: "" for name in ("norm", "head_norm") if getattr(config, name) in folds}
+    ours = BACKBONES[config.backbone].source == "ours"  # networks of Keras keep their norms
+    fields = ("norm", "head_norm") if ours else ("head_norm",)
+    without = {name: "" for name in fields if getattr(config, name) in folds}
     policy = dtype or model.dtype_policy
     copy = model.rebuilt(dataclasses.replace(config, **without), dtype=policy, name=model.name)
     changed = {
@@ -89,9 +92,9 @@ def folded_copy(model: keras.Model, dtype: str | None = None) -> keras.Model:
             f"`precision`. Received: layer {sorted(changed)[0]}, dtype={dtype!r}."
         )
     for name, network in copy.networks.items():
-        for ours, theirs in zip(network.layers, model.networks[name].layers, strict=True):
-            folded = isinstance(ours, ConvNorm) and ours.norm_name != theirs.norm_name
-            ours.set_weights(theirs.folded() if folded else theirs.get_weights())
+        for layer, theirs in zip(network.layers, model.networks[name].layers, strict=True):
+            folded = isinstance(layer, ConvNorm) and layer.norm_name != theirs.norm_name
+            layer.set_weights(theirs.folded() if folded else theirs.get_weights())
     return copy
 
 
