@@ -24,7 +24,7 @@ from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
 from keras_maskrcnn.saving import WholeFiles
 from keras_maskrcnn.typing import Path, Tensors
-from keras_maskrcnn.weights import keras_conventions, load_for_preset
+from keras_maskrcnn.weights import imagenet_fields, load_for_preset
 
 LOSSES = ("rpn_objectness", "rpn_box", "classifier", "box", "mask")
 # `fit` and `evaluate` also report two fractions. The first is that of the annotated boxes that have
@@ -312,8 +312,9 @@ class MaskRCNN(WholeFiles, CheckedCalls):
                 names a checkpoint of theirs. Both need a preset with the conventions of that
                 project. They leave out the predictors if `num_classes` differs from the preset's,
                 or, with "coco", if other `class_names` are given than COCO's.
-                "imagenet" downloads the weights of keras.applications, for the backbones resnet50
-                and resnet101; the config then has `weights.KERAS_CONVENTIONS`.
+                "imagenet" downloads the weights of keras.applications or KerasHub. The config of
+                resnet50 and resnet101 then has `weights.KERAS_CONVENTIONS`; our other ResNets have
+                none. With a backbone of Keras, a path names a file of Keras' layout.
             dtype: dtype policy, for instance "mixed_bfloat16"; None for Keras' global policy.
             **overrides: fields of `MaskRCNNConfig`, for instance `num_classes=3`.
 
@@ -325,7 +326,7 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             CheckpointError: if the weights cannot be downloaded or read, or do not fit.
         """
         if weights == "imagenet":
-            overrides = {**keras_conventions(overrides.get("in_channels", 3)), **overrides}
+            overrides = {**imagenet_fields(preset, overrides), **overrides}
         config = preset_config(preset, **overrides)
         make = functools.partial(cls, dtype=dtype)
         return make(config) if weights is None else load_for_preset(make, preset, config, weights)

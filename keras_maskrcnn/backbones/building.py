@@ -9,8 +9,8 @@ from keras_maskrcnn.catalog import BACKBONES
 from keras_maskrcnn.config import MaskRCNNConfig
 
 # NASNet compares the sizes of maps when it is built, so it needs one. All networks here give the
-# same for every multiple of 32.
-_SIDE = 256
+# same for every multiple of 32. MobileNetV2 has weights for this side.
+_SIDE = 224
 
 
 def build(config: MaskRCNNConfig) -> keras.Model:
@@ -31,17 +31,22 @@ def build(config: MaskRCNNConfig) -> keras.Model:
     return adopt(body(config.backbone), config)
 
 
-def body(name: str) -> keras.Model:
-    """Builds a network of keras.applications without its classifier, with random weights.
+def body(name: str, *, weights: str | None = None, classifier: bool = False) -> keras.Model:
+    """Builds a network of keras.applications.
 
     Args:
         name: str. A name of `catalog.BACKBONES` with the source "keras".
+        weights: "imagenet", which downloads what Keras publishes; or None for random weights.
+        classifier: bool. Whether to build the classifier of 1000 classes, too.
 
     Returns:
         Keras model, with the normalization that keras.applications gives it.
+
+    Raises:
+        Exception: if the download fails.
     """
     builder = getattr(keras.applications, BACKBONES[name].builder)
-    return builder(weights=None, include_top=False, input_shape=(_SIDE, _SIDE, 3))
+    return builder(weights=weights, include_top=classifier, input_shape=(_SIDE, _SIDE, 3))
 
 
 def adopt(network: keras.Model, config: MaskRCNNConfig) -> keras.Model:

@@ -21,7 +21,7 @@ from keras_maskrcnn.cli.outputs import verbosity
 from keras_maskrcnn.cli.paths import refuse_inputs, require_file, require_writable
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.files import checksum
-from keras_maskrcnn.presets import preset_config
+from keras_maskrcnn.presets import PRESETS, preset_config
 
 if TYPE_CHECKING:
     from keras_maskrcnn.model import MaskRCNN
@@ -121,14 +121,14 @@ def _read_inputs(options):
 
 def _overrides(options):
     """Returns the config fields that the flags set."""
-    from keras_maskrcnn.weights import keras_conventions
+    from keras_maskrcnn.weights import imagenet_fields
 
     overrides = config_overrides(options, leave_out=("proposals",))
     if options.proposals:
         overrides["proposals"] = "precomputed"
     set_image_size(overrides, options.image_size)
     if options.weights == "imagenet":
-        overrides = {**keras_conventions(overrides.get("in_channels", 3)), **overrides}
+        overrides = {**imagenet_fields(options.preset, overrides), **overrides}
     return overrides
 
 
@@ -166,6 +166,7 @@ def _check_flags(options):
     """Raises the errors that can be found before a data set or a model is read."""
     from keras_maskrcnn import training
     from keras_maskrcnn.weights.load import peer_of
+    from keras_maskrcnn.weights.published import is_for_backbone
 
     tiles.check_tiles(options)
     if options.tile is not None and options.proposals:
@@ -186,6 +187,9 @@ def _check_flags(options):
         )
     path = options.weights
     if path and path not in DOWNLOADS:
+        backbone = options.backbone or PRESETS.get(options.preset, {}).get("backbone", "")
+        if os.path.exists(path) and is_for_backbone(path, backbone):
+            return
         require_file("weights", path)
         if not path.endswith(OWN) and not peer_of(options.preset):
             raise ValueError(
@@ -250,7 +254,7 @@ def new_model(config: MaskRCNNConfig, options: flags.FlagValues, goes_on: bool) 
     make, path = functools.partial(MaskRCNN, dtype=options.dtype_policy), options.weights
     if goes_on or not path:
         return make(config)
-    if path.endswith(OWN):
+    if path.endswith(OWN) and not weights.published.is_for_backbone(path, config.backbone):
         model = make(config)
         source = load_model(path, "weights") if path.endswith(".keras") else path
         afresh = weights.start_from(model, source, path)
@@ -374,7 +378,8 @@ def _define_recipe(define):
         None,
         "Initial weights. A .keras or .weights.h5 file of a model of yours, which may have other "
         "classes; coco or imagenet, which are downloaded; or a checkpoint of the framework that "
-        "the preset is named after. imagenet also sets pixel_mean, pixel_std and stride_in_1x1, "
+        "the preset is named after. With a backbone of Keras, an .h5 file of Keras' layout. With a "
+        "ResNet, imagenet also sets pixel_mean, pixel_std and stride_in_1x1, "
         "unless they are given.",
     )
     define.list(

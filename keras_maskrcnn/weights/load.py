@@ -4,12 +4,11 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
 
-from keras_maskrcnn.catalog import RGB, for_bands
+from keras_maskrcnn.catalog import RGB
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.presets import preset_config
 from keras_maskrcnn.typing import Path
@@ -17,27 +16,10 @@ from keras_maskrcnn.weights import from_keras, names
 from keras_maskrcnn.weights.bands import first_kernel, fit_kernel
 from keras_maskrcnn.weights.checkpoint import CheckpointError, read_checkpoint, require_finite
 from keras_maskrcnn.weights.public import coco_classes, download, download_imagenet
+from keras_maskrcnn.weights.published import copy_backbone, is_from_keras, read_backbone
+from keras_maskrcnn.weights.report import Report, some
 
 BODY = ("backbone", "res5")  # the networks that an ImageNet classifier has weights for
-KERAS_CONVENTIONS: dict[str, Any] = {
-    "stride_in_1x1": True,
-    "pixel_std": (1.0, 1.0, 1.0),
-    "pixel_mean": (123.68, 116.779, 103.939),
-}
-"""Fields of a config that keras.applications' ResNets need, beside `stem_pool_same=False`."""
-
-
-def keras_conventions(in_channels: int = 3) -> dict[str, Any]:
-    """Returns `KERAS_CONVENTIONS` for images of other bands, see `catalog.for_bands`.
-
-    Args:
-        in_channels: int. Bands of an image.
-    """
-    pixels = ("pixel_mean", "pixel_std")
-    numbers = {name: for_bands(KERAS_CONVENTIONS[name], in_channels) for name in pixels}
-    return {**KERAS_CONVENTIONS, **numbers}
-
-
 PREDICTORS = ("box_head/class_logits", "box_head/box_deltas", "mask_head/logits")
 _STD = {"torchvision": RGB[1]}  # what the others divide R, G and B by is equal
 _VARIABLES = {
@@ -48,38 +30,6 @@ _VARIABLES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """Says what was done with each key of a checkpoint.
-
-    Attributes:
-        matched: dict from our variables to the file's keys. Keys of a classifier are named as
-            inside a detector.
-        skipped: dict from the file's keys that were not used to the reason.
-        missing: tuple of our variables that the file has no array for. They are not changed.
-        adapted: tuple of our variables, the first kernel, if it was adapted from RGB to other
-            bands.
-    """
-
-    matched: dict[str, str]
-    skipped: dict[str, str]
-    missing: tuple[str, ...]
-    adapted: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [f"matched {len(self.matched)} arrays"]
-        by_reason: dict[str, list[str]] = {}
-        for key, reason in self.skipped.items():
-            by_reason.setdefault(reason, []).append(key)
-        for reason, keys in by_reason.items():
-            lines.append(f"skipped {len(keys)} ({reason}): {_some(keys)}")
-        if self.adapted:
-            lines.append(f"adapted {_some(self.adapted)} from RGB to the bands of the model")
-        if self.missing:
-            lines.append(f"left {len(self.missing)} variables unchanged: {_some(self.missing)}")
-        return "\n".join(lines)
 
 
 def load_torchvision(
@@ -139,9 +89,9 @@ def load_matterport(
 def load_keras_applications(
     model: keras.Model, path: Path, *, skip_predictors: bool = False, verbose: bool = True
 ) -> Report:
-    """Loads a ResNet of keras.applications (ImageNet, with or without top) as the backbone.
+    """Loads a network of keras.applications (ImageNet, with or without top) as the backbone.
 
-    The file is a .h5 of Keras 1 or 2, or a .weights.h5 of Keras 3. These networks have their
+    The file is a .h5 of Keras 1 or 2, or a .weights.h5 of Keras 3. ResNet-50 and -101 have their
     strides in 1x1 convolutions, and subtract the mean from pixels without dividing them. The config
     therefore needs stride_in_1x1=True, stem_pool_same=False, pixel_std=(1, 1, 1) and
     pixel_mean=(123.68, 116.779, 103.939). Loading changes the first convolution from BGR to RGB.
@@ -153,6 +103,9 @@ def load_keras_applications(
             Shapes alone would not show it.
     """
     config = model.config
+    if is_from_keras(config.backbone):
+        matched = copy_backbone(model, read_backbone(config, path), path)
+        return _report_backbone(model, matched, path, verbose)
     needed = {"stride_in_1x1": True, "pixel_std": (1.0,) * len(config.pixel_std)}
     needed["stem_pool_same"] = False
     for field, value in needed.items():
@@ -192,6 +145,18 @@ def load_for_preset(
         ValueError: if there are no such weights for this preset or backbone.
         CheckpointError: if the file cannot be downloaded or read, or does not fit.
     """
+    if is_from_keras(config.backbone):
+        if weights == "coco":
+            raise ValueError(
+                "weights must be 'imagenet' or a path for a backbone of Keras. "
+                f"Received: preset={preset!r}, weights='coco'."
+            )
+        if weights != "imagenet":
+            _require_path(weights)
+        loaded = read_backbone(config, weights)
+        model = make(config)
+        _report_backbone(model, copy_backbone(model, loaded, weights), weights, verbose)
+        return model
     if weights == "imagenet":
         path = download_imagenet(config.backbone)
         model = make(config)
@@ -213,11 +178,8 @@ def load_for_preset(
             other_classes |= config.class_names != classes.get("class_names")
         else:
             config = dataclasses.replace(config, **classes)
-    elif not os.path.exists(weights):
-        raise CheckpointError(
-            "weights must be 'coco', 'imagenet' or the path of a checkpoint, and there is no such "
-            f"file. Received: weights={str(weights)!r}."
-        )
+    else:
+        _require_path(weights)
     model = make(config)
     LOADERS[source](model, path, skip_predictors=other_classes, verbose=verbose)
     return model
@@ -230,6 +192,24 @@ LOADERS = {
     "keras_applications": load_keras_applications,
 }
 """Name of each source of checkpoints, and the function that loads them."""
+
+
+def _require_path(weights):
+    if not os.path.exists(weights):
+        raise CheckpointError(
+            "weights must be 'coco', 'imagenet' or the path of a checkpoint, and there is no such "
+            f"file. Received: weights={str(weights)!r}."
+        )
+
+
+def _report_backbone(model, matched, weights, verbose):
+    names = (
+        f"{name}/{v.path}" for name, network in model.networks.items() for v in network.weights
+    )
+    report = Report(matched, {}, tuple(name for name in names if name not in matched))
+    if verbose:
+        print(f"{weights}\n{report}")
+    return report
 
 
 def _load(model, path, source, skip_predictors, verbose):
@@ -265,7 +245,7 @@ def _load(model, path, source, skip_predictors, verbose):
             values[full_name], matched[full_name] = value, key
     if missing:
         raise CheckpointError(
-            f"{path} has no {_some(missing.values())} for the model's {_some(missing)}. Is it a "
+            f"{path} has no {some(missing.values())} for the model's {some(missing)}. Is it a "
             f"checkpoint of {source} with the preset's architecture?"
         )
     skipped |= _without_place(path, set(arrays) - set(matched.values()) - set(skipped))
@@ -316,7 +296,7 @@ def _without_place(path, keys):
             left.append(key)
     if left:
         raise CheckpointError(
-            f"{path} holds {_some(sorted(left))}, which the model has no place for. Does the "
+            f"{path} holds {some(sorted(left))}, which the model has no place for. Does the "
             "preset have the checkpoint's architecture?"
         )
     return reasons
@@ -365,9 +345,3 @@ def _wrong_shape(path, key, array, name, variable, layer):
         f"{path}: {key} has the shape {tuple(array.shape)}, which does not fit the model's {name} "
         f"of shape {tuple(variable.shape)}.{hint}"
     )
-
-
-def _some(items, most=3):
-    items = list(items)
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more

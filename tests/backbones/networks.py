@@ -46,5 +46,5 @@ def photo(side=64, channels=3, seed=0):
 
 def normalized(backbone, images):
     """What `MaskRCNN` gives to its backbone."""
-    mean, std = (np.array(x, np.float32) for x in (backbone.pixel_mean, backbone.pixel_std))
+    mean, std = (np.array(x, images.dtype) for x in (backbone.pixel_mean, backbone.pixel_std))
     return (images - mean) / std
