@@ -90,6 +90,7 @@ def test_a_backbone_lives_a_whole_life(config_of, batch, shapes, tmp_path, name)
     _, changes = whole_life.train(model, batch, steps=1)
     _, same = changed_in(model, changes)
     assert not same & {v.path for v in model.trainable_variables}
+    whole_life.enliven(model)
     loaded = whole_life.reload(model, batch[0], tmp_path)
     whole_life.judge(loaded, shapes)
     whole_life.serve(model, shapes.load(0)["image"], tmp_path)

@@ -345,6 +345,7 @@ def test_a_part_of_the_page_trains_is_saved_evaluated_and_exported(
     model = mrcnn.MaskRCNN(config, **parts)
     _, changes = whole_life.train(model, batch)
     assert all(changes[v.path] for v in model.trainable_variables), changes
+    whole_life.enliven(model)
     loaded = whole_life.reload(model, batch[0], tmp_path)
     for argument, part in parts.items():
         mine = getattr(loaded, "fpn" if argument == "neck" else argument)
