@@ -45,11 +45,22 @@ _KERAS = {
     "resnet50v2": ("ResNet50V2", SIGNED),
     "xception": ("Xception", SIGNED),
 }
+_KERAS_HUB = {
+    **{f"resnet_vd_{depth}": "ResNetBackbone" for depth in (18, 34, 50, 101)},
+    **{f"{kind}_53": "CSPNetBackbone" for kind in ("csp_darknet", "darknet")},
+    **{f"csp_{kind}_50": "CSPNetBackbone" for kind in ("resnet", "resnext")},
+    **{f"mit_b{i}": "MiTBackbone" for i in range(4)},
+    **{f"vitdet_{size}": "ViTDetBackbone" for size in ("base", "large", "huge")},
+}
 BACKBONES: dict[str, Entry] = {
     **{name: Entry("ours", "", RGB) for name in RESNETS},
     **{name: Entry("keras", *rest) for name, rest in _KERAS.items()},
+    **{name: Entry("keras_hub", builder, RGB) for name, builder in _KERAS_HUB.items()},
 }
 """Each value of `MaskRCNNConfig.backbone`."""
+
+PLAIN = tuple(name for name in BACKBONES if name.startswith("vitdet_"))
+"""Backbones with one map only, "c4" with stride 16."""
 
 
 def normalization(backbone: str, in_channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_maskrcnn.catalog import BACKBONES, RESNETS
+from keras_maskrcnn.catalog import BACKBONES, PLAIN, RESNETS
 
 NECKS = ("fpn", "simple_fpn", "c4", "c5", "dc5")
 PYRAMIDS = ("fpn", "simple_fpn")  # necks with maps P2 to P6
@@ -311,6 +311,11 @@ COMBINATIONS = (
         "neck",
         lambda c: c.backbone in RESNETS or c.neck not in ("c4", "dc5"),
         "'fpn', 'simple_fpn' or 'c5' with backbone={backbone!r}",
+    ),
+    (
+        "neck",
+        lambda c: c.backbone not in PLAIN or c.neck == "simple_fpn",
+        "'simple_fpn' with backbone={backbone!r}",
     ),
     (
         "norm",

@@ -6,7 +6,7 @@ A preset holds only the fields that differ from the defaults of `MaskRCNNConfig`
 
 from typing import Any
 
-from keras_maskrcnn.catalog import BACKBONES, RESNETS, for_bands
+from keras_maskrcnn.catalog import BACKBONES, PLAIN, RESNETS, for_bands
 from keras_maskrcnn.config import MaskRCNNConfig, suggestion
 
 # The paper (Figure 4, Table 2a). ResNet-18 and -34 are for machines without a GPU.
@@ -31,7 +31,31 @@ _PAPER: dict[str, dict[str, Any]] = {
 _KERAS: dict[str, dict[str, Any]] = {
     f"{name}_fpn": dict(backbone=name)
     for name, entry in BACKBONES.items()
-    if entry.source != "ours"
+    if entry.source != "ours" and name not in PLAIN
+}
+
+# ViTDet as in detectron2 (projects/ViTDet/configs/COCO/mask_rcnn_vitdet_b_100ep.py): square images,
+# a simple pyramid, layer norm, 2 convolutions in the RPN's head, 4 and 1 dense layer for boxes.
+
+_VITDET: dict[str, dict[str, Any]] = {
+    f"{name}_simple_fpn": dict(
+        backbone=name,
+        neck="simple_fpn",
+        image_min_side=1024,
+        image_max_side=1024,
+        padding_multiple=1024,
+        frozen_stages=0,
+        head_norm="layer",
+        rpn_head_convs=2,
+        box_head_convs=4,
+        box_head_layers=1,
+        sampling_ratio=0,
+        roi_loss_divisor="sampled",
+        train_proposals=1000,
+        rpn_box_beta=0.0,
+        box_beta=0.0,
+    )
+    for name in PLAIN
 }
 
 # torchvision, where it differs from the paper or from detectron2, see docs/parity.md.
@@ -167,6 +191,7 @@ _ALL: dict[str, dict[str, Any]] = {
     **_MATTERPORT,
     **_SMALL,
     **_KERAS,
+    **_VITDET,
 }
 PRESETS: dict[str, dict[str, Any]] = {
     **{f"mask_rcnn_{name}": fields for name, fields in _ALL.items()},
