@@ -1,6 +1,6 @@
 import pytest
 
-from keras_maskrcnn.catalog import BACKBONES, normalization
+from keras_maskrcnn.catalog import BACKBONES, PLAIN, normalization
 from keras_maskrcnn.config import MaskRCNNConfig
 
 
@@ -22,9 +22,10 @@ def test_numbers_of_rgb_serve_any_number_of_bands(monkeypatch, channels, mean):
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_config_takes_the_numbers_of_its_backbone_unless_they_are_given(name):
-    config = MaskRCNNConfig(backbone=name)
+    fields = {"backbone": name, "neck": "simple_fpn" if name in PLAIN else "fpn"}
+    config = MaskRCNNConfig(**fields)
     assert (config.pixel_mean, config.pixel_std) == BACKBONES[name].normalization
-    assert MaskRCNNConfig(backbone=name, pixel_mean=(1.0, 2.0, 3.0)).pixel_mean == (1.0, 2.0, 3.0)
+    assert MaskRCNNConfig(**fields, pixel_mean=(1.0, 2.0, 3.0)).pixel_mean == (1.0, 2.0, 3.0)
 
 
 @pytest.mark.parametrize(("dtype", "white"), [("uint8", 255), ("uint16", 65535), ("float32", 1)])

@@ -6,6 +6,7 @@ import keras
 
 from keras_maskrcnn.backbones import maps as maps_of
 from keras_maskrcnn.backbones.copying import NORMS, Copy
+from keras_maskrcnn.backbones.hub_weights import as_ours
 from keras_maskrcnn.backbones.normalizing import Preprocess, pixels_of
 from keras_maskrcnn.catalog import for_bands
 
@@ -22,7 +23,8 @@ def from_keras(
 ) -> keras.Model:
     """Makes a backbone from a network of keras.applications, of KerasHub, or of yours.
 
-    The network is copied with its weights, and stays unchanged. In the copy:
+    The network is copied with its weights, and stays unchanged. KerasHub's ViTDet and MiT become
+    those of `transformers`, which take images of any size. In the copy:
 
     - The outputs are the last maps with strides 4, 8, 16 and 32, which are found by their shapes.
     - The normalization of the images at its beginning is left out. `MaskRCNN` does it instead.
@@ -35,7 +37,8 @@ def from_keras(
             have a classifier, which is left out.
         preprocess: function that prepares images (B, H, W, 3), float32 RGB in 0..255, for the
             network, as keras.applications.resnet.preprocess_input. None: that of keras.applications
-            for the networks whose names it knows; else what the network's first layers do.
+            for the networks whose names it knows, and that of KerasHub's presets for its ViTDet and
+            MiT; else what the network's first layers do.
         norm: "frozen_batch" or "batch", as in `MaskRCNNConfig`.
         frozen_stages: int in 0..5. Stages that are not trained. 1: what leads to the last map of
             stride 2 (the stem). 2: also what leads to the map of stride 4. And so on.
@@ -59,6 +62,7 @@ def from_keras(
             range, or the network has no layers for `stochastic_depth`.
     """
     _check(model, norm, frozen_stages, stochastic_depth, channels)
+    model, preprocess = as_ours(model, preprocess)
     traced, side, found = _find(model, maps)
     pixels = pixels_of(traced, model.name, preprocess)
     copy = Copy(traced, found, norm, stochastic_depth)

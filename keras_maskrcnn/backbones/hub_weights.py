@@ -5,27 +5,35 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_maskrcnn.backbones import transformers
+from keras_maskrcnn.backbones.normalizing import Preprocess
+from keras_maskrcnn.catalog import RGB
 
 _TABLES = ("positions", "rel_pos_h", "rel_pos_w")
 
 
-def as_ours(network: keras.Model) -> keras.Model:
+def as_ours(
+    network: keras.Model, preprocess: Preprocess | None = None
+) -> tuple[keras.Model, Preprocess | None]:
     """Replaces KerasHub's ViTDet or MiT by our network with the same weights.
 
     Args:
         network: Keras model.
+        preprocess: function that prepares images in 0..255 for it. None: that of KerasHub's
+            presets, which brings them to 0..1 for ViTDet, and normalizes them for MiT.
 
     Returns:
-        Keras model: the same one if it is neither.
+        network: Keras model: the same one if it is neither.
+        preprocess: the same for the returned network. Ours does not normalize images itself.
 
     Raises:
         ValueError: if the network is a ViTDet with options that ours has not.
     """
     kind = type(network).__name__
     if kind not in _READ:
-        return network
+        return network, preprocess
     config = network.get_config()
     for name in ("use_bias", "use_abs_pos", "use_rel_pos"):
         if not config.get(name, True):
@@ -36,7 +44,12 @@ def as_ours(network: keras.Model) -> keras.Model:
         fields["side"] = config["image_shape"][0]
     ours = build(**fields)
     take(ours, network)
-    return ours
+    mean, std = (np.array(numbers, np.float32) for numbers in RGB)
+    if preprocess is None:
+        return ours, lambda images: (images - mean) / std
+    if kind == "MiTBackbone":
+        return ours, preprocess
+    return ours, lambda images: (preprocess(images) - mean / 255) / (std / 255)
 
 
 def take(ours: keras.Model, theirs: keras.Model) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras_maskrcnn.backbones.adopting import from_keras
 
 from keras_maskrcnn.backbones import transformers
+from keras_maskrcnn.backbones.adopting import from_keras
 from keras_maskrcnn.backbones.hub_weights import take
 from keras_maskrcnn.catalog import BACKBONES
 from keras_maskrcnn.config import MaskRCNNConfig
@@ -194,7 +194,6 @@ def adopt(network: keras.Model, config: MaskRCNNConfig) -> keras.Model:
     """
     entry = BACKBONES[config.backbone]
     mean, std = (np.array(numbers, np.float32) for numbers in entry.normalization)
-    stages = [f"stage{i}_norm" for i in range(4)]
     backbone = from_keras(
         network,
         preprocess=lambda images: (images - mean) / std,
@@ -202,7 +201,6 @@ def adopt(network: keras.Model, config: MaskRCNNConfig) -> keras.Model:
         frozen_stages=config.frozen_stages,
         stochastic_depth=config.stochastic_depth,
         channels=len(config.pixel_mean),
-        maps=stages if entry.builder == "MiTBackbone" else None,
     )
     named = keras.Model(backbone.input, backbone.output, name=config.backbone)
     named.pixel_mean, named.pixel_std = backbone.pixel_mean, backbone.pixel_std

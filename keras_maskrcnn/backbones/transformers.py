@@ -89,7 +89,8 @@ def mit(
 
     Returns:
         Keras model: images (B, H, W, 3), normalized -> list of a map per stage, with strides 4, 8,
-            16 and 32. H and W are multiples of 32.
+            16 and 32. H and W are multiples of 32. `pyramid_outputs` has names for the maps, as
+            KerasHub's networks have.
     """
     images = x = keras.Input((None, None, 3), name="images")
     stages = zip(
@@ -128,7 +129,9 @@ def mit(
             count += 1
         x = _norm(x, f"stage{stage}_norm", 1e-5)
         maps.append(x)
-    return keras.Model(images, maps, name="mit")
+    network = keras.Model(images, maps, name="mit")
+    network.pyramid_outputs = {f"P{i}": x for i, x in enumerate(maps, 2)}
+    return network
 
 
 def _block(x, number, blocks, attention: Branch, mlp: Branch):

@@ -3,56 +3,43 @@ import numpy as np
 import pytest
 from backbones.hub_networks import keras_hub, tiny_mit, tiny_vitdet
 
+from keras_maskrcnn.backbones import from_keras
 from keras_maskrcnn.backbones.hub_weights import as_ours, take
 from keras_maskrcnn.backbones.transformers import vitdet
+from keras_maskrcnn.catalog import RGB
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
 
-def test_vitdet_gives_the_map_before_the_neck_of_sam():
-    theirs = tiny_vitdet()
+@pytest.fixture(scope="module")
+def theirs():
+    return tiny_vitdet()
+
+
+def test_vitdet_gives_the_map_before_the_neck_of_sam(theirs):
     before = keras.Model(theirs.input, theirs.layers[-2].output)
     images = np.random.default_rng(1).uniform(0, 1, (2, 96, 96, 3)).astype(np.float32)
-    found = as_ours(theirs)((images - MEAN) / STD)
+    found = as_ours(theirs)[0]((images - MEAN) / STD)
     assert found.shape == (2, 6, 6, 16)
     np.testing.assert_allclose(found, before(images), atol=2e-5)
 
 
-def test_mit_gives_the_maps_of_all_stages():
-    theirs = tiny_mit()
+@pytest.fixture(scope="module")
+def their_mit():
+    return tiny_mit()
+
+
+def test_mit_gives_the_maps_of_all_stages(their_mit):
+    theirs = their_mit
     images = np.random.default_rng(1).normal(size=(2, 64, 64, 3)).astype(np.float32)
     expected = keras.Model(theirs.input, theirs.pyramid_outputs)(images)
-    found = as_ours(theirs)(images)
+    found = as_ours(theirs)[0](images)
     assert [x.shape[1:3] for x in found] == [(16, 16), (8, 8), (4, 4), (2, 2)]
     for x, name in zip(found, ("P1", "P2", "P3", "P4"), strict=True):
         np.testing.assert_allclose(x, expected[name], atol=2e-5)
 
 
-def test_mit_takes_images_that_are_no_squares():
-    """Its left half sees little of the right one: only the deepest maps do."""
-    images = np.random.default_rng(1).normal(size=(1, 64, 128, 3)).astype(np.float32)
-    first, *_, last = as_ours(tiny_mit())(images)
-    assert first.shape == (1, 16, 32, 8) and last.shape == (1, 2, 4, 16)
-
-
-def test_a_smaller_image_of_vitdet_is_one_in_a_corner():
-    """In windows, the corner does not see what is beside it."""
-    network = vitdet(
-        side=96,
-        hidden_size=16,
-        num_layers=1,
-        intermediate_dim=32,
-        num_heads=2,
-        global_attention_layer_indices=[],
-        window_size=2,
-    )
-    images = np.random.default_rng(1).normal(size=(1, 96, 96, 3)).astype(np.float32)
-    found, corner = network(images), network(images[:, :64, :32])
-    np.testing.assert_allclose(corner, found[:, :4, :2], atol=1e-5)
-
-
-def test_positions_for_another_size_are_interpolated():
-    theirs = tiny_vitdet()
+def test_positions_for_another_size_are_interpolated(theirs):
     ours = vitdet(
         side=192,
         hidden_size=16,
@@ -91,4 +78,24 @@ def test_options_that_ours_has_not_are_refused():
 
 def test_other_networks_stay_as_they_are():
     network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
-    assert as_ours(network) is network
+    assert as_ours(network) == (network, None)
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "mean", "std"),
+    [
+        (None, RGB[0], RGB[1]),
+        # What KerasHub's network takes is in 0..1, and it normalizes that.
+        (lambda images: images / 255, RGB[0], RGB[1]),
+        (lambda images: images / 510, [2 * x for x in RGB[0]], [2 * x for x in RGB[1]]),
+    ],
+)
+def test_a_backbone_of_vitdet_knows_its_pixels(theirs, preprocess, mean, std):
+    backbone = from_keras(theirs, preprocess=preprocess)
+    np.testing.assert_allclose(backbone.pixel_mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(backbone.pixel_std, std, rtol=1e-5)
+
+
+def test_pixels_of_mit_are_those_of_its_presets_unless_given(their_mit):
+    assert from_keras(their_mit).pixel_mean == RGB[0]
+    assert from_keras(their_mit, preprocess=lambda x: x / 2).pixel_mean == (0, 0, 0)
