@@ -45,6 +45,7 @@ _VITDET: dict[str, dict[str, Any]] = {
         image_max_side=1024,
         padding_multiple=1024,
         frozen_stages=0,
+        stochastic_depth=depth,
         head_norm="layer",
         rpn_head_convs=2,
         box_head_convs=4,
@@ -55,7 +56,7 @@ _VITDET: dict[str, dict[str, Any]] = {
         rpn_box_beta=0.0,
         box_beta=0.0,
     )
-    for name in PLAIN
+    for name, depth in zip(PLAIN, (0.1, 0.4, 0.5), strict=True)
 }
 
 # torchvision, where it differs from the paper or from detectron2, see docs/parity.md.

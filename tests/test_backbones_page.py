@@ -10,7 +10,7 @@ import keras
 import pytest
 
 from keras_maskrcnn import networks
-from keras_maskrcnn.catalog import BACKBONES, HALF, RGB, SIGNED
+from keras_maskrcnn.catalog import BACKBONES, HALF, PLAIN, RGB, SIGNED
 from keras_maskrcnn.presets import preset_config
 
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "backbones.md"
@@ -34,7 +34,8 @@ def rows():
 def computed(name):
     """The cells for parameters and channels, from the network itself."""
     keras.backend.clear_session()
-    backbone = networks.build_backbone(preset_config(f"mask_rcnn_{name}_fpn", num_classes=1))
+    neck = "simple_fpn" if name in PLAIN else "fpn"
+    backbone = networks.build_backbone(preset_config(f"mask_rcnn_{name}_{neck}", num_classes=1))
     channels = ", ".join(str(x.shape[-1]) for _, x in sorted(backbone.output.items()))
     return f"{backbone.count_params() / 1e6:.1f} M", channels
 

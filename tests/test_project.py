@@ -158,7 +158,7 @@ def test_every_tag_of_a_version_is_a_release_of_the_changelog(releases):
 
 def test_the_table_of_extras_is_that_of_setup_cfg(requirements):
     """docs/first_steps.md says of each extra what it installs."""
-    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", read("docs/first_steps.md"), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \| (.+?) \|", read("docs/first_steps.md"), re.MULTILINE)
     table = {extra: set(re.findall(r"`([^`]+)`", packages)) for extra, packages in rows}
     extras = {name: {one.name for one in listed} for name, listed in requirements.items() if name}
     assert {name: table.get(name) for name in extras} == extras
@@ -172,7 +172,7 @@ def test_every_pip_install_names_this_project_and_its_extras(metadata):
         for path in (ROOT / folder).glob("*" if folder == "." else "**/*"):
             if path.suffix in (".md", ".py", ".ipynb"):
                 text = read(path)
-                for names in re.findall(r"pip install [^`\n]*?(?:\.|maskrcnn)\[([\w,]+)\]", text):
+                for names in re.findall(r"pip install [^`\n]*?(?:\.|maskrcnn)\[([\w,-]+)\]", text):
                     found |= set(names.split(","))
                 wrong = re.search(r"pip install [^`\n]*\bkeras[-_]maskrcnn(?![\w.])", text)
                 assert not wrong, (path, wrong)
