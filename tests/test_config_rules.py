@@ -164,6 +164,7 @@ CONTRADICTIONS = [
         {"backbone": "xception", "neck": "dc5", "anchor_sizes": (8.0,)},
         "'fpn', 'simple_fpn' or 'c5' with backbone='xception'",
     ),
+    ("neck", {"backbone": "vitdet_base"}, "'simple_fpn' with backbone='vitdet_base'"),
     (
         "norm",
         {"backbone": "densenet121", "norm": "group"},

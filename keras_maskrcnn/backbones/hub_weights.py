@@ -1,8 +1,6 @@
 """Copies the weights of KerasHub's ViTDet and MiT into our networks of the same form."""
 
 import inspect
-from collections.abc import Iterator
-from typing import Any
 
 import keras
 import numpy as np
@@ -69,7 +67,7 @@ def take(ours: keras.Model, theirs: keras.Model) -> None:
         layer.set_weights(values)
 
 
-def _of_vitdet(theirs) -> Iterator[tuple[str, list[Any]]]:
+def _of_vitdet(theirs):
     """Yields the name of our layer, and KerasHub's arrays in the order of its weights."""
     count = 0
     for layer in theirs.layers:
@@ -92,7 +90,7 @@ def _of_vitdet(theirs) -> Iterator[tuple[str, list[Any]]]:
             count += 1
 
 
-def _of_mit(theirs) -> Iterator[tuple[str, list[Any]]]:
+def _of_mit(theirs):
     norms = iter([x for x in theirs.layers if isinstance(x, keras.layers.LayerNormalization)])
     count = 0
     for stage, depth in enumerate(theirs.layerwise_depths):

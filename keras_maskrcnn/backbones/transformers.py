@@ -5,7 +5,7 @@ model. Its ViTDet takes one size too, and has no stochastic depth. So these are 
 layers and ours, which compute the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 
@@ -14,8 +14,6 @@ from keras_maskrcnn.layers.residual import StochasticDepth
 
 # Rate of the last block; `from_keras` scales all of them to the rate that it is given.
 _RATE = 0.1
-
-Branch = Callable[[keras.KerasTensor, str], keras.KerasTensor]
 
 
 def vitdet(
@@ -134,8 +132,8 @@ def mit(
     return network
 
 
-def _block(x, number, blocks, attention: Branch, mlp: Branch):
-    """Adds both residual branches of a block to a map."""
+def _block(x, number, blocks, attention, mlp):
+    """Adds both residual branches of a block, functions of a map and a name, to a map."""
     rate = _RATE * number / max(1, blocks - 1)
     for part, branch in (("attention", attention), ("mlp", mlp)):
         name = f"transformer{number}_{part}"  # `training.layer_decay` reads this name
