@@ -32,6 +32,7 @@ CONFIG = dict(
     image_min_side=192,
     image_max_side=320,
     norm="group",
+    backbone_width=32,
     fpn_channels=64,
     roi_batch=32,
     train_pre_nms=300,
