@@ -11,7 +11,9 @@ import keras_maskrcnn as mrcnn
 from keras_maskrcnn import networks
 from keras_maskrcnn.export.optimize import folded_copy
 from keras_maskrcnn.layers import heads
+from keras_maskrcnn.layers.resnet import resnet
 from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.parts import with_pixels_of
 from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
 
@@ -247,3 +249,38 @@ def test_weights_of_a_backbone_without_names_are_copied(tiny_config):
     for ours, theirs in zip(first.backbone.weights, second.backbone.weights, strict=True):
         assert ours.path != theirs.path
         np.testing.assert_array_equal(ours, theirs)
+
+
+def signed():
+    """A backbone that says which pixels it expects, as those of `backbones.from_keras`."""
+    backbone = resnet("resnet18", width=8)
+    backbone.pixel_mean = backbone.pixel_std = (127.5,) * 3
+    return backbone
+
+
+def test_a_model_takes_the_pixels_that_its_backbone_expects(tiny_config):
+    rpn = networks.build_rpn(tiny_config, tiny_config.fpn_channels)  # it never sees pixels
+    model = MaskRCNN(tiny_config, backbone=signed(), rpn=rpn)
+    assert (model.config.pixel_mean, model.config.pixel_std) == ((127.5,) * 3,) * 2
+    assert dataclasses.replace(model.config, pixel_mean=(), pixel_std=()) == tiny_config
+    again = MaskRCNN.from_config(model.get_config())
+    assert again.config == model.config == model.with_config(nms_iou=0.5).config
+
+
+@pytest.mark.parametrize("mean", [(1.0, 2.0, 3.0), (127.5,) * 3])
+def test_pixels_of_the_config_stay_and_a_line_names_both(tiny_config, caplog, mean):
+    config = dataclasses.replace(tiny_config, pixel_mean=mean, pixel_std=(127.5,) * 3)
+    assert with_pixels_of(config, signed()) == config
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == (mean != (127.5,) * 3)
+    assert all(
+        "pixel_mean=(1.0, 2.0, 3.0)" in x and "has (127.5, 127.5, 127.5)" in x for x in lines
+    )
+
+
+def test_pixels_of_another_number_of_bands_are_refused(tiny_config):
+    with pytest.raises(ValueError, match="pixel_mean must be as many numbers as in_channels"):
+        MaskRCNN(
+            dataclasses.replace(tiny_config, in_channels=5, pixel_mean=(), pixel_std=()),
+            backbone=signed(),
+        )

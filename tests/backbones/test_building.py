@@ -3,9 +3,14 @@
 import keras
 import numpy as np
 import pytest
-from backbones.networks import normalized, perturbed, photo
+from backbones.networks import normalized, perturbed, photo, residual
 
-from keras_maskrcnn.backbones import from_keras
+from keras_maskrcnn import networks
+from keras_maskrcnn.backbones import building, from_keras
+from keras_maskrcnn.backbones.staging import stages_of
+from keras_maskrcnn.catalog import BACKBONES
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.layers.frozen_norm import FrozenBatchNorm
 
 APPS = keras.applications
 SIDE = (64, 96)
@@ -94,3 +99,42 @@ def test_maps_are_those_of_keras_for_the_same_pixels(precision):
         scale = np.abs(theirs).max()
         assert scale > 1e-3
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * scale, err_msg=level)
+
+
+KERAS = [name for name, entry in BACKBONES.items() if entry.source == "keras"]
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=pytest.mark.slow) for x in KERAS])
+def test_a_name_of_the_catalog_has_the_pixels_of_its_network(name):
+    """Also: every multiple of 32 will do, and a config's fields reach the network."""
+    backbone = networks.build_backbone(MaskRCNNConfig(backbone=name, frozen_stages=1))
+    assert (backbone.pixel_mean, backbone.pixel_std) == BACKBONES[name].normalization
+    assert backbone.name == name
+    for rows in (32, 96, 160):
+        shapes = backbone.compute_output_shape((1, rows, 512, 3))
+        for level, stride in (("c2", 4), ("c3", 8), ("c4", 16), ("c5", 32)):
+            assert shapes[level][1:3] == (rows // stride, 512 // stride), (level, rows)
+    stages = stages_of(backbone)
+    assert list(stages) == ["stem", "c2", "c3", "c4", "c5"] and all(stages.values())
+    norms = [x for x in backbone.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert {type(x) for x in norms} <= {FrozenBatchNorm}
+    rest = [x for x in stages["stem"] if x not in norms]
+    assert not [x for x in rest if x.trainable_weights]
+    assert all(x.trainable_weights for x in stages["c2"] if x not in norms)
+
+
+def test_fields_of_the_config_reach_the_network(monkeypatch):
+    monkeypatch.setattr(building, "body", lambda name: residual())
+    config = MaskRCNNConfig(
+        backbone="mobilenetv2",
+        in_channels=5,
+        norm="batch",
+        frozen_stages=2,
+        stochastic_depth=0.5,
+    )
+    backbone = building.build(config)
+    assert backbone.name == "mobilenetv2" and backbone.input.shape[-1] == 5
+    assert not backbone.get_layer("conv2").trainable and backbone.get_layer("bn3").trainable
+    assert backbone.get_layer("drop5").rate == 0.5
+    one = building.build(MaskRCNNConfig(backbone="mobilenetv2", in_channels=1))
+    assert one.input.shape[-1] == 3  # the band is repeated

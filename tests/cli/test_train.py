@@ -3,11 +3,15 @@
 import re
 import types
 
+import numpy as np
 import pytest
+from backbones.networks import perturbed, residual
 
 from keras_maskrcnn import cli, training
+from keras_maskrcnn.backbones import building
 from keras_maskrcnn.cli import train
 from keras_maskrcnn.networks import NETWORKS
+from keras_maskrcnn.presets import preset_config
 
 SMALL, TORCHVISION = "mask_rcnn_resnet18_fpn_small", "mask_rcnn_resnet50_fpn_torchvision"
 
@@ -27,13 +31,16 @@ SMALL, TORCHVISION = "mask_rcnn_resnet18_fpn_small", "mask_rcnn_resnet50_fpn_tor
             "after that framework. Received: weights='a.pth', preset='mask_rcnn",
         ),
         (["--weights=a.pth", f"--preset={TORCHVISION}"], "none.json"),  # the next fault
+        (["--weights=a.h5", "--backbone=mobilenetv2"], "none.json"),
+        (["--weights=b.h5", "--preset=mask_rcnn_xception_fpn"], "no such file.*'b.h5'"),
     ],
 )
 def test_flags_are_checked_before_anything_is_read(flags, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.keras").write_text("a model")
-    (tmp_path / "a.pth").write_text("a checkpoint")
+    for name in ("a.pth", "a.h5"):
+        (tmp_path / name).write_text("a checkpoint")
     argv = ["train", "--images=none", "--annotations=none.json", f"--preset={SMALL}"]
     assert cli.run([*argv, "--output=new", *flags]) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -134,3 +141,27 @@ def test_images_that_were_skipped_are_reported_at_the_end(run, broken, tmp_path,
     first, *last = capsys.readouterr().out.splitlines()
     assert first.startswith("3 images, 1 classes; steps=1, batch_size=2, learning_rate=")
     assert last == [f"Wrote {tmp_path / 'run' / 'model.keras'}.", "Skipped 1 images: b.png."]
+
+
+def test_weights_of_a_network_of_keras_start_its_backbone(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(building, "body", lambda name, classifier=False: residual())
+    perturbed(residual(), seed=3).save_weights(tmp_path / "body.weights.h5")
+    config = preset_config(
+        "mask_rcnn_mobilenetv2_fpn", fpn_channels=8, box_head_units=8, mask_head_channels=8
+    )
+    options = types.SimpleNamespace(
+        weights=str(tmp_path / "body.weights.h5"),
+        dtype_policy="float32",
+        preset="mask_rcnn_mobilenetv2_fpn",
+        quiet=False,
+    )
+    model = train.new_model(config, options, goes_on=False)
+    expected = perturbed(residual(), seed=3).get_layer("bn3").get_weights()
+    np.testing.assert_array_equal(model.backbone.get_layer("bn3").get_weights(), expected)
+    out = capsys.readouterr().out
+    assert "body.weights.h5\nmatched 30 arrays\nleft" in out
+    model.save_weights(tmp_path / "ours.weights.h5")
+    options.weights = str(tmp_path / "ours.weights.h5")
+    again = train.new_model(config, options, goes_on=False)
+    for ours, theirs in zip(again.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -19,9 +19,11 @@ TINY = dict(fpn_channels=8, box_head_units=8, mask_head_channels=8, mask_head_co
 def tiny_network(weights=None, include_top=False, input_shape=None):
     """Stands in for a builder of keras.applications, to save time."""
     network = residual(name="tiny")
-    if include_top:
-        return network
-    return keras.Model(network.input, network.get_layer("add5").output, name="tiny")
+    if not include_top:
+        network = keras.Model(network.input, network.get_layer("add5").output, name="tiny")
+    if weights == "imagenet":
+        network.load_weights(keras.utils.get_file("tiny_notop.h5", "https://x/tiny_notop.h5"))
+    return network
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +100,27 @@ def test_weights_fit_images_of_other_bands(trained, file):
     assert difference(made.backbone, trained, repeated) < 1e-5
 
 
-def test_imagenet_weights_come_by_the_download_of_keras(tmp_path, monkeypatch):
+def test_imagenet_weights_are_what_the_builder_of_keras_downloads(trained, file, monkeypatch):
+    monkeypatch.setattr(keras.utils, "get_file", lambda name, origin: file)
+    made = model()
+    load(made, "imagenet")
+    assert difference(made.backbone, trained, pixels(made, photo())) < 1e-5
+    assert untrained.advice({"backbone": made.backbone}) == ""
+
+
+def test_without_a_network_one_line_says_what_to_do(monkeypatch):
+    def offline(name, origin):
+        raise Exception(f"URL fetch failure on {origin}: None --\nno route")
+
+    monkeypatch.setattr(keras.utils, "get_file", offline)
+    words = r"of Tiny cannot be .*https://x/tiny_notop.h5.*pass its path as `weights`\.$"
+    with pytest.raises(CheckpointError, match=words) as e:
+        mrcnn.MaskRCNN.from_preset(f"mask_rcnn_{NAME}_fpn", weights="imagenet")
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.slow
+def test_keras_own_builder_downloads_for_a_preset(tmp_path, monkeypatch):
     monkeypatch.setitem(BACKBONES, NAME, BACKBONES[NAME]._replace(builder="MobileNetV3Small"))
     build = keras.applications.MobileNetV3Small
     network = perturbed(build(weights=None, include_top=False, input_shape=(64, 96, 3)))
@@ -115,16 +137,6 @@ def test_imagenet_weights_come_by_the_download_of_keras(tmp_path, monkeypatch):
     assert len(asked) == 1 and asked[0].endswith("_no_top_v2.h5")
     assert difference(loaded.backbone, network, pixels(loaded, photo())) < 1e-5
     assert loaded.config.pixel_mean == (127.5,) * 3 and not loaded.config.stride_in_1x1
-    assert untrained.advice(loaded.networks) == ""
-
-    def offline(*args, **kwargs):
-        raise Exception("URL fetch failure on https://x/small.h5: None --\nno route")
-
-    monkeypatch.setattr(keras.src.utils.file_utils, "get_file", offline)
-    words = r"MobileNetV3Small cannot be .*https://x/small.h5.*pass its path as `weights`\.$"
-    with pytest.raises(CheckpointError, match=words) as e:
-        mrcnn.MaskRCNN.from_preset(preset, weights="imagenet")
-    assert "\n" not in str(e.value)
 
 
 def test_files_that_do_not_fit_are_refused_and_change_nothing(file, tmp_path):
