@@ -7,7 +7,7 @@ import keras
 from keras_maskrcnn.backbones import maps as maps_of
 from keras_maskrcnn.backbones.copying import NORMS, Copy
 from keras_maskrcnn.backbones.hub_weights import as_ours
-from keras_maskrcnn.backbones.normalizing import Preprocess, pixels_of
+from keras_maskrcnn.backbones.normalizing import RANDOM, Preprocess, pixels_of
 from keras_maskrcnn.catalog import for_bands
 
 
@@ -28,6 +28,7 @@ def from_keras(
 
     - The outputs are the last maps with strides 4, 8, 16 and 32, which are found by their shapes.
     - The normalization of the images at its beginning is left out. `MaskRCNN` does it instead.
+      Random augmentations there are left out, too: boxes would not follow them.
     - Batch norm is ours: its statistics are fixed, or those of the batch of all replicas.
     - Random depth at the end of residual branches has the given rate.
     - All layers are trained but those of the frozen stages and fixed norms.
@@ -61,10 +62,11 @@ def from_keras(
             is not known, or is no factor and offset per channel. If an argument is out of its
             range, or the network has no layers for `stochastic_depth`.
     """
-    _check(model, norm, frozen_stages, stochastic_depth, channels)
+    _check(model, preprocess, norm, frozen_stages, stochastic_depth, channels, maps)
     model, preprocess = as_ours(model, preprocess)
     traced, side, found = _find(model, maps)
     pixels = pixels_of(traced, model.name, preprocess)
+    _check_geometry(traced, found, pixels.last)
     copy = Copy(traced, found, norm, stochastic_depth)
     images = keras.Input((side, side, channels), name="images")
     outputs = copy.run(images, pixels.last)
@@ -78,7 +80,7 @@ def from_keras(
     return backbone
 
 
-def _check(model, norm, frozen_stages, stochastic_depth, channels):
+def _check(model, preprocess, norm, frozen_stages, stochastic_depth, channels, maps):
     inputs, outputs = (getattr(model, name, None) for name in ("inputs", "outputs"))
     if not isinstance(model, keras.Model) or not inputs or not outputs:
         raise ValueError(
@@ -93,7 +95,14 @@ def _check(model, norm, frozen_stages, stochastic_depth, channels):
     for name, value, holds, expected in (
         ("norm", norm, norm in NORMS, "'frozen_batch' or 'batch' for a network of Keras"),
         ("frozen_stages", frozen_stages, frozen_stages in range(6), "in 0..5"),
-        ("stochastic_depth", stochastic_depth, 0 <= stochastic_depth <= 0.9, "in 0..0.9"),
+        (
+            "stochastic_depth",
+            stochastic_depth,
+            isinstance(stochastic_depth, (int, float)) and 0 <= stochastic_depth <= 0.9,
+            "in 0..0.9",
+        ),
+        ("preprocess", preprocess, preprocess is None or callable(preprocess), "a function"),
+        ("maps", maps, not isinstance(maps, str), "a dict or list of names of layers"),
         ("channels", channels, channels in range(1, 33), "in 1..32"),
         (
             "channels",
@@ -104,6 +113,20 @@ def _check(model, norm, frozen_stages, stochastic_depth, channels):
     ):
         if not holds:
             raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}.")
+
+
+def _check_geometry(traced, found, last_of_pixels):
+    """Refuses layers that move or resize what is in the images."""
+    needed = set().union(*(traced.ancestors(number) for number in found.values()))
+    kinds = (keras.layers.Resizing, keras.layers.CenterCrop, keras.layers.RandomCrop, *RANDOM)
+    for number in sorted(needed - traced.ancestors(last_of_pixels)):
+        step = traced.steps[number]
+        if isinstance(step.operation, kinds):
+            raise ValueError(
+                "the network must not resize, crop or augment images, because boxes would not "
+                f"follow; leave the layer out. Received: {step.name!r}, a "
+                f"{type(step.operation).__name__}."
+            )
 
 
 def _for_bands(numbers, channels):

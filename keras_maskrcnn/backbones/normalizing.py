@@ -1,5 +1,6 @@
 """Finds out which pixels a network expects: it measures what happens to them before its layers."""
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,25 +11,29 @@ from keras_maskrcnn.backbones.tracing import Trace
 
 Preprocess = Callable[[np.ndarray], Any]
 
-# Beginnings of the names of networks of keras.applications, in small letters, and the module whose
-# `preprocess_input` they need. The first that fits counts. The others normalize images themselves.
+# Names of networks of keras.applications, in small letters, and the module whose
+# `preprocess_input` they need. Networks that are not here normalize images themselves. A longer
+# name, such as resnet50_of_mine, says nothing about the pixels.
 _MODULES = {
-    "inception_resnet_v2": "inception_resnet_v2",
-    "inception_v3": "inception_v3",
-    "mobilenetv2": "mobilenet_v2",
-    "mobilenet_": "mobilenet",
-    "resnet50v2": "resnet_v2",
-    "resnet101v2": "resnet_v2",
-    "resnet152v2": "resnet_v2",
-    "resnet50": "resnet",
-    "resnet101": "resnet",
-    "resnet152": "resnet",
-    "densenet": "densenet",
-    "nasnet": "nasnet",
-    "vgg16": "vgg16",
-    "vgg19": "vgg19",
-    "xception": "xception",
+    r"inception_resnet_v2": "inception_resnet_v2",
+    r"inception_v3": "inception_v3",
+    r"mobilenetv2(_[\d.]+_(\d+|none))?": "mobilenet_v2",
+    r"mobilenet(_[\d.]+_(\d+|none))?": "mobilenet",
+    r"resnet(50|101|152)v2": "resnet_v2",
+    r"resnet(50|101|152)": "resnet",
+    r"densenet\d*": "densenet",
+    r"nasnet(_mobile|_large)?": "nasnet",
+    r"vgg16": "vgg16",
+    r"vgg19": "vgg19",
+    r"xception": "xception",
 }
+
+# Layers that change images at random in training. Boxes would not follow, so none may stay.
+RANDOM = tuple(
+    getattr(keras.layers, name)
+    for name in dir(keras.layers)
+    if re.fullmatch("Random(?!Crop).*|RandAugment|AugMix|CutMix|MixUp", name)
+)
 
 
 class Pixels(NamedTuple):
@@ -66,7 +71,8 @@ def pixels_of(traced: Trace, name: str, preprocess: Preprocess | None) -> Pixels
     """
     chain = _chain(traced)
     if preprocess is None:
-        preprocess = _known(name) if len(chain) == 1 else _unchanged
+        normalizes = any(not isinstance(traced.steps[n].operation, RANDOM) for n in chain[1:])
+        preprocess = _unchanged if normalizes else _known(name)
     if preprocess is None:
         raise ValueError(
             "preprocess must be the function that prepares images in 0..255 for this network, as "
@@ -75,12 +81,12 @@ def pixels_of(traced: Trace, name: str, preprocess: Preprocess | None) -> Pixels
         )
     channels = traced.steps[0].shape[-1]
     found = None
-    for last in range(len(chain)):  # the longest chain that is affine
-        measured = _affine(preprocess, chain[1 : last + 1], channels)
+    for last in chain:  # as far as it is affine
+        measured = _affine(preprocess, traced, last, channels)
         if measured is None:
             break
         mean, std, order = measured
-        found = Pixels(mean, std, order, chain[last][0])
+        found = Pixels(mean, std, order, last)
     if found is None:
         raise ValueError(
             "preprocess must give each channel one factor and one offset. "
@@ -90,20 +96,19 @@ def pixels_of(traced: Trace, name: str, preprocess: Preprocess | None) -> Pixels
 
 
 def _chain(traced):
-    """Returns the (number, step) of the images, and of the operations on nothing but them.
+    """Returns the numbers of the images, and of the steps that replace them for all later steps.
 
-    They keep the shape and have no weights that are trained.
+    They keep the shape, and have no weights that are trained. Several steps can do so together:
+    BGR images of `preprocess_input` are three slices and a stack.
     """
-    chain = [(0, traced.steps[0])]
-    while True:
-        number, last = chain[-1]
-        users = traced.consumers(number)
-        if len(users) != 1:
-            return chain
-        step = traced.steps[users[0]]
-        if step.sources != (number,) or step.shape != last.shape or not _is_plain(step.operation):
-            return chain
-        chain.append((users[0], step))
+    chain, reach = [0], 0
+    for number, step in enumerate(traced.steps[1:], 1):
+        if not _is_plain(step.operation):
+            break
+        reach = max([reach, *traced.consumers(number - 1)])
+        if reach <= number and step.shape == traced.steps[0].shape:
+            chain.append(number)
+    return chain
 
 
 def _is_plain(operation):
@@ -115,14 +120,15 @@ def _is_plain(operation):
         keras.layers.Lambda,
         keras.layers.Activation,
         keras.layers.Identity,
+        *RANDOM,
     )
     return isinstance(operation, kinds)
 
 
 def _known(name):
     """Returns the function for a network of keras.applications; None if it is none of them."""
-    for beginning, module in _MODULES.items():
-        if name.lower().startswith(beginning):
+    for pattern, module in _MODULES.items():
+        if re.fullmatch(pattern, name.lower()):
             return getattr(keras.applications, module).preprocess_input
     return None
 
@@ -131,14 +137,23 @@ def _unchanged(images):
     return images
 
 
-def _affine(preprocess, steps, channels):
-    """Returns (mean, std, order) of a function of images; None if it is not affine per channel."""
+def _affine(preprocess, traced, last, channels):
+    """Returns (mean, std, order) of a function of images and the steps up to `last`.
+
+    None if they are not affine per channel.
+    """
+    numbers = sorted(traced.ancestors(last))[1:]
 
     def run(images):
         x = keras.ops.convert_to_tensor(np.asarray(preprocess(images.copy()), np.float32))
-        for _, step in steps:
-            x = _in_float32(step.operation)(*_with(step.args, x), **_with(step.kwargs, x))
-        return np.asarray(x, np.float64)
+        values = {id(traced.steps[0].outputs[0]): x}
+        for number in numbers:
+            step = traced.steps[number]
+            args, kwargs = _with(step.args, values), _with(step.kwargs, values)
+            random = isinstance(step.operation, RANDOM)
+            found = args[0] if random else _in_float32(step.operation)(*args, **kwargs)
+            values.update(zip(map(id, step.outputs), keras.tree.flatten(found), strict=True))
+        return np.asarray(values[id(traced.steps[last].outputs[0])], np.float64)
 
     one = np.zeros((1, 4, 4, channels), np.float32)
     offset = run(one)[0, 0, 0]
@@ -176,8 +191,6 @@ def _in_float32(operation):
     return copy
 
 
-def _with(arguments, value):
-    """Replaces the stand-in of a tensor by its value."""
-    return keras.tree.map_structure(
-        lambda x: value if isinstance(x, keras.KerasTensor) else x, arguments
-    )
+def _with(arguments, values):
+    """Replaces the stand-ins of tensors by their values, a dict by their ids."""
+    return keras.tree.map_structure(lambda x: values.get(id(x), x), arguments)

@@ -243,6 +243,9 @@ def test_a_copy_keeps_the_precision_of_the_network():
         (dict(stochastic_depth=1.0), r"stochastic_depth must be in 0\.\.0\.9.*1\.0"),
         (dict(channels=33), r"channels must be in 1\.\.32.*33"),
         (dict(maps=["nothing"]), "maps must be names of layers.*nothing"),
+        (dict(maps="out_relu"), "maps must be a dict or list of names of layers.*'out_relu'"),
+        (dict(preprocess="imagenet"), "preprocess must be a function.*'imagenet'"),
+        (dict(stochastic_depth="0.2"), r"stochastic_depth must be in 0\.\.0\.9.*'0\.2'"),
     ],
 )
 def test_wrong_arguments_are_refused(network, arguments, message):
@@ -268,6 +271,29 @@ def test_wrong_networks_are_refused():
     norm_first = keras.Model(images, LAYERS.Conv2D(2, 4, 4)(LAYERS.BatchNormalization()(images)))
     with pytest.raises(ValueError, match=r"channels must be 3.*'batch_normalization'"):
         from_keras(norm_first, preprocess=lambda x: x, channels=4)
+
+
+def test_augmentation_before_the_network_is_left_out():
+    x = images = keras.Input((None, None, 3))
+    for layer in (LAYERS.RandomFlip(seed=0), LAYERS.Rescaling(1 / 255), LAYERS.Conv2D(2, 4, 4)):
+        x = layer(x)
+    backbone = from_keras(keras.Model(images, x))
+    assert [type(layer).__name__ for layer in backbone.layers] == ["InputLayer", "Conv2D"]
+    assert backbone.pixel_std == (255.0,) * 3
+
+
+@pytest.mark.parametrize(
+    ("layer", "after"), [(LAYERS.Resizing(64, 64), 0), (LAYERS.RandomFlip(), 1)]
+)
+def test_layers_that_move_objects_are_refused(layer, after):
+    x = images = keras.Input((None, None, 3))
+    convolutions = [LAYERS.Conv2D(2, 2, 2), LAYERS.Conv2D(2, 2, 2)]
+    for part in (*convolutions[:after], layer, *convolutions[after:]):
+        x = part(x)
+    network = keras.Model(images, x)
+    message = rf"must not resize, crop or augment images.*'{layer.name}', a {type(layer).__name__}"
+    with pytest.raises(ValueError, match=message):
+        from_keras(network, preprocess=lambda images: images)
 
 
 def test_the_face_has_it():

@@ -106,3 +106,23 @@ def test_the_network_is_left_as_it_was():
     outputs = [layer.output for layer in network.layers]
     pixels_of(trace(network, 64), network.name, None)
     assert all(layer.output is x for layer, x in zip(network.layers, outputs, strict=True))
+
+
+def test_bgr_of_preprocess_input_in_the_network_is_measured():
+    found, last = measured([keras.applications.resnet.preprocess_input])
+    np.testing.assert_allclose(found[0], CAFFE[0], rtol=1e-6)
+    assert found[1:] == CAFFE[1:]
+    assert last == 5  # three slices, a stack and a sum
+
+
+def test_random_augmentations_at_the_beginning_are_left_out():
+    flip, scale = LAYERS.RandomFlip(), LAYERS.Rescaling(1 / 127.5, -1)
+    assert measured([flip, LAYERS.RandomRotation(0.5), scale], name="resnet50") == (SIGNED, 3)
+    assert measured([flip], name="xception") == (SIGNED, 1)
+    with pytest.raises(ValueError, match=r"preprocess must be the function.*'mine'"):
+        measured([flip])
+
+
+def test_a_longer_name_says_nothing_about_the_pixels():
+    with pytest.raises(ValueError, match=r"preprocess must be the function.*'resnet50_of_mine'"):
+        measured([], name="resnet50_of_mine")
