@@ -62,7 +62,7 @@ def make_gray(nuclei, folder):
         (unfinished / part / "images").mkdir(parents=True)
         for path in sorted((nuclei / part / "images").iterdir()):
             with Image.open(path) as image:
-                image.convert("L").save(unfinished / part / "images" / path.name, optimize=True)
+                image.convert("L").save(unfinished / part / "images" / path.name)
     unfinished.rename(folder)
 
 
@@ -117,7 +117,7 @@ def sizes(nuclei, output):
             rgb = np.asarray(image.convert("RGB"))
             colored += bool(np.ptp(rgb.astype(int), axis=-1).any())
             for mode in total:
-                image.convert(mode).save(scratch, optimize=True)
+                image.convert(mode).save(scratch)
                 total[mode] += scratch.stat().st_size
     scratch.unlink()
     stored = sum(path.stat().st_size for path in paths)
