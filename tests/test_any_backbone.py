@@ -24,6 +24,7 @@ LIGHT = ("mobilenetv2",)  # few layers, so it is quick to build
 OTHERS = (
     *("convnext_tiny", "densenet121", "efficientnetv2_b0", "efficientnetv2_s"),
     *("mobilenetv3_large", "nasnet_mobile", "resnet18", "resnet50v2", "xception"),
+    *("csp_darknet_53", "mit_b0", "resnet_vd_18"),  # tests/backbones/test_transformers.py: ViTDet
 )
 slow = pytest.mark.slow
 CANVAS = (64, 96)

@@ -5,12 +5,14 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+import whole_life
 from backbones.hub_networks import randomized
 
 from keras_maskrcnn.backbones import from_keras
 from keras_maskrcnn.backbones.transformers import mit, vitdet
 from keras_maskrcnn.layers.residual import StochasticDepth
 from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.training import Recipe
 
 MIT = dict(
     hidden_dims=[8, 8, 16, 16],
@@ -97,3 +99,19 @@ def test_a_file_of_a_model_needs_neither_keras_hub_nor_custom_objects(model, bat
     loaded = keras.models.load_model(path)
     for name, expected in model.features(batch[0]).items():
         np.testing.assert_array_equal(loaded.features(batch[0])[name], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_vitdet_trains_with_layer_decay_and_is_served(tiny_config, batch, tmp_path, dtype):
+    config = replace(tiny_config, neck="simple_fpn", head_norm="layer", score_threshold=0.0)
+    backbone = from_keras(tiny_vitdet(96), preprocess=unchanged, stochastic_depth=0.2)
+    model = MaskRCNN(config, backbone=backbone, dtype=dtype)
+    model.compile(Recipe.named("vitdet", 2, steps=2).optimizer())
+    _, changes = whole_life.train(model, batch, steps=1)
+    assert not {v.path for v in model.trainable_variables} - {p for p in changes if changes[p]}
+    whole_life.enliven(model)
+    whole_life.reload(model, batch[0], tmp_path)
+    if dtype == "float32":
+        whole_life.serve(model, batch[0]["images"][0].astype(np.uint8), tmp_path)
+        whole_life.run_litert(model, batch[0], tmp_path / "model.tflite", (64, 96), atol=1e-2)
