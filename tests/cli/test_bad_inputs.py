@@ -17,7 +17,7 @@ def test_freeze_names_networks(shapes, tmp_path, capsys):
     assert cli.run(["train", *flags, "--freeze=neck"]) == 1
     assert "networks are backbone, res5, fpn," in capsys.readouterr().err
     assert cli.run(["train", *flags, "--freeze=backbone:res9"]) == 1
-    assert "stages of backbone are stem, res2, res3, res4, res5. " in capsys.readouterr().err
+    assert "stages of backbone are stem, res2, res3, res4, res5, c2, " in capsys.readouterr().err
 
 
 def bad_inputs(shapes, tmp_path):

@@ -65,7 +65,9 @@ def test_the_file_is_smaller_and_finds_nearly_the_same(exported, tmp_path):
         session = onnxruntime.InferenceSession(file)
         names = [x.name for x in session.get_outputs()]
         found.append(dict(zip(names, session.run(None, {"images": image}), strict=True)))
-    np.testing.assert_allclose(found[1]["scores"], found[0]["scores"], atol=0.1)
+    # 0.15: on CPUs without VNNI, ONNX Runtime adds products of 8 bits in 16 bits, which saturate.
+    # With VNNI all differences are below 0.1. On a machine with AVX2 only, one was 0.103.
+    np.testing.assert_allclose(found[1]["scores"], found[0]["scores"], atol=0.15)
     metadata = {x.key: x.value for x in onnx.load(path).metadata_props}
     assert json.loads(metadata["keras_maskrcnn"])["precision"] == "int8"
 
