@@ -26,7 +26,7 @@ def residual(stages=4, channels=3, name="small", preprocess=True):
     return perturbed(keras.Model(images, layers.Dense(2, name="classes")(x), name=name))
 
 
-def perturbed(network, seed=0):
+def perturbed(network, seed=0, gamma=(0.7, 1.4)):
     """Gives norms and biases weights that are not their first ones, so that no mistake hides."""
     rng = np.random.default_rng(seed)
     for variable in network.weights:
@@ -34,7 +34,7 @@ def perturbed(network, seed=0):
         if name in ("moving_mean", "beta", "bias"):
             variable.assign(rng.normal(0, 0.1, shape))
         elif name in ("moving_variance", "gamma"):
-            variable.assign(rng.uniform(0.7, 1.4, shape))
+            variable.assign(rng.uniform(*(gamma if name == "gamma" else (0.7, 1.4)), shape))
     return network
 
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from backbones.networks import normalized, perturbed, photo, residual
+from backbones.networks import normalized, perturbed, residual
 
 from keras_maskrcnn import networks
 from keras_maskrcnn.backbones import building, from_keras
@@ -13,7 +13,7 @@ from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.layers.frozen_norm import FrozenBatchNorm
 
 APPS = keras.applications
-SIDE = (64, 96)
+SIDE = (96, 128)
 
 
 def builder(name):
@@ -64,27 +64,15 @@ def outputs_of(network, names):
     return {name: found[name] for name in names}
 
 
-@pytest.fixture
-def precision(request):
-    """EfficientNets compute in 64 bits: with random weights they amplify rounding too much."""
-    if request.param.startswith("Efficient"):
-        keras.config.set_floatx("float64")
-        keras.config.set_dtype_policy("float64")
-    yield request.param
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.mark.parametrize(
-    "precision",
-    [pytest.param(x, marks=pytest.mark.slow if x in SLOW else ()) for x in CASES],
-    indirect=True,
+    "name", [pytest.param(x, marks=pytest.mark.slow if x in SLOW else ()) for x in CASES]
 )
-def test_maps_are_those_of_keras_for_the_same_pixels(precision):
-    build, preprocess = CASES[precision]
-    body = perturbed(build(weights=None, include_top=False, input_shape=(*SIDE, 3)))
+def test_maps_are_those_of_keras_for_the_same_pixels(name):
+    build, preprocess = CASES[name]
+    images = np.random.default_rng(0).uniform(0, 255, (1, *SIDE, 3)).astype(np.float32)
+    body = build(weights=None, include_top=False, input_shape=(*SIDE, 3))
+    perturbed(body, gamma=(0.4, 0.8))  # with larger ones, deep networks amplify rounding
     backbone = from_keras(body)
-    images = photo(SIDE[0]).astype(keras.config.floatx())
     found = backbone(normalized(backbone, images))
     expected = keras.Model(body.input, outputs_of(body, list(backbone.maps.values())))(
         preprocess(images.copy())
