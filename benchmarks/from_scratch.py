@@ -1,7 +1,7 @@
 """Trains a model from random weights and measures it: scores, time per step, memory.
 
-backbones.py, five_bands.py and gray.py import it. Each training is a process of its own, so that
-its peak memory and its CPU time are its own, and a training that was scored is not repeated.
+compare_backbones.py, five_bands.py and gray.py import it. Each training is a process of its own, so
+that its peak memory and its CPU time are its own, and a training that was scored is not repeated.
 """
 
 import json

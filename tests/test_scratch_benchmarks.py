@@ -58,7 +58,8 @@ def test_a_run_with_a_result_is_not_repeated_and_a_failed_one_is_named(benchmark
 
 
 def test_rows_differ_in_the_backbone_only(benchmark):
-    backbones = benchmark("backbones")
+    # Not "backbones": tests/backbones is a package of that name.
+    backbones = benchmark("compare_backbones")
     names = {"num_classes": 2, "class_names": ("a", "b"), "category_ids": (3, 7)}
     dataset = types.SimpleNamespace(**names)
     configs = {name: backbones.config_of(name, False, dataset) for name in backbones.RUNS}

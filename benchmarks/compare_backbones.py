@@ -1,7 +1,7 @@
 r"""Compares backbones, all from random weights, at equal steps, with the same neck and heads.
 
-    python benchmarks/backbones.py run --output=DIR [--nuclei=FOLDER] [--only=NAME,NAME] [--seeds=0]
-    python benchmarks/backbones.py report --output=DIR [--nuclei=FOLDER]
+    python benchmarks/compare_backbones.py run --output=DIR [--nuclei=FOLDER] [--only=NAME,NAME]
+    python benchmarks/compare_backbones.py report --output=DIR [--nuclei=FOLDER]
 
 Each row is the preset mask_rcnn_resnet18_fpn_small with another backbone. It is trained on colored
 shapes (`examples/shapes.py`), or on nuclei (a folder like ../shared/data/nuclei), and scored with
