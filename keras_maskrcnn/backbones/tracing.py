@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_maskrcnn.keras_private import run_through_graph
+from keras_maskrcnn.layers.fit_to_stride import FitToStride
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,6 +110,8 @@ def trace(network: keras.Model, side: int, channels: int = 3) -> Trace:
             outputs = [keras.KerasTensor(x.shape, x.dtype) for x in outputs]
             flat = keras.tree.flatten((args, kwargs))
             sources = dict.fromkeys(made_by[id(x)] for x in flat if id(x) in made_by)
+            if isinstance(operation, FitToStride):  # it uses only the size of the images
+                sources = dict.fromkeys(list(sources)[:1])
             made_by.update((id(x), len(steps)) for x in outputs)
             steps.append(Step(operation, args, kwargs, outputs, tuple(sources), inside))
             return keras.tree.pack_sequence_as(found, outputs)

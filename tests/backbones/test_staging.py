@@ -19,6 +19,20 @@ def test_a_backbone_of_keras_has_stages_between_its_maps():
     assert not staging.has_our_layers(backbone)
 
 
+def test_unpadded_networks_have_the_same_stages_before_and_after():
+    """As Xception. The layer that adds cells to c2 gets the images, too."""
+    layers = keras.layers
+    images = keras.Input((None, None, 3))
+    x = stem = layers.Conv2D(2, 3, 2, name="stem")(images)
+    x = layers.Conv2D(2, 3, padding="same", name="branch")(x)
+    x = layers.Add()([layers.Conv2D(2, 3, 2, name=name)(y) for name, y in (("a", x), ("b", stem))])
+    backbone = from_keras(keras.Model(images, x), preprocess=lambda x: x, frozen_stages=1)
+    stages = names(staging.stages_of(backbone))
+    assert stages["stem"] == ["stem"] and set(stages["c2"]) == {"a", "b", "branch"}
+    assert "c2_fit" in [layer.name for layer in backbone.layers]
+    assert [x.name for x in backbone.layers if x.weights and not x.trainable_weights] == ["stem"]
+
+
 def test_stages_of_a_resnet_have_two_names():
     backbone = resnet("resnet18", width=8)
     by_stride, by_name = staging.stages_of(backbone), staging.stages_by_name(backbone)
