@@ -5,6 +5,7 @@ import importlib
 import keras
 
 from keras_maskrcnn.backbones.adopting import from_keras
+from keras_maskrcnn.backbones.normalizing import Preprocess
 from keras_maskrcnn.catalog import BACKBONES
 from keras_maskrcnn.config import MaskRCNNConfig
 
@@ -49,18 +50,22 @@ def body(name: str, *, weights: str | None = None, classifier: bool = False) -> 
     return builder(weights=weights, include_top=classifier, input_shape=(_SIDE, _SIDE, 3))
 
 
-def adopt(network: keras.Model, config: MaskRCNNConfig) -> keras.Model:
+def adopt(
+    network: keras.Model, config: MaskRCNNConfig, preprocess: Preprocess | None = None
+) -> keras.Model:
     """Makes the backbone of a config from a network: `from_keras` with the config's fields.
 
     Args:
         network: functional Keras model.
         config: `MaskRCNNConfig`.
+        preprocess: as in `from_keras`.
 
     Returns:
         Functional Keras model, named as config.backbone.
     """
     backbone = from_keras(
         network,
+        preprocess=preprocess,
         norm=config.norm,
         frozen_stages=config.frozen_stages,
         stochastic_depth=config.stochastic_depth,

@@ -13,8 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_maskrcnn.backbones import transformers
-from keras_maskrcnn.backbones.adopting import from_keras
+from keras_maskrcnn.backbones import building, transformers
 from keras_maskrcnn.backbones.hub_weights import take
 from keras_maskrcnn.catalog import BACKBONES
 from keras_maskrcnn.config import MaskRCNNConfig
@@ -194,18 +193,7 @@ def adopt(network: keras.Model, config: MaskRCNNConfig) -> keras.Model:
     """
     entry = BACKBONES[config.backbone]
     mean, std = (np.array(numbers, np.float32) for numbers in entry.normalization)
-    backbone = from_keras(
-        network,
-        preprocess=lambda images: (images - mean) / std,
-        norm=config.norm,
-        frozen_stages=config.frozen_stages,
-        stochastic_depth=config.stochastic_depth,
-        channels=len(config.pixel_mean),
-    )
-    named = keras.Model(backbone.input, backbone.output, name=config.backbone)
-    named.pixel_mean, named.pixel_std = backbone.pixel_mean, backbone.pixel_std
-    named.maps = backbone.maps
-    return named
+    return building.adopt(network, config, lambda images: (images - mean) / std)
 
 
 def published(config: MaskRCNNConfig, preset: str = "") -> keras.Model:
