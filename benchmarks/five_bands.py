@@ -262,19 +262,7 @@ def differences(expected, found):
 def report(output):
     """Prints a table of the runs that have a result."""
     columns = ["segm/AP", "segm/AP50", "bbox/AP", "segm/AR50"]
-    print("| bands | seeds |", " | ".join(columns), "| CPU s per step | peak, MiB |")
-    print("| --- |", " | ".join(["---"] * (len(columns) + 3)), "|")
-    for name in RUNS:
-        found = from_scratch.read(output, name)
-        if found:
-            cells = [
-                from_scratch.mean_and_spread([result[key] for result in found], digits)
-                for key, digits in (
-                    *((metric, 3) for metric in columns),
-                    *(("cpu_per_step", 2), ("peak_mib", 0)),
-                )
-            ]
-            print(f"| {name} | {len(found)} |", " | ".join(cells), "|")
+    from_scratch.print_table(output, "bands", RUNS, columns)
 
 
 def main(arguments=None):

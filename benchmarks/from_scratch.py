@@ -148,3 +148,27 @@ def mean_and_spread(values, digits=3):
     """Returns the mean, and the standard deviation if there is more than one value, as text."""
     text = f"{statistics.mean(values):.{digits}f}"
     return text if len(values) == 1 else f"{text} ± {statistics.stdev(values):.{digits}f}"
+
+
+def print_table(output, title, names, metrics):
+    """Prints a Markdown table of the trainings that have a result.
+
+    Args:
+        output: folder of the results.
+        title: heading of the first column.
+        names: names of trainings, a row each.
+        metrics: keys of scores, a column each. Time and memory follow.
+    """
+    print(f"| {title} | seeds |", " | ".join(metrics), "| CPU s per step | peak, MiB |")
+    print("| --- |", " | ".join(["---"] * (len(metrics) + 3)), "|")
+    for name in names:
+        found = read(output, name)
+        if found:
+            cells = [
+                mean_and_spread([result[key] for result in found], digits)
+                for key, digits in (
+                    *((metric, 3) for metric in metrics),
+                    *(("cpu_per_step", 2), ("peak_mib", 0)),
+                )
+            ]
+            print(f"| {name} | {len(found)} |", " | ".join(cells), "|")

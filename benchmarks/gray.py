@@ -144,19 +144,7 @@ def sizes(nuclei, output):
 def report(output):
     """Prints a table of the runs that have a result."""
     metrics = ["segm/AP", "segm/AP50", "segm/AP/fluorescence_nucleus", "bbox/AP"]
-    print("| images | seeds |", " | ".join(metrics), "| CPU s per step | peak, MiB |")
-    print("| --- |", " | ".join(["---"] * (len(metrics) + 3)), "|")
-    for name in RUNS:
-        found = from_scratch.read(output, name)
-        if found:
-            cells = [
-                from_scratch.mean_and_spread([result[key] for result in found], digits)
-                for key, digits in (
-                    *((metric, 3) for metric in metrics),
-                    *(("cpu_per_step", 2), ("peak_mib", 0)),
-                )
-            ]
-            print(f"| {name} | {len(found)} |", " | ".join(cells), "|")
+    from_scratch.print_table(output, "images", RUNS, metrics)
 
 
 def main(arguments=None):
