@@ -74,7 +74,7 @@ class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
-class LayerRates:
+class LayerRates(keras.optimizers.Optimizer):
     """Part of an optimizer: learning rates and weight decay that differ between variables.
 
     Attributes:
@@ -92,8 +92,9 @@ class LayerRates:
         if self.layer_decay is not None:
             self._depths = depths_of(model)
 
-    def _see(self, variables):
-        """Notes the factor of the learning rate, and whether the weight decays, per variable."""
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Creates the momentum variables, and notes rates and decays of all variables."""
+        super().build(variables)
         self._decays = tuple(v.name not in self.undecayed for v in variables)
         self._factors = (1.0,) * len(variables)
         if self.layer_decay is None:
@@ -138,11 +139,6 @@ class SGD(LayerRates, keras.optimizers.SGD):
         super().__init__(learning_rate, momentum, **kwargs)
         self.l2, self.undecayed, self.layer_decay = l2, tuple(undecayed), layer_decay
 
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Creates the momentum variables, and notes which variables decay."""
-        super().build(variables)
-        self._see(variables)
-
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
     ) -> None:
@@ -184,11 +180,6 @@ class AdamW(LayerRates, keras.optimizers.Adam):
     ) -> None:
         super().__init__(learning_rate, **kwargs)
         self.decay, self.undecayed, self.layer_decay = decay, tuple(undecayed), layer_decay
-
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Creates the momentum variables, and notes rates and decays of all variables."""
-        super().build(variables)
-        self._see(variables)
 
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
