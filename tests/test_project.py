@@ -205,3 +205,12 @@ def test_only_setup_cfg_has_the_projects_address(metadata):
             text = path.read_text(encoding="utf-8")
             assert not address or address not in text, name
             assert not host.search(text), name
+
+
+def test_pytest_can_tell_test_files_of_one_name_apart():
+    # It imports a file by its name alone where the folder is no package, from one folder only.
+    places = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        package = (path.parent / "__init__.py").exists()
+        places.setdefault(path.name, []).append(package)
+    assert [name for name, packages in places.items() if packages.count(False) > 1] == []

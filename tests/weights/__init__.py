@@ -1,0 +1,1 @@
+"""A package: other folders have test files of the same names."""
