@@ -38,7 +38,7 @@ def validate(options: flags.FlagValues) -> None:
         max_instances=options.max_instances,
         anchors=_anchors(config),
         progress=lambda images: outputs.progress(images, options),
-        masks=config.task == "masks",
+        masks=_masks(options, config),
         crowds=tiles.crowds(options),
         tiles=tiles.cutting(options),
         **config.reading(),
@@ -73,6 +73,12 @@ def _config(options):
     overrides = config_overrides(options)
     set_image_size(overrides, options.image_size)
     return preset_config(options.preset, **overrides)
+
+
+def _masks(options, config):
+    """Returns whether masks are needed; None, as the annotations have it, unless a flag tells."""
+    given = options["preset"].present or options["task"].present
+    return config.task == "masks" if given or config.task != "masks" else None
 
 
 def _anchors(config):
@@ -124,7 +130,8 @@ def validate_flags(values: flags.FlagValues) -> None:
     define.string(
         "preset",
         "mask_rcnn_resnet50_fpn",
-        "Preset whose resizing and anchors are compared with the sizes of the objects.",
+        "Preset whose resizing and anchors are compared with the sizes of the objects. If it is "
+        "given, its task says whether every object needs a mask.",
     )
     define.integer("image_size", None, IMAGE_SIZE_TEXT, low=1)
     define.integer(

@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from keras_maskrcnn.data import augment
     from keras_maskrcnn.data.coco import CocoDataset, coco_dict, coco_json, require_instances
     from keras_maskrcnn.data.errors import DataError
-    from keras_maskrcnn.data.formats import labelme, mask_images, via_json, voc, yolo_seg
+    from keras_maskrcnn.data.formats import (
+        csv_boxes,
+        labelme,
+        mask_images,
+        via_json,
+        voc,
+        yolo_seg,
+    )
     from keras_maskrcnn.data.lvis import lvis_json
     from keras_maskrcnn.data.pipeline import batches
     from keras_maskrcnn.data.pixels import read_pixels
@@ -32,6 +39,7 @@ __all__ = [
     "batches",
     "coco_dict",
     "coco_json",
+    "csv_boxes",
     "labelme",
     "lvis_json",
     "mask_images",
@@ -50,7 +58,7 @@ __getattr__, __dir__ = names_on_demand(
     {
         "coco": ["CocoDataset", "coco_dict", "coco_json", "require_instances"],
         "errors": ["DataError"],
-        "formats": ["labelme", "mask_images", "via_json", "voc", "yolo_seg"],
+        "formats": ["csv_boxes", "labelme", "mask_images", "via_json", "voc", "yolo_seg"],
         "lvis": ["lvis_json"],
         "pipeline": ["batches"],
         "pixels": ["read_pixels"],

@@ -31,6 +31,7 @@ NO_POLYGON = "annotation without a polygon of at least 3 points"
 NO_MASK = "annotation without a mask pixel inside its box"
 FEW_POINTS = "polygon of fewer than 3 points, in an annotation that has others"
 NO_INSTANCE = "image without instances (keep_empty=False)"
+BOXES_DO = "A Faster R-CNN (--preset=faster_rcnn_..., task='boxes', masks=False) needs no masks."
 UNREADABLE = "annotation of an image that cannot be read (on_error='skip')"
 
 
@@ -142,8 +143,7 @@ def reference_errors(
     """
     for key in ("image_id", "category_id", "bbox", "segmentation"):
         if annotation.get(key) is None and (masks or key != "segmentation"):
-            hint = " Only a Faster R-CNN (task='boxes', masks=False) needs no segmentation."
-            hint = hint if key == "segmentation" else ""
+            hint = f" {BOXES_DO}" if key == "segmentation" else ""
             yield DataError(f"{where}: {key} is missing.{hint}", "missing field")
     for key, known in (("image_id", image_of), ("category_id", label_of)):
         value = annotation.get(key)
@@ -280,7 +280,7 @@ def no_instances(source: str, dropped: Mapping[str, int], has_masks: bool) -> Da
     if CROWD in dropped:
         hints.append(" To read crowds as single objects, pass crowds='objects' (--crowds=objects).")
     if has_masks and NO_POLYGON in dropped:
-        hints.append(" A Faster R-CNN (task='boxes', masks=False) needs no masks.")
+        hints.append(f" {BOXES_DO}")
     counts = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
     return DataError(
         f"{source}: no instance is left to learn from.{''.join(hints)}"

@@ -184,7 +184,7 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
             images, source = (os.path.abspath(path) for path in paths)
             content = with_file_names(read_json(source))
             reading = self._reading()
-            dataset = coco_dict(images, content, source=source, **reading.fields())
+            dataset = coco_dict(images, content, source=source, masks=None, **reading.fields())
             sources[split] = (dataset, content, source)
             if reading.is_rgb:
                 _name_tiffs(dataset, source)
@@ -351,7 +351,7 @@ def _object(annotation, size, source, label_of):
     where = f"{source}: annotation {annotation['id']!r}"
     x1, y1, x2, y2 = read_box(annotation["bbox"], height, width, where)
     x, y, w, h = annotation["bbox"]
-    counts, _ = read_segmentation(annotation["segmentation"], height, width, where)
+    counts, _ = read_segmentation(annotation.get("segmentation") or [], height, width, where)
     area = annotation.get("area")
     if area is None:
         area = w * h if counts is None else int(mask_api.area({"size": size, "counts": counts}))

@@ -31,7 +31,7 @@ def examine(
     max_instances: int | None = None,
     anchors: Mapping[str, Any] | None = None,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
-    masks: bool = True,
+    masks: bool | None = True,
     crowds: Crowds = "drop",
     tiles: Mapping[str, Any] | None = None,
     channels: int = 3,
@@ -50,7 +50,8 @@ def examine(
         anchors: dict of the keyword arguments of `anchor_overlaps`, or None to skip that table.
         progress: function that takes a list of images and yields them, for instance to show a
             progress bar.
-        masks, crowds: as in `coco_dict`: whether training needs masks, and how to read crowds.
+        masks, crowds: as in `coco_dict`: whether training needs masks, and how to read crowds. With
+            masks=None, boxes are enough if no annotation has an outline; a warning says so.
         tiles: dict of `tile`, `overlap` and other arguments of `cut_into_tiles`, for big images
             that training reads in tiles. Then images may be of any size, and only their headers are
             read. None for whole images.
@@ -66,11 +67,14 @@ def examine(
     source = os.fspath(annotations)
     content, cut, problems = lenient_reading.read_content(source, crowds)
     folder = os.fspath(images)
+    alone = masks is None and not lenient_reading.has_outlines(content)
+    masks = not alone if masks is None else masks
     found = _read_lists(folder, source, content, cut, masks, crowds, problems, tiles is not None)
     found = dataclasses.replace(found, reading=reading)
     of_images, measured = lenient_reading.decode_images(found, progress)
     pixels = pixel_ranges.summarize(reading, list(measured.values()))
-    problems = found.problems + of_images + pixel_ranges.warnings(found, pixels, measured)
+    problems = [likely_mistakes.boxes_alone(source)] if alone else []
+    problems += found.problems + of_images + pixel_ranges.warnings(found, pixels, measured)
     problems += lenient_reading.no_instances(found, problems)
 
     counts = np.bincount(found.image_index, minlength=len(found.sizes))

@@ -64,6 +64,13 @@ def read_content(path: str, crowds: str) -> tuple[dict[str, Any], list[str], lis
     return with_crowds(content, crowds), cut, problems
 
 
+def has_outlines(content: Mapping[str, Any]) -> bool:
+    """Whether training on this content needs masks: an annotation has an outline, or none a box."""
+    annotations = content["annotations"]
+    outlines = any(entry.get("segmentation") for entry in annotations)
+    return outlines or not any(entry.get("bbox") for entry in annotations)
+
+
 def read_categories(
     categories: Sequence[dict[str, Any]], source: str, *, needed: bool = True
 ) -> tuple[dict[int, str], list[Problem]]:

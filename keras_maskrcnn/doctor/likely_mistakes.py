@@ -16,9 +16,17 @@ ROUNDING = 1.0  # pixels by which a box may leave its image, because tools round
 SAME_INSTANCE_IOU = 0.95  # of boxes and of masks; annotators do not draw that exactly twice
 NEIGHBORS = 500  # limit of other instances that an instance is compared with
 RARE_CLASS = 10  # instances; with fewer, a class can hardly be learned or scored
+BOXES_ALONE = "boxes without masks"
 # Share of instances that should have an anchor with an IoU of at least 0.5. It need not be all,
 # because every instance trains its best anchor, even a bad one.
 GOOD_ANCHOR_RECALL = 0.5
+
+
+def boxes_alone(source: str) -> Problem:
+    """Returns the warning about a data set of which no annotation has a mask."""
+    line = "no annotation has a mask, so only a Faster R-CNN can train on it"
+    line = f"{source}: {line} (--preset=faster_rcnn_..., task='boxes', masks=False)."
+    return Problem(BOXES_ALONE, WARNING, line)
 
 
 def boxes_outside(found: Examination) -> list[Problem]:

@@ -20,7 +20,7 @@ from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import REMARKS, remark_line
 from keras_maskrcnn.data.pixels import read_sized
 from keras_maskrcnn.data.tiled_set import open_big_image
-from keras_maskrcnn.doctor import pixel_ranges
+from keras_maskrcnn.doctor import likely_mistakes, pixel_ranges
 from keras_maskrcnn.doctor.findings import Examination, printable
 from keras_maskrcnn.ops import rle
 
@@ -46,7 +46,8 @@ def text(report: dict[str, Any]) -> str:
     for remark in REMARKS:
         names = [p["file_name"] for p in report["problems"] if p["kind"] == remark]
         parts += [printable(remark_line(remark, names))] if names else []
-    parts += [p["line"] for p in report["problems"] if p["kind"] in pixel_ranges.KINDS]
+    told = (likely_mistakes.BOXES_ALONE, *pixel_ranges.KINDS)
+    parts += [p["line"] for p in report["problems"] if p["kind"] in told]
     return "\n\n".join(parts)
 
 

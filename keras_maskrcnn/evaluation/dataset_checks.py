@@ -12,6 +12,7 @@ from keras_maskrcnn.data.coco import (
     require_instances,
     source_of,
 )
+from keras_maskrcnn.data.coco_checks import BOXES_DO
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.runtime import ExportedModel
 
@@ -33,8 +34,8 @@ def check_dataset(model: MaskRCNN | ExportedModel, dataset: CocoDataset) -> None
     require_instances(dataset)
     if config.task == "masks" and not has_masks(dataset):
         raise ValueError(
-            f"{where}: a model with task='masks' needs masks. Received: a data set read with"
-            " masks=False."
+            f"{where}: a model with task='masks' needs masks. {BOXES_DO} Received: a data set read"
+            " with masks=False."
         )
     ids = tuple(config.category_ids) or tuple(dataset.category_ids)
     if len(ids) != config.num_classes and config.task != "proposals":

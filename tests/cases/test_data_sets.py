@@ -36,17 +36,22 @@ def flags(folder, name="ann.json", prefix=""):
 @pytest.mark.parametrize("name", ["empty.json", "none.json"])
 def test_boxes_are_enough_for_a_faster_rcnn(case, tmp_path, capsys, name):
     folder = case("boxes_only_faster_rcnn")
-    assert cli.run(["validate", BOXES, *flags(folder, name)]) == 0
-    assert "0 errors, 0 dropped" in capsys.readouterr().out
+    for preset in ([BOXES], []):  # without a flag, the annotations say what can train on them
+        assert cli.run(["validate", *preset, *flags(folder, name)]) == 0
+        printed = capsys.readouterr().out
+        assert "0 errors, 0 dropped" in printed
+        told = "no annotation has a mask, so only a Faster R-CNN can train on it (--preset=faster"
+        assert (told in printed) == (not preset)
     out = f"--output={tmp_path / 'a.json'}"
     assert cli.run(["convert", "--format=coco_json", *flags(folder, name), out]) == 0
     assert "12 instances, 2 classes; boxes without masks." in capsys.readouterr().out
     assert data.coco_json(folder / "images", tmp_path / "a.json", masks=False).labels.size == 12
     assert cli.run(["validate", MASKS, *flags(folder, name), "--quiet"]) == 1
-    assert "task='boxes', masks=False" in capsys.readouterr().err
+    needed = "A Faster R-CNN (--preset=faster_rcnn_..., task='boxes', masks=False) needs no masks."
+    assert needed in capsys.readouterr().err
     train = ["train", MASKS, *flags(folder, name), *TINY, f"--output={tmp_path / 'run'}"]
     assert cli.run(train) == 1
-    assert "task='boxes', masks=False" in capsys.readouterr().err
+    assert needed in (printed := capsys.readouterr().err) and printed.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -343,6 +343,20 @@ def test_names_are_compared_masks_left_out_and_crowds_read_as_of_a_json(source, 
     assert len(dataset.labels) > len(known.labels)
 
 
+@pytest.mark.parametrize("empty", [True, False])
+def test_boxes_without_masks_become_records(source, tmp_path, empty):
+    content = json.loads((source / "train.json").read_text())
+    for entry in content["annotations"]:
+        entry["segmentation"] = []
+        if not empty:
+            del entry["segmentation"]
+    files = source / "train", tmp_path / "boxes.json"
+    files[1].write_text(json.dumps(content))
+    dataset = tfds_dataset(build(None, tmp_path / "built", train=files), "train", masks=None)
+    assert not dataset.has_masks
+    check_same(dataset, coco_json(*files, masks=False))
+
+
 def test_splits_share_the_categories_of_all(source, tmp_path):
     other = change(source, tmp_path, annotations=[], categories=[{"id": 40, "name": "forty"}])
     both = build(

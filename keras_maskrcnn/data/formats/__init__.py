@@ -7,6 +7,7 @@ Annotation ids follow the order of the images.
 
 from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.data.coco import coco_json
+from keras_maskrcnn.data.formats.from_csv import csv_boxes
 from keras_maskrcnn.data.formats.from_labelme import labelme
 from keras_maskrcnn.data.formats.from_mask_images import mask_images
 from keras_maskrcnn.data.formats.from_via import via_json
@@ -15,10 +16,11 @@ from keras_maskrcnn.data.formats.from_yolo import yolo_seg
 
 # The readers of the command `convert`, by the value of its --format.
 READERS = {
-    reader.__name__: reader for reader in (coco_json, via_json, labelme, mask_images, voc, yolo_seg)
+    reader.__name__: reader
+    for reader in (coco_json, via_json, labelme, mask_images, voc, yolo_seg, csv_boxes)
 }
 
-__all__ = ["READERS", "labelme", "mask_images", "via_json", "voc", "yolo_seg"]
+__all__ = ["READERS", "csv_boxes", "labelme", "mask_images", "via_json", "voc", "yolo_seg"]
 
 __getattr__ = moved(
     __name__,

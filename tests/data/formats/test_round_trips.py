@@ -26,7 +26,10 @@ WRITERS = {
 
 
 def test_every_format_is_written_here():
-    assert {name.split()[0] for name in WRITERS} == set(formats.READERS) - {"coco_json"}
+    assert {name.split()[0] for name in WRITERS} == set(formats.READERS) - {
+        "coco_json",
+        "csv_boxes",
+    }
 
 
 @pytest.fixture(scope="module")
