@@ -69,6 +69,37 @@ class Dataset(Protocol):
         """Reads one image as (H, W, channels) of `image_dtype`: by default (H, W, 3) uint8."""
 
 
+class Items(Protocol):
+    """An object that `data.from_items` makes a data set of. Indices count from 0.
+
+    It may also have a method `size(index)` that returns (height, width). Otherwise each image is
+    read once when the data set is made.
+    """
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def load_image(self, index: int, /) -> Any:
+        """Returns an image: an array (H, W) or (H, W, C), or anything that NumPy or Pillow has.
+
+        Several threads may call it at a time. An image that cannot be read may raise anything.
+        """
+
+    def annotations(self, index: int, /) -> Mapping[str, Any]:
+        """Returns the n instances of an image as a dict.
+
+        - labels: n category ids or class names. It may be missing if there is one class.
+        - boxes: (n, 4) [x1, y1, x2, y2] in pixels. With masks or polygons it may be missing.
+        - masks: (n, H, W), or n of (H, W), True or not 0 inside; or n of COCO's run lengths; or one
+          label image (H, W) of whole numbers, in which 0 is background. `labels` of a label image
+          may be a dict of value to class; a list is in ascending order of the values.
+        - polygons: n lists of polygons, each (k, 2) or [x1, y1, x2, y2, ...].
+        - iscrowd: (n,) bool, by default False.
+        - area: (n,) float, by default that of the mask or of the box.
+        - image_id: anything; it is ignored.
+        """
+
+
 class Proposals(Protocol):
     """Proposals of images: `data.ProposalFile`, or a dict of image id to (boxes, scores)."""
 

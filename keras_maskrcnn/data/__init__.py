@@ -19,10 +19,13 @@ if TYPE_CHECKING:
         voc,
         yolo_seg,
     )
+    from keras_maskrcnn.data.instances import from_instances, from_table
+    from keras_maskrcnn.data.items import ItemsDataset, from_items
     from keras_maskrcnn.data.lvis import lvis_json
     from keras_maskrcnn.data.pipeline import batches
     from keras_maskrcnn.data.pixels import read_pixels
     from keras_maskrcnn.data.proposals import ProposalFile, ProposalWriter, read_proposals
+    from keras_maskrcnn.data.set_writing import write_coco
     from keras_maskrcnn.data.sources import Source, open_source
     from keras_maskrcnn.data.tfds_reader import TfdsDataset, tfds_dataset
     from keras_maskrcnn.data.tiled_set import TiledDataset, tiled
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CocoDataset",
     "DataError",
+    "ItemsDataset",
     "ProposalFile",
     "ProposalWriter",
     "Source",
@@ -40,6 +44,9 @@ __all__ = [
     "coco_dict",
     "coco_json",
     "csv_boxes",
+    "from_instances",
+    "from_items",
+    "from_table",
     "labelme",
     "lvis_json",
     "mask_images",
@@ -51,6 +58,7 @@ __all__ = [
     "tiled",
     "via_json",
     "voc",
+    "write_coco",
     "yolo_seg",
 ]
 __getattr__, __dir__ = names_on_demand(
@@ -59,10 +67,13 @@ __getattr__, __dir__ = names_on_demand(
         "coco": ["CocoDataset", "coco_dict", "coco_json", "require_instances"],
         "errors": ["DataError"],
         "formats": ["csv_boxes", "labelme", "mask_images", "via_json", "voc", "yolo_seg"],
+        "instances": ["from_instances", "from_table"],
+        "items": ["ItemsDataset", "from_items"],
         "lvis": ["lvis_json"],
         "pipeline": ["batches"],
         "pixels": ["read_pixels"],
         "proposals": ["ProposalFile", "ProposalWriter", "read_proposals"],
+        "set_writing": ["write_coco"],
         "sources": ["Source", "open_source"],
         "tfds_reader": ["TfdsDataset", "tfds_dataset"],
         "tiled_set": ["TiledDataset", "tiled"],

@@ -152,7 +152,9 @@ def read_annotations(
     outlines: list[Any] = [None] * count
     seen: set[int | str] = set()
     identities = [annotation.get("id") for annotation in annotations]
-    sound = set(map(type, identities)) <= {int, str} and len(set(identities)) == count
+    kinds = set(map(type, identities))
+    sound = bool not in kinds and all(issubclass(kind, int | str) for kind in kinds)
+    sound = sound and len(set(identities)) == count
     for start in range(0, count, AT_ONCE):
         chunk = annotations[start : start + AT_ONCE]
         regular = np.zeros(len(chunk), bool)

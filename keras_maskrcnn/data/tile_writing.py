@@ -48,29 +48,40 @@ def write_tiles(
     Raises:
         DataError: if a big image cannot be read.
     """
-    suffix = _suffix(Reading.of(dataset), suffix)
+    suffix = suffix_for(Reading.of(dataset), suffix)
     names = _names(dataset, suffix)
     for i in progress(range(len(dataset))):
         path = os.path.join(folder, names[i])
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with replacing(path, sync=False) as new:  # to wait for the disk takes longer than the rest
-            _write(dataset.load_image(i), new, suffix)
+            write_pixels(dataset.load_image(i), new, suffix)
     dataset.open_sources.close()
     content: Any = dataset.annotations
     entries = zip(content["images"], names, strict=True)
     return {**content, "images": [{**entry, "file_name": name} for entry, name in entries]}
 
 
-def _suffix(reading, suffix):
-    """Returns the suffix of files that can hold the tiles."""
+def suffix_for(reading: Reading, suffix: str) -> str:
+    """Returns the suffix of files that can hold images that are read in this way.
+
+    Args:
+        reading: `data.bands.Reading` of the images.
+        suffix: one of `FORMATS`, which is wanted.
+    """
     channels, dtype = reading.channels, reading.image_dtype
     if FORMATS[suffix]["format"] == "JPEG" and channels in (1, 3) and dtype == "uint8":
         return suffix
     return "png" if png.fits(channels, dtype) else "npy"
 
 
-def _write(pixels, path, suffix):
-    """Writes the pixels of a tile."""
+def write_pixels(pixels: np.ndarray, path: Path, suffix: str) -> None:
+    """Writes an image file.
+
+    Args:
+        pixels: (H, W, C).
+        path: the file.
+        suffix: the result of `suffix_for`.
+    """
     if suffix == "npy" or pixels.dtype == np.uint16:
         with open(path, "wb") as file:
             if suffix == "npy":

@@ -13,6 +13,7 @@ from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict, source_of
 from keras_maskrcnn.data.errors import DataError, check_on_error
 from keras_maskrcnn.data.images import size_error
+from keras_maskrcnn.data.items import ItemsDataset
 from keras_maskrcnn.data.pixels import RGB
 from keras_maskrcnn.data.sources import Source, open_source
 from keras_maskrcnn.data.sources.pillow_source import PillowSource
@@ -118,6 +119,8 @@ class TiledDataset(CocoDataset):
         source_sizes: tuple of I times (height, width) of these.
         windows: (I, 4) int64 [top, left, height, width] of each tile in its big image.
         tile_counts: `TileCounts`.
+        in_memory: `ItemsDataset` of the big images, if they are no files.
+        indices: (I,) int64. The index of each tile's big image.
     """
 
     sources: tuple[str, ...] = ()
@@ -126,6 +129,10 @@ class TiledDataset(CocoDataset):
         default_factory=lambda: np.zeros([0, 4], np.int64), repr=False
     )
     tile_counts: TileCounts | None = dataclasses.field(default=None, repr=False)
+    in_memory: ItemsDataset | None = dataclasses.field(default=None, repr=False)
+    indices: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.int64), repr=False
+    )
     open_sources: OpenSources = dataclasses.field(
         default_factory=OpenSources, init=False, repr=False
     )
@@ -146,6 +153,8 @@ class TiledDataset(CocoDataset):
         path = os.path.join(self.images, self.sources[index])
         window = self.windows[index]
         try:
+            if self.in_memory is not None:
+                return self.in_memory.load_window(int(self.indices[index]), *window.tolist())
             sides, reading = self.source_sizes[index], Reading.of(self)
             return self.open_sources.read(path, sides, window, reading)
         except DataError as error:
@@ -191,17 +200,19 @@ def tiled(
         `TiledDataset`.
 
     Raises:
-        TypeError: if the images of `dataset` are not files.
+        TypeError: if the images of `dataset` are records or tiles.
         ValueError: if an argument is out of range.
         DataError: if every image is smaller than the tile, or an image cannot be read.
     """
     check_on_error(on_error)
-    if type(dataset) is not CocoDataset:
+    if type(dataset) not in (CocoDataset, ItemsDataset):
         raise TypeError(
-            "tiles are cut from a data set of image files, such as data.coco_json(images,"
-            f" annotations) returns. Received: {type(dataset).__name__}."
+            "tiles are cut from a data set of image files or of arrays, such as data.coco_json or"
+            f" data.from_instances returns. Received: {type(dataset).__name__}."
         )
-    dataset, skipped = _readable(dataset, on_error)
+    skipped = dataset.skipped
+    if type(dataset) is CocoDataset:
+        dataset, skipped = _readable(dataset, on_error)
     shares: Any = {"min_share": min_share, "empty_tiles": empty_tiles}
     cut = cut_into_tiles(dataset, tile, overlap, **shares, seed=seed)
     coco = coco_dict(
@@ -226,6 +237,8 @@ def tiled(
         source_sizes=tuple(dataset.sizes[i] for i in cut.images),
         windows=cut.windows,
         tile_counts=cut.counts,
+        in_memory=dataset if isinstance(dataset, ItemsDataset) else None,
+        indices=cut.images,
     )
 
 

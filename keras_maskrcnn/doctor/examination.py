@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_maskrcnn.data.bands import Reading
-from keras_maskrcnn.data.coco import MAX_PIXELS_IN_TILES
+from keras_maskrcnn.data.coco import MAX_PIXELS_IN_TILES, CocoDataset, source_of
+from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import MAX_PIXELS
 from keras_maskrcnn.doctor import lenient_reading, likely_mistakes, pixel_ranges, statistics
 from keras_maskrcnn.doctor.findings import ERROR, SEVERITIES, Examination
@@ -25,8 +26,8 @@ _OF_ENTRIES = {
 
 
 def examine(
-    images: Path,
-    annotations: Path,
+    images: Path | CocoDataset,
+    annotations: Path | None = None,
     *,
     max_instances: int | None = None,
     anchors: Mapping[str, Any] | None = None,
@@ -44,7 +45,9 @@ def examine(
     kept.
 
     Args:
-        images: folder that `file_name` is relative to.
+        images: folder that `file_name` is relative to; or a data set, such as `data.from_instances`
+            makes. Then `annotations`, `channels`, `image_dtype` and `pixel_max` are those of the
+            data set, and masks=True means as many as it has.
         annotations: json file.
         max_instances: int. Slots for the instances of an image in a batch; None: as many as needed.
         anchors: dict of the keyword arguments of `anchor_overlaps`, or None to skip that table.
@@ -64,13 +67,22 @@ def examine(
     if max_instances is not None and max_instances < 1:
         raise ValueError(f"max_instances must be positive. Received: {max_instances=}.")
     reading = Reading(channels, image_dtype, pixel_max)
-    source = os.fspath(annotations)
-    content, cut, problems = lenient_reading.read_content(source, crowds)
-    folder = os.fspath(images)
-    alone = masks is None and not lenient_reading.has_outlines(content)
+    load_image, content = None, None
+    if isinstance(images, CocoDataset):
+        dataset, masks, reading = images, masks and images.has_masks, Reading.of(images)
+        images, annotations, content = dataset.images, source_of(dataset), dataset.annotations
+        if isinstance(content, dict):
+            load_image = _loader(dataset)
+        else:
+            content = None
+    if annotations is None:
+        raise TypeError("examine needs a json file, or a data set. Received: annotations=None.")
+    source, folder = os.fspath(annotations), os.fspath(images)
+    content, cut, problems = lenient_reading.read_content(source, crowds, content)
+    alone = (masks is None or load_image is not None) and not lenient_reading.has_outlines(content)
     masks = not alone if masks is None else masks
     found = _read_lists(folder, source, content, cut, masks, crowds, problems, tiles is not None)
-    found = dataclasses.replace(found, reading=reading)
+    found = dataclasses.replace(found, reading=reading, load_image=load_image)
     of_images, measured = lenient_reading.decode_images(found, progress)
     pixels = pixel_ranges.summarize(reading, list(measured.values()))
     problems = [likely_mistakes.boxes_alone(source)] if alone else []
@@ -130,7 +142,21 @@ def reexamine(found: Examination, content: dict[str, Any]) -> Examination:
         found.in_tiles,
     )
     problems = again.problems + of_files
-    return dataclasses.replace(again, problems=problems, reading=found.reading)
+    same = {"reading": found.reading, "load_image": found.load_image}
+    return dataclasses.replace(again, problems=problems, **same)
+
+
+def _loader(dataset):
+    """Returns a function of an index in a data set's content that reads the image."""
+    places = {identity: i for i, identity in enumerate(dataset.image_ids)}
+    ids = [image["id"] for image in dataset.annotations["images"]]
+
+    def load(index):
+        if ids[index] not in places:
+            raise DataError(f"image {ids[index]!r}: the data set was made without this image.")
+        return dataset.load_image(places[ids[index]])
+
+    return load
 
 
 def _read_lists(folder, source, content, cut, masks, crowds, problems, in_tiles):

@@ -1,6 +1,7 @@
 """The classes for the doctor's findings: problems, and the data that it read."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -72,6 +73,8 @@ class Examination:
         labels: (N,) int in 1..C.
         counts: list of N bytes, COCO's compressed run lengths; of N times None without `masks`.
         reading: `data.bands.Reading`: bands and dtype of the images.
+        load_image: function of an index that returns the pixels of an image that is no file; None
+            for files.
     """
 
     images: str
@@ -93,6 +96,7 @@ class Examination:
     labels: np.ndarray
     counts: list[bytes | None]
     reading: Reading = RGB
+    load_image: Callable[[int], np.ndarray] | None = None
 
     def bad_images(self) -> set[int]:
         """Returns the indices of images with an entry or a file that cannot be used."""

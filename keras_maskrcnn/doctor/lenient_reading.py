@@ -36,11 +36,14 @@ DROPPED_KINDS = {
 DROPPED_REASONS = {kind: reason for reason, kind in DROPPED_KINDS.items()}
 
 
-def read_content(path: str, crowds: str) -> tuple[dict[str, Any], list[str], list[Problem]]:
+def read_content(
+    path: str, crowds: str, given: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], list[str], list[Problem]]:
     """Reads the json.
 
     Args:
-        path: str.
+        path: str. The file, or the name of `given` in messages.
+        given: dict. The content, if it is in memory.
         crowds: as in `coco_dict`.
 
     Returns:
@@ -50,7 +53,7 @@ def read_content(path: str, crowds: str) -> tuple[dict[str, Any], list[str], lis
     """
     content: Any = {key: [] for key in LISTS}
     try:
-        content = read_json(path)
+        content = read_json(path) if given is None else given
         problems = [Problem.of(error) for error in coco_checks.list_errors(content, path)]
     except DataError as error:
         problems = [Problem.of(error)]
@@ -169,12 +172,16 @@ def decode_images(
 
     def check(i):
         path, size = os.path.join(found.images, found.file_names[i]), found.sizes[i]
+        remarks: list[str] = []
         try:
-            if found.in_tiles:
+            if found.load_image is not None:
+                image = found.load_image(i)
+            elif found.in_tiles:
                 open_big_image(path, size, found.reading).close()
                 return []
-            tell = size is not None
-            image, remarks = read_with_remarks(path, None, found.reading, sides_tell=tell)
+            else:
+                tell = size is not None
+                image, remarks = read_with_remarks(path, None, found.reading, sides_tell=tell)
             if size is not None:
                 require_size(path, image.shape[:2], size)
             if pixel_ranges.is_measured(found.reading):

@@ -209,12 +209,16 @@ def _picture(found, problem, look):
     scale = PICTURE_SIDE / max(right - left, bottom - top)
     sides = [max(1, round(side * scale)) for side in (right - left, bottom - top)]
     path = os.path.join(found.images, found.file_names[problem.image])
-    if found.in_tiles:
+    if found.in_tiles and found.load_image is None:
         with open_big_image(path, size, found.reading) as source:
             shown = source.read(top, left, bottom - top, right - left, size=(sides[1], sides[0]))
         shown = visualize.as_rgb(shown, **look)
     else:
-        image = Image.fromarray(visualize.as_rgb(read_sized(path, size, found.reading), **look))
+        if found.load_image is None:
+            pixels = read_sized(path, size, found.reading)
+        else:
+            pixels = found.load_image(problem.image)
+        image = Image.fromarray(visualize.as_rgb(pixels, **look))
         shown = np.asarray(image.crop(window.tolist()).resize(sides, Image.Resampling.BOX))
     mask = np.zeros([bottom - top, right - left], bool)
     mask[y - top : y - top + region.shape[0], x - left : x - left + region.shape[1]] = region

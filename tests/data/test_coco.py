@@ -232,7 +232,7 @@ def test_masks_are_read_if_there_are_any(tmp_path):
     assert not read(tmp_path, content([bare]), masks=None).has_masks
     assert not read(tmp_path, content([annotation(segmentation=[])]), masks=None).has_masks
     assert read(tmp_path, content(), masks=None).has_masks
-    with pytest.raises(DataError, match="annotation 2: segmentation is missing. Only a Faster"):
+    with pytest.raises(DataError, match="annotation 2: segmentation is missing. A Faster"):
         read(tmp_path, content([annotation(1), bare]), masks=None)
 
 

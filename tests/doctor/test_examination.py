@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from doctor.faults import CORPUS, DROPS, ERRORS, NUCLEI, errors, geometry, load_all, make
-from keras_maskrcnn import doctor
+from keras_maskrcnn import data, doctor
 from keras_maskrcnn.data.coco import coco_json
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.tile_cutting import cut_into_tiles
@@ -157,3 +157,44 @@ def test_a_big_image_of_another_size_is_an_error(tmp_path):
         "size mismatch"
     ]
     assert report["tiles"] is None
+
+
+def test_a_data_set_in_memory_is_examined_like_files(tmp_path):
+    image = np.full((64, 96, 3), 90, np.uint8)
+    boxes = [[[4, 5, 44, 51], [4, 5, 4, 51], [4, 5, 144, 51]], []]
+    names = {"labels": [[1, 1, 1], []], "class_names": ["a"]}
+    dataset = data.from_instances([image, image], boxes=boxes, **names)
+    found, report = doctor.examine(dataset)
+    lines = {problem.kind: problem.line for problem in found.problems}
+    where = "data in memory: annotation image 0, instance"
+    assert lines["box without area"].startswith(f"{where} 1: left out")
+    assert lines["box outside the image"].startswith(f"{where} 2: bbox reaches beyond")
+    assert "only a Faster R-CNN can train on it" in doctor.text(report)
+    assert report["severities"]["error"] == 0 and "<img" in doctor.page(report, found)
+    content, actions = doctor.repair(found)
+    assert len(content["annotations"]) == 2 and len(actions) == 2
+
+    write = {"images": tmp_path / "images", "annotations": tmp_path / "annotations.json"}
+    data.write_coco(dataset, tmp_path)
+    of_files = doctor.examine(*write.values(), masks=None)[1]
+    same = ("counts", "sizes", "classes", "instances_per_image")
+    masks = {"counts": {**report["counts"], "annotations": 2}}
+    assert {**{k: report[k] for k in same}, **masks} == {k: of_files[k] for k in same}
+
+
+def test_an_image_in_memory_that_fails_is_an_error():
+    class Source:
+        size = staticmethod(lambda index: (64, 96))
+        annotations = staticmethod(lambda index: {"boxes": [[1, 1, 9, 9]], "labels": ["a"]})
+
+        def __len__(self):
+            return 1
+
+        def load_image(self, index):
+            raise OSError("away")
+
+    found, report = doctor.examine(data.from_items(Source()))
+    assert report["severities"]["error"] == 1
+    assert "image 0: load_image(0) failed" in found.problems[0].line
+    with pytest.raises(TypeError, match="examine needs a json file, or a data set"):
+        doctor.examine("images")

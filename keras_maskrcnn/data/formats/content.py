@@ -142,29 +142,11 @@ class Content:
             where: str. The place in the source, for error messages and reports.
         """
         self.check_class(category, where)
-        height, width = self._sizes[file_name]
-        counts, short = read_segmentation(segmentation, height, width, where)
-        for _ in range(short):
-            self.drop(FEW_POINTS, where)
-        rle = {"size": [height, width], "counts": counts}
-        if counts is None or not mask_api.area(rle):
-            self.drop(NO_POLYGON if counts is None else NO_PIXEL, where)
-            return
-        if isinstance(segmentation, list):
-            segmentation = long_polygons(segmentation)
-            points = np.concatenate(segmentation).reshape(-1, 2)
-            corner, opposite = np.clip([points.min(axis=0), points.max(axis=0)], 0, [width, height])
-            box = np.concatenate([corner, opposite - corner])
-        else:
-            box = mask_api.toBbox(rle)
-        annotation = {
-            "category_id": category,
-            "bbox": box.tolist(),
-            "segmentation": segmentation,
-            "area": int(mask_api.area(rle)),
-            "iscrowd": 0,
-        }
-        self._annotations[file_name].append((annotation, where))
+        annotation, reasons = outlined(category, segmentation, self._sizes[file_name], where)
+        for reason in reasons:
+            self.drop(reason, where)
+        if annotation is not None:
+            self._annotations[file_name].append((annotation, where))
 
     def add_box(
         self, file_name: str, category: int | str, box: Sequence[float], where: str
@@ -192,13 +174,9 @@ class Content:
 
     def check_class(self, category: int | str, where: str) -> None:
         """Raises DataError for a class that is not in `class_names`, if names were given."""
-        if self.names is None or category in self.names or category in self.names.values():
-            return
-        known = list(self.names if isinstance(category, int) else self.names.values())
-        raise DataError(
-            f"{where}: unknown class, not one of {reprlib.repr(known)}."
-            f" Received: class={category!r}."
-        )
+        error = None if self.names is None else unknown_class(category, self.names, where)
+        if error is not None:
+            raise error
 
     def drop(self, reason: str, where: str) -> None:
         """Counts something that is left out."""
@@ -255,6 +233,52 @@ class Content:
                 if "segmentation" not in annotation:
                     self.drop(BOX_ONLY, where)
             self._annotations[file_name] = [pair for pair in found if "segmentation" in pair[0]]
+
+
+def outlined(
+    category: int | str, segmentation: Any, size: Size, where: str
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Makes the annotation of an object from its outline, without ids.
+
+    Args:
+        category, segmentation, where: as in `Content.add`.
+        size: (height, width) of the image.
+
+    Returns:
+        The annotation, or None if no part of the object lies inside the image; and a list of str,
+            one for each part that is left out.
+    """
+    height, width = size
+    counts, short = read_segmentation(segmentation, height, width, where)
+    reasons = [FEW_POINTS] * short
+    rle = {"size": [height, width], "counts": counts}
+    if counts is None or not mask_api.area(rle):
+        return None, [*reasons, NO_POLYGON if counts is None else NO_PIXEL]
+    if isinstance(segmentation, list):
+        segmentation = long_polygons(segmentation)
+        points = np.concatenate(segmentation).reshape(-1, 2)
+        corner, opposite = np.clip([points.min(axis=0), points.max(axis=0)], 0, [width, height])
+        box = np.concatenate([corner, opposite - corner])
+    else:
+        box = mask_api.toBbox(rle)
+    annotation = {
+        "category_id": category,
+        "bbox": box.tolist(),
+        "segmentation": segmentation,
+        "area": int(mask_api.area(rle)),
+        "iscrowd": 0,
+    }
+    return annotation, reasons
+
+
+def unknown_class(category: int | str, names: Mapping[int, str], where: str) -> DataError | None:
+    """Returns the error for a class that is neither an id nor a name in `names`, or None."""
+    if category in names or category in names.values():
+        return None
+    known = list(names if isinstance(category, int) else names.values())
+    return DataError(
+        f"{where}: unknown class, not one of {reprlib.repr(known)}. Received: class={category!r}."
+    )
 
 
 def list_files(folder: Path, suffixes: str | tuple[str, ...]) -> list[str]:
