@@ -84,7 +84,7 @@ def entries_of(
 
 def _entry(category, box, outline, size, place):
     """Returns one `Entry`."""
-    corners = None
+    corners: Any = None
     if box is not None:
         x1, y1, x2, y2 = box
         if not np.isfinite(box).all() or x2 < x1 or y2 < y1:
