@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.formats.content import outlined
@@ -113,14 +112,17 @@ def _encode(mask, size, place):
             f" Received: shape={mask.shape}, dtype={mask.dtype}."
         )
     require_mask_size(place, mask.shape, size)
-    inside = mask != 0
-    if mask.dtype != bool and (mask[inside] != mask.max(initial=0)).any():
+    rows = np.flatnonzero(mask.any(axis=1))
+    top, bottom = (rows[0], rows[-1] + 1) if rows.size else (0, 1)
+    columns = np.flatnonzero(mask[top:bottom].any(axis=0))
+    left, right = (columns[0], columns[-1] + 1) if columns.size else (0, 1)
+    part = mask[top:bottom, left:right]  # the time then depends on the object, not on the image
+    if (part[part != 0] != part.max()).any():
         raise DataError(
             f"{place}: a mask must have one value beside 0; a label image is passed as one array"
-            f" (H, W). Received: values={reprlib.repr(np.unique(mask).tolist())}."
+            f" (H, W). Received: values={reprlib.repr(np.unique(part).tolist())}."
         )
-    encoded = mask_api.encode(np.asfortranarray(inside, np.uint8))
-    return {"size": list(size), "counts": encoded["counts"].decode("ascii")}
+    return rle.encode_region(part != 0, (int(top), int(left)), *size)
 
 
 def _outlines(given, where):

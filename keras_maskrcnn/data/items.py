@@ -82,7 +82,8 @@ class ItemsDataset(CocoDataset):
                 "size mismatch",
             )
         window = image[top : top + height, left : left + width]
-        return bands.fit(window, name, **reading.of_files(), colors=image.shape[2:] != (2,))
+        kind = reading.channels, reading.image_dtype
+        return bands.fit(window, name, *kind, colors=image.shape[2:] != (2,))
 
 
 def from_items(
@@ -258,8 +259,7 @@ def _size(source, index, name, reading):
 def _as_array(image, name, reading):
     """Returns an image as an array (H, W) or (H, W, C) that fits `reading`; it is not copied."""
     if isinstance(image, Image.Image):
-        kind = reading.of_files()
-        return pixels.from_pillow(image, **kind)
+        return pixels.from_pillow(image, channels=reading.channels, dtype=reading.image_dtype)
     image = np.asarray(image)
     if image.ndim not in (2, 3) or not image.size:
         raise DataError(
