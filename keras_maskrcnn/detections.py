@@ -17,7 +17,7 @@ from keras_maskrcnn.data.images import log_remarks
 from keras_maskrcnn.data.pixels import from_pillow, read_with_remarks
 from keras_maskrcnn.instance_masks import InstanceMasks
 from keras_maskrcnn.overlaps import without_overlaps
-from keras_maskrcnn.typing import Path
+from keras_maskrcnn.typing import Orientation, Path
 
 if TYPE_CHECKING:
     import keras
@@ -29,6 +29,7 @@ def predict_image(
     *,
     score_threshold: float = 0.0,
     max_mask_overlap: float = 1.0,
+    orientation: Orientation = "ignore",
 ) -> dict[str, Any]:
     """Runs the model on one image and pastes the masks into it (§3.1, Inference).
 
@@ -36,10 +37,11 @@ def predict_image(
         model: MaskRCNN.
         image: array, a PIL image, or the path of an image file. An array is (H, W, 3) uint8 RGB,
             or what the config says: (H, W, in_channels) of image_dtype, in units of pixel_max; with
-            one channel also (H, W). A file is read as `data` reads it: the stored pixels, without
-            EXIF rotation.
+            one channel also (H, W). A file is read as `data.read_pixels` reads it.
         score_threshold: float in [0, 1]. Detections with a lower score are left out.
         max_mask_overlap: float in [0, 1]. As in `overlaps.without_overlaps`; 1 keeps all.
+        orientation: what happens to the orientation tag (EXIF) of a file or a PIL image. "ignore":
+            `image` is the stored pixels. "apply": it is turned upright, and so are the results.
 
     Returns:
         dict of n detections by falling score, n may be 0:
@@ -53,12 +55,12 @@ def predict_image(
             - class_names: tuple of str, label 1 first. Absent if the config has no class names.
 
     Raises:
-        ValueError: if an array has another shape or dtype, or no pixel. Also if the threshold is
-            out of its range, or the model lacks an RPN or heads.
+        ValueError: if an array has another shape or dtype, or no pixel. Also if the threshold or
+            the orientation is none, or the model lacks an RPN or heads.
         DataError: if a file cannot be read.
     """
     check_prediction(model, score_threshold, max_mask_overlap)
-    image = as_array(image, model.config)
+    image = as_array(image, model.config, orientation)
     outputs = model.predict_on_batch(image[None])
     count = int(outputs["num_detections"][0])
     kept = np.flatnonzero(np.asarray(outputs["scores"][0])[:count] >= score_threshold)
@@ -80,12 +82,17 @@ def predict_image(
     return found
 
 
-def as_array(image: np.ndarray | Image.Image | Path, config: MaskRCNNConfig) -> np.ndarray:
+def as_array(
+    image: np.ndarray | Image.Image | Path,
+    config: MaskRCNNConfig,
+    orientation: Orientation = "ignore",
+) -> np.ndarray:
     """Returns the pixels that a model takes, of an array, a PIL image or an image file.
 
     Args:
         image: as in `predict_image`.
         config: MaskRCNNConfig of the model.
+        orientation: as in `predict_image`.
 
     Returns:
         (H, W, in_channels) of image_dtype.
@@ -94,13 +101,13 @@ def as_array(image: np.ndarray | Image.Image | Path, config: MaskRCNNConfig) -> 
         ValueError: if an array has another shape or dtype, or no pixel.
         DataError: if a file or a PIL image cannot be read, or has other bands.
     """
-    reading = Reading(config.in_channels, config.image_dtype)
+    reading = Reading(config.in_channels, config.image_dtype, orientation=orientation)
     if isinstance(image, str | os.PathLike):
         name = image
         image, remarks = read_with_remarks(name, None, reading)
         log_remarks({remark: [str(name)] for remark in remarks})
     elif isinstance(image, Image.Image):
-        image = from_pillow(image, channels=config.in_channels, dtype=config.image_dtype)
+        image = from_pillow(image, **reading.of_files(), orientation=orientation)
     elif not hasattr(image, "shape"):
         raise ValueError(
             f"image must be a {_expected(config)} array, a PIL image or a path. "

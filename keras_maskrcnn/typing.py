@@ -30,6 +30,9 @@ OnError = Literal["raise", "skip"]
 Crowds = Literal["drop", "ignore", "objects"]
 """How annotations with iscrowd=1 are read, see `data.coco_dict`."""
 
+Orientation = Literal["ignore", "apply"]
+"""What happens to the orientation tag (EXIF) of image files, see `data.coco_dict`."""
+
 
 class Dataset(Protocol):
     """The interface of a data set for `data.batches`. `CocoDataset` has it.

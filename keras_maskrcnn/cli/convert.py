@@ -31,6 +31,7 @@ def convert(options: flags.FlagValues) -> None:
         options.images,
         options.annotations,
         masks=options.masks,
+        orientation=options.orientation,
         **tiles.reading(options),
         **inputs.pixels(options),
         **given,
@@ -131,6 +132,7 @@ def convert_flags(values: flags.FlagValues) -> None:
         "the boxes only, for a Faster R-CNN.",
     )
     define.crowds()
+    define.orientation(None, "Default: what the tool of --format does; see docs/data_formats.md.")
     define.enum(
         "on_error",
         "raise",

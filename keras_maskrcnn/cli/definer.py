@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from keras_maskrcnn.data.orientation import ORIENTATIONS
+
 Limit = int | float  # inside Definer, `float` is a method
 
 
@@ -130,6 +132,22 @@ class Definer:
             "Use of annotations with iscrowd=1. drop: they do not count as objects. ignore: in "
             "training, nothing in them counts as background either. objects: they are objects "
             "like all others.",
+        )
+
+    def orientation(self, default: str | None, text: str = "") -> "flags.Flag[Any]":
+        """Defines --orientation, for every command that reads image files.
+
+        Args:
+            default: "ignore", "apply" or None.
+            text: str. A sentence about the default.
+        """
+        return self.enum(
+            "orientation",
+            default,
+            list(ORIENTATIONS),
+            "Use of the orientation tag (EXIF) of image files. ignore: the pixels as stored. "
+            "apply: turned upright. "
+            f"{text or 'Default: ignore, unless the json says apply in its info.'}",
         )
 
     def on_error(self, others: str) -> "flags.Flag[Any]":

@@ -55,6 +55,7 @@ def evaluate_flags(values: flags.FlagValues) -> None:
     define.boolean("per_class", False, "Also write the AP of each class.")
     predict_tiles.grid_flags(define)
     define.crowds()
+    define.orientation(None)
     define.string("proposals", None, "Proposals of the images, for a model without an RPN.")
     define.on_error("The other images are scored in both cases.")
     define.boolean("overwrite", False, "Replace --output if it exists.")

@@ -84,6 +84,7 @@ def explain_flags(values: flags.FlagValues) -> None:
     define.string("annotations", None, "COCO json of the images.", required=True)
     define.string("image", None, "file_name of the one image to explain. Default: all images.")
     define.crowds()
+    define.orientation(None)
     define.string("output", None, "Folder for the pictures and explain.json.", required=True)
     define.string("proposals", None, "Proposals of the images, for a model without an RPN.")
     pictures.look_flags(define)

@@ -41,6 +41,8 @@ def export(options: flags.FlagValues) -> None:
     scored_on = export_scores.read_val(options, model)
     given = {name: value for name, value in given.items() if name not in _SCORED_ON}
     outputs.make_folder_of(path)
+    if options.calibration is not None and options.orientation is not None:
+        given["orientation"] = options.orientation
     model.export(path, options.format, **given, verbose=not options.quiet)
     if scored_on is not None:
         export_scores.print_scores(options, model, path, scored_on)
@@ -105,6 +107,11 @@ def export_flags(values: flags.FlagValues) -> None:
     )
     define.string("annotations", None, "COCO json of --images.")
     define.crowds()
+    define.orientation(
+        None,
+        "It is for --images and --calibration; a served model ignores the tag. Default: ignore, "
+        "unless the json says apply in its info.",
+    )
     define.integer(
         "max_pixels",
         None,

@@ -102,6 +102,7 @@ def read_dataset(options: flags.FlagValues, config: MaskRCNNConfig) -> "CocoData
         crowds=options.crowds,
         check_images=not getattr(options, "tile", None),
         on_error="skip",
+        orientation=options.orientation,
         **config.reading(),
     )
 

@@ -2,7 +2,7 @@
 
 import collections
 import os
-from typing import Literal
+from typing import Any, Literal
 
 from absl import flags
 
@@ -40,7 +40,7 @@ def predict(options: flags.FlagValues) -> None:
     names = inputs.list_images(options.input, options.output)
     images = [os.path.join(folder, name) for name in names]
     model = inputs.with_overrides(inputs.load_predictor(options), config_overrides(options))
-    reading = Reading(**model.config.reading())
+    reading = Reading(**model.config.reading(), orientation=options.orientation)
     look = pictures.look(options, model.config)
     classes = model.config.names()
     # With a single class, a color per instance shows neighbors apart.
@@ -79,8 +79,8 @@ def predict(options: flags.FlagValues) -> None:
 
 def _refuse_for_videos(options):
     """Raises ValueError for a flag that is for images only."""
-    images = {"tile": None, "tiles": False, "format": ["rle"], "tolerance": 0}
-    images |= {"bands": None, "stretch": None}
+    images: dict[str, Any] = {"tile": None, "tiles": False, "format": ["rle"], "tolerance": 0}
+    images |= {"bands": None, "stretch": None, "orientation": "ignore"}
     for name, default in {**images, **predict_tiles.NEED_TILE}.items():
         if (value := getattr(options, name)) != default:
             raise ValueError(f"--{name} is for images, not videos. Received: {name}={value!r}.")
@@ -113,6 +113,7 @@ def predict_flags(values: flags.FlagValues) -> None:
         high=1,
     )
     predict_tiles.tile_flags(define)
+    define.orientation("ignore", "Results are in pixels of the image as it is read.")
     define.on_error("The other images are done in both cases.")
     define.boolean("overwrite", False, "Write into --output even if it is not empty.")
     define_config(define, only=INFERENCE_FIELDS, of="model")

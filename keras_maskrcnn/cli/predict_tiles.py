@@ -107,7 +107,7 @@ def predict_tiles(options: flags.FlagValues) -> None:
         for image, name, picture in zip(images, names, drawn, strict=True):
             with (
                 pictures.left_out_if_unreadable(name, unreadable, options, len(names) == 1),
-                open_source(image, *kind) as source,
+                open_source(image, *kind, orientation=options.orientation) as source,
             ):
                 found = predict_large(
                     model,

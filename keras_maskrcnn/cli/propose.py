@@ -43,4 +43,5 @@ def propose_flags(values: flags.FlagValues) -> None:
     define.on_error("The other images get proposals in both cases.")
     define.boolean("overwrite", False, "Replace proposals in --output.")
     define.crowds()
+    define.orientation(None)
     define_config(define, only=PROPOSAL_FIELDS, of="model")

@@ -141,6 +141,7 @@ def _read_dataset(options, config, images, annotations, **classes):
         images,
         annotations,
         masks=config.task == "masks" or (None if pastes else False),
+        orientation=options.orientation,
         **config.reading(),
         **tiles.reading(options),
         **classes,
@@ -311,6 +312,7 @@ def _identity(options):
         "val_annotations": checksum(options.val_annotations),
         **dict.fromkeys(("images", "val_images")),  # None, as in backups from version 0.1
         **({} if tiles.crowds(options) == "drop" else {"crowds": tiles.crowds(options)}),
+        **({"orientation": options.orientation} if options.orientation else {}),
         **tiles.identity(options),
     }
 
@@ -437,6 +439,7 @@ def _define_run(define):
         "What to do if an image cannot be read: stop (raise) or leave it out (skip).",
     )
     define.crowds()
+    define.orientation(None)
     define.integer("eval_every", 1, "Epochs between two validations.", low=1)
     define.integer(
         "max_detections", 100, "Detections per image that count in a validation.", low=11

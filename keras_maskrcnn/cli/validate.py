@@ -41,6 +41,7 @@ def validate(options: flags.FlagValues) -> None:
         masks=_masks(options, config),
         crowds=tiles.crowds(options),
         tiles=tiles.cutting(options),
+        orientation=options.orientation,
         **config.reading(),
     )
     if not options.quiet:
@@ -142,6 +143,7 @@ def validate_flags(values: flags.FlagValues) -> None:
     )
     define.boolean("overwrite", False, "Replace --fix and the reports in --output if they exist.")
     define.crowds()
+    define.orientation(None)
     tiles.tile_flags(define)
     pictures.look_flags(define)
     fields = (

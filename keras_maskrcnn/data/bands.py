@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.orientation import check_orientation
+from keras_maskrcnn.typing import Orientation
 
 WHITES = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 """The dtypes of pixels, and the value that is white in each unless `pixel_max` says otherwise."""
@@ -30,6 +32,8 @@ class Reading:
         image_dtype: "uint8", "uint16" or "float32".
         pixel_max: float > 0. The value that is white. Batches hold pixels times 255 / pixel_max.
             None: 255 for uint8, 65535 for uint16, 1 for float32.
+        orientation: "ignore": pixels are as stored. "apply": pixels are turned upright by the
+            orientation tag (EXIF) of their file.
 
     Raises:
         ValueError: if a value is not as above.
@@ -38,6 +42,7 @@ class Reading:
     channels: int = 3
     image_dtype: str = "uint8"
     pixel_max: Any = None
+    orientation: Orientation = "ignore"
 
     def __post_init__(self) -> None:
         try:
@@ -63,14 +68,19 @@ class Reading:
             line = "pixel_max must be at most 255 for uint8, and above 255 for uint16."
             received = f"pixel_max={self.pixel_max!r}, image_dtype={self.image_dtype!r}"
             raise ValueError(f"{line} Received: {received}.")
+        check_orientation(self.orientation)
         object.__setattr__(self, "channels", operator.index(self.channels))
         object.__setattr__(self, "pixel_max", float(white))
 
     @classmethod
     def of(cls, dataset: Any) -> Self:
         """Returns how a data set's images are read. A missing attribute is that of 8-bit RGB."""
-        dtype = getattr(dataset, "image_dtype", "uint8")
-        return cls(getattr(dataset, "channels", 3), dtype, getattr(dataset, "pixel_max", None))
+        default = cls()
+        found: dict[str, Any] = {
+            name: getattr(dataset, name, getattr(default, name))
+            for name in ("channels", "image_dtype", "orientation")
+        }
+        return cls(**found, pixel_max=getattr(dataset, "pixel_max", None))
 
     @property
     def is_rgb(self) -> bool:

@@ -36,7 +36,7 @@ from keras_maskrcnn.data.pixels import read_sized, size_errors
 from keras_maskrcnn.data.polygons import Masks
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
-from keras_maskrcnn.typing import Crowds, OnError, Path
+from keras_maskrcnn.typing import Crowds, OnError, Orientation, Path
 
 MAX_PIXELS_IN_TILES = 2**32 - 1  # pycocotools counts pixels in 32 bits
 _NO_BOXES = np.zeros([0, 4], np.float32)
@@ -78,6 +78,8 @@ class CocoDataset:
         channels: int. Bands of the images that `load_image` returns.
         image_dtype: str. Their dtype: "uint8", "uint16" or "float32".
         pixel_max: float. The value of their pixels that is white: 255 in a batch.
+        orientation: "ignore" or "apply". What `load_image` does with the orientation tag (EXIF) of
+            files. Sizes, boxes and masks are about the pixels that it returns.
     """
 
     images: str
@@ -101,6 +103,7 @@ class CocoDataset:
     channels: int = 3
     image_dtype: str = "uint8"
     pixel_max: float = 255.0
+    orientation: Orientation = "ignore"
 
     def __len__(self) -> int:
         """Number of images."""
@@ -139,7 +142,8 @@ class CocoDataset:
         """Makes the content of a COCO json from everything that was kept.
 
         Entries stay as they were read, with two changes. Dropped polygons are left out of their
-        annotations. A missing or impossible area is filled in.
+        annotations. A missing or impossible area is filled in. If the orientation of images is
+        applied, `info` says so, and `coco_json` reads it there.
 
         Returns:
             dict with the lists `images`, `annotations` and `categories`, and all else of the json.
@@ -167,6 +171,7 @@ class CocoDataset:
                 annotations.append(annotation)
         images = [image for image in content["images"] if image["id"] in image_ids]
         annotations = [entry for entry in annotations if entry["image_id"] in image_ids]
+        content = with_orientation(content, self.orientation)
         return {**content, "images": images, "annotations": annotations}
 
     def load_image(self, index: int) -> np.ndarray:
@@ -277,6 +282,7 @@ def coco_dict(
     channels: int = 3,
     image_dtype: str = "uint8",
     pixel_max: float | None = None,
+    orientation: Orientation | None = None,
 ) -> CocoDataset:
     """Reads the content of a COCO json, as `coco_json` does.
 
@@ -310,6 +316,11 @@ def coco_dict(
             `data.read_pixels`.
         pixel_max: float. The value of a pixel that is white, such as 4095 for 12 bits in uint16.
             By default 255, 65535 or 1. `**model.config.reading()` passes the last three.
+        orientation: what happens to the orientation tag (EXIF) of image files. "ignore": pixels
+            are as stored. "apply": they are turned upright; sizes, boxes and masks are then about
+            the upright image. None: what `info.orientation` of the json says, or else "ignore", as
+            pycocotools' users read images. Other readers have the default of their tool, see
+            docs/data_formats.md.
 
     Returns:
         `CocoDataset`. It may have no instance.
@@ -320,9 +331,10 @@ def coco_dict(
         ValueError: if an option has another value than above.
     """
     _check_options(mask_size, on_error)
-    reading = Reading(channels, image_dtype, pixel_max)
-    images = os.fspath(images)
     raise_first(list_errors(content, source))
+    orientation = orientation_of_json(content) if orientation is None else orientation
+    reading = Reading(channels, image_dtype, pixel_max, orientation)
+    images = os.fspath(images)
     content = with_crowds(content, crowds)
     annotations = content["annotations"]
     masks = any(a.get("segmentation") for a in annotations) if masks is None else masks
@@ -457,6 +469,22 @@ def with_crowds(content: dict[str, Any], crowds: str) -> dict[str, Any]:
             for entry in content["annotations"]
         ],
     }
+
+
+def orientation_of_json(content: dict[str, Any]) -> Orientation:
+    """Returns the orientation that a json says its images are read with; "ignore" by default."""
+    info = content.get("info")
+    applied = isinstance(info, dict) and info.get("orientation") == "apply"
+    return "apply" if applied else "ignore"
+
+
+def with_orientation(content: dict[str, Any], orientation: str) -> dict[str, Any]:
+    """Returns the content of a json that says how the orientation tags of its images are read."""
+    if orientation == orientation_of_json(content):
+        return content
+    info = content.get("info")
+    info = info if isinstance(info, dict) else {}
+    return {**content, "info": {**info, "orientation": orientation}}
 
 
 def require_data_set(dataset: Any, *names: str) -> None:

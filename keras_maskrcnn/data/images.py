@@ -1,6 +1,7 @@
 """Reads image files like the COCO tools: the stored pixels, as 8-bit RGB.
 
 The EXIF orientation tag is ignored, because annotations of those tools refer to the stored pixels.
+With orientation="apply" pixels are turned upright instead.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from PIL import Image
 
 from keras_maskrcnn.data import bands, npy
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.orientation import check_orientation, upright, upright_size
 from keras_maskrcnn.data.pillow_files import (
     FORMATS as FORMATS,
 )
@@ -26,16 +28,23 @@ from keras_maskrcnn.data.pillow_files import (
     stored_size,
 )
 from keras_maskrcnn.logger import logger
-from keras_maskrcnn.typing import Path, Size
+from keras_maskrcnn.typing import Orientation, Path, Size
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".npy")
 
 # Properties that are no errors, but make an image look different from what the user expects.
 TURNED = "orientation tag that is ignored"
+TOLD = "orientation tag, and the json has the stored sides"
+APPLIED = "orientation tag that is applied"
 DARK = "16 bits in a part of their range"
 REMARKS = {
     TURNED: "have an orientation tag (EXIF). The tag is ignored and the stored pixels are used, so"
-    " outlines that were drawn on the turned picture miss their objects. Store images upright.",
+    " outlines that were drawn on the turned picture miss their objects. Pass orientation='apply'"
+    " (--orientation=apply), or store images upright.",
+    TOLD: "have an orientation tag (EXIF) that swaps the sides. The annotations have the stored"
+    " sides, so the stored pixels are used. Other programs may show these images turned.",
+    APPLIED: "have an orientation tag (EXIF). Pixels are turned upright (orientation='apply'), so"
+    " outlines that were drawn on the stored pixels would miss their objects.",
     DARK: "have 16 bits, but values in the lowest quarter of the range only, as 12-bit cameras"
     " write them. Only the high byte is read, so the pixels come out nearly black. Read all bits"
     " (image_dtype=uint16 with pixel_max=4095), or scale the values up to 65535.",
@@ -44,16 +53,20 @@ DARK_BELOW = 64  # of 256, for the high byte of 16 bits
 _WITH_LOSS = ("jpeg", "tiff_jpeg", "webp")  # lossy compressions of a TIFF
 
 
-def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
+def read_image(
+    path: Path, content: bytes | None = None, *, orientation: Orientation = "ignore"
+) -> np.ndarray:
     """Reads the stored pixels of an image file, in any of `FORMATS` and any color mode, as RGB.
 
     A .npy file is read too, with 1, 3 or 4 bands. 16 bits are cut to the high byte. Transparency is
-    dropped and not blended. The EXIF orientation is ignored. Of an animation, or of a TIFF with
-    several pages, the first image is read.
+    dropped and not blended. Of an animation, or of a TIFF with several pages, the first image is
+    read.
 
     Args:
         path: str. The file. With `content` it is only the name in error messages.
         content: bytes of the file, if it is not to be read from `path`.
+        orientation: what happens to the orientation tag (EXIF) of the file. "ignore": the pixels
+            are as stored. "apply": they are turned upright.
 
     Returns:
         (H, W, 3) uint8.
@@ -61,16 +74,18 @@ def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
     Raises:
         DataError: if the file is missing or broken, has another format, or exceeds `MAX_PIXELS`.
             `data.pixels.read_pixels` reads other bands and dtypes.
+        ValueError: if `orientation` is not as above.
     """
-    return read_with_remarks(path, content)[0]
+    return read_with_remarks(path, content, orientation=orientation)[0]
 
 
-def from_pillow(image: Image.Image) -> np.ndarray:
+def from_pillow(image: Image.Image, *, orientation: Orientation = "ignore") -> np.ndarray:
     """Converts a PIL image to 8-bit RGB as `read_image` does. The given image is not changed.
 
     Args:
         image: PIL.Image.Image. It should not be rotated after opening: then its pixels are as
             stored.
+        orientation: as in `read_image`.
 
     Returns:
         (H, W, 3) uint8.
@@ -78,20 +93,36 @@ def from_pillow(image: Image.Image) -> np.ndarray:
     Raises:
         DataError: if its pixels have 32 bits, or its file is broken.
     """
+    check_orientation(orientation)
+    tag = orientation_of(image) if orientation == "apply" else 1
     try:
-        return _load(image.copy())
+        return upright(_load(image.copy()), tag)
     except Exception as error:  # Pillow's decoders raise nearly everything on broken files
         line = f"the PIL image cannot be used. Received: {error}."
         raise DataError(line, "unreadable image") from error
 
 
-def _is_turned(image, sides_tell):
-    """Whether an opened image has an orientation tag that may matter, see `may_be_turned`."""
-    return may_be_turned(orientation_of(image), stored_size(image), sides_tell)
+def tag_remarks(tag: int, size: Size, sides_tell: bool, orientation: str) -> list[str]:
+    """Returns the remark about an orientation tag, in a list; an empty list for tag 1.
+
+    Args:
+        tag: int in 1..8.
+        size: (height, width) of the stored pixels.
+        sides_tell, orientation: as in `read_with_remarks`.
+    """
+    if tag == 1:
+        return []
+    if orientation == "apply":
+        return [APPLIED]
+    return [TURNED if may_be_turned(tag, size, sides_tell) else TOLD]
 
 
 def read_with_remarks(
-    path: Path, content: bytes | None = None, *, sides_tell: bool = False
+    path: Path,
+    content: bytes | None = None,
+    *,
+    sides_tell: bool = False,
+    orientation: Orientation = "ignore",
 ) -> tuple[np.ndarray, list[str]]:
     """Reads an image file as `read_image` does, and lists remarks about possible mistakes.
 
@@ -100,17 +131,20 @@ def read_with_remarks(
         sides_tell: whether the annotations contain the image's sides, which must equal the stored
             ones. Then nobody drew on a picture that was turned by 90 degrees, unless it is square.
             A picture that was turned by 180 degrees or mirrored is still possible.
+        orientation: as in `read_image`.
 
     Returns:
         The image, (H, W, 3) uint8, and a list of the `REMARKS` that are true of it.
     """
+    check_orientation(orientation)
     if npy.is_npy(path, content):
         pixels = npy.read_array(path, content)
         sixteen = pixels.dtype.itemsize == 2
         pixels = bands.fit(pixels, str(path), 3, "uint8", colors=pixels.shape[2:] != (2,))
         return pixels, [DARK] if sixteen and pixels.max() < DARK_BELOW else []
     with open_image(path, content) as image:
-        remarks = [TURNED] if _is_turned(image, sides_tell) else []
+        tag = orientation_of(image)
+        remarks = tag_remarks(tag, stored_size(image), sides_tell, orientation)
         sixteen = has_16_bits(image)
         try:
             pixels = _load(image)
@@ -119,16 +153,18 @@ def read_with_remarks(
             raise DataError(line, "unreadable image") from error
     if sixteen and pixels.max() < DARK_BELOW:
         remarks.append(DARK)
-    return pixels, remarks
+    return upright(pixels, tag if orientation == "apply" else 1), remarks
 
 
 def log_remarks(names_of: Mapping[str, Sequence[str]]) -> None:
-    """Logs one warning per kind of remark.
+    """Logs one warning per kind of remark, except `TOLD`: only the doctor shows this one.
 
     Args:
         names_of: dict of a key of `REMARKS` to the names of the images that it is true of.
     """
     for remark, names in names_of.items():
+        if remark == TOLD:
+            continue
         logger().warning("%s", remark_line(remark, names))
 
 
@@ -173,7 +209,10 @@ def without_copies(names: Iterable[str]) -> list[str]:
 
 
 def read_size(path: Path, content: bytes | None = None) -> tuple[int, int]:
-    """Reads (height, width) from the header of an image file, given as in `read_image`.
+    """Reads (height, width) of the stored pixels from the header of an image file.
+
+    Args:
+        path, content: as in `read_image`.
 
     Raises:
         DataError: as in `read_image`, except for broken pixels.
@@ -182,12 +221,16 @@ def read_size(path: Path, content: bytes | None = None) -> tuple[int, int]:
 
 
 def read_header(
-    path: Path, content: bytes | None = None, *, sides_tell: bool = False
+    path: Path,
+    content: bytes | None = None,
+    *,
+    sides_tell: bool = False,
+    orientation: Orientation = "ignore",
 ) -> tuple[Size, list[str]]:
     """Reads (height, width) of an image file, and the remarks that follow from its header.
 
     Args:
-        path, content, sides_tell: as in `read_with_remarks`.
+        path, content, sides_tell, orientation: as in `read_with_remarks`.
 
     Raises:
         DataError: as in `read_image`, except for broken pixels.
@@ -198,7 +241,9 @@ def read_header(
         bands.check_dtype(stored, str(path), "uint8")
         return (height, width), []
     with open_image(path, content) as image:
-        return stored_size(image), [TURNED] if _is_turned(image, sides_tell) else []
+        size, tag = stored_size(image), orientation_of(image)
+    remarks = tag_remarks(tag, size, sides_tell, orientation)
+    return upright_size(size, tag) if orientation == "apply" else size, remarks
 
 
 def read_index(path: Path, size: Size) -> np.ndarray:
@@ -286,15 +331,17 @@ def require_size(path: Path, actual: Size, expected: Size) -> None:
 
 def size_error(path: Path, actual: Size, expected: Size) -> DataError:
     """Makes the error for an image that does not have the (height, width) of the json."""
-    orientation = 1
+    tag, stored = 1, None
     with contextlib.suppress(DataError), open_image(path) as image:  # a .npy file has no tag
-        orientation = orientation_of(image)
+        tag, stored = orientation_of(image), tuple(stored_size(image))
     hint = ""
-    if tuple(actual) == tuple(reversed(expected)) and orientation in (5, 6, 7, 8):
-        hint = (
-            f" Its EXIF orientation tag ({orientation}) swaps the sides. The tag is ignored and the"
-            " stored pixels are used, as in the COCO tools: store the image upright."
-        )
+    if tuple(actual) == tuple(reversed(expected)) and tag in (5, 6, 7, 8):
+        hint = f" Its EXIF orientation tag ({tag}) swaps the sides."
+        if tuple(actual) == stored:
+            hint += " The tag is ignored and the stored pixels are used, as in the COCO tools: pass"
+            hint += " orientation='apply' (--orientation=apply), or store the image upright."
+        else:
+            hint += " It was applied: pass orientation='ignore' (--orientation=ignore)."
     return DataError(
         f"{path}: the json says width={expected[1]}, height={expected[0]}."
         f" Received: width={actual[1]}, height={actual[0]}.{hint}",

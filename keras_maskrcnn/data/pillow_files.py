@@ -74,6 +74,24 @@ def orientation_of(image: Image.Image) -> int:
     return tag if tag in _TURN_BACK else 1
 
 
+def tag_of_file(path: Path, content: bytes | None = None) -> int:
+    """Returns the orientation tag of an image file of any size, 1 if it has none.
+
+    Args:
+        path, content: as in `data.images.read_image`.
+    """
+    try:
+        with _opened(path, content) as file:
+            if file.read(4) in TIFF_STARTS:  # of which Pillow does not open all kinds
+                tag = _first_directory(file)[_ORIENTATION]
+                return tag if tag in _TURN_BACK else 1
+            file.seek(0)
+            with Image.open(file, formats=FORMATS) as image:
+                return orientation_of(image)
+    except Exception:  # it is no file, has no tag, or is broken, which reading its pixels tells
+        return 1
+
+
 def may_be_turned(tag: int, size: Size, sides_tell: bool) -> bool:
     """Whether annotations may have been drawn on a turned picture and not on the stored one.
 
@@ -174,12 +192,19 @@ def tiff_fields(path: Path, content: bytes | None = None) -> dict[str, Any]:
         Exception: any, if the header is broken.
     """
     with _opened(path, content) as file:
-        header = file.read(8)
-        header += file.read(8) if b"+" in header[:4] else b""
-        directory = TiffImagePlugin.ImageFileDirectory_v2(header)
-        file.seek(directory.next)
-        directory.load(file)
+        directory = _first_directory(file)
         return {name: directory[tag] for name, tag in _TIFF_TAGS.items() if tag in directory}
+
+
+def _first_directory(file):
+    """Reads the tags of a TIFF's first page."""
+    file.seek(0)
+    header = file.read(8)
+    header += file.read(8) if b"+" in header[:4] else b""
+    directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+    file.seek(directory.next)
+    directory.load(file)
+    return directory
 
 
 def _opened(path, content):

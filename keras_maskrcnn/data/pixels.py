@@ -17,7 +17,8 @@ from PIL import Image
 from keras_maskrcnn.data import bands, images, npy, pillow_files
 from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.typing import Path, Size
+from keras_maskrcnn.data.orientation import upright, upright_size
+from keras_maskrcnn.typing import Orientation, Path, Size
 
 RGB = Reading()
 _GRAY = ("1", "L", "F", "I")
@@ -29,15 +30,19 @@ _16_BITS = {  # the layouts of Pillow for 16 bits of PNG, and those that give hi
 
 
 def read_pixels(
-    path: Path, content: bytes | None = None, *, channels: int = 3, dtype: str = "uint8"
+    path: Path,
+    content: bytes | None = None,
+    *,
+    channels: int = 3,
+    dtype: str = "uint8",
+    orientation: Orientation = "ignore",
 ) -> np.ndarray:
     """Reads the stored pixels of an image file.
 
     With the default arguments this is `data.images.read_image`, which also takes TIFFs that only
     tifffile knows. Otherwise a file must have as many bands as `channels`, with these exceptions.
     Gray is repeated for 3 channels. Colors become gray for 1 channel, with Pillow's weights. Alpha
-    is dropped for 1 and 3 channels. The EXIF orientation is ignored. Palettes and CMYK count as
-    RGB.
+    is dropped for 1 and 3 channels. Palettes and CMYK count as RGB.
 
     Args:
         path: str. A file in a format of `data.images`, or .npy with (H, W) or (H, W, C). TIFFs of
@@ -47,6 +52,8 @@ def read_pixels(
         channels: int in 1..32.
         dtype: "uint8": 8 bits, or the high byte of 16. "uint16": 16 bits; 8 bits are refused,
             because nothing says which value is white. "float32": the values of integers and floats.
+        orientation: what happens to the orientation tag (EXIF) of the file. "ignore": the pixels
+            are as stored. "apply": they are turned upright.
 
     Returns:
         (H, W, channels) of this dtype.
@@ -55,9 +62,10 @@ def read_pixels(
         ImportError: if a TIFF needs the extra `tiff`. The message names it.
         DataError: if the file is missing, broken or too large, has other bands, a dtype that does
             not fit, or a number that is NaN or infinite.
-        ValueError: if `channels` or `dtype` is not as above.
+        ValueError: if `channels`, `dtype` or `orientation` is not as above.
     """
-    return read_with_remarks(path, content, Reading(channels, dtype))[0]
+    reading = Reading(channels, dtype, orientation=orientation)
+    return read_with_remarks(path, content, reading)[0]
 
 
 def read_with_remarks(
@@ -73,20 +81,23 @@ def read_with_remarks(
     Returns:
         (H, W, channels), and a list of the `data.images.REMARKS` that are true of the image.
     """
+    told: dict[str, Any] = {"sides_tell": sides_tell, "orientation": reading.orientation}
+    refused = None
     if reading.is_rgb:
         try:
-            return images.read_with_remarks(path, content, sides_tell=sides_tell)
+            return images.read_with_remarks(path, content, **told)
         except pillow_files.OtherTiff as error:
-            try:
-                _, _, pixels, colors = _read_tiff(path, content, 3, 1)
-                return bands.fit(pixels, str(path), 3, "uint8", colors=colors), []
-            except (DataError, ImportError):
-                raise error from None
-    size, tag, pixels, colors = _read(path, content, reading.channels)
-    deep = pixels.dtype == np.uint16
-    pixels = bands.fit(pixels, str(path), **reading.of_files(), colors=colors)
-    turned = pillow_files.may_be_turned(tag, size, sides_tell)
-    remarks = [images.TURNED] if turned else []
+            refused = error
+    try:
+        size, tag, pixels, colors = _read(path, content, reading.channels)
+        deep = pixels.dtype == np.uint16
+        pixels = bands.fit(pixels, str(path), **reading.of_files(), colors=colors)
+    except (DataError, ImportError):
+        if refused is not None:
+            raise refused from None
+        raise
+    remarks = images.tag_remarks(tag, size, **told)
+    pixels = upright(pixels, tag) if reading.orientation == "apply" else pixels
     if deep and reading.image_dtype == "uint8" and pixels.max() < images.DARK_BELOW:
         remarks.append(images.DARK)
     return pixels, remarks
@@ -119,12 +130,13 @@ def read_header(
         DataError: as in `read_pixels`, as far as the header tells. It does not tell how many pages
             a TIFF has.
     """
+    told: dict[str, Any] = {"sides_tell": sides_tell, "orientation": reading.orientation}
     if reading.is_rgb:
         try:
-            return images.read_header(path, content, sides_tell=sides_tell)
+            return images.read_header(path, content, **told)
         except pillow_files.OtherTiff as error:
             try:
-                return _other_tiff_size(path, content, reading), []
+                return _other_tiff_header(path, content, reading, told)
             except DataError:
                 raise error from None
     channels, dtype = reading.channels, reading.image_dtype
@@ -136,15 +148,20 @@ def read_header(
     try:
         image = pillow_files.open_image(path, content)
     except pillow_files.OtherTiff:
-        return _other_tiff_size(path, content, reading), []
+        return _other_tiff_header(path, content, reading, told)
     with image:
         size = pillow_files.stored_size(image)
         if image.format != "TIFF":
             found, stored = kind_of(image)
             bands.check_bands(found, str(path), channels, colors=True)
             bands.check_dtype(stored, str(path), dtype)
-        turned = pillow_files.may_be_turned(pillow_files.orientation_of(image), size, sides_tell)
-    return size, [images.TURNED] if turned else []
+        return _turned_header(size, pillow_files.orientation_of(image), told)
+
+
+def _turned_header(size, tag, told):
+    """Returns what `read_header` does, of the size and the tag of the stored pixels."""
+    applied = upright_size(size, tag) if told["orientation"] == "apply" else size
+    return applied, images.tag_remarks(tag, size, **told)
 
 
 def size_errors(
@@ -186,12 +203,18 @@ def size_errors(
     images.log_remarks(names_of)
 
 
-def from_pillow(image: Image.Image, *, channels: int = 3, dtype: str = "uint8") -> np.ndarray:
+def from_pillow(
+    image: Image.Image,
+    *,
+    channels: int = 3,
+    dtype: str = "uint8",
+    orientation: Orientation = "ignore",
+) -> np.ndarray:
     """Converts a PIL image as `read_pixels` does its file. The given image is not changed.
 
     Args:
         image: PIL.Image.Image, see `data.images.from_pillow`. Pillow holds colors of 8 bits only.
-        channels, dtype: as in `read_pixels`.
+        channels, dtype, orientation: as in `read_pixels`.
 
     Returns:
         (H, W, channels) of this dtype.
@@ -199,14 +222,15 @@ def from_pillow(image: Image.Image, *, channels: int = 3, dtype: str = "uint8") 
     Raises:
         DataError: if it has other bands or another dtype, or its file is broken.
     """
-    if Reading(channels, dtype).is_rgb:
-        return images.from_pillow(image)
+    if Reading(channels, dtype, orientation=orientation).is_rgb:
+        return images.from_pillow(image, orientation=orientation)
+    tag = pillow_files.orientation_of(image) if orientation == "apply" else 1
     try:
         pixels = _decode(image.copy())
     except Exception as error:  # Pillow's decoders raise nearly everything on broken files
         line = f"the PIL image cannot be used. Received: {error}."
         raise DataError(line, "unreadable image") from error
-    return bands.fit(pixels, "the PIL image", channels, dtype)
+    return upright(bands.fit(pixels, "the PIL image", channels, dtype), tag)
 
 
 def _read(path, content, channels):
@@ -220,7 +244,7 @@ def _read(path, content, channels):
     try:
         image = pillow_files.open_image(path, content)
     except pillow_files.OtherTiff:
-        return _read_tiff(path, content, channels, 1)
+        return _read_tiff(path, content, channels, pillow_files.tag_of_file(path, content))
     with image:
         tag = pillow_files.orientation_of(image)
         raw = pillow_files.raw_mode(image)
@@ -248,8 +272,8 @@ def _read_tiff(path, content, channels, tag):
     return pixels.shape[:2], tag, pixels, colors
 
 
-def _other_tiff_size(path, content, reading):
-    """Returns (height, width) of a TIFF that Pillow does not read, from the tags of its header."""
+def _other_tiff_header(path, content, reading, told):
+    """Returns what `read_header` does, for a TIFF that Pillow does not read."""
     try:
         found = pillow_files.tiff_fields(path, content)
         size, samples = (int(found["height"]), int(found["width"])), int(found.get("samples", 1))
@@ -263,7 +287,7 @@ def _other_tiff_size(path, content, reading):
         colors = found.get("photometric") == 2
         bands.check_bands(samples, str(path), reading.channels, colors=colors)
     bands.check_dtype(stored, str(path), reading.image_dtype)
-    return size
+    return _turned_header(size, pillow_files.tag_of_file(path, content), told)
 
 
 def _needs_tifffile(image, channels):

@@ -31,9 +31,11 @@ from keras_maskrcnn.data.coco import coco_dict
 from keras_maskrcnn.data.coco_checks import read_box, read_segmentation
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.lvis import with_file_names
+from keras_maskrcnn.data.pillow_files import tag_of_file
 from keras_maskrcnn.data.pixels import read_pixels
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.data.tfds_import import explained
+from keras_maskrcnn.typing import Orientation
 
 with explained():
     import tensorflow_datasets as tfds
@@ -47,15 +49,17 @@ class CocoConfig(tfds.core.BuilderConfig):
     Attributes:
         splits: dict of split name to (folder of images, json file). Paths are relative to
             `manual_dir` of the download config, or without it to the current folder.
-        channels, image_dtype, pixel_max: how images are read, as in `data.coco_json`. 8-bit RGB
-            stays as the files are. Other images of 1, 3 or 4 channels in 8 or 16 bits become PNGs,
-            and all others compressed tensors, without loss.
+        channels, image_dtype, pixel_max, orientation: how images are read, as in `data.coco_json`.
+            8-bit RGB stays as the files are. Other images of 1, 3 or 4 channels in 8 or 16 bits
+            become PNGs, and all others compressed tensors, without loss. With orientation="apply"
+            records hold upright pixels: files with a tag become PNGs without one.
     """
 
     splits: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     channels: int = 3
     image_dtype: str = "uint8"
     pixel_max: float | None = None
+    orientation: Orientation | None = None
 
 
 def _coco(year):
@@ -114,7 +118,7 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
             builder=self,
             description="Images and instances with masks, made from COCO json by keras_maskrcnn.",
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict({} if reading == Reading() else reading.fields()),
+            metadata=tfds.core.MetadataDict({} if reading == Reading() else _fields(reading)),
         )
 
     def _reading(self):
@@ -129,7 +133,7 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
         folder = self.data_path.parent / f"unfinished_{self.version}"
         names = [name for plan in plans.values() for name in plan]
         reading = self._reading()
-        pixels = [] if reading.is_rgb else [reading.fields()]
+        pixels = [] if reading.is_rgb else [_fields(reading)]
         for plan in plans.values():
             for name, (records, stamps) in plan.items():
                 _begin_or_resume(folder, name, json.dumps([records, stamps, *pixels]))
@@ -184,7 +188,8 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
             images, source = (os.path.abspath(path) for path in paths)
             content = with_file_names(read_json(source))
             reading = self._reading()
-            dataset = coco_dict(images, content, source=source, masks=None, **reading.fields())
+            options: Any = {**_fields(reading), "orientation": self.builder_config.orientation}
+            dataset = coco_dict(images, content, source=source, masks=None, **options)
             sources[split] = (dataset, content, source)
             if reading.is_rgb:
                 _name_tiffs(dataset, source)
@@ -238,8 +243,10 @@ def write_shard(
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
 
     def serialize(record):
+        record = dict(record)
         objects = [{**entry, "bbox": np.array(entry["bbox"])} for entry in record["objects"]]
-        image = _encoded(record["image"], features["image"])
+        orientation = record.pop("orientation", "ignore")
+        image = _encoded(record["image"], features["image"], orientation)
         example = features.encode_example({**record, "image": image, "objects": objects})
         # deterministic: otherwise protobuf orders the fields differently in each process.
         return serializer.get_tf_example(example).SerializeToString(deterministic=True)
@@ -248,6 +255,11 @@ def write_shard(
     examples = ((i, serialize(record)) for i, record in enumerate(records))
     file_adapters.ADAPTER_FOR_FORMAT[file_format].write_examples(unfinished, examples)
     unfinished.rename(folder / name)
+
+
+def _fields(reading):
+    """Returns what the records say about their pixels, whose orientation is settled."""
+    return {name: value for name, value in reading.fields().items() if name != "orientation"}
 
 
 def _image_feature(reading):
@@ -261,12 +273,13 @@ def _image_feature(reading):
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="zlib", doc="The pixels.")
 
 
-def _encoded(path, feature):
+def _encoded(path, feature, orientation):
     """Returns what a feature encodes of an image file: its path, a PNG, or the pixels."""
     channels, dtype = feature.shape[-1], np.dtype(feature.np_dtype).name
-    if Reading(channels, dtype).is_rgb:
+    turned = orientation == "apply" and tag_of_file(path) != 1
+    if Reading(channels, dtype).is_rgb and not turned:
         return path
-    pixels = read_pixels(path, channels=channels, dtype=dtype)
+    pixels = read_pixels(path, channels=channels, dtype=dtype, orientation=orientation)
     if isinstance(feature, tfds.features.Image):
         return io.BytesIO(png.encode(pixels))
     return pixels
@@ -339,6 +352,7 @@ def _records(dataset, content, source, category_ids):
                 "image/id": json.dumps(image_id),
                 "image/filename": name,
                 "objects": objects,
+                **({"orientation": "apply"} if dataset.orientation == "apply" else {}),
             }
         )
     # Readers of shards shuffle within a window only, so similar images must not be neighbors.

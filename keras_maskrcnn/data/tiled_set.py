@@ -253,7 +253,9 @@ def open_big_image(path: Path, size: Size | None, reading: Reading = RGB) -> Sou
     Raises:
         DataError: if the file cannot be read, or has another size.
     """
-    source = open_source(path, reading.channels, reading.image_dtype)
+    source = open_source(
+        path, reading.channels, reading.image_dtype, orientation=reading.orientation
+    )
     if size is not None and (source.height, source.width) != tuple(size):
         source.close()
         if isinstance(source, PillowSource):

@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 
 from keras_maskrcnn.data.bands import Reading
-from keras_maskrcnn.data.coco import MAX_PIXELS_IN_TILES, CocoDataset, source_of
+from keras_maskrcnn.data.coco import (
+    MAX_PIXELS_IN_TILES,
+    CocoDataset,
+    orientation_of_json,
+    source_of,
+)
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import MAX_PIXELS
 from keras_maskrcnn.doctor import lenient_reading, likely_mistakes, pixel_ranges, statistics
 from keras_maskrcnn.doctor.findings import ERROR, SEVERITIES, Examination
-from keras_maskrcnn.typing import Crowds, Path
+from keras_maskrcnn.typing import Crowds, Orientation, Path
 
 # Errors in an image's entry. All other errors of images are about the file.
 _OF_ENTRIES = {
@@ -38,6 +43,7 @@ def examine(
     channels: int = 3,
     image_dtype: str = "uint8",
     pixel_max: float | None = None,
+    orientation: Orientation | None = None,
 ) -> tuple[Examination, dict[str, Any]]:
     """Examines a COCO json and decodes all of its images.
 
@@ -58,8 +64,8 @@ def examine(
         tiles: dict of `tile`, `overlap` and other arguments of `cut_into_tiles`, for big images
             that training reads in tiles. Then images may be of any size, and only their headers are
             read. None for whole images.
-        channels, image_dtype, pixel_max: how images are read, as in `coco_dict`. Unless they are
-            8-bit RGB, the values of their bands are measured too.
+        channels, image_dtype, pixel_max, orientation: how images are read, as in `coco_dict`.
+            Unless they are 8-bit RGB, the values of their bands are measured too.
 
     Returns:
         The `Examination`, and a report of it as a dict that can be written as json.
@@ -71,6 +77,7 @@ def examine(
     if isinstance(images, CocoDataset):
         dataset, masks, reading = images, masks and images.has_masks, Reading.of(images)
         images, annotations, content = dataset.images, source_of(dataset), dataset.annotations
+        orientation = reading.orientation
         if isinstance(content, dict):
             load_image = _loader(dataset)
         else:
@@ -79,6 +86,8 @@ def examine(
         raise TypeError("examine needs a json file, or a data set. Received: annotations=None.")
     source, folder = os.fspath(annotations), os.fspath(images)
     content, cut, problems = lenient_reading.read_content(source, crowds, content)
+    orientation = orientation_of_json(content) if orientation is None else orientation
+    reading = dataclasses.replace(reading, orientation=orientation)
     alone = (masks is None or load_image is not None) and not lenient_reading.has_outlines(content)
     masks = not alone if masks is None else masks
     found = _read_lists(folder, source, content, cut, masks, crowds, problems, tiles is not None)

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from keras_maskrcnn.data import coco_checks
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import with_crowds
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.images import MAX_PIXELS, remark_line, require_size
+from keras_maskrcnn.data.images import MAX_PIXELS, remark_line, require_size, tag_remarks
+from keras_maskrcnn.data.pillow_files import tag_of_file
 from keras_maskrcnn.data.pixels import read_with_remarks
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.data.tiled_set import open_big_image
@@ -174,18 +176,20 @@ def decode_images(
         path, size = os.path.join(found.images, found.file_names[i]), found.sizes[i]
         remarks: list[str] = []
         try:
-            if found.load_image is not None:
-                image = found.load_image(i)
-            elif found.in_tiles:
-                open_big_image(path, size, found.reading).close()
-                return []
+            tell = size is not None
+            if found.load_image is None and found.in_tiles:
+                with open_big_image(path, size, found.reading) as source:
+                    remarks = source.tag_remarks(sides_tell=tell)
             else:
-                tell = size is not None
-                image, remarks = read_with_remarks(path, None, found.reading, sides_tell=tell)
-            if size is not None:
-                require_size(path, image.shape[:2], size)
-            if pixel_ranges.is_measured(found.reading):
-                measured[i] = pixel_ranges.measure(image)
+                if found.load_image is not None:
+                    image = found.load_image(i)
+                    remarks = _file_remarks(path, size, found.reading)
+                else:
+                    image, remarks = read_with_remarks(path, None, found.reading, sides_tell=tell)
+                if size is not None:
+                    require_size(path, image.shape[:2], size)
+                if pixel_ranges.is_measured(found.reading):
+                    measured[i] = pixel_ranges.measure(image)
         except DataError as error:
             return [Problem.of(error, image=i)]
         lines = {remark: remark_line(remark, [found.file_names[i]]) for remark in remarks}
@@ -202,6 +206,18 @@ def decode_images(
         for _, of_image in zip(progress(indices), pool.map(check, indices), strict=True):
             problems += of_image
     return problems, dict(sorted(measured.items()))
+
+
+def _file_remarks(path: str, size: Size | None, reading: Reading) -> list[str]:
+    """Returns the remark about the orientation tag of an image, if it is a file that has one.
+
+    Args:
+        path: str. The file; there may be none.
+        size: (height, width) according to the annotations, or None.
+        reading: `data.bands.Reading`.
+    """
+    sides, tell = size or (0, 0), size is not None
+    return tag_remarks(tag_of_file(path), sides, tell, reading.orientation)
 
 
 def read_annotations(

@@ -7,6 +7,7 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from keras_maskrcnn.data import coco_checks
+from keras_maskrcnn.data.coco import with_orientation
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.doctor.coco_form import to_coco_form
 from keras_maskrcnn.doctor.examination import reexamine
@@ -58,7 +59,8 @@ def repair(found: Examination) -> tuple[dict[str, Any], list[str]]:
     actions = [f"{key}: now a list of objects only" for key in found.cut]
     actions += in_form + without_categories + without_images + repaired
     content = {"images": images, "annotations": annotations, "categories": categories}
-    return {**found.content, **content}, [printable(action) for action in actions]
+    content = with_orientation({**found.content, **content}, found.reading.orientation)
+    return content, [printable(action) for action in actions]
 
 
 def _usable_categories(found):

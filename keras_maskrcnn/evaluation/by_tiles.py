@@ -6,6 +6,7 @@ from typing import Any
 from absl import logging
 
 from keras_maskrcnn import distribution
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.errors import DataError, check_on_error
 from keras_maskrcnn.detections import results_of_image
@@ -67,7 +68,10 @@ def _predict(model, dataset, index, **options):
     """Predicts one image, and raises DataError if its file has another size than in the json."""
     path = os.path.join(getattr(dataset, "images", ""), dataset.file_names[index])
     source = path if os.path.exists(path) else dataset.load_image(index)
-    objects = predict_large(model, source, small="whole", verbose=0, **options)
+    orientation = Reading.of(dataset).orientation
+    objects = predict_large(
+        model, source, small="whole", orientation=orientation, verbose=0, **options
+    )
     size = objects.record.height, objects.record.width
     if size != tuple(dataset.sizes[index]):
         raise DataError(

@@ -22,7 +22,7 @@ from keras_maskrcnn.export.portable_model import (
     require_suffix,
 )
 from keras_maskrcnn.export.quantization import quantize
-from keras_maskrcnn.typing import Path
+from keras_maskrcnn.typing import Orientation, Path
 
 OPSET = 18  # the lowest version that has every operation in the form that is written
 
@@ -36,6 +36,7 @@ def export_onnx(
     precision: str = "float32",
     calibration: Path | Iterable[np.ndarray] | None = None,
     calibration_images: int = 100,
+    orientation: Orientation = "ignore",
     opset_version: int = OPSET,
     verbose: bool = True,
 ) -> None:
@@ -71,6 +72,8 @@ def export_onnx(
             config's dtype. "int8" needs images like those that the model will get, but not those
             that it is scored on: the ranges of activations are taken from them.
         calibration_images: int. The most images to use: those of a folder are spread over it.
+        orientation: what happens to the orientation tag (EXIF) of the files for calibration, as in
+            `data.read_pixels`.
         opset_version: int. Version of ONNX' set of operations, at least 18.
         verbose: bool. Whether to print the path of the file.
 
@@ -87,7 +90,7 @@ def export_onnx(
             "ONNX Runtime has no convolutions in bfloat16 for CPUs; export for OpenVINO, or as a "
             "SavedModel. Received: precision='bfloat16'."
         )
-    reading = Reading(**model.config.reading())
+    reading = Reading(**model.config.reading(), orientation=orientation)
     images = check_calibration(
         "onnx", ("float32", "int8"), precision, calibration, calibration_images, reading
     )

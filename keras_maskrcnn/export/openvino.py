@@ -15,7 +15,7 @@ from keras_maskrcnn.export.description import KEY
 from keras_maskrcnn.export.onnx import export_onnx
 from keras_maskrcnn.export.portable_model import require_new, require_suffix
 from keras_maskrcnn.export.quantization import NETWORKS
-from keras_maskrcnn.typing import Path
+from keras_maskrcnn.typing import Orientation, Path
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 
@@ -29,6 +29,7 @@ def export_openvino(
     precision: str = "float32",
     calibration: Path | Iterable[np.ndarray] | None = None,
     calibration_images: int = 100,
+    orientation: Orientation = "ignore",
     verbose: bool = True,
 ) -> None:
     """Exports a model as an OpenVINO IR: FILE.xml with the graph, and FILE.bin with the weights.
@@ -48,7 +49,7 @@ def export_openvino(
         filepath: str. The file to write; the name must end with ".xml".
         precision: "float32", "bfloat16" or "int8". "bfloat16" stores the same as "float32" but for
             the description. "int8" is what `export_onnx` makes of it.
-        calibration, calibration_images: as in `export_onnx`.
+        calibration, calibration_images, orientation: as in `export_onnx`.
         verbose: bool. Whether to print the path of the file.
 
     Raises:
@@ -83,6 +84,7 @@ def export_openvino(
             precision="int8" if precision == "int8" else "float32",
             calibration=calibration,
             calibration_images=calibration_images,
+            orientation=orientation,
             verbose=False,
         )
         graph = openvino.Core().read_model(source)

@@ -14,7 +14,7 @@ from keras_maskrcnn.runtime.description import read_description
 from keras_maskrcnn.runtime.with_onnxruntime import OnnxRuntime
 from keras_maskrcnn.runtime.with_openvino import OpenVino
 from keras_maskrcnn.runtime.with_tensorflow import TensorFlow, saved_model_folder
-from keras_maskrcnn.typing import Path
+from keras_maskrcnn.typing import Orientation, Path
 
 RUNTIMES = ("onnxruntime", "openvino", "tensorflow")
 """Names of the runtimes, which are those of their Python packages."""
@@ -156,13 +156,18 @@ class ExportedModel:
         self._given = {**self._given, **given}
 
     def predict(
-        self, image: np.ndarray | Image.Image | Path, score_threshold: float = 0.0
+        self,
+        image: np.ndarray | Image.Image | Path,
+        score_threshold: float = 0.0,
+        *,
+        orientation: Orientation = "ignore",
     ) -> dict[str, Any]:
         """Finds the objects in one image, and pastes their masks into it.
 
         Args:
             image: array, a PIL image, or the path of an image file, as in `predict_image`.
             score_threshold: float in [0, 1]. Detections with a lower score are left out.
+            orientation: as in `predict_image`.
 
         Returns:
             dict of boxes (n, 4), scores (n,), labels (n,), masks (n, H, W) bool and class_names, as
@@ -172,7 +177,7 @@ class ExportedModel:
             ValueError: if the image or the threshold is not as above, or the model is an RPN alone.
             DataError: if an image file cannot be read.
         """
-        return predict_image(self, image, score_threshold=score_threshold)
+        return predict_image(self, image, score_threshold=score_threshold, orientation=orientation)
 
     def predict_on_batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Runs the model on images of one size.

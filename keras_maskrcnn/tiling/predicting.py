@@ -22,7 +22,7 @@ from keras_maskrcnn.tiling.finishing import drop_overlaps, write_objects
 from keras_maskrcnn.tiling.large_detections import LargeDetections
 from keras_maskrcnn.tiling.pieces import pieces_of_tile
 from keras_maskrcnn.tiling.store import TileStore
-from keras_maskrcnn.typing import OnError, Path, Size
+from keras_maskrcnn.typing import OnError, Orientation, Path, Size
 from keras_maskrcnn.writers.record import ImageRecord
 
 SEAMS = ("join", "own")
@@ -44,6 +44,7 @@ def predict_large(
     output: Path | None = None,
     small: Literal["raise", "whole"] = "raise",
     on_error: OnError = "raise",
+    orientation: Orientation = "ignore",
     verbose: int = 1,
 ) -> LargeDetections:
     """Runs the model on an image of any size, tile by tile, and reports each object once.
@@ -78,6 +79,7 @@ def predict_large(
             it, "whole" makes it one tile.
         on_error: "raise" stops at a tile that cannot be read. "skip" leaves it out, and names it in
             `left_out` of the result. A later run with the same `output` tries it again.
+        orientation: as in `data.sources.open_source`. A `Source` and an array stay as they are.
         verbose: int. 0: silent, 1: a line with the time left, 2: a line every half minute.
 
     Returns:
@@ -93,7 +95,7 @@ def predict_large(
     check_on_error(on_error)
     with contextlib.ExitStack() as failed:
         kind = model.config.in_channels, model.config.image_dtype
-        with reading(source, *kind) as opened:
+        with reading(source, *kind, orientation=orientation) as opened:
             record = _record(opened)
             seen, windows, blocks = _grid(
                 opened, tile, overlap, _scale(opened, scale, microns_per_pixel), small
@@ -201,6 +203,8 @@ def _describe(model, source, seen, windows, score_threshold):
         "windows": hashlib.sha256(windows.tobytes()).hexdigest(),
         "score_threshold": score_threshold,
         "model": _fingerprint(model),
+        # Only if it matters: files of runs from before this entry go on.
+        **({"orientation": source.tag} if source.orientation == "apply" else {}),
         **{f"config.{name}": value for name, value in dataclasses.asdict(model.config).items()},
     }
     if os.path.isfile(source.name):

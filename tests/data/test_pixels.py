@@ -155,7 +155,8 @@ def test_remarks(tmp_path):
     for reading in (Reading(1), Reading()):
         assert pixels.read_with_remarks(tmp_path / "a.png", None, reading)[1] == [images.TURNED]
         assert pixels.read_header(tmp_path / "a.png", None, reading)[1] == [images.TURNED]
-        assert not pixels.read_header(tmp_path / "a.png", None, reading, sides_tell=True)[1]
+        told = pixels.read_header(tmp_path / "a.png", None, reading, sides_tell=True)[1]
+        assert told == [images.TOLD]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from doctor.faults import HEIGHT, WIDTH, make, sound, write_image
 from keras_maskrcnn import doctor
-from keras_maskrcnn.data.images import DARK, TURNED
+from keras_maskrcnn.data.images import APPLIED, DARK, TOLD, TURNED
 
 
 def test_all_problems_are_found_at_once(tmp_path):
@@ -49,7 +50,7 @@ def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
 
 def test_a_tag_that_turns_a_picture_and_keeps_its_sides_is_a_warning(tmp_path):
     folder, path = make(tmp_path)
-    # Tag 6 swaps the sides, but the json has the stored ones: no warning.
+    # Tag 6 swaps the sides, but the json has the stored ones: another, milder warning.
     for name, tag in (("9.png", 3), ("10.png", 6)):
         exif = Image.Exif()
         exif[0x0112] = tag
@@ -57,7 +58,29 @@ def test_a_tag_that_turns_a_picture_and_keeps_its_sides_is_a_warning(tmp_path):
     found, report = doctor.examine(folder, path)
     warned = [problem.image for problem in found.problems if problem.kind == TURNED]
     assert warned == [0]
+    told = [problem.image for problem in found.problems if problem.kind == TOLD]
+    assert told == [1]
     assert "\n1 image has an orientation tag (EXIF)." in doctor.text(report)
+
+
+@pytest.mark.parametrize("tile", [None, 8])
+def test_every_orientation_tag_is_a_warning(tmp_path, tile):
+    folder, path = make(tmp_path)
+    tiles = None if tile is None else {"tile": tile}
+    for tag in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = tag
+        stored = Image.new("RGB", (WIDTH, HEIGHT) if tag < 5 else (HEIGHT, WIDTH))
+        stored.save(folder / "9.png", exif=exif)
+        for orientation, kinds in (("apply", {APPLIED}), ("ignore", {TURNED, TOLD})):
+            found, _ = doctor.examine(folder, path, orientation=orientation, tiles=tiles)
+            of_image = {problem.kind for problem in found.problems if problem.image == 0}
+            if tag == 1:
+                assert not of_image
+            elif tag > 4 and orientation == "ignore":
+                assert "size mismatch" in of_image
+            else:
+                assert of_image & kinds
 
 
 def test_16_bits_in_a_part_of_their_range_are_a_warning(tmp_path):

@@ -27,7 +27,7 @@ from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import SUFFIXES, log_remarks, require_size, without_copies
 from keras_maskrcnn.data.pixels import read_header
 from keras_maskrcnn.data.text import local_path
-from keras_maskrcnn.typing import ClassNames, Path, Size
+from keras_maskrcnn.typing import ClassNames, Orientation, Path, Size
 
 BOX_ONLY = "box without a mask (masks=False reads boxes)"
 UNREADABLE = "image that cannot be read (on_error='skip')"
@@ -45,6 +45,8 @@ class Content:
         first_id: int. The category id of the first name if `class_names` is a list.
         options: keyword arguments of `coco_dict`; those about unreadable images and about pixels
             are used here.
+        orientation: "ignore" or "apply", unless `options` say it: what the tool does with the
+            orientation tag (EXIF) of image files.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Content:
         class_names: ClassNames | None = None,
         first_id: int = 1,
         options: Mapping[str, Any] | None = None,
+        orientation: Orientation = "ignore",
     ) -> None:
         options = options or {}
         self.images, self.on_error = os.fspath(images), options.get("on_error", "raise")
@@ -60,6 +63,7 @@ class Content:
             options.get("channels", 3),
             options.get("image_dtype", "uint8"),
             options.get("pixel_max"),
+            options.get("orientation") or orientation,
         )
         self.names = read_class_names(class_names, first_id)
         self._sizes: dict[str, Size] = {}  # by file name
@@ -219,7 +223,8 @@ class Content:
                     {"id": identity, "image_id": image_id, **annotation, "category_id": category}
                 )
         log_remarks(self._remarks)
-        options = {"check_images": False, **options}  # `add_image` has read every header
+        # `add_image` has read every header.
+        options = {"check_images": False, **options, "orientation": self._reading.orientation}
         dataset = coco_dict(self.images, content, source=source, dropped=self._dropped, **options)
         dataset.skipped.update(dict.fromkeys(self._skipped, 1))
         return dataset

@@ -61,7 +61,7 @@ def labelme(
     Raises:
         DataError: if a json or an image cannot be used.
     """
-    content = Content(images, class_names, options=options)
+    content = Content(images, class_names, options=options, orientation="apply")
     find = _Finder(content.images, os.fspath(annotations))
     for json_name in list_files(annotations, ".json"):
         path = os.path.join(annotations, json_name)

@@ -45,7 +45,7 @@ def via_json(
     path = os.fspath(annotations)
     if class_attribute is None and class_names is None:
         class_names = ["object"]
-    content = Content(images, class_names, options=options)
+    content = Content(images, class_names, options=options, orientation="apply")
     the_class: int | str = content.the_class() if class_attribute is None else ""
     for entry in _entries(read_json(path), path):
         name = content.local(entry["filename"])

@@ -44,7 +44,7 @@ def yolo_seg(
     names_file = os.path.join(annotations, NAMES_FILE)
     if class_names is None and os.path.exists(names_file):
         class_names = names_file
-    content = Content(images, class_names, first_id=0, options=options)
+    content = Content(images, class_names, first_id=0, options=options, orientation="apply")
     label_files = files_by_stem(annotations, ".txt")
     label_files = {stem: name for stem, name in label_files.items() if name != NAMES_FILE}
     stem_of = {name: os.path.splitext(name)[0] for name in list_images(images)}

@@ -8,21 +8,31 @@ from PIL import Image
 
 from keras_maskrcnn.data import images
 from keras_maskrcnn.data.errors import DataError
+from keras_maskrcnn.data.orientation import check_orientation
+from keras_maskrcnn.data.pillow_files import orientation_of, tag_of_file
 from keras_maskrcnn.data.sources import slide_source, tiff_source, zarr_folder
 from keras_maskrcnn.data.sources.array_source import ArraySource, open_npy
 from keras_maskrcnn.data.sources.geotiff_source import GeoTiffSource
 from keras_maskrcnn.data.sources.pillow_source import PillowSource
 from keras_maskrcnn.data.sources.slide_source import SlideSource
 from keras_maskrcnn.data.sources.source import Source
+from keras_maskrcnn.data.sources.turned_source import TurnedSource
 from keras_maskrcnn.data.sources.wanted import Wanted
 from keras_maskrcnn.data.sources.zarr_folder import open_zarr
 from keras_maskrcnn.logger import logger
+from keras_maskrcnn.typing import Orientation
 
 SUFFIXES = (*images.SUFFIXES, ".btf", ".tf8", ".npy", ".zarr", *slide_source.SUFFIXES)
 """Endings of what is listed in a folder of images. ".zarr" is a folder itself."""
 
 
-def open_source(source: Any, channels: int | None = 3, image_dtype: str | None = "uint8") -> Source:
+def open_source(
+    source: Any,
+    channels: int | None = 3,
+    image_dtype: str | None = "uint8",
+    *,
+    orientation: Orientation = "ignore",
+) -> Source:
     """Opens an image of any size, of which windows are read.
 
     A TIFF is known by its first bytes; a .npy file, a slide and a zarr folder by its ending or its
@@ -40,6 +50,9 @@ def open_source(source: Any, channels: int | None = 3, image_dtype: str | None =
         channels: int in 1..32. Bands of the windows. None: as many as the image has.
         image_dtype: "uint8", "uint16" or "float32". None: that of the image, where other numbers
             than unsigned ones of 8 and 16 bits become float32.
+        orientation: what happens to the orientation tag (EXIF) of a file or a PIL image. "ignore":
+            windows are of the image as stored. "apply": they are of the upright image. A
+            georeferenced image is never turned, because its place is that of the stored pixels.
 
     Returns:
         `Source`. Close it, or use it in a `with`.
@@ -48,16 +61,20 @@ def open_source(source: Any, channels: int | None = 3, image_dtype: str | None =
         ImportError: if the kind of file needs an extra. The message names it.
         DataError: if the file is missing, broken, of an unknown kind, or too large for Pillow; or
             if its bands or its dtype do not fit.
-        ValueError: if an array is no image, or a `Source` has other bands or another dtype.
+        ValueError: if an array is no image, a `Source` has other bands or another dtype, or
+            `orientation` is not as above.
         TypeError: for anything else.
     """
+    check_orientation(orientation)
     wanted = Wanted(channels, image_dtype)
     if isinstance(source, Source):
         return _fitting(source, wanted)
     if isinstance(source, Image.Image):
-        return PillowSource(source, wanted)
+        tag = orientation_of(source)
+        return _turned(PillowSource(source, wanted), tag, orientation)
     if isinstance(source, str | os.PathLike):
-        return _open_path(os.fspath(source), wanted)
+        opened = _open_path(os.fspath(source), wanted)
+        return _turned(opened, tag_of_file(source), orientation)
     if hasattr(source, "shape") and hasattr(source, "__getitem__"):
         return ArraySource(source, wanted=wanted)
     raise TypeError(
@@ -66,15 +83,29 @@ def open_source(source: Any, channels: int | None = 3, image_dtype: str | None =
     )
 
 
+def _turned(source, tag, orientation):
+    """Returns a source that knows its orientation tag, and is turned by it if that is applied."""
+    if source.crs is not None or source.transform is not None:
+        return source
+    if tag != 1 and orientation == "apply":
+        return TurnedSource(source, tag)
+    source.tag = tag
+    return source
+
+
 def reading(
-    source: Any, channels: int | None = 3, image_dtype: str | None = "uint8"
+    source: Any,
+    channels: int | None = 3,
+    image_dtype: str | None = "uint8",
+    *,
+    orientation: Orientation = "ignore",
 ) -> contextlib.AbstractContextManager[Source]:
     """Opens an image for a `with`, which closes it again unless it was a `Source` already.
 
     Args:
-        source, channels, image_dtype: as in `open_source`.
+        source, channels, image_dtype, orientation: as in `open_source`.
     """
-    opened = open_source(source, channels, image_dtype)
+    opened = open_source(source, channels, image_dtype, orientation=orientation)
     return contextlib.nullcontext(opened) if opened is source else opened
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.errors import DataError
-from keras_maskrcnn.data.images import DARK, DARK_BELOW
+from keras_maskrcnn.data.images import DARK, DARK_BELOW, tag_remarks
 from keras_maskrcnn.typing import Size
 
 # A header of a few bytes may promise any number of pixels that are not stored.
@@ -46,9 +46,12 @@ class Source:
         sixteen_bits: bool. Whether the pixels have 16 bits, of which `read` gives the high byte.
         channels: int. Bands of what `read` gives.
         image_dtype: "uint8", "uint16" or "float32", of what `read` gives.
+        tag: int in 1..8. The orientation tag (EXIF) of the file.
+        orientation: "ignore" or "apply". Whether `read` gives the image as stored or upright.
     """
 
     sixteen_bits = False
+    tag, orientation = 1, "ignore"
     channels, image_dtype = 3, "uint8"
     _brightest: int | None = None  # of what was read, if there are 16 bits
 
@@ -140,7 +143,17 @@ class Source:
 
     def remarks(self) -> list[str]:
         """Lists the keys of `data.images.REMARKS` that are true of what was read so far."""
-        return [] if self._brightest is None or self._brightest >= DARK_BELOW else [DARK]
+        dark = [] if self._brightest is None or self._brightest >= DARK_BELOW else [DARK]
+        return [*self.tag_remarks(), *dark]
+
+    def tag_remarks(self, *, sides_tell: bool = False) -> list[str]:
+        """Lists the key of `data.images.REMARKS` about the orientation tag, if the file has one.
+
+        Args:
+            sides_tell: as in `data.images.read_with_remarks`.
+        """
+        # Turned sides are square if the stored ones are, which is all that counts.
+        return tag_remarks(self.tag, (self.height, self.width), sides_tell, self.orientation)
 
     def close(self) -> None:
         """Closes the file. Nothing can be read afterwards. A second call does nothing."""
