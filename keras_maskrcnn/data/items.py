@@ -250,8 +250,13 @@ def _asked(name, method, index):
 def _size(source, index, name, reading):
     """Returns (height, width) of an image."""
     if hasattr(source, "size"):
-        height, width = _asked(name, source.size, index)
-        return int(height), int(width)
+        size = _asked(name, source.size, index)
+        try:
+            height, width = map(int, size)
+        except (TypeError, ValueError) as error:
+            line = f"{name}: size must return (height, width). Received: {size!r}."
+            raise DataError(line, "unreadable image") from error
+        return height, width
     image = _as_array(_asked(name, source.load_image, index), name, reading)
     return image.shape[:2]
 

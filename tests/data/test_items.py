@@ -107,6 +107,13 @@ def test_an_image_of_another_size_than_before_is_an_error():
     found = from_items(source)
     with pytest.raises(DataError, match="image 1: the image must keep its size, 20 x 31"):
         found.load_image(1)
+    for size in (20, (20, 30, 3), ("a", 30)):
+        source.size = lambda index, size=size: size
+        with pytest.raises(DataError, match="image 0: size must return .height, width.. Received"):
+            from_items(source)
+    source.size = lambda index: (0, 30)
+    with pytest.raises(DataError, match="image 0: height and width must be positive integers"):
+        from_items(source)
 
 
 @pytest.mark.parametrize(
