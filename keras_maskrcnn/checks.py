@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.data.bands import Reading
+from keras_maskrcnn.data.coco_checks import BOXES_DO
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.origin import data_error, made_with
 from keras_maskrcnn.pixel_checks import check_form, check_images, ensure
@@ -369,9 +370,11 @@ def _check_target_form(inputs, gt, masks):
     ):
         if not isinstance(batch, dict) or not set(needed) <= set(batch):
             found = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
+            boxes = isinstance(batch, dict) and set(needed) - set(batch) == {"masks"}
+            hint = f"{BOXES_DO} " if boxes else ""
             raise ValueError(
                 f"training needs {name} as data.batches makes them, a dict of {', '.join(needed)}. "
-                f"Received: {found}."
+                f"{hint}Received: {found}."
             )
     if not gt["labels"].dtype.is_integer:
         raise ValueError(

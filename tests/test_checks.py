@@ -69,6 +69,7 @@ WRONG = {
         {"sizes": lambda x: x[:, ::-1]},
         r"^sizes must be the height and width .*sizes=\[96 64\], padded=\[64 96\].$",
     ),
+    "no masks": ({"masks": None}, r"masks. A Faster R-CNN .--preset=faster_rcnn_.* Received: .'b"),
     "no labels": ({"labels": None}, r"dict of boxes, labels, masks. Received: \['boxes', 'masks'"),
     "no sizes": ({"sizes": None}, "a dict of images, sizes. Received: .'images', 'original_si"),
 }
