@@ -55,7 +55,7 @@ def int8(small_model, shapes, tmp_path):
     return export
 
 
-@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+@pytest.mark.parametrize("kind", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_ap_is_printed_of_the_model_and_of_the_file(int8, small_model, tmp_path, capsys, kind):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("openvino", reason="openvino is not installed")

@@ -53,6 +53,7 @@ def test_propose_writes_proposals_and_their_recall(rpn, shapes, tmp_path, capsys
     assert "holds proposals of an earlier run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_train_and_evaluate_on_proposals(rpn, shapes, tmp_path, capsys):
     for part in ("train", "val"):
         assert propose(rpn, shapes, part, tmp_path / part) == 0

@@ -33,6 +33,7 @@ def test_train_writes_model_history_and_logs(trained):
     assert {"loss", "mask", "val_loss", "val_segm/AP", "images_per_second"} <= set(history[1])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_steps_end_training_in_the_middle_of_an_epoch(shapes, tmp_path):
     flags = [*data_flags(shapes, "train"), *TINY, f"--output={tmp_path / 'run'}", "--steps=4"]
@@ -41,6 +42,7 @@ def test_steps_end_training_in_the_middle_of_an_epoch(shapes, tmp_path):
     assert [epoch["step"] for epoch in history] == [3, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_train_with_adamw_and_augmentations_from_weights(trained, shapes, tmp_path, caplog):
     # A kill during the first backup leaves such a file.

@@ -85,6 +85,7 @@ def test_three_steps_on_two_devices_are_those_of_one(tiny_config, batch, two_dev
         np.testing.assert_allclose(first, second, err_msg=v.path, **limits)
 
 
+@pytest.mark.slow
 def test_validation_losses_of_unequal_shares_are_those_of_one_device(
     tiny_config, batch, two_devices
 ):
@@ -110,6 +111,7 @@ def test_a_replica_without_an_image_cannot_train(two_devices):
         tf.function(lambda: two_devices.run(check))()
 
 
+@pytest.mark.slow
 def test_detections_of_images_of_all_sizes_are_those_of_one_device(
     tiny_config, tmp_path, two_devices
 ):

@@ -87,6 +87,7 @@ def test_bfloat16_is_for_networks_only(in_float, tmp_path):
     assert of_boxes(in_bfloat16(tmp_path / "model.xml"))
 
 
+@pytest.mark.slow
 def test_int8_is_for_networks_only(model, image, in_float, tmp_path):
     images = np.random.default_rng(2).integers(0, 256, (4, 64, 96, 3), np.uint8)
     path = tmp_path / "model.xml"

@@ -98,6 +98,7 @@ def test_images_in_which_nothing_is_found_are_refused(lively, tiny_config, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_few_calibration_images_are_told(lively, tiny_config, tmp_path, caplog):
     images = np.random.default_rng(2).integers(0, 256, (10, 64, 96, 3), np.uint8)
     for count in (3, 10):

@@ -110,7 +110,9 @@ def served_bytes(signatures, images, **more):
     return signatures["serve_image_bytes"](image_bytes=encoded_images, **more)
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize(
+    "count", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(5, marks=pytest.mark.slow)]
+)
 @pytest.mark.usefixtures("eager")
 def test_serving_default_equals_predict(model, signatures, count):
     images = np.stack([picture(70, 100, seed) for seed in range(count)])
@@ -118,7 +120,9 @@ def test_serving_default_equals_predict(model, signatures, count):
     assert_same(found, model.predict(images, verbose=0))
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize(
+    "count", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(5, marks=pytest.mark.slow)]
+)
 @pytest.mark.usefixtures("eager")
 def test_image_bytes_of_different_sizes_equal_predict(model, signatures, tmp_path, count):
     batch = batch_of(model, mixed(count), tmp_path)
