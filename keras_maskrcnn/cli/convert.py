@@ -8,7 +8,10 @@ from absl import flags
 from keras_maskrcnn.cli import inputs, outputs, paths, tiles, usage
 from keras_maskrcnn.cli.definer import Definer
 
-_FORMAT_FLAGS = ("class_names", "class_attribute", "label_divisor", "mask_threshold", "split")
+_FORMAT_FLAGS = (
+    *("class_names", "class_attribute", "label_divisor", "mask_threshold", "split"),
+    *("predictions", "masks_folder"),
+)
 
 
 def convert(options: flags.FlagValues) -> None:
@@ -124,6 +127,16 @@ def convert_flags(values: flags.FlagValues) -> None:
         "split",
         None,
         "voc: name of a list in ImageSets/Segmentation (boxes: ImageSets/Main), such as train.",
+    )
+    define.boolean(
+        "predictions",
+        None,
+        "label_studio: read the newest prediction of each task.",
+    )
+    define.string(
+        "masks_folder",
+        None,
+        "panoptic: folder of the PNG files. Default: beside the json, with its name.",
     )
     define.boolean(
         "masks",

@@ -67,16 +67,16 @@ def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = 
         ) from error
 
 
-def read_text(path: Path) -> str:
-    """Reads a text file of at most `MAX_TEXT` bytes, in any encoding of `decode`."""
+def read_text(path: Path, max_bytes: int = MAX_TEXT) -> str:
+    """Reads a text file of at most `max_bytes` bytes, in any encoding of `decode`."""
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_TEXT + 1)
-        text = decode(data, path) if len(data) <= MAX_TEXT else ""
+            data = file.read(max_bytes + 1)
+        text = decode(data, path) if len(data) <= max_bytes else ""
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as text. Received: {error}.") from error
-    if len(data) > MAX_TEXT:
-        raise DataError(f"{path}: the file is larger than {MAX_TEXT} bytes.")
+    if len(data) > max_bytes:
+        raise DataError(f"{path}: the file is larger than {max_bytes} bytes.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -136,7 +136,15 @@ class Content:
         self.drop(UNREADABLE, file_name)
         logging.warning("skipped unreadable image %d: %s", len(self._skipped), error)
 
-    def add(self, file_name: str, category: int | str, segmentation: Any, where: str) -> None:
+    def add(
+        self,
+        file_name: str,
+        category: int | str,
+        segmentation: Any,
+        where: str,
+        *,
+        crowd: bool = False,
+    ) -> None:
         """Adds an instance, or drops it if no part of it lies inside the image.
 
         Args:
@@ -144,12 +152,14 @@ class Content:
             category: int id or str name of the class.
             segmentation: polygons or run lengths, as in a COCO json.
             where: str. The place in the source, for error messages and reports.
+            crowd: whether it is a crowd (iscrowd=1), see `crowds` of `coco_dict`.
         """
         self.check_class(category, where)
         annotation, reasons = outlined(category, segmentation, self._sizes[file_name], where)
         for reason in reasons:
             self.drop(reason, where)
         if annotation is not None:
+            annotation["iscrowd"] = int(crowd)
             self._annotations[file_name].append((annotation, where))
 
     def add_box(

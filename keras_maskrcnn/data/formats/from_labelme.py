@@ -7,13 +7,10 @@ import os
 import reprlib
 from typing import Any
 
-from pycocotools import mask as mask_api
-
 from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.data.coco_checks import FEW_POINTS, read_segmentation
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.formats.content import Content, list_files, list_images
-from keras_maskrcnn.data.formats.shapes import ellipse, rectangle
+from keras_maskrcnn.data.formats.shapes import ellipse, joined, rectangle
 from keras_maskrcnn.data.images import decode_mask
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
@@ -80,7 +77,7 @@ def labelme(
         for label, parts in _instances(shapes, path, content.drop):
             height, width = size
             found = [(_segmentation(shape, where, height, width), where) for shape, where in parts]
-            content.add(name, label, _join(found, height, width, content.drop), parts[0][1])
+            content.add(name, label, joined(found, height, width, content.drop), parts[0][1])
     return content.dataset(annotations, options)
 
 
@@ -170,21 +167,6 @@ def _unread(shape, where):
     if counts and isinstance(points, list) and len(points) < counts[0]:
         return FEW_SHAPE_POINTS
     return None
-
-
-def _join(parts, height, width, drop):
-    """Joins several (segmentation, where) into one: polygons if all are, otherwise run lengths."""
-    if all(isinstance(segmentation, list) for segmentation, _ in parts):
-        return [polygon for segmentation, _ in parts for polygon in segmentation]
-    encoded = []
-    for segmentation, where in parts:
-        counts, _ = read_segmentation(segmentation, height, width, where)
-        if counts is None:
-            drop(FEW_POINTS, where)
-        else:
-            encoded.append({"size": [height, width], "counts": counts})
-    counts = mask_api.merge(encoded)["counts"].decode("ascii")
-    return {"size": [height, width], "counts": counts}
 
 
 def _segmentation(shape, where, height, width):

@@ -3,15 +3,15 @@
 import math
 import os
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.formats.content import Content, by_stem, files_by_stem, list_images
+from keras_maskrcnn.data.formats.safe_xml import read_xml
 from keras_maskrcnn.data.images import read_index
-from keras_maskrcnn.data.text import read_lines, read_text
+from keras_maskrcnn.data.text import read_lines
 from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import ClassNames, Path
 
@@ -196,11 +196,4 @@ def _read_names(path):
 
 def _read_xml(path):
     """Returns the objects of an xml file."""
-    text = read_text(path)
-    if "<!DOCTYPE" in text:  # it could define entities, which can expand without limit
-        raise DataError(f"{path}: a document type is not allowed. Received: <!DOCTYPE ...>.")
-    try:
-        root = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as xml. Received: {error}.") from error
-    return list(root.iterfind("object"))
+    return list(read_xml(path).iterfind("object"))

@@ -26,10 +26,10 @@ WRITERS = {
 
 
 def test_every_format_is_written_here():
-    assert {name.split()[0] for name in WRITERS} == set(formats.READERS) - {
-        "coco_json",
-        "csv_boxes",
-    }
+    # The others have examples in their own tests; cvat and label_studio are in writers/.
+    others = {"coco_json", "csv_boxes", "cvat", "label_studio"}
+    others |= {"panoptic", "cityscapes", "supervisely"}
+    assert {name.split()[0] for name in WRITERS} == set(formats.READERS) - others
 
 
 @pytest.fixture(scope="module")
