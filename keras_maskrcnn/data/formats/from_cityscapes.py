@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.formats.content import Content, list_files, list_images
-from keras_maskrcnn.data.images import MAX_PIXELS, read_index, require_mask_size
+from keras_maskrcnn.data.images import read_index, require_mask_size
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.ops import rle
 from keras_maskrcnn.typing import ClassNames, Path
@@ -97,9 +97,9 @@ def _draw(path, size):
         line = f"{path}: a json of Cityscapes has imgHeight, imgWidth and objects."
         raise DataError(f"{line} Received: {reprlib.repr(entry)}.")
     require_mask_size(path, (entry.get("imgHeight"), entry.get("imgWidth")), size)
-    assert size[0] * size[1] <= MAX_PIXELS
     canvas = Image.new("I", size[::-1])
-    drawer, counts = ImageDraw.Draw(canvas), {}
+    drawer = ImageDraw.Draw(canvas)
+    counts: dict[str, int] = {}
     ids = {name: i for i, name in (CLASS_NAMES | _OTHERS_WITH_INSTANCES).items()}
     for number, one in enumerate(objects):
         where = f"{path}: object {number}"

@@ -62,14 +62,14 @@ def cvat(
     content = Content(images, class_names, options=options, orientation="apply")
     for image in root.iterfind("image"):
         where = f"{path}: image {image.get('id', '')!r}"
-        size = tuple(_whole(image, side, where) for side in ("height", "width"))
+        height, width = (_whole(image, side, where) for side in ("height", "width"))
         name = content.local(image.get("name", ""))
-        if content.add_image(name, where, size) is None:
+        if content.add_image(name, where, (height, width)) is None:
             continue
         for parts in _instances(image, where, content.drop):
-            found = [(_segmentation(shape, place, *size), place) for shape, place in parts]
+            found = [(_segmentation(shape, place, height, width), place) for shape, place in parts]
             shape, place = parts[0]
-            content.add(name, shape.get("label"), joined(found, *size, content.drop), place)
+            content.add(name, shape.get("label"), joined(found, height, width, content.drop), place)
     return content.dataset(annotations, options)
 
 

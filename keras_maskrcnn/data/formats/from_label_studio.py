@@ -186,7 +186,7 @@ def decode_brush(counts: Any, size: tuple[int, int], where: str) -> np.ndarray:
             length = _take(data, place + 3, kind) + 1
             place += 3 + kind
             size_in_bits = bits * (1 if constant else length)
-            values = stored[place : place + size_in_bits].reshape(-1, bits).any(axis=1)
+            values: Any = stored[place : place + size_in_bits].reshape(-1, bits).any(axis=1)
             place += size_in_bits
             if done + length > total or not len(values) * bits == size_in_bits:
                 raise ValueError("runs that are longer than the image or the data")

@@ -66,7 +66,8 @@ def supervisely(
         if not isinstance(objects, list) or not isinstance(sides, dict):
             line = f"{path}: a json of Supervisely has a size and objects."
             raise DataError(f"{line} Received: {reprlib.repr(entry)}.")
-        size = content.add_image(name, path, (sides.get("height"), sides.get("width")))
+        given: Any = (sides.get("height"), sides.get("width"))
+        size = content.add_image(name, path, given)
         for number, one in enumerate(objects if size else ()):
             where = f"{path}: object {number}"
             title = one.get("classTitle") if isinstance(one, dict) else None
@@ -97,12 +98,13 @@ def _segmentation(one, size, where, drop):
     holes = [_points(hole, where) for hole in points.get("interior", [])]
     if not any(len(hole) > 5 for hole in holes):
         return [outer]
-    counts, _ = read_segmentation([outer], *size, where)
+    height, width = size
+    counts, _ = read_segmentation([outer], height, width, where)
     if counts is None:
         drop(NO_POLYGON, where)
         return None
     mask = mask_api.decode({"size": list(size), "counts": counts})
-    inside, _ = read_segmentation(holes, *size, where)
+    inside, _ = read_segmentation(holes, height, width, where)
     mask[mask_api.decode({"size": list(size), "counts": inside}) > 0] = 0
     return rle.encode_region(mask > 0, (0, 0), *size)
 
@@ -120,14 +122,17 @@ def _points(points, where):
 def _bitmap(bitmap, size, where):
     """Decodes a PNG that is compressed once more, in base64, at its origin."""
     bitmap = bitmap if isinstance(bitmap, dict) else {}
+    packed: Any
+    origin: Any
+    packed, origin = bitmap.get("data"), bitmap.get("origin")
     try:
-        packed = base64.b64decode(bitmap.get("data"), validate=True)
+        packed = base64.b64decode(packed, validate=True)
         unpacker = zlib.decompressobj()
         png = unpacker.decompress(packed, _MAX_BYTES)
         if unpacker.unconsumed_tail or not unpacker.eof:
             raise ValueError(f"cut, or over {_MAX_BYTES} bytes")
         mask = decode_mask(png)
-        left, top = map(int, numbers(dict(enumerate(bitmap.get("origin"))), (0, 1), where))
+        left, top = map(int, numbers(dict(enumerate(origin)), (0, 1), where))
     except DataError:
         raise
     except (TypeError, ValueError, zlib.error) as error:
