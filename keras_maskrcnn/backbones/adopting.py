@@ -7,7 +7,7 @@ import keras
 from keras_maskrcnn.backbones import maps as maps_of
 from keras_maskrcnn.backbones.copying import NORMS, Copy
 from keras_maskrcnn.backbones.hub_weights import as_ours
-from keras_maskrcnn.backbones.normalizing import RANDOM, Preprocess, pixels_of
+from keras_maskrcnn.backbones.normalizing import RANDOM, Preprocess, checked, pixels_of
 from keras_maskrcnn.catalog import for_bands
 
 
@@ -59,11 +59,11 @@ def from_keras(
 
     Raises:
         ValueError: if the network has another form, or no map with such a stride. If `preprocess`
-            is not known, or is no factor and offset per channel. If an argument is out of its
-            range, or the network has no layers for `stochastic_depth`.
+            is not known, fails, or is no factor and offset per channel. If an argument is out of
+            its range, or the network has no layers for `stochastic_depth`.
     """
     _check(model, preprocess, norm, frozen_stages, stochastic_depth, channels, maps)
-    model, preprocess = as_ours(model, preprocess)
+    model, preprocess = as_ours(model, preprocess and checked(preprocess))
     traced, side, found = _find(model, maps)
     pixels = pixels_of(traced, model.name, preprocess)
     _check_geometry(traced, found, pixels.last)

@@ -1,5 +1,6 @@
 """Finds out which pixels a network expects: it measures what happens to them before its layers."""
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -53,6 +54,35 @@ class Pixels(NamedTuple):
     last: int
 
 
+def checked(preprocess: Preprocess) -> Preprocess:
+    """Wraps a user's function: if it fails, or returns no images, one line names it.
+
+    Args:
+        preprocess: function from images (B, H, W, C) float32 in 0..255 to images of this shape.
+
+    Returns:
+        function that raises ValueError in these cases.
+    """
+    expected = (
+        "preprocess must be a function from images (B, H, W, C), a float32 array, to images of the "
+        f"same shape. Received: preprocess={_name(preprocess)}, which"
+    )
+
+    @functools.wraps(preprocess, updated=())
+    def run(images):
+        shape = images.shape
+        try:
+            found = np.asarray(preprocess(images), np.float32)
+        except Exception as error:  # a user's function may raise anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise ValueError(f"{expected} raised {reason}") from error
+        if found.shape != shape:
+            raise ValueError(f"{expected} made an array of shape {found.shape} of one of {shape}.")
+        return found
+
+    return run
+
+
 def pixels_of(traced: Trace, name: str, preprocess: Preprocess | None) -> Pixels:
     """Measures the normalization of a network's images.
 
@@ -90,7 +120,7 @@ def pixels_of(traced: Trace, name: str, preprocess: Preprocess | None) -> Pixels
     if found is None:
         raise ValueError(
             "preprocess must give each channel one factor and one offset. "
-            f"Received: preprocess={preprocess!r}, which does something else."
+            f"Received: preprocess={_name(preprocess)}, which does something else."
         )
     return found
 
@@ -131,6 +161,11 @@ def _known(name):
         if re.fullmatch(pattern, name.lower()):
             return getattr(keras.applications, module).preprocess_input
     return None
+
+
+def _name(function):
+    """Returns the name of a function, or of the class of another callable."""
+    return getattr(function, "__qualname__", type(function).__name__)
 
 
 def _unchanged(images):

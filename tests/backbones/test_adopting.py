@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -251,6 +253,27 @@ def test_a_copy_keeps_the_precision_of_the_network():
 def test_wrong_arguments_are_refused(network, arguments, message):
     with pytest.raises(ValueError, match=message):
         from_keras(network, **arguments)
+
+
+def fails(images):
+    raise TypeError("expected\na picture")
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "message"),
+    [
+        (fails, r"preprocess=fails, which raised TypeError: expected a picture$"),
+        (lambda images: None, r"lambda.* made an array of shape \(\) of one of \(1, 4, 4, 3\)"),
+        (lambda images: images[..., :1], r"shape \(1, 4, 4, 1\) of one of \(1, 4, 4, 3\)"),
+        (lambda images: "a.png", "which raised ValueError: could not convert string"),
+        (functools.partial(fails), "preprocess=partial, which raised TypeError"),
+        (np.sqrt, "one factor and one offset.*preprocess=sqrt, which does something else"),
+    ],
+)
+def test_one_line_names_a_preprocess_that_fails(network, preprocess, message):
+    with pytest.raises(ValueError, match=message) as e:
+        from_keras(network, preprocess=preprocess)
+    assert "\n" not in str(e.value)
 
 
 def test_wrong_networks_are_refused():
