@@ -1,7 +1,9 @@
 """Rules for the values of the config: for each field, and for several fields together."""
 
 import dataclasses
+import difflib
 import numbers
+import re
 import reprlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -40,7 +42,8 @@ def check_fields(config: Any) -> None:
         _require(is_of_type(value), name, value, expected)
         values = value if isinstance(value, tuple) else (value,)
         for rule in RULES[name]:
-            _require(all(map(rule.holds, values)), name, value, rule.expected)
+            holds = all(map(rule.holds, values))
+            _require(holds, name, value, rule.expected + ("" if holds else _examples(rule, value)))
 
 
 def check_combinations(config: Any) -> None:
@@ -66,6 +69,17 @@ def shown(value: object) -> str:
 def choices(name: str) -> tuple[Any, ...]:
     """Returns a tuple of all allowed values of a field; () if they cannot be listed."""
     return next((rule.choices for rule in RULES[name] if rule.choices), ())
+
+
+def _examples(rule, value):
+    """Returns the end of an expected value: choices like the value, if the text lists none."""
+    if not rule.choices or repr(rule.choices[0]) in rule.expected:
+        return ""
+    plain = {re.sub(r"[^a-z0-9]", "", choice.lower()): choice for choice in rule.choices}
+    wanted = re.sub(r"[^a-z0-9]", "", value.lower())[:80]
+    near = [name for name in plain if wanted and name.startswith(wanted)]
+    near = near or difflib.get_close_matches(wanted, plain, n=3) or list(plain)
+    return f", such as {' or '.join(repr(plain[name]) for name in near[:3])}"
 
 
 def _is_whole(value):
@@ -154,7 +168,7 @@ RULES = {
     "neck": _one_of(*NECKS),
     "backbone": (
         Rule(
-            "a name of docs/backbones.md, as 'resnet50' or 'convnext_tiny'",
+            "a name of docs/backbones.md",
             lambda v: v in BACKBONES,
             tuple(BACKBONES),
         ),
@@ -274,8 +288,10 @@ COMBINATIONS = (
     ),
     (
         "padding_multiple",
-        lambda c: c.neck not in PYRAMIDS or c.padding_multiple % 32 == 0,
-        "a multiple of 32 with neck={neck!r}",
+        lambda c: (
+            (c.neck not in PYRAMIDS and c.backbone in RESNETS) or c.padding_multiple % 32 == 0
+        ),
+        "a multiple of 32 with neck={neck!r} and backbone={backbone!r}",
     ),
     (
         "anchor_rule",

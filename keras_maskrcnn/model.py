@@ -18,7 +18,15 @@ from keras_maskrcnn.levels import STRIDES, maps_for
 from keras_maskrcnn.networks import NETWORKS
 from keras_maskrcnn.ops import boxes as box_ops
 from keras_maskrcnn.ops.frames import Frame
-from keras_maskrcnn.parts import PARTS, assemble, networks_of, revive, with_pixels_of
+from keras_maskrcnn.parts import (
+    PARTS,
+    assemble,
+    networks_of,
+    require_same_bands,
+    require_same_shapes,
+    revive,
+    with_pixels_of,
+)
 from keras_maskrcnn.presets import preset_config
 from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
@@ -345,8 +353,10 @@ class MaskRCNN(WholeFiles, CheckedCalls):
             TypeError: if there is no such field.
             ValueError: if a value is out of its range, or changes a weight's shape.
         """
+        require_same_bands(self.config, overrides)
         copy = self.rebuilt(dataclasses.replace(self.config, **overrides))
         apply_changes(copy, self.changed_layers())
+        require_same_shapes(self, copy, overrides)
         copy.set_weights(self.get_weights())
         return copy
 

@@ -12,6 +12,7 @@ from absl import logging
 
 from keras_maskrcnn import catalog, networks
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.config_rules import shown
 from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
 
@@ -41,8 +42,9 @@ def assemble(
 
     Raises:
         ValueError: if `config` is no `MaskRCNNConfig`. If a backbone or neck lacks a map that the
-            config's neck needs, or the map has another stride. If a stage has another class or
-            config. If a part was made outside of the strategy's scope.
+            config's neck needs, or the map has another stride. If a backbone of `from_keras` would
+            get images whose sides are no multiples of 32. If a stage has another class or config.
+            If a part was made outside of the strategy's scope.
     """
     if not isinstance(config, MaskRCNNConfig):
         raise ValueError(
@@ -56,6 +58,11 @@ def assemble(
     channels = networks.channels_of_maps(config, backbone, neck)
     rpn = rpn or networks.build_rpn(config, channels)
     parts = Parts(backbone, neck, rpn, roi_heads or networks.build_roi_heads(config, channels))
+    if getattr(backbone, "maps", None) and config.padding_multiple % 32:
+        raise ValueError(  # networks like NASNet join maps whose sizes would differ
+            "padding_multiple must be a multiple of 32 for a backbone of from_keras. "
+            f"Received: padding_multiple={config.padding_multiple}."
+        )
     if from_outside:
         networks.require_strides(config, backbone, neck)
         _require_scope(networks_of(parts))
@@ -159,6 +166,46 @@ def _require_scope(found):
                 "parts must be made in the strategy scope in which the model is made. "
                 f"Received: {name}={network!r}."
             )
+
+
+def require_same_bands(config: MaskRCNNConfig, overrides: dict[str, Any]) -> None:
+    """Refuses another number of bands for the weights of a model.
+
+    Args:
+        config: `MaskRCNNConfig` of the model.
+        overrides: dict of field to value, the arguments of `MaskRCNN.with_config`.
+
+    Raises:
+        ValueError: if the first kernel would need another shape.
+    """
+    bands = overrides.get("in_channels", config.in_channels)
+    if len(config.pixel_mean) not in (bands, 3 if bands == 1 else bands):
+        _refuse_shapes(overrides)
+
+
+def require_same_shapes(model: keras.Model, copy: keras.Model, overrides: dict[str, Any]) -> None:
+    """Refuses a copy of a model that cannot take its weights.
+
+    Args:
+        model: MaskRCNN.
+        copy: MaskRCNN with other values of config fields.
+        overrides: dict of these fields to the values.
+
+    Raises:
+        ValueError: if the shapes of the weights differ.
+    """
+    ours, theirs = ([tuple(v.shape) for v in one.weights] for one in (model, copy))
+    if ours != theirs:
+        _refuse_shapes(overrides)
+
+
+def _refuse_shapes(overrides):
+    received = ", ".join(f"{name}={shown(value)}" for name, value in overrides.items())
+    raise ValueError(
+        "fields of with_config must change no weight's shape; make another model with them, and "
+        "copy the weights that fit: weights.start_from(other, model, 'the first model'). "
+        f"Received: {received}."
+    )
 
 
 def revive(stored: dict[str, dict[str, Any]], config: MaskRCNNConfig) -> dict[str, Any]:

@@ -132,7 +132,11 @@ CONTRADICTIONS = [
     ("image_max_side", {"image_max_side": 799}, "≥ image_min_side"),
     ("rpn_negative_iou", {"rpn_negative_iou": 0.8}, "at most rpn_positive_iou"),
     ("anchor_sizes", {"anchor_sizes": (32.0, 64.0)}, "5 sizes, one for each of P2..P6"),
-    ("padding_multiple", {"padding_multiple": 16}, "a multiple of 32 with neck='fpn'"),
+    (
+        "padding_multiple",
+        {"padding_multiple": 16},
+        "a multiple of 32 with neck='fpn' and backbone='resnet50'",
+    ),
     (
         "anchor_rule",
         {"neck": "c5", "anchor_rule": "torchvision"},
@@ -231,6 +235,25 @@ def test_values_of_another_type_or_beyond_all_use_are_refused(field, value, expe
     fields = {"num_classes": 1, field: value}
     with pytest.raises(ValueError, match=f"^{field} must be {expected}") as caught:
         MaskRCNNConfig.from_fields(fields)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("mobilenet", "'mobilenetv2' or 'mobilenetv3_large'"),
+        ("EfficientNetB0", "'efficientnetv2_b0' or .*"),
+        ("ConvNeXt", "'convnext_tiny' or 'convnext_small' or 'convnext_base'"),
+        ("resnet-50", "'resnet50' or 'resnet50v2'"),
+        ("vit", "'vitdet_base' or .*"),
+        ("", "'resnet18' or 'resnet34' or 'resnet50'"),
+        ("hrnet_w48" * 99, "'resnet18' or .*"),
+    ],
+)
+def test_an_unknown_backbone_gets_the_names_near_it(name, near):
+    words = f"^backbone must be a name of docs/backbones.md, such as {near}. Received: backbone="
+    with pytest.raises(ValueError, match=words) as caught:
+        MaskRCNNConfig(backbone=name)
     assert len(str(caught.value)) < 300
 
 

@@ -182,6 +182,20 @@ def test_with_config_keeps_the_weights(model, batch):
     np.testing.assert_array_equal(found["boxes"], expected["boxes"][:, :3])
 
 
+@pytest.mark.parametrize("fields", [{"in_channels": 5}, {"num_classes": 7, "nms_iou": 0.5}])
+def test_with_config_says_what_to_do_about_fields_that_change_shapes(model, fields):
+    words = (
+        r"^fields of with_config must .* weights\.start_from\(other, model, 'the first model'\)\."
+    )
+    with pytest.raises(ValueError, match=words) as caught:
+        model.with_config(**fields)
+    received = ", ".join(f"{name}={value!r}" for name, value in fields.items())
+    assert str(caught.value).endswith(f" Received: {received}.")
+    if "in_channels" in fields:
+        other = MaskRCNN(dataclasses.replace(model.config, pixel_mean=(), pixel_std=(), **fields))
+        assert mrcnn.weights.start_from(other, model, "the first model") == []  # as it says
+
+
 @pytest.mark.usefixtures("eager")
 def test_group_norm_and_norm_in_heads_build_and_train(tiny_config, batch):
     config = dataclasses.replace(

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn import networks
+from keras_maskrcnn.backbones import from_keras
 from keras_maskrcnn.export.optimize import folded_copy
 from keras_maskrcnn.layers import heads
 from keras_maskrcnn.layers.resnet import resnet
@@ -133,6 +134,18 @@ def test_a_backbone_without_the_maps_of_the_neck_is_refused(tiny_config, neck, m
     backbone = keras.Model(whole.input, {"c5": whole.output["c5"]})
     config = dataclasses.replace(tiny_config, neck=neck, mask_pool_size=7)
     with pytest.raises(ValueError, match=f"the backbone lacks maps for neck='{neck}': {missing}"):
+        MaskRCNN(config, backbone=backbone)
+
+
+def test_networks_of_keras_get_images_whose_sides_are_multiples_of_32(tiny_config):
+    """NASNet adds maps that have other sizes otherwise, and ConvNeXt leaves out the last pixels."""
+    any_size = dict(neck="c5", anchor_sizes=(32.0,), padding_multiple=1)
+    config = dataclasses.replace(tiny_config, **any_size)  # right for our ResNets
+    words = "padding_multiple must be a multiple of 32 .*backbone"
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(config, backbone="nasnet_mobile", backbone_width=64)
+    backbone = from_keras(four_convolutions(), preprocess=lambda images: images)
+    with pytest.raises(ValueError, match=words):
         MaskRCNN(config, backbone=backbone)
 
 

@@ -16,11 +16,12 @@ def explain(options: flags.FlagValues) -> None:
     from keras_maskrcnn.explaining import explain as explain_image
     from keras_maskrcnn.explaining import summary
 
+    pictures.check_look(options)
     pictures.refuse_filled(options, options.images)
     overrides = config_overrides(options, leave_out=("proposals",))
     model = inputs.with_overrides(inputs.load_model(options.model), overrides)
-    dataset = inputs.read_dataset(options, model.config)
     look = pictures.look(options, model.config)
+    dataset = inputs.read_dataset(options, model.config)
     proposals, indices = inputs.read_proposals(options.proposals), _chosen(dataset, options)
     every = options.image is None
     rows, unreadable = [], list(dataset.skipped) if every else []

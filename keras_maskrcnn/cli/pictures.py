@@ -12,6 +12,7 @@ from keras_maskrcnn.cli import paths
 from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data import DataError
+from keras_maskrcnn.data.bands import MAX_CHANNELS
 
 
 def look_flags(define: Definer) -> None:
@@ -29,6 +30,19 @@ def look_flags(define: Definer) -> None:
         "values,0,4095: these values. none: 0 and pixel_max, as the model sees them. Default: none "
         "for 8 bits, 2,98 for all others.",
     )
+
+
+def check_look(options: flags.FlagValues) -> None:
+    """Raises ValueError for --bands or --stretch that fit no image, before a model is loaded.
+
+    Args:
+        options: the flags' values; `bands` and `stretch` are used.
+    """
+    from keras_maskrcnn.visualize.look import checked_bands, checked_stretch
+
+    checked_bands(options.bands, MAX_CHANNELS)
+    if options.stretch != ["none"]:
+        checked_stretch(options.stretch)
 
 
 def look(options: flags.FlagValues, config: MaskRCNNConfig) -> dict[str, Any]:

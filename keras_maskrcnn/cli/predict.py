@@ -35,6 +35,7 @@ def predict(options: flags.FlagValues) -> None:
     from keras_maskrcnn.data.pixels import read_with_remarks
     from keras_maskrcnn.detections import predict_image
 
+    pictures.check_look(options)
     folder = options.input if os.path.isdir(options.input) else os.path.dirname(options.input)
     pictures.refuse_filled(options, folder)
     names = inputs.list_images(options.input, options.output)

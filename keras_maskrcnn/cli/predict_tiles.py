@@ -82,6 +82,7 @@ def predict_tiles(options: flags.FlagValues) -> None:
     from keras_maskrcnn.viewer import draw_overview, write_viewer
     from keras_maskrcnn.visualize import save_png
 
+    pictures.check_look(options)
     pictures.refuse_same(options, options.input)
     folder, names = _list(options)
     state = os.path.join(options.output, _STATE)

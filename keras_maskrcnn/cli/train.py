@@ -191,6 +191,11 @@ def _check_flags(options):
         backbone = options.backbone or PRESETS.get(options.preset, {}).get("backbone", "")
         if os.path.exists(path) and is_for_backbone(path, backbone):
             return
+        if not os.path.exists(path) and not os.path.splitext(path)[1]:  # as "none"
+            raise ValueError(
+                "weights must be 'coco', 'imagenet' or a file; without --weights, training starts "
+                f"from random weights. Received: weights={path!r}."
+            )
         require_file("weights", path)
         if not path.endswith(OWN) and not peer_of(options.preset):
             raise ValueError(

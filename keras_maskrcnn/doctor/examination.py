@@ -95,7 +95,8 @@ def examine(
     of_images, measured = lenient_reading.decode_images(found, progress)
     pixels = pixel_ranges.summarize(reading, list(measured.values()))
     problems = [likely_mistakes.boxes_alone(source)] if alone else []
-    problems += found.problems + of_images + pixel_ranges.warnings(found, pixels, measured)
+    problems += found.problems + of_images
+    problems += pixel_ranges.warnings(found, pixels, measured, of_images)
     problems += lenient_reading.no_instances(found, problems)
 
     counts = np.bincount(found.image_index, minlength=len(found.sizes))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_maskrcnn.data.bands import Reading
+from keras_maskrcnn.data.images import DARK
 from keras_maskrcnn.doctor.findings import WARNING, Examination, Problem
 
 UNUSED = "range of pixels not used"
@@ -84,7 +85,10 @@ def summarize(reading: Reading, measured: Sequence[Bands]) -> dict[str, Any] | N
 
 
 def warnings(
-    found: Examination, summary: dict[str, Any] | None, measured: dict[int, Bands]
+    found: Examination,
+    summary: dict[str, Any] | None,
+    measured: dict[int, Bands],
+    of_images: Sequence[Problem] = (),
 ) -> list[Problem]:
     """Returns warnings of a range that is not used or too small, and of bands without content.
 
@@ -92,8 +96,10 @@ def warnings(
         found: `Examination`.
         summary: the result of `summarize`.
         measured: dict of an image's index to its `Bands`.
+        of_images: other problems of the images. 16 bits of which only the high byte was read have
+            a remark of their own, so what was measured on that byte says nothing.
     """
-    if summary is None:
+    if summary is None or any(problem.kind == DARK for problem in of_images):
         return []
     problems, white = [], summary["pixel_max"]
     brightest = max(row["max"] for row in summary["bands"])

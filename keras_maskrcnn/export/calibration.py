@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from keras_maskrcnn.data.bands import Reading
-from keras_maskrcnn.data.formats.content import list_files
-from keras_maskrcnn.data.images import SUFFIXES
+from keras_maskrcnn.data.formats.content import list_images
 from keras_maskrcnn.data.pixels import read_header, read_with_remarks
 from keras_maskrcnn.typing import Path
 
@@ -45,7 +44,7 @@ class CalibrationImages:
         self.paths: list[str] = []
         self._arrays: list[np.ndarray] = []
         if isinstance(calibration, str | os.PathLike):
-            names = list_files(calibration, SUFFIXES)
+            names = list_images(calibration)
             step = max(1.0, len(names) / count)
             chosen = [names[int(i * step)] for i in range(min(count, len(names)))]
             self.paths = [os.path.join(calibration, name) for name in chosen]

@@ -152,7 +152,7 @@ def load_for_preset(
                 f"Received: preset={preset!r}, weights='coco'."
             )
         if weights != "imagenet":
-            _require_path(weights)
+            _require_path(weights, "'imagenet'")
         loaded = read_backbone(config, weights)
         model = make(config)
         _report_backbone(model, copy_backbone(model, loaded, weights), weights, verbose)
@@ -166,7 +166,8 @@ def load_for_preset(
     if source is None:
         raise ValueError(
             "weights must be 'imagenet' unless the preset's name ends in _torchvision, "
-            "_torchvision_v2, _detectron2 or _matterport. Those take 'coco' and a path too. "
+            "_torchvision_v2, _detectron2 or _matterport. Those take 'coco' and a path too. None "
+            "makes random weights. "
             f"Received: preset={preset!r}, weights={weights!r}."
         )
     other_classes = config.num_classes != preset_config(preset).num_classes
@@ -179,7 +180,7 @@ def load_for_preset(
         else:
             config = dataclasses.replace(config, **classes)
     else:
-        _require_path(weights)
+        _require_path(weights, "'coco', 'imagenet'")
     model = make(config)
     LOADERS[source](model, path, skip_predictors=other_classes, verbose=verbose)
     return model
@@ -194,11 +195,11 @@ LOADERS = {
 """Name of each source of checkpoints, and the function that loads them."""
 
 
-def _require_path(weights):
+def _require_path(weights, names):
     if not os.path.exists(weights):
         raise CheckpointError(
-            "weights must be 'coco', 'imagenet' or the path of a checkpoint, and there is no such "
-            f"file. Received: weights={str(weights)!r}."
+            f"weights must be {names} or the path of a checkpoint; None makes random weights. "
+            f"There is no such file. Received: weights={str(weights)!r}."
         )
 
 

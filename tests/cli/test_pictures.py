@@ -1,6 +1,9 @@
+import re
+
 import pytest
 from absl import flags as absl_flags
 
+from keras_maskrcnn import cli
 from keras_maskrcnn.cli import pictures
 from keras_maskrcnn.cli.definer import Definer
 from keras_maskrcnn.config import MaskRCNNConfig
@@ -33,3 +36,25 @@ def test_flags_become_the_arguments_of_pictures(flags, dtype, expected):
     config = MaskRCNNConfig(in_channels=5, image_dtype=dtype, pixel_max=white)
     found = pictures.look(values, config)
     assert (found["bands"], found["stretch"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--bands=0", "bands must be one to three numbers from 1 to 32"),
+        ("--bands=red", "bands must be .* Received: bands=\\['red'\\]"),
+        ("--stretch=98,2", "stretch must be .* Received: stretch=\\['98', '2'\\]"),
+    ],
+)
+@pytest.mark.parametrize("command", ["predict", "tiles", "explain"])
+def test_what_fits_no_image_is_refused_before_a_model_is_loaded(
+    tmp_path, capsys, command, flag, words
+):
+    flags = {
+        "predict": ["predict", f"--input={tmp_path}"],
+        "tiles": ["predict", f"--input={tmp_path}", "--tile=512"],
+        "explain": ["explain", f"--images={tmp_path}", "--annotations=a.json"],
+    }[command]
+    assert cli.run([*flags, "--model=no.keras", f"--output={tmp_path / 'out'}", flag]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(words, line), line

@@ -25,6 +25,7 @@ SMALL, TORCHVISION = "mask_rcnn_resnet18_fpn_small", "mask_rcnn_resnet50_fpn_tor
         (["--val_proposals=p"], "--val_proposals needs --val_annotations. Received: val_proposals"),
         (["--recipe=3x"], "detectron2_3x, .*Received: recipe='3x'"),
         (["--weights=no.keras"], "no such file. Received: weights='no.keras'"),
+        (["--weights=none"], "without --weights, training starts from random weights. Received: w"),
         (["--weights=run"], "did you mean run/model.keras. Received: weights='run'"),
         (
             ["--weights=a.pth"],

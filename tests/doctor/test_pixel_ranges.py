@@ -42,6 +42,14 @@ def test_12_bits_in_16_name_the_largest_value_and_what_fits(tmp_path):
     assert examine(folder, path, **options, pixel_max=4095)[0] == []
 
 
+def test_the_high_byte_of_12_bits_gets_one_advice(tmp_path):
+    folder, path, _ = write(tmp_path, 5, "uint16", 4000, empty=[1])
+    kinds, text, report, _ = examine(folder, path, channels=5)
+    assert set(kinds) == {"16 bits in a part of their range"}
+    assert "image_dtype=uint16 with pixel_max=4095" in text and "pixel_max=15" not in text
+    assert report["pixels"]["bands"][0]["max"] == 15
+
+
 @pytest.mark.parametrize(
     ("dtype", "top", "white", "kinds", "advice"),
     [

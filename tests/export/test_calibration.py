@@ -28,6 +28,12 @@ def test_a_folder_gives_images_that_are_spread_over_it(folder):
     assert grays(some) == [0, 2, 5, 7]  # NNCF reads them several times
 
 
+def test_a_decoded_copy_beside_an_image_does_not_count(folder):
+    np.save(folder / "2.npy", np.full((4, 6, 3), 200, np.uint8))
+    np.save(folder / "alone.npy", np.full((4, 6, 3), 100, np.uint8))
+    assert sorted(grays(CalibrationImages(folder, 100))) == [*range(10), 100]
+
+
 def test_arrays_are_taken_from_the_first_on(folder):
     images = (np.full((4, 6, 3), i, np.uint8) for i in range(10))  # such as a generator
     some = CalibrationImages(images, 3)
