@@ -151,11 +151,23 @@ def _read(name, path):
         network = building.body(name, classifier=classifier)
         unread = _load(network, path)
         if not unread:
-            return network
+            return _without_classifier(network, name) if classifier else network
         reason = reason or unread
     raise CheckpointError(
         f"{path} does not fit keras.applications.{BACKBONES[name].builder}: {reason}"
     )
+
+
+def _without_classifier(network, name):
+    """Returns the network of this name without the classifier, with the same weights.
+
+    ConvNeXt has its last norm after the pooling if it has a classifier, and on the map if not.
+    """
+    bare, weights = building.body(name), network.get_weights()
+    if [tuple(v.shape) for v in bare.weights] == [x.shape for x in weights[: len(bare.weights)]]:
+        bare.set_weights(weights[: len(bare.weights)])
+        return bare
+    return network
 
 
 def _load(network, path):

@@ -278,7 +278,7 @@ def test_bands_and_bits_of_the_model_are_read_and_pictures_choose_theirs(
     ("flag", "line"),
     [
         ("--bands=6", "bands must be one to three numbers from 1 to 5"),
-        ("--bands=red", "bands must be one to three numbers from 1 to 5"),
+        ("--bands=red", "bands must be one to three numbers from 1 to 32"),
         ("--stretch=98,2", "stretch must be "),
         ("--stretch=auto", "stretch must be "),
     ],

@@ -93,6 +93,33 @@ def test_a_file_with_a_classifier_is_loaded_too(tmp_path):
     assert difference(made.backbone, network, pixels(made, photo())) < 1e-5
 
 
+@pytest.mark.slow
+def test_convnext_with_a_classifier_gives_its_last_norm_to_the_map(tmp_path, monkeypatch):
+    monkeypatch.setitem(BACKBONES, NAME, BACKBONES["convnext_tiny"])
+    depths = dict(depths=(1, 1, 2, 1), projection_dims=(4, 8, 16, 32))
+
+    def tiny_convnext(**arguments):
+        convnext = keras.src.applications.convnext.ConvNeXt
+        return convnext(**depths, name="convnext_tiny", weights_name="convnext_tiny", **arguments)
+
+    monkeypatch.setattr(keras.applications, "ConvNeXtTiny", tiny_convnext)
+    whole = perturbed(building.body(NAME, classifier=True), seed=2)
+    bare = building.body(NAME)
+    scales = [v for v in whole.weights if len(v.shape) == 1 and v.name.startswith("variable")]
+    for i, scale in enumerate(scales):  # of the branches, which are 1e-6 at first
+        scale.assign(np.full(scale.shape, 0.5 + 0.1 * i))
+    for ours, theirs in zip(bare.weights, whole.weights[: len(bare.weights)], strict=True):
+        ours.assign(theirs)
+    write_legacy(whole, tmp_path / "whole.h5")
+    made = model()
+    load(made, tmp_path / "whole.h5")
+    images = photo(224)[:, :, :224]
+    found = made.backbone(pixels(made, images))["c5"]
+    np.testing.assert_allclose(found, bare(images), atol=1e-4)
+    assert len(scales) == 5
+    np.testing.assert_array_equal(made.backbone.weights[-2], whole.layers[-2].weights[0])
+
+
 def test_weights_fit_images_of_other_bands(trained, file):
     made = model(in_channels=4)
     load(made, file)
