@@ -1,6 +1,6 @@
 """What a user does with an exported model of other bands, or of a network of Keras.
 
-Each test exports, so all but one are slow.
+Each test exports a model, so all are slow.
 """
 
 import dataclasses
@@ -74,6 +74,7 @@ def test_an_exported_model_has_the_detections_of_predict(model_of, kind, format,
     assert (np.asarray(theirs["masks"]) == np.asarray(ours["masks"])).mean() > 0.999
 
 
+@slow
 def test_one_line_says_which_pixels_a_model_of_five_bands_takes(five_bands):
     exported = ExportedModel(five_bands)
     for images, received in (
