@@ -36,13 +36,13 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
+        line = data_error(error)  # first: a `DataError` may be an assertion too
+        if line is not None:
+            raise DataError(line) from None
         found = _LINE.search(error.message)
-        if found:
-            raise ValueError(found[1]) from None
-        line = data_error(error)
-        if line is None:
+        if found is None:
             raise
-        raise DataError(line) from None
+        raise ValueError(found[1]) from None
 
 
 # Arrays and data sets, before a model gets them

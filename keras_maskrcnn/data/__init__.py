@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from keras_maskrcnn.data.pipeline import batches
     from keras_maskrcnn.data.pixels import read_pixels
     from keras_maskrcnn.data.proposals import ProposalFile, ProposalWriter, read_proposals
+    from keras_maskrcnn.data.service import through_service
     from keras_maskrcnn.data.set_writing import write_coco
     from keras_maskrcnn.data.sources import Source, open_source
     from keras_maskrcnn.data.tfds_reader import TfdsDataset, tfds_dataset
@@ -65,6 +66,7 @@ __all__ = [
     "require_instances",
     "supervisely",
     "tfds_dataset",
+    "through_service",
     "tiled",
     "via_json",
     "voc",
@@ -95,6 +97,7 @@ __getattr__, __dir__ = names_on_demand(
         "pipeline": ["batches"],
         "pixels": ["read_pixels"],
         "proposals": ["ProposalFile", "ProposalWriter", "read_proposals"],
+        "service": ["through_service"],
         "set_writing": ["write_coco"],
         "sources": ["Source", "open_source"],
         "tfds_reader": ["TfdsDataset", "tfds_dataset"],

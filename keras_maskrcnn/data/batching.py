@@ -32,7 +32,6 @@ from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import has_ignored, has_masks
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.ops import images as image_ops
-from keras_maskrcnn.ops.python import numpy_function
 from keras_maskrcnn.typing import Dataset, Size, Tensors
 
 
@@ -45,7 +44,8 @@ def entry(example: Tensors, *, place: tf.Tensor | None, targets: bool) -> Any:
         targets: whether there are annotations.
 
     Returns:
-        x, or (x, y), as in the module's docstring, but without the axis B.
+        x, or (x, y), as in the module's docstring, but without the axis B. Images of whole numbers
+            may still be uint8.
     """
     inputs = {
         "images": example["image"],
@@ -108,7 +108,8 @@ def pad(
         canvases: (K, 2) int, see `ascending`; K may be 0.
         padding_multiple: int. Without canvases, sides become multiples of it.
         fill_slots: whether to pad annotations, see `pad_slots`.
-        inputs, targets: a batch, already padded to its largest image and its most instances.
+        inputs, targets: a batch, already padded to its largest image and its most instances. Its
+            images are uint8 or float32.
 
     Returns:
         inputs, or (inputs, targets), padded.
@@ -118,7 +119,7 @@ def pad(
         images = _pad_to_canvas(images, canvases)
     else:
         images = image_ops.pad_to_multiple(images, padding_multiple)
-    inputs = {**inputs, "images": images}
+    inputs = {**inputs, "images": tf.cast(images, tf.float32)}
     if targets is None:
         return inputs
     targets = dict(targets)
@@ -165,12 +166,13 @@ def canvas_of_each(
 
 def _pad_to_canvas(images, canvases):
     """Pads to the first of `canvases`, (K, 2) in ascending order, that holds the images."""
-
-    def choose(size):
-        return canvases[_smallest_canvas(size, canvases, "the images of a batch")].astype(np.int32)
-
     shape = tf.shape(images)
-    height, width = tf.unstack(numpy_function(choose, [shape[1:3]], tf.int32, stateful=False), 2)
+    fits = tf.reduce_all(tf.constant(canvases, tf.int32) >= shape[1:3], axis=1)
+    # The error is that of `_smallest_canvas`; `origin.data_error` finds its line.
+    line = _no_canvas("the images of a batch", "[{}, {}]", canvases)
+    line = tf.strings.format(f"DataError: {line}", (shape[1], shape[2]))
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_any(fits), [line])]):
+        height, width = tf.unstack(tf.constant(canvases, tf.int32)[tf.argmax(fits)], 2)
     around = [[0, 0], [0, height - shape[1]], [0, width - shape[2]], [0, 0]]
     sides = canvases[0].tolist() if len(canvases) == 1 else [None, None]
     padded = tf.pad(images, tf.convert_to_tensor(around))
@@ -180,8 +182,13 @@ def _pad_to_canvas(images, canvases):
 def _smallest_canvas(size, canvases, name):
     fits = (canvases >= size).all(axis=1)
     if not fits.any():
-        raise DataError(
-            f"{name}: resized to {size.tolist()} (height, width), which fits on no canvas."
-            f" Received: canvases={canvases.tolist()}."
-        )
+        raise DataError(_no_canvas(name, size.tolist(), canvases))
     return int(fits.argmax())
+
+
+def _no_canvas(name, size, canvases):
+    """Returns the line for images that fit on no canvas."""
+    return (
+        f"{name}: resized to {size} (height, width), which fits on no canvas."
+        f" Received: canvases={canvases.tolist()}."
+    )

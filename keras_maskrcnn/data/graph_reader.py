@@ -20,6 +20,9 @@ def reader(
 ) -> Callable[[tf.Tensor], Tensors]:
     """Makes the function that reads an example inside the graph.
 
+    A data set may have a method `in_graph(targets)`. It returns a function like the result of this
+    one, made of TensorFlow's operations only, or None. It reads if it can, and Python otherwise.
+
     Args:
         dataset, targets, proposals, cache, on_error: as in `data.batches`.
 
@@ -32,6 +35,9 @@ def reader(
             (n, M, M), and `ignored` (r, 4) if it has such regions. With proposals it also has
             `proposals` (p, 4) float32.
     """
+    alone = None
+    if hasattr(dataset, "in_graph") and proposals is None and not cache and on_error == "raise":
+        alone = dataset.in_graph(targets)
     load = dataset.load if targets else lambda i: {"image": dataset.load_image(i)}
     load = functools.cache(load) if cache else load
     entries = _entries(dataset, targets, proposals)
@@ -47,12 +53,19 @@ def reader(
             example = {**example, "proposals": np.asarray(boxes, np.float32)}
         return [example[name] for name in entries]
 
-    def read_in_graph(index):
+    def read_alone(index):
+        example = alone(index)
+        return [*example, "index"], [*example.values(), tf.cast(index, tf.int32)]
+
+    def read_by_python(index):
         dtypes = [dtype for dtype, _ in entries.values()]
-        values = numpy_function(read, [index], dtypes, stateful=False)
+        return entries, numpy_function(read, [index], dtypes, stateful=False)
+
+    def read_in_graph(index):
+        names, values = read_by_python(index) if alone is None else read_alone(index)
         example = {
-            name: tf.ensure_shape(value, shape)
-            for (name, (_, shape)), value in zip(entries.items(), values, strict=True)
+            name: tf.ensure_shape(value, entries[name][1])
+            for name, value in zip(names, values, strict=True)
         }
         image = image_ops.scale_pixels(example["image"], reading.pixel_max)
         return {**example, "image": image}

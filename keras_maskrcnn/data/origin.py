@@ -25,6 +25,9 @@ _KEEPING = (
 )
 
 
+_PYTHON = ("EagerPyFunc", "PyFunc", "PyFuncStateless")
+
+
 def note(
     dataset: tf.data.Dataset,
     resizing: Mapping[str, Any],
@@ -75,8 +78,26 @@ def data_error(exception: BaseException) -> str | None:
         return str(exception)
     if not isinstance(exception, tf.errors.OpError):
         return None
-    found = re.search(r"\bDataError: (.*)", exception.message)
+    broken = re.search(r"\w+ record at \d+", exception.message)
+    if broken and isinstance(exception, tf.errors.DataLossError):
+        line = "a shard of records is broken; to open the data set again names the file."
+        return f"{line} Received: {broken[0]}."
+    found = re.search(r"assertion failed: \[DataError: (.*?\.)\]", exception.message)
+    found = found or re.search(r"\bDataError: (.*)", exception.message)
     return found and found[1]
+
+
+def calls_python(dataset: tf.data.Dataset) -> bool:
+    """Returns whether a tf.data.Dataset calls Python functions, at any depth.
+
+    Without them it can be read by a tf.data service, whose workers are other processes.
+    """
+    graph = tf.raw_ops.DatasetToGraphV2(
+        input_dataset=tf.data.experimental.to_variant(dataset), external_state_policy=1
+    )
+    definition = tf.compat.v1.GraphDef.FromString(graph.numpy())
+    bodies = [definition.node, *(function.node_def for function in definition.library.function)]
+    return any(node.op in _PYTHON for body in bodies for node in body)
 
 
 def _keeps_size(augmentation):

@@ -46,6 +46,7 @@ def batches(
     repeat: bool = False,
     shuffle: bool | None = None,
     first_step: int = 0,
+    steps: int | None = None,
     group_shapes: bool | None = None,
     canvases: Sequence[Size] = (),
     proposals: Proposals | None = None,
@@ -84,7 +85,11 @@ def batches(
         seed: int >= 0.
         repeat: whether to continue without end, for training that counts steps.
         shuffle: whether to draw a new order each epoch. By default the value of `training`.
-        first_step: int. Number of batches that an earlier run has trained on; needs `repeat`.
+        first_step: int. Number of batches that an earlier run has trained on; needs `repeat` or
+            `steps`.
+        steps: int. Instead of `repeat`: the number of batches at which training ends, with those
+            of earlier runs. Their order is drawn now, and is that of `repeat`. Then no Python
+            function draws it: see docs/data_service.md.
         group_shapes: whether the images of a batch have similar aspect ratios, or the same canvas,
             so that there is little padding. By default the value of `shuffle`.
         canvases: (height, width) pairs. If given, every batch has one of these sizes: the smallest
@@ -118,7 +123,7 @@ def batches(
     group_shapes = shuffle if group_shapes is None else group_shapes
     sides = np.ravel(resizing["min_side"]).tolist()
     _check_counts(batch_size, sides, max_side, max_instances, max_proposals)
-    _check_modes(training, targets, seed, repeat, first_step, on_error)
+    _check_modes(training, targets, seed, repeat, first_step, steps, on_error)
     if not training:
         _refuse_outside_training(
             shuffle=shuffle,
@@ -126,22 +131,19 @@ def batches(
             copy_paste=copy_paste,
             min_side=len(sides) > 1 and min_side,
             first_step=first_step,
+            steps=steps,
         )
-    fewest = batch_size if training and not repeat else 0
+    fewest = batch_size if training and not repeat and steps is None else 0
     _check_dataset(dataset, fewest, targets, max_instances)
     _check_entries(dataset, copy_paste, proposals, max_proposals)
     canvases, reading = batching.ascending(canvases), Reading.of(dataset)
     if training:
         groups = _groups(dataset, canvases, group_shapes, max(sides), max_side, resize_rule)
-        positions = order.training_positions(
-            len(dataset),
-            batch_size,
-            groups=groups,
-            seed=seed,
-            shuffle=shuffle,
-            repeat=repeat,
-            first_step=first_step,
-        )
+        drawing = {"groups": groups, "seed": seed, "shuffle": shuffle, "first_step": first_step}
+        if steps is None:
+            positions = order.training_positions(len(dataset), batch_size, repeat=repeat, **drawing)
+        else:
+            positions = order.drawn_positions(len(dataset), batch_size, steps=steps, **drawing)
     else:
         positions = order.positions_in_turn(len(dataset), repeat=repeat)
     preparation = Preparation(
@@ -168,6 +170,7 @@ def batches(
     padded = batched.map(pad, num_parallel_calls=tf.data.AUTOTUNE)
     number = len(dataset) // batch_size if training else -(-len(dataset) // batch_size)
     number = tf.data.INFINITE_CARDINALITY if repeat else number
+    number = number if steps is None else steps - first_step
     padded = padded.apply(tf.data.experimental.assert_cardinality(number))
     padded = padded.prefetch(tf.data.AUTOTUNE)
     origin.note(padded, resizing, canvases, augment)
@@ -223,7 +226,7 @@ def check_positive(**counts: int) -> None:
             raise ValueError(f"{name} must be positive. Received: {name}={count!r}.")
 
 
-def _check_modes(training, targets, seed, repeat, first_step, on_error):
+def _check_modes(training, targets, seed, repeat, first_step, steps, on_error):
     if seed < 0:
         raise ValueError(f"seed must be at least 0. Received: seed={seed}.")
     check_on_error(on_error)
@@ -232,8 +235,13 @@ def _check_modes(training, targets, seed, repeat, first_step, on_error):
         raise ValueError(
             "on_error='skip' needs training=True or targets=True. Received: targets=False."
         )
-    if training and first_step and not repeat:
+    if training and first_step and not repeat and steps is None:
         raise ValueError(f"first_step needs repeat=True. Received: first_step={first_step}.")
+    if steps is not None and (repeat or steps <= first_step):
+        raise ValueError(
+            "steps must be above first_step, and without repeat=True."
+            f" Received: steps={steps}, first_step={first_step}, repeat={repeat}."
+        )
 
 
 def _refuse_outside_training(**arguments):

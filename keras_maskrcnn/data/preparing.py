@@ -91,6 +91,8 @@ def _resize(example, min_side, max_side, rule, whole):
     """Resizes the image and scales all boxes. Masks stay: they are relative to their boxes."""
     original_size = tf.shape(example["image"])[:2]
     image = image_ops.resize(example["image"], min_side, max_side, rule, whole)
+    if whole and rule == "detectron2" and example["image"].dtype == tf.uint8:
+        image = tf.cast(image, tf.uint8)  # whole numbers: the copies that follow move a quarter
     resized = {**example, "image": image, "original_size": original_size}
     scale = tf.cast(tf.shape(image)[:2], tf.float32) / tf.cast(original_size, tf.float32)
     for name in augment.BOXES & example.keys():

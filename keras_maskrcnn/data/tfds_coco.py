@@ -14,7 +14,6 @@ shards on many machines, and the bytes are the same each time.
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 import math
 import os
@@ -22,17 +21,14 @@ import uuid
 from typing import Any
 
 import numpy as np
-from absl import logging
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data import png
+from keras_maskrcnn.data import graph_records, png
 from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import coco_dict
 from keras_maskrcnn.data.coco_checks import read_box, read_segmentation
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.lvis import with_file_names
-from keras_maskrcnn.data.pillow_files import tag_of_file
-from keras_maskrcnn.data.pixels import read_pixels
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.data.tfds_import import explained
 from keras_maskrcnn.typing import Orientation
@@ -50,9 +46,11 @@ class CocoConfig(tfds.core.BuilderConfig):
         splits: dict of split name to (folder of images, json file). Paths are relative to
             `manual_dir` of the download config, or without it to the current folder.
         channels, image_dtype, pixel_max, orientation: how images are read, as in `data.coco_json`.
-            8-bit RGB stays as the files are. Other images of 1, 3 or 4 channels in 8 or 16 bits
-            become PNGs, and all others compressed tensors, without loss. With orientation="apply"
-            records hold upright pixels: files with a tag become PNGs without one.
+            8-bit RGB stays as the files are, if TensorFlow decodes them to the same pixels. Other
+            images of 1, 3 or 4 channels in 8 or 16 bits become PNGs, and all others compressed
+            tensors, without loss. With orientation="apply" records hold upright pixels: files with
+            a tag become PNGs without one.
+        mask_size: int M. Masks are also stored as M x M crops, which training takes.
     """
 
     splits: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
@@ -60,6 +58,7 @@ class CocoConfig(tfds.core.BuilderConfig):
     image_dtype: str = "uint8"
     pixel_max: float | None = None
     orientation: Orientation | None = None
+    mask_size: int = 112
 
 
 def _coco(year):
@@ -80,8 +79,11 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
     ValueError if there are more shards than images.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {
+        "1.0.0": "First release.",
+        "1.1.0": "TensorFlow alone reads the records: mask crops, and only JPEG, PNG or tensors.",
+    }
     BUILDER_CONFIGS = [_coco("2017"), _coco("2014")]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "manual_dir holds train2017/, val2017/ and annotations/instances_*2017.json (or 2014) of"
@@ -95,6 +97,15 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
             "image": _image_feature(reading),
             "image/id": tfds.features.Text(doc=identity),
             "image/filename": tfds.features.Text(),
+            "image/decodes": tfds.features.Scalar(
+                np.bool_, doc="Whether TensorFlow decodes the image as data.read_pixels does."
+            ),
+            "masks": tfds.features.Tensor(
+                shape=(None, *[self.builder_config.mask_size] * 2),
+                dtype=np.uint8,
+                encoding="zlib",
+                doc="The share of each cell of an object's box that its mask covers, times 255.",
+            ),
             "objects": tfds.features.Sequence(
                 {
                     "id": tfds.features.Text(doc=identity),
@@ -191,8 +202,6 @@ class CocoInstances(dataset_builder.FileReaderBuilder):
             options: Any = {**_fields(reading), "orientation": self.builder_config.orientation}
             dataset = coco_dict(images, content, source=source, masks=None, **options)
             sources[split] = (dataset, content, source)
-            if reading.is_rgb:
-                _name_tiffs(dataset, source)
             _add_categories(names, content, source)
         category_ids = sorted(names)
         self.info.features["objects"]["label"].names = [names[i] for i in category_ids]
@@ -241,13 +250,19 @@ def write_shard(
         return
     records, *_ = json.loads((folder / f"{name}.json").read_text())
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
+    layout = graph_records.layout_of(features)
+    reading = Reading(layout.channels, layout.image_dtype)
 
     def serialize(record):
         record = dict(record)
-        objects = [{**entry, "bbox": np.array(entry["bbox"])} for entry in record["objects"]]
+        objects, size = record["objects"], record.pop("size")
         orientation = record.pop("orientation", "ignore")
-        image = _encoded(record["image"], features["image"], orientation)
-        example = features.encode_example({**record, "image": image, "objects": objects})
+        record["image"], record["image/decodes"] = graph_records.stored_image(
+            record["image"], reading, not layout.encoded, orientation
+        )
+        record["masks"] = graph_records.stored_masks(objects, size, layout.mask_size)
+        record["objects"] = [{**entry, "bbox": np.array(entry["bbox"])} for entry in objects]
+        example = features.encode_example(record)
         # deterministic: otherwise protobuf orders the fields differently in each process.
         return serializer.get_tf_example(example).SerializeToString(deterministic=True)
 
@@ -265,24 +280,12 @@ def _fields(reading):
 def _image_feature(reading):
     """Returns the feature that holds an image."""
     if reading.is_rgb:
-        return tfds.features.Image(doc="The image file as it is.")
+        return tfds.features.Image(doc="The image file as it is, or a PNG.")
     shape, dtype = (None, None, reading.channels), np.dtype(reading.image_dtype).type
     if png.fits(reading.channels, reading.image_dtype):
         doc = "The pixels, as a PNG."
         return tfds.features.Image(shape=shape, dtype=dtype, encoding_format="png", doc=doc)
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="zlib", doc="The pixels.")
-
-
-def _encoded(path, feature, orientation):
-    """Returns what a feature encodes of an image file: its path, a PNG, or the pixels."""
-    channels, dtype = feature.shape[-1], np.dtype(feature.np_dtype).name
-    turned = orientation == "apply" and tag_of_file(path) != 1
-    if Reading(channels, dtype).is_rgb and not turned:
-        return path
-    pixels = read_pixels(path, channels=channels, dtype=dtype, orientation=orientation)
-    if isinstance(feature, tfds.features.Image):
-        return io.BytesIO(png.encode(pixels))
-    return pixels
 
 
 def _begin_or_resume(folder, name, plan):
@@ -305,20 +308,6 @@ def _run_with_beam(write, names, config):
         ) from error
     with beam.Pipeline(runner=config.beam_runner, options=config.beam_options) as pipeline:
         _ = pipeline | beam.Create(names) | beam.Reshuffle() | beam.Map(write)
-
-
-def _name_tiffs(dataset, source):
-    """Logs the TIFFs and .npy files of a split, because TensorFlow cannot decode them."""
-    kinds = (".tif", ".tiff", ".npy")
-    tiffs = [name for name in dataset.file_names if name.lower().endswith(kinds)]
-    if tiffs:
-        logging.warning(
-            "%s: TensorFlow decodes no TIFF and no .npy, so tfds.load will fail on them;"
-            " tfds_dataset reads them. Received: %d such files, the first is %r.",
-            source,
-            len(tiffs),
-            tiffs[0],
-        )
 
 
 def _add_categories(names, content, source):
@@ -351,6 +340,7 @@ def _records(dataset, content, source, category_ids):
                 "image": os.path.join(dataset.images, name),
                 "image/id": json.dumps(image_id),
                 "image/filename": name,
+                "size": size,
                 "objects": objects,
                 **({"orientation": "apply"} if dataset.orientation == "apply" else {}),
             }

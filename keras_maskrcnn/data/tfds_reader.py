@@ -7,24 +7,23 @@ tensorflow_datasets takes seconds to import, so the first call imports it.
 import dataclasses
 import json
 import math
-import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 from pycocotools import mask as mask_api
 
-from keras_maskrcnn.data import bands, npy
+from keras_maskrcnn.data import bands, graph_records, npy
 from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import CocoDataset, coco_dict
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import decode_mask
 from keras_maskrcnn.data.pixels import read_header, read_pixels
-from keras_maskrcnn.data.tfds_import import explained
-from keras_maskrcnn.typing import Crowds, Path
+from keras_maskrcnn.data.tfds_import import open_builder
+from keras_maskrcnn.typing import Crowds, Path, Tensors
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -39,10 +38,14 @@ class TfdsDataset(CocoDataset):
         annotations: dict. The records as the content of a COCO json, with crowds.
         places: (file, offset, length) of each image's record.
         stored_dtype: str. The dtype of images that are stored as tensors.
+        layout: `graph_records.Layout` of records that TensorFlow reads alone; None for others.
+        slots: (N,) int64. With a layout, the place of each instance among those of its record.
     """
 
     places: list[tuple[str, int, int]] = dataclasses.field(default_factory=list, repr=False)
     stored_dtype: str = "uint8"
+    layout: graph_records.Layout | None = None
+    slots: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, int), repr=False)
 
     def load_image(self, index: int) -> np.ndarray:
         """Reads one image, see `CocoDataset.load_image`."""
@@ -60,6 +63,10 @@ class TfdsDataset(CocoDataset):
         (content,) = features["image"].bytes_list.value
         return read_pixels(where, content, channels=self.channels, dtype=self.image_dtype)
 
+    def in_graph(self, targets: bool) -> Callable[[tf.Tensor], Tensors] | None:
+        """Returns what `graph_records.reader` returns; None if a subclass may read otherwise."""
+        return graph_records.reader(self, targets) if type(self) is TfdsDataset else None
+
 
 def tfds_dataset(
     builder: "tfds.core.DatasetBuilder | Path",
@@ -70,7 +77,7 @@ def tfds_dataset(
     class_names: Sequence[str] | None = None,
     masks: bool | None = True,
     crowds: Crowds = "drop",
-    mask_size: int = 112,
+    mask_size: int | None = None,
     keep_empty: bool = True,
     channels: int | None = None,
     image_dtype: str | None = None,
@@ -87,7 +94,8 @@ def tfds_dataset(
         split: str, for instance "train" or "train[:10%]".
         data_dir: folder of TFDS's data sets, used with a name. By default TFDS's standard folder.
         category_ids, class_names, masks, crowds, mask_size, keep_empty: as in `coco_dict`. By
-            default `category_ids` are all of the data set, in ascending order.
+            default `category_ids` are all of the data set, in ascending order, and `mask_size` is
+            that of the records' crops, or 112 if they have none.
         channels, image_dtype, pixel_max: as in `coco_dict`. By default those with which the records
             were made; 8-bit RGB if the records do not tell.
 
@@ -95,7 +103,7 @@ def tfds_dataset(
         ValueError: if there is no such data set or split.
         DataError: if records lack a required field, or an annotation cannot be used.
     """
-    builder = _open(builder, data_dir)
+    builder = open_builder(builder, data_dir)
     name, info = _name(builder, split), builder.info
     try:
         info.splits[split]
@@ -107,6 +115,9 @@ def tfds_dataset(
         ) from error
     read, known_ids = _reader(info, name)
     reading, stored_dtype = _reading(info, channels, image_dtype, pixel_max)
+    layout = graph_records.layout_of(info.features)
+    if mask_size is None:
+        mask_size = 112 if layout is None else layout.mask_size
     images, annotations, places = [], [], {}
     for place, record in _records(builder, split):
         where = f"{name}: image {record['image/id']!r}"
@@ -120,6 +131,8 @@ def tfds_dataset(
         image, objects = read(record, size)
         images.append({**image, "height": size[0], "width": size[1]})
         places[image["id"]] = place
+        if not record.get("image/decodes", True):
+            layout = None  # a broken image: only Python's reader says so in one line, or skips it
         for label, entry in zip(record["objects"]["label"], objects, strict=True):
             annotation = {"image_id": image["id"], "category_id": known_ids[label], **entry}
             annotations.append(annotation)
@@ -144,7 +157,23 @@ def tfds_dataset(
     )
     fields = {field.name: getattr(coco, field.name) for field in dataclasses.fields(coco)}
     kept = [places[image_id] for image_id in coco.image_ids]
-    return TfdsDataset(**fields, places=kept, stored_dtype=stored_dtype)
+    return TfdsDataset(
+        **fields,
+        places=kept,
+        stored_dtype=stored_dtype,
+        layout=layout,
+        slots=_slots(annotations, coco.annotation_ids),
+    )
+
+
+def _slots(annotations, kept):
+    """Returns the place of each kept annotation among those of its image, (N,) int."""
+    counts: dict[Any, int] = {}
+    slot_of = {}
+    for entry in annotations:
+        slot_of[entry["id"]] = counts.get(entry["image_id"], 0)
+        counts[entry["image_id"]] = slot_of[entry["id"]] + 1
+    return np.array([slot_of[identity] for identity in kept], int)
 
 
 def _reading(info, channels, image_dtype, pixel_max):
@@ -169,32 +198,6 @@ def _decompress(content, shape, dtype, where):
     except (zlib.error, ValueError) as error:
         line = f"{where}: the tensor of pixels is broken. Received: shape={shape}, {error}."
         raise DataError(line, "unreadable image") from error
-
-
-def _open(builder, data_dir):
-    """Returns the builder of a folder or a name."""
-    if not isinstance(builder, str | os.PathLike):
-        return builder
-    with explained():
-        import tensorflow_datasets as tfds
-
-        errors = tfds.core.DatasetNotFoundError, ValueError  # TFDS imports its parts when used
-
-    path = os.fspath(builder)
-    if os.path.isdir(path):
-        if not os.path.exists(os.path.join(path, "dataset_info.json")):
-            raise ValueError(
-                "a folder of records must hold dataset_info.json: pass the innermost folder, named"
-                f" after the version. Received: builder={path!r}."
-            )
-        return tfds.builder_from_directory(path)
-    try:
-        return tfds.builder(path, data_dir=data_dir)
-    except errors as error:
-        raise ValueError(
-            "builder must be a folder of records, or the name of a data set in data_dir (None: in"
-            f" TFDS's standard folder). Received: builder={path!r}, data_dir={data_dir!r}."
-        ) from error
 
 
 def _reader(info, name):
@@ -232,6 +235,8 @@ def _records(builder, split):
             f"{name}: records must be in TFRecord files. Received: file_format={file_format.value}."
         )
     decoders = {"image": tfds.decode.SkipDecoding()}
+    if "masks" in features:
+        decoders["masks"] = tfds.decode.SkipDecoding()
     if "objects/segmentation" in _fields(features):
         decoders["objects"] = {"segmentation": tfds.decode.SkipDecoding()}
     for shard in builder.info.splits[split].file_instructions:

@@ -132,7 +132,7 @@ def _resample(image, axis, size, whole):
     if whole:
         # With 22 bits per weight and 8 per pixel, float64 holds all products and sums exactly. The
         # order of the sums then does not matter.
-        weights = tf.floor(weights * 2**22 + 0.5)
+        weights = tf.floor(weights * 2**22 + 0.5) / 2**22
     read = tf.where(weights > 0)
     columns = read[:, 1] + tf.gather(tf.cast(first[:, 0], tf.int64), read[:, 0])
     matrix = tf.SparseTensor(
@@ -147,7 +147,7 @@ def _resample(image, axis, size, whole):
     rest = tf.shape(lines)[1:]
     lines = tf.reshape(lines, [length, tf.reduce_prod(rest)])  # -1 fails without images
     lines = tf.sparse.sparse_dense_matmul(matrix, lines)
-    lines = tf.cast(tf.floor((lines + 2**21) / 2**22) if whole else lines, tf.float32)
+    lines = tf.cast(tf.floor(lines + 0.5) if whole else lines, tf.float32)
     return tf.transpose(tf.reshape(lines, tf.concat([[size], rest], axis=0)), back)
 
 

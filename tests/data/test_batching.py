@@ -8,6 +8,7 @@ import tensorflow as tf
 from five_images import numpy, small
 
 from keras_maskrcnn import data
+from keras_maskrcnn.checks import plain_errors
 from keras_maskrcnn.data import batching, coco_json, origin
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.ops import images as image_ops
@@ -83,7 +84,10 @@ def test_an_image_too_large_for_every_canvas_is_named(dataset):
         small(dataset, training=True, canvases=[(32, 40)])
     with pytest.raises(tf.errors.OpError) as caught:
         numpy(small(dataset, training=False, canvases=[(32, 40)]))
-    assert origin.data_error(caught.value).startswith("the images of a batch: resized to [40, 36]")
+    line = "the images of a batch: resized to [40, 36] (height, width), which fits on no canvas."
+    assert origin.data_error(caught.value) == f"{line} Received: canvases=[[32, 40]]."
+    with pytest.raises(DataError, match="^the images of a batch"), plain_errors():
+        numpy(small(dataset, training=False, canvases=[(32, 40)]))
 
 
 def test_ignored_regions_move_with_their_image_and_have_their_own_slots(dataset):

@@ -106,3 +106,21 @@ def test_outside_training_images_come_in_turn_once_or_for_ever():
     assert [int(i) for i, _ in once] == [0, 1, 2] and not np.any([seed for _, seed in once])
     repeated = order.positions_in_turn(3, repeat=True).take(5)
     assert [int(i) for i, _ in repeated] == [0, 1, 2, 0, 1]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("count", [3, 23])
+def test_positions_drawn_before_are_those_of_an_endless_run(count, shuffle):
+    options = {"groups": np.arange(count) % 3, "seed": 5, "shuffle": shuffle}
+    for first, last in ((0, 1), (0, 12), (4, 13), (5, 10)):
+        drawn = order.drawn_positions(count, 4, first_step=first, steps=last, **options)
+        endless = order.training_positions(count, 4, repeat=True, first_step=first, **options)
+        expected = list(endless.take(4 * (last - first)).as_numpy_iterator())
+        found = list(drawn.as_numpy_iterator())
+        assert [i for i, _ in found] == [i for i, _ in expected]
+        np.testing.assert_array_equal([s for _, s in found], [s for _, s in expected])
+
+
+def test_more_positions_than_a_graph_holds_are_refused():
+    with pytest.raises(ValueError, match=r"at most 100,000,000 images.* steps=50000001, first_st"):
+        order.drawn_positions(2, 2, groups=np.zeros(2), seed=0, steps=50_000_001)

@@ -33,3 +33,16 @@ def test_batches_are_known_by_what_they_were_made_with(dataset):
     assert origin.made_with(made.take(1).prefetch(1)) == (expected, True)
     assert origin.made_with(made.map(lambda x, y: (x, y))) == (expected, False)
     assert origin.made_with(tf.data.Dataset.range(3)) == (None, False)
+
+
+def test_python_is_found_at_any_depth():
+    def nested(python):
+        def inner(i):
+            return tf.numpy_function(lambda x: x, [i], tf.int64) if python else i + 1
+
+        def choose(i):
+            return tf.cond(i > 1, lambda: inner(i), lambda: i)
+
+        return tf.data.Dataset.range(3).flat_map(lambda i: tf.data.Dataset.range(i).map(choose))
+
+    assert origin.calls_python(nested(True)) and not origin.calls_python(nested(False))

@@ -236,22 +236,22 @@ def test_a_killed_build_resumes_with_the_missing_shards(source, tmp_path):
     assert subprocess.run(command, capture_output=True).returncode == -9
     folder = tmp_path / "killed/coco_instances/tiny"
     finished = {
-        path.name: path.stat().st_mtime_ns for path in folder.glob("unfinished_1.0.0/*-of-00006")
+        path.name: path.stat().st_mtime_ns for path in folder.glob("unfinished_1.1.0/*-of-00006")
     }
     assert len(finished) == 3
     stale = min(finished)
-    plan = folder / f"unfinished_1.0.0/{stale}.json"
+    plan = folder / f"unfinished_1.1.0/{stale}.json"
     plan.write_text(plan.read_text().replace('"bbox": [', '"bbox": [0.5, '))  # made from other data
 
     resumed = build(source, tmp_path / "killed", 6)
     kept = {
         name
         for name, time in finished.items()
-        if (folder / "1.0.0" / name).stat().st_mtime_ns == time
+        if (folder / "1.1.0" / name).stat().st_mtime_ns == time
     }
     assert kept == finished.keys() - {stale}
     assert raw_records(resumed) == raw_records(build(source, tmp_path / "whole", 6))
-    assert not (folder / "unfinished_1.0.0").exists()
+    assert not (folder / "unfinished_1.1.0").exists()
 
 
 ELSEWHERE = """
@@ -420,7 +420,7 @@ def test_a_broken_image_is_named_by_data_set_split_and_id(source, tmp_path):
     (folder / "train/0.png").write_bytes(whole[: len(whole) // 2])
     dataset = tfds_dataset(build(folder, tmp_path), "train")
     broken = dataset.image_ids.index("100")
-    with pytest.raises(DataError, match=r"^coco_instances/tiny/1.0.0 train: image '100': image"):
+    with pytest.raises(DataError, match=r"^coco_instances/tiny/1.1.0 train: image '100': image"):
         dataset.load(broken)
 
 
@@ -518,7 +518,7 @@ def test_records_of_tfds_lvis_are_examples_too(tmp_path):
     assert example["masks"].shape == (2, 10, 10) and (example["masks"][:, 1:-1, 1:-1] == 255).all()
 
 
-def test_tiffs_that_tensorflow_cannot_decode_are_told_and_read(tmp_path, caplog):
+def test_tiffs_become_pngs_that_tensorflow_decodes(tmp_path):
     source = write_set(tmp_path / "source")
     content = json.loads((source / "train.json").read_text())
     content["images"][0]["file_name"] = "0.tif"
@@ -526,8 +526,8 @@ def test_tiffs_that_tensorflow_cannot_decode_are_told_and_read(tmp_path, caplog)
     with Image.open(source / "train" / "0.png") as image:
         image.save(source / "train" / "0.tif")
     builder = build(source, tmp_path / "records", num_shards=1)
-    assert (
-        "tfds.load will fail on them; tfds_dataset reads them. Received: 1 such files"
-        in caplog.text
-    )
-    check_same(tfds_dataset(builder, "train"), coco_json(source / "train", source / "train.json"))
+    dataset = tfds_dataset(builder, "train")
+    check_same(dataset, coco_json(source / "train", source / "train.json"))
+    decoded = {e["image/filename"]: e["image"] for e in tfds.as_numpy(builder.as_dataset("train"))}
+    index = dataset.file_names.index("0.tif")
+    np.testing.assert_array_equal(decoded[b"0.tif"], dataset.load_image(index))
