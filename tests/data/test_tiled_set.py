@@ -109,8 +109,8 @@ def test_files_stay_open_up_to_a_limit(tmp_path, monkeypatch):
     opened, closed = [], []
     open_source = tiled_set.open_source
 
-    def counted(path, *pixels):
-        source = open_source(path, *pixels)
+    def counted(path, *pixels, **options):
+        source = open_source(path, *pixels, **options)
         close = source.close
         source.close = lambda: (closed.append(path), close())
         opened.append(path)
