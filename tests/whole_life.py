@@ -40,6 +40,16 @@ def train(model, batch, steps=2, rate=0.01, **options):
     return losses, changes
 
 
+def unreached(model):
+    """Returns the paths of the trained weights that no gradient has reached: without momentum.
+
+    The weights themselves do not tell. A gamma of 1 cannot change by less than 6e-8, and ConvNeXt
+    scales the output of each block by 1e-6 at first.
+    """
+    pairs = zip(model.trainable_variables, model.optimizer.momentums, strict=True)
+    return {weight.path for weight, momentum in pairs if not np.asarray(momentum).any()}
+
+
 def enliven(model):
     """Makes the scores of a barely trained model differ by more than rounding errors."""
     rng = np.random.default_rng(0)
