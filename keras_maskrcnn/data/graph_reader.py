@@ -35,7 +35,7 @@ def reader(
             (n, M, M), and `ignored` (r, 4) if it has such regions. With proposals it also has
             `proposals` (p, 4) float32.
     """
-    alone = None
+    alone: Callable[[tf.Tensor], Tensors] | None = None
     if hasattr(dataset, "in_graph") and proposals is None and not cache and on_error == "raise":
         alone = dataset.in_graph(targets)
     load = dataset.load if targets else lambda i: {"image": dataset.load_image(i)}
@@ -54,6 +54,7 @@ def reader(
         return [example[name] for name in entries]
 
     def read_alone(index):
+        assert alone is not None  # a type checker cannot see where this is called
         example = alone(index)
         return [*example, "index"], [*example.values(), tf.cast(index, tf.int32)]
 

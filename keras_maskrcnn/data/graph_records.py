@@ -103,7 +103,8 @@ def stored_masks(objects: Sequence[Mapping[str, Any]], size: Size, mask_size: in
     masks = np.zeros((len(objects), mask_size, mask_size), np.uint8)
     for mask, entry in zip(masks, objects, strict=True):
         # Boxes are float32 in records, and are clipped when they are read.
-        box = np.clip(np.float32(entry["bbox_pixels"]), 0, np.float32([*size[::-1]] * 2))
+        sides = np.array([*size[::-1]] * 2, np.float32)
+        box = np.clip(np.asarray(entry["bbox_pixels"], np.float32), 0, sides)
         if entry["mask_rle"] and (box[:2] < box[2:]).all():
             mask[:] = rle.crop(entry["mask_rle"].encode("ascii"), box, size, mask_size)
     return masks

@@ -251,6 +251,7 @@ def write_shard(
     records, *_ = json.loads((folder / f"{name}.json").read_text())
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
     layout = graph_records.layout_of(features)
+    assert layout is not None  # the features are those of this version of the builder
     reading = Reading(layout.channels, layout.image_dtype)
 
     def serialize(record):
