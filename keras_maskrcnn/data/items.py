@@ -129,7 +129,10 @@ def from_items(
     if len(names) != count:
         raise ValueError(f"names must be {count}, one per image. Received: {len(names)}.")
     known = _known_classes(class_names, options.get("category_ids"))
-    found = _read(source, names, known, Reading.of(_Wanted(options)), on_error)
+    kind: dict[str, Any] = {
+        name: options[name] for name in ("channels", "image_dtype", "pixel_max") if name in options
+    }
+    found = _read(source, names, known, Reading(**kind), on_error)
     known = _found_classes(found.annotations) if known is None else known
     content = _content(found, known)
     if options.get("masks") is None:
@@ -144,15 +147,6 @@ def from_items(
     coco.skipped.update(dict.fromkeys(found.skipped, 1))
     fields = {field.name: getattr(coco, field.name) for field in dataclasses.fields(coco)}
     return ItemsDataset(**fields, source=source)
-
-
-class _Wanted:
-    """The options that say how images are read, as attributes of a data set."""
-
-    def __init__(self, options):
-        for name in ("channels", "image_dtype", "pixel_max"):
-            if name in options:
-                setattr(self, name, options[name])
 
 
 @dataclasses.dataclass
