@@ -21,18 +21,22 @@ def encode_region(
 
     Args:
         region: (h, w) bool. The mask inside its window; it is zero outside.
-        origin: (y, x) ints. Position of the window's upper left pixel.
+        origin: (y, x) ints. Position of the window's upper left pixel. The window may reach beyond
+            the image; what lies outside is left out.
         height, width: int. Size of the image.
 
     Returns:
         {"size": [height, width], "counts": str}, compressed run lengths.
     """
+    top, left = origin
+    region = region[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
+    top, left = max(0, top), max(0, left)
     # COCO's runs go down the columns. A zero before each column ends all runs at column borders.
     columns = np.zeros((region.shape[1], region.shape[0] + 1), bool)
     columns[:, 1:] = region.T
     steps = np.flatnonzero(np.diff(columns.ravel(), append=False))
     column, row = np.divmod(steps, region.shape[0] + 1)
-    edges = (column + origin[1]) * height + row + origin[0]  # begin, end, begin, end, ...
+    edges = (column + left) * height + row + top  # begin, end, begin, end, ...
     # At the image's bottom, a run may go on in the next column: its end equals the next begin.
     joined = np.flatnonzero(edges[1:] == edges[:-1])
     if joined.size:

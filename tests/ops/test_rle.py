@@ -28,6 +28,16 @@ def test_encode_region_equals_pycocotools(rows, columns, share):
     assert encoded == {"size": [12, 15], "counts": expected["counts"].decode()}
 
 
+@pytest.mark.parametrize("origin", [(-2, -3), (8, 12), (-2, 12), (12, 0), (-5, 0)])
+def test_what_lies_outside_of_the_image_is_left_out(origin):
+    region = np.random.default_rng(0).random((5, 6)) < 0.5
+    around = np.zeros((12 + 10, 15 + 12), bool)  # with room for the window on each side
+    around[5 + origin[0] :, 6 + origin[1] :][:5, :6] = region
+    expected = coco_mask.encode(np.asfortranarray(around[5:17, 6:21], np.uint8))
+    encoded = rle.encode_region(region, origin, 12, 15)
+    assert encoded == {"size": [12, 15], "counts": expected["counts"].decode()}
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_decoded_region_is_the_mask_inside_its_extent(seed):
     rng = np.random.default_rng(seed)

@@ -129,8 +129,7 @@ def _mask(shape, where, height, width):
         line = f"{where}: rle must be run lengths that fill the window of the mask, {w} x {h}."
         raise DataError(f"{line} Received: rle={reprlib.repr(text)}.")
     region = np.repeat(np.arange(len(counts)) % 2 > 0, counts).reshape(h, w)
-    visible = region[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
-    return rle.encode_region(visible, (max(0, top), max(0, left)), height, width)
+    return rle.encode_region(region, (top, left), height, width)
 
 
 def _number(element, key, where, default=""):

@@ -214,6 +214,4 @@ def _mask(text, corners, where, height, width):
             f"{where}: mask must have one channel and the size of its points, {sides[0]} x"
             f" {sides[1]}. Received: shape={mask.shape}."
         )
-    left, top = round(x1), round(y1)
-    visible = mask[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
-    return rle.encode_region(visible, (max(0, top), max(0, left)), height, width)
+    return rle.encode_region(mask, (round(y1), round(x1)), height, width)

@@ -140,6 +140,4 @@ def _bitmap(bitmap, size, where):
         raise DataError(f"{line} Received: {error}.") from error
     if mask.ndim == 3:  # the mask is in the transparency
         mask = mask[..., -1]
-    height, width = size
-    visible = mask[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
-    return rle.encode_region(visible, (max(0, top), max(0, left)), height, width)
+    return rle.encode_region(mask, (top, left), *size)
