@@ -13,7 +13,16 @@ from keras_maskrcnn.quiet import start_command
 from keras_maskrcnn.registration import register_with_keras
 
 if TYPE_CHECKING:
-    from keras_maskrcnn import backbones, data, distribution, ops, training, visualize, weights
+    from keras_maskrcnn import (
+        analysis,
+        backbones,
+        data,
+        distribution,
+        ops,
+        training,
+        visualize,
+        weights,
+    )
     from keras_maskrcnn.config import MaskRCNNConfig
     from keras_maskrcnn.data import DataError
     from keras_maskrcnn.detections import predict_image
@@ -29,6 +38,7 @@ __all__ = [
     "DataError",
     "MaskRCNN",
     "MaskRCNNConfig",
+    "analysis",
     "average_recall",
     "backbones",
     "data",

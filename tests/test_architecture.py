@@ -59,6 +59,7 @@ RANKS = {
     "evaluation": 7,
     "explaining": 7,
     "training": 8,
+    "analysis": 8,
     "cli": 9,
     "registration": 9,
     "__init__": 10,

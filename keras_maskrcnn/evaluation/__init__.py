@@ -19,12 +19,17 @@ As in pycocotools, -1 means that there was nothing to average, for instance no a
 this size.
 """
 
-from keras_maskrcnn.evaluation.callback import CocoEvaluation
-from keras_maskrcnn.evaluation.coco_metrics import evaluate_results
-from keras_maskrcnn.evaluation.evaluating import evaluate
-from keras_maskrcnn.evaluation.predicting import predict_dataset
-from keras_maskrcnn.evaluation.proposing import propose
-from keras_maskrcnn.evaluation.recall import average_recall
+from typing import TYPE_CHECKING
+
+from keras_maskrcnn.on_demand import names_on_demand
+
+if TYPE_CHECKING:
+    from keras_maskrcnn.evaluation.callback import CocoEvaluation
+    from keras_maskrcnn.evaluation.coco_metrics import evaluate_results
+    from keras_maskrcnn.evaluation.evaluating import evaluate
+    from keras_maskrcnn.evaluation.predicting import predict_dataset
+    from keras_maskrcnn.evaluation.proposing import propose
+    from keras_maskrcnn.evaluation.recall import average_recall
 
 __all__ = [
     "CocoEvaluation",
@@ -34,3 +39,14 @@ __all__ = [
     "predict_dataset",
     "propose",
 ]
+__getattr__, __dir__ = names_on_demand(  # `analysis` reads COCO's files without TensorFlow
+    __name__,
+    {
+        "callback": ["CocoEvaluation"],
+        "coco_metrics": ["evaluate_results"],
+        "evaluating": ["evaluate"],
+        "predicting": ["predict_dataset"],
+        "proposing": ["propose"],
+        "recall": ["average_recall"],
+    },
+)
