@@ -10,7 +10,7 @@ from keras_maskrcnn.cli.definer import Definer
 
 _FORMAT_FLAGS = (
     *("class_names", "class_attribute", "label_divisor", "mask_threshold", "split"),
-    *("predictions", "masks_folder"),
+    *("predictions", "masks_folder", "class_descriptions"),
 )
 
 
@@ -136,7 +136,13 @@ def convert_flags(values: flags.FlagValues) -> None:
     define.string(
         "masks_folder",
         None,
-        "panoptic: folder of the PNG files. Default: beside the json, with its name.",
+        "Folder of the PNG files. Default: panoptic: beside the json, with its name; open_images: "
+        "the folder of the CSV file.",
+    )
+    define.string(
+        "class_descriptions",
+        None,
+        "open_images: CSV file of LabelName,DisplayName, for classes with readable names.",
     )
     define.boolean(
         "masks",

@@ -30,7 +30,10 @@ from keras_maskrcnn.data.pillow_files import (
 from keras_maskrcnn.logger import logger
 from keras_maskrcnn.typing import Orientation, Path, Size
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".npy")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".npy"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".avif"),
+)
 
 # Properties that are no errors, but make an image look different from what the user expects.
 TURNED = "orientation tag that is ignored"

@@ -5,12 +5,31 @@ import io
 import reprlib
 from typing import Any
 
-from PIL import Image, TiffImagePlugin
+import numpy as np
+import PIL
+from PIL import Image, TiffImagePlugin, features
 
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.typing import Path, Size
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+# How files begin, from this byte on, that some builds of Pillow cannot read. Before 11.3 none knew
+# AVIF, and asking about an unknown feature would log a warning.
+_OPTIONAL: dict[str, tuple[bool, int, tuple[bytes, ...]]] = {
+    "JPEG2000": (
+        bool(features.check("jpg_2000")),
+        0,
+        (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
+    ),
+    "AVIF": (
+        "avif" in features.modules and bool(features.check("avif")),
+        4,
+        (b"ftypavif", b"ftypavis"),
+    ),
+}
+FORMATS = (
+    *("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF"),
+    *(name for name, (readable, _, _) in _OPTIONAL.items() if readable),
+)
 MAX_PIXELS = 178_956_970  # Pillow's default limit against decompression bombs
 _TILE_PIXELS = 2**24  # limit for a tile of a TIFF; real tiles have thousands of pixels
 _ORIENTATION = 0x0112  # the tag in EXIF
@@ -42,6 +61,10 @@ class OtherTiff(DataError):
 
 def load_as_stored(image: Any) -> Any:
     """Decodes an opened image, and returns an image with the stored pixels."""
+    if image.format == "JPEG2000" and image.mode.startswith("I;16"):
+        bits = _bits_of_jpeg2000(image.fp)  # Pillow multiplies gray of fewer bits, to fill 16
+        image.load()
+        return Image.fromarray(np.asarray(image).astype(np.uint16) >> (16 - bits))
     turn_back = _TURN_BACK.get(orientation_of(image)) if image.format == "TIFF" else None
     if turn_back is None:
         image.load()
@@ -133,6 +156,11 @@ def open_image(path: Path, content: bytes | None = None) -> Any:
             line = f"{path}: a TIFF of this kind is not read; only gray or RGB is, of 8 bits or of"
             line += f" unsigned 16 bits; channels= and image_dtype= read more. Received: {kind}."
             raise OtherTiff(line, "unreadable image") from error
+        missing = _not_in_this_pillow(path, content)
+        if missing:
+            line = f"{path}: reading {missing} needs a Pillow with {missing} (11.3 or later)."
+            line += f" Received: Pillow {PIL.__version__} without it."
+            raise DataError(line, "unreadable image") from error
         formats = ", ".join(FORMATS)
         line = f"{path}: not an image, or in none of the formats {formats}."
         raise DataError(line, "unreadable image") from error
@@ -205,6 +233,23 @@ def _first_directory(file):
     file.seek(directory.next)
     directory.load(file)
     return directory
+
+
+def _not_in_this_pillow(path, content):
+    """Returns the format of a file that this Pillow was built without; None for all others."""
+    with contextlib.suppress(OSError), _opened(path, content) as file:
+        start = file.read(16)
+        for name, (readable, offset, signatures) in _OPTIONAL.items():
+            if not readable and start[offset:].startswith(signatures):
+                return name
+    return None
+
+
+def _bits_of_jpeg2000(file):
+    """Reads how many bits a value of the first channel has, from the marker SIZ (ISO 15444-1)."""
+    file.seek(0)
+    _, found, siz = file.read().partition(b"\xff\x4f\xff\x51")
+    return (siz[38] & 127) + 1 if found else 16
 
 
 def _opened(path, content):

@@ -19,6 +19,7 @@ from keras_maskrcnn.data.images import (
     read_image,
     read_with_remarks,
 )
+from keras_maskrcnn.data.orientation import upright
 
 PIXELS = np.random.default_rng(0).integers(0, 256, [8, 12, 3]).astype(np.uint8)
 
@@ -125,6 +126,57 @@ def save(path, pixels, orientation=None, **options):
         exif[0x0112] = orientation
     Image.fromarray(pixels).save(path, exif=exif, **options)
     return path
+
+
+# JPEG 2000 and AVIF.
+
+LOSSLESS = {"jp2": {}, "j2k": {}, "avif": {"quality": 100, "subsampling": "4:4:4"}}
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
+def test_jpeg_2000_and_avif_are_read(tmp_path, suffix):
+    path, exif = tmp_path / f"a.{suffix}", Image.Exif()
+    if {"avif": "AVIF"}.get(suffix, "JPEG2000") not in images.FORMATS:
+        pytest.skip(f"this Pillow does not read .{suffix}")
+    exif[0x0112] = 6
+    flat = np.repeat(PIXELS[..., :1], 3, axis=2)  # AVIF keeps these; colors differ by rounding
+    Image.fromarray(flat).save(path, exif=exif, **LOSSLESS[suffix])
+    assert path.suffix in images.SUFFIXES
+    np.testing.assert_array_equal(read_image(path), flat)
+    tag = 6 if suffix == "avif" else 1  # Pillow writes none into a JPEG 2000
+    assert read_header(path) == ((8, 12), [TURNED] * (tag > 1))
+    turned = read_image(path, orientation="apply")
+    np.testing.assert_array_equal(turned, upright(flat, tag))
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(DataError, match="image cannot be decoded. Received: "):
+        read_image(path)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_gray_jpeg_2000_keeps_its_numbers(bits):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    deep = np.random.default_rng(0).integers(0, 2**bits, (9, 7), np.uint16)
+    content = imagecodecs.jpeg2k_encode(deep, level=0, reversible=True, bitspersample=bits)
+    read = pixels.read_pixels("a.jp2", content, channels=1, dtype="uint16")
+    np.testing.assert_array_equal(read[..., 0], deep)
+    shallow, remarks = read_with_remarks("a.jp2", content)
+    np.testing.assert_array_equal(shallow[..., 0], deep >> 8)
+    assert remarks == [DARK] * (bits == 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("JPEG2000", b"\0\0\0\x0cjP  \r\n\x87\n"), ("AVIF", b"\0\0\0 ftypavif\0\0\0\0")],
+)
+def test_a_pillow_without_a_format_is_named(tmp_path, monkeypatch, name, start):
+    known = pillow_files._OPTIONAL[name]
+    monkeypatch.setitem(pillow_files._OPTIONAL, name, (False, *known[1:]))
+    monkeypatch.setattr(pillow_files, "FORMATS", ("JPEG", "PNG"))
+    (tmp_path / "a").write_bytes(start + bytes(20))
+    with pytest.raises(DataError) as caught:
+        read_image(tmp_path / "a")
+    line = f"a: reading {name} needs a Pillow with {name} (11.3 or later). Received: Pillow "
+    assert line in str(caught.value) and str(caught.value).endswith(" without it.")
 
 
 # The orientation tag.

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from keras_maskrcnn.data import DataError
+from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.export.calibration import CalibrationImages, check_calibration
 
 
@@ -74,6 +75,15 @@ def test_a_broken_file_is_named_at_once(folder):
     (folder / "a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"a\.png"):
         CalibrationImages(folder, 100)
+
+
+@pytest.mark.parametrize(("orientation", "size"), [("ignore", (4, 6)), ("apply", (6, 4))])
+def test_photos_on_their_side_are_turned_if_asked(tmp_path, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png", exif=exif)
+    (image,) = CalibrationImages(tmp_path, 1, Reading(orientation=orientation))
+    assert image.shape == (*size, 3)
 
 
 def test_int8_and_nothing_else_takes_images(folder):

@@ -52,6 +52,20 @@ def test_an_image_gives_what_predict_image_gives(opened, gray, file, runtime):
     }
 
 
+def test_a_photo_on_its_side_is_turned_if_asked(opened, tmp_path):
+    upright = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    exif, model, seen = Image.Exif(), opened("onnx_file", "onnxruntime"), []
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "a.png", exif=exif)
+    run = model._file.run
+    model._file.run = lambda given: seen.append(given["images"][0]) or run(given)
+    assert model.predict(tmp_path / "a.png")["masks"].shape[1:] == (40, 30)
+    found = model.predict(tmp_path / "a.png", orientation="apply")
+    assert found["masks"].shape[1:] == (30, 40)
+    np.testing.assert_array_equal(seen[0], np.rot90(upright))
+    np.testing.assert_array_equal(seen[1], upright)
+
+
 @pytest.mark.parametrize(("file", "runtime"), FILES)
 def test_a_batch_gives_padded_outputs_of_each_image(opened, gray, file, runtime):
     model = opened(file, runtime, threads=1)

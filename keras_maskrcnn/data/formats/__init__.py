@@ -13,6 +13,7 @@ from keras_maskrcnn.data.formats.from_cvat import cvat
 from keras_maskrcnn.data.formats.from_label_studio import label_studio
 from keras_maskrcnn.data.formats.from_labelme import labelme
 from keras_maskrcnn.data.formats.from_mask_images import mask_images
+from keras_maskrcnn.data.formats.from_open_images import open_images
 from keras_maskrcnn.data.formats.from_panoptic import panoptic
 from keras_maskrcnn.data.formats.from_supervisely import supervisely
 from keras_maskrcnn.data.formats.from_via import via_json
@@ -35,6 +36,7 @@ READERS = {
         panoptic,
         cityscapes,
         supervisely,
+        open_images,
     )
 }
 

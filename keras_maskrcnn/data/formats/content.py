@@ -163,12 +163,18 @@ class Content:
             self._annotations[file_name].append((annotation, where))
 
     def add_box(
-        self, file_name: str, category: int | str, box: Sequence[float], where: str
+        self,
+        file_name: str,
+        category: int | str,
+        box: Sequence[float],
+        where: str,
+        *,
+        crowd: bool = False,
     ) -> None:
         """Adds an instance with a box and no mask. `dataset` drops it if masks are required.
 
         Args:
-            file_name, category, where: as in `add`.
+            file_name, category, where, crowd: as in `add`.
             box: [x1, y1, x2, y2] in pixels of the image.
         """
         self.check_class(category, where)
@@ -182,7 +188,7 @@ class Content:
             "category_id": category,
             "bbox": [x1, y1, width, height],
             "area": round(width * height, 3),
-            "iscrowd": 0,
+            "iscrowd": int(crowd),
         }
         self._annotations[file_name].append((annotation, where))
 

@@ -20,6 +20,7 @@ from keras_maskrcnn.typing import ClassNames, Path
 NO_AREA = "region that is no polygon, brush, rectangle or ellipse with a label"
 OTHER_ANNOTATION = "annotation of a task that has a newer one, or one that is the ground truth"
 NOT_ANNOTATED = "task without an annotation"
+OTHER_LABEL = "label of a region that has several, of which the first one that is a class is read"
 _KINDS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
 _UPLOAD = re.compile("[0-9a-f]{8}-")  # what Label Studio puts before the name of an upload
 
@@ -35,7 +36,8 @@ def label_studio(
     """Reads an export of Label Studio in its format "JSON".
 
     Polygons, brushes, rectangles and ellipses, the last two also rotated, become instances. Other
-    regions are counted and left out. Of several annotations of a task the ground truth is read, or
+    regions are counted and left out. An instance has one class: of several labels of a region the
+    first is read, or the first that is in `class_names`; the others are counted. Of several annotations of a task the ground truth is read, or
     else the newest one. Cancelled ones do not count.
 
     Args:
@@ -75,10 +77,11 @@ def label_studio(
             if not labels:
                 content.drop(NO_AREA, place)
                 continue
-            if not isinstance(labels, list) or not isinstance(labels[0], str):
+            if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
                 line = f"{place}: {kind} must be a list of names."
                 raise DataError(f"{line} Received: {kind}={reprlib.repr(labels)}.")
-            content.add(name, labels[0], _segmentation(kind, value, size, place), place)
+            label = _class(labels, content, place)
+            content.add(name, label, _segmentation(kind, value, size, place), place)
     return content.dataset(annotations, options)
 
 
@@ -102,6 +105,19 @@ def _regions(task, key, where, content):
         line = f"{where}: result must be a list of regions."
         raise DataError(f"{line} Received: result={reprlib.repr(regions)}.")
     return regions
+
+
+def _class(labels, content, where):
+    """Returns the label that is the class of a region, and counts the others.
+
+    The converter of Label Studio to COCO takes the first label, too.
+    """
+    known = [label for label in labels if content.names and label in content.names.values()]
+    chosen = (known or labels)[0]
+    for label in dict.fromkeys(labels):
+        if label != chosen:
+            content.drop(OTHER_LABEL, f"{where}: {label!r}")
+    return chosen
 
 
 def _find(folder, task, where):

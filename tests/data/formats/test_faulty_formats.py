@@ -49,6 +49,7 @@ NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 1), np.uint8)
 
 # Formats whose own test files have their faults.
 OWN_FILES = {"csv_boxes", "cvat", "label_studio", "panoptic", "cityscapes", "supervisely"}
+OWN_FILES |= {"open_images"}
 
 FAULTS = [
     # format, files of the folder of annotations, options, line

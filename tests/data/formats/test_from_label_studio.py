@@ -72,6 +72,20 @@ def test_rectangles_are_rotated_around_their_upper_left_corner(images, tmp_path,
     np.testing.assert_array_equal(masks_of(label_studio(images, path)), [box(6, 4, 12, 14)])
 
 
+def test_a_region_with_several_labels_has_one_class_and_the_others_are_counted(images, tmp_path):
+    one = region("polygon", points=PERCENT)
+    one["value"]["polygonlabels"] = ["cell", "dividing", "cell"]
+    path = write(tmp_path, task(one))
+    dataset = label_studio(images, path)
+    assert dataset.class_names == ("cell",) and len(dataset.labels) == 1
+    assert dataset.dropped == {from_label_studio.OTHER_LABEL: 1}
+    assert "task 3: region 0: 'dividing'" in dataset.report()
+    dataset = label_studio(images, path, class_names=["dividing"])
+    assert dataset.labels.tolist() == [1] and "region 0: 'cell'" in dataset.report()
+    with pytest.raises(DataError, match="region 0: unknown class, .*Received: class='cell'"):
+        label_studio(images, path, class_names=["nucleus"])
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_brushes_are_exact_in_every_form(seed):
     mask = np.random.default_rng(seed).random((20, 30)) < [0.02, 0.5, 0.98][seed]

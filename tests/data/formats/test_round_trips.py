@@ -22,6 +22,7 @@ WRITERS = {
     "mask_images of instances": writers.write_instance_masks,
     "voc": writers.write_voc,
     "yolo_seg": writers.write_yolo,
+    "open_images": writers.write_open_images,
 }
 
 

@@ -99,7 +99,7 @@ FORMATS = ["coco_json", "via_json", "labelme", "voc", "yolo_seg"]
 def test_every_format_with_text_is_read_here():
     others = {"mask_images", "csv_boxes"}  # boxes: test_from_csv.py
     # These are UTF-8, with forward slashes, on all systems.
-    others |= {"cvat", "label_studio", "panoptic", "cityscapes", "supervisely"}
+    others |= {"cvat", "label_studio", "panoptic", "cityscapes", "supervisely", "open_images"}
     assert set(FORMATS) == set(READERS) - others
 
 

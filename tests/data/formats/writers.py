@@ -125,6 +125,20 @@ def write_instance_masks(content, images, folder):
     return folder, {}
 
 
+def write_open_images(content, images, folder):
+    """Writes a CSV file and a PNG per instance in subfolders, as Open Images has them."""
+    names, rows = names_of(content), ["MaskPath,ImageID,LabelName,BoxXMin,BoxXMax,BoxYMin,BoxYMax"]
+    for image, annotations in scenes(content):
+        (folder / stem(image)).mkdir()
+        for i, annotation in enumerate(annotations):
+            path = f"{stem(image)}_{i:04d}.png"
+            mask = indices(image, [annotation], [1]).astype(bool)
+            Image.fromarray(mask).save(folder / stem(image) / path)
+            rows.append(f"{path},{stem(image)},{names[annotation['category_id']]},0,1,0,1")
+    (folder / "masks.csv").write_text("\n".join(rows))
+    return folder / "masks.csv", {"class_names": names}
+
+
 def write_voc(content, images, folder):
     for name in ("ImageSets/Segmentation", "SegmentationObject", "SegmentationClass"):
         (folder / name).mkdir(parents=True)
