@@ -37,8 +37,9 @@ def label_studio(
 
     Polygons, brushes, rectangles and ellipses, the last two also rotated, become instances. Other
     regions are counted and left out. An instance has one class: of several labels of a region the
-    first is read, or the first that is in `class_names`; the others are counted. Of several annotations of a task the ground truth is read, or
-    else the newest one. Cancelled ones do not count.
+    first is read, or the first that is in `class_names`; the others are counted. Of several
+    annotations of a task the ground truth is read, or else the newest one. Cancelled ones do not
+    count.
 
     Args:
         images: folder of the images. Of the address of an image, the longest end is taken that is a

@@ -140,7 +140,7 @@ def _descriptions(path):
 
 def _mask(path, size):
     """Returns the run lengths of a PNG, resized to (height, width)."""
-    mask = read_image(path).any(axis=2)
+    mask: Any = read_image(path).any(axis=2)
     if mask.shape != size:
         mask = np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
     return rle.encode_region(mask, (0, 0), *size)
