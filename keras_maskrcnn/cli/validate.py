@@ -42,6 +42,7 @@ def validate(options: flags.FlagValues) -> None:
         crowds=tiles.crowds(options),
         tiles=tiles.cutting(options),
         orientation=options.orientation,
+        sample=options.sample,
         **config.reading(),
     )
     if not options.quiet:
@@ -139,6 +140,13 @@ def validate_flags(values: flags.FlagValues) -> None:
         "max_instances",
         None,
         "Most instances per image that a batch holds. Default: as many as needed.",
+        low=1,
+    )
+    define.integer(
+        "sample",
+        None,
+        "Number of images to decode, chosen at random; of the others only the header is read. "
+        "Default: all.",
         low=1,
     )
     define.boolean("overwrite", False, "Replace --fix and the reports in --output if they exist.")

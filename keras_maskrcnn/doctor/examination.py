@@ -44,8 +44,9 @@ def examine(
     image_dtype: str = "uint8",
     pixel_max: float | None = None,
     orientation: Orientation | None = None,
+    sample: int | None = None,
 ) -> tuple[Examination, dict[str, Any]]:
-    """Examines a COCO json and decodes all of its images.
+    """Examines a COCO json, and decodes its images.
 
     Memory depends on the size of the json and not on the number of pixels: decoded images are not
     kept.
@@ -66,12 +67,17 @@ def examine(
             read. None for whole images.
         channels, image_dtype, pixel_max, orientation: how images are read, as in `coco_dict`.
             Unless they are 8-bit RGB, the values of their bands are measured too.
+        sample: int. Number of images to decode, for large data sets. They are chosen at random, and
+            each call chooses the same ones. Of the others only the header is read, which tells the
+            size. None decodes all images.
 
     Returns:
         The `Examination`, and a report of it as a dict that can be written as json.
     """
     if max_instances is not None and max_instances < 1:
         raise ValueError(f"max_instances must be positive. Received: {max_instances=}.")
+    if sample is not None and sample < 1:
+        raise ValueError(f"sample must be positive. Received: {sample=}.")
     reading = Reading(channels, image_dtype, pixel_max)
     load_image, content = None, None
     if isinstance(images, CocoDataset):
@@ -92,7 +98,7 @@ def examine(
     masks = not alone if masks is None else masks
     found = _read_lists(folder, source, content, cut, masks, crowds, problems, tiles is not None)
     found = dataclasses.replace(found, reading=reading, load_image=load_image)
-    of_images, measured = lenient_reading.decode_images(found, progress)
+    of_images, measured, decoded = lenient_reading.decode_images(found, progress, sample)
     pixels = pixel_ranges.summarize(reading, list(measured.values()))
     problems = [likely_mistakes.boxes_alone(source)] if alone else []
     problems += found.problems + of_images
@@ -116,6 +122,7 @@ def examine(
         "images": found.images,
         "annotations": found.annotations,
         "counts": {key: len(content[key]) for key in ("images", "annotations", "categories")},
+        "decoded_images": decoded,
         "instances_per_image": statistics.summarize_counts(counts, max_instances),
         "classes": classes,
         "sizes": sizes,

@@ -19,7 +19,7 @@ from keras_maskrcnn.data.coco import with_crowds
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.images import MAX_PIXELS, remark_line, require_size, tag_remarks
 from keras_maskrcnn.data.pillow_files import tag_of_file
-from keras_maskrcnn.data.pixels import read_with_remarks
+from keras_maskrcnn.data.pixels import read_header, read_with_remarks
 from keras_maskrcnn.data.text import read_json
 from keras_maskrcnn.data.tiled_set import open_big_image
 from keras_maskrcnn.doctor import pixel_ranges
@@ -156,21 +156,33 @@ def read_images(
 
 
 def decode_images(
-    found: Examination, progress: Callable[[Sequence[Any]], Iterable[Any]]
-) -> tuple[list[Problem], dict[int, pixel_ranges.Bands]]:
+    found: Examination,
+    progress: Callable[[Sequence[Any]], Iterable[Any]],
+    sample: int | None = None,
+) -> tuple[list[Problem], dict[int, pixel_ranges.Bands], int]:
     """Reads every image with a usable file name.
 
-    Of images that are read in tiles, only the header is read.
+    Of images that are read in tiles or are not in the sample, only the header is read.
 
     Args:
         found: `Examination`.
-        progress: as in `examine`.
+        progress, sample: as in `examine`.
 
     Returns:
-        The problems, and a dict of an image's index to the values of its bands, if they are
-            measured.
+        The problems, a dict of an image's index to the values of its bands, if they are measured,
+            and the number of images whose pixels were read.
     """
     measured = {}
+    unusable = ("broken file name", "path outside the folder")
+    unnamed = {problem.image for problem in found.problems if problem.kind in unusable}
+    indices = [i for i in range(len(found.sizes)) if i not in unnamed]
+    chosen = set() if found.in_tiles else _sample(indices, sample)
+
+    def look_at(i, path, size, image):
+        if size is not None:
+            require_size(path, image.shape[:2], size)
+        if pixel_ranges.is_measured(found.reading):
+            measured[i] = pixel_ranges.measure(image)
 
     def check(i):
         path, size = os.path.join(found.images, found.file_names[i]), found.sizes[i]
@@ -180,16 +192,17 @@ def decode_images(
             if found.load_image is None and found.in_tiles:
                 with open_big_image(path, size, found.reading) as source:
                     remarks = source.tag_remarks(sides_tell=tell)
+            elif found.load_image is not None:
+                remarks = _file_remarks(path, size, found.reading)
+                if i in chosen:
+                    look_at(i, path, size, found.load_image(i))
+            elif i in chosen:
+                image, remarks = read_with_remarks(path, None, found.reading, sides_tell=tell)
+                look_at(i, path, size, image)
             else:
-                if found.load_image is not None:
-                    image = found.load_image(i)
-                    remarks = _file_remarks(path, size, found.reading)
-                else:
-                    image, remarks = read_with_remarks(path, None, found.reading, sides_tell=tell)
+                actual, remarks = read_header(path, None, found.reading, sides_tell=tell)
                 if size is not None:
-                    require_size(path, image.shape[:2], size)
-                if pixel_ranges.is_measured(found.reading):
-                    measured[i] = pixel_ranges.measure(image)
+                    require_size(path, actual, size)
         except DataError as error:
             return [Problem.of(error, image=i)]
         lines = {remark: remark_line(remark, [found.file_names[i]]) for remark in remarks}
@@ -198,14 +211,18 @@ def decode_images(
             for remark, line in lines.items()
         ]
 
-    unusable = ("broken file name", "path outside the folder")
-    unnamed = {problem.image for problem in found.problems if problem.kind in unusable}
-    indices = [i for i in range(len(found.sizes)) if i not in unnamed]
     problems = []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for _, of_image in zip(progress(indices), pool.map(check, indices), strict=True):
             problems += of_image
-    return problems, dict(sorted(measured.items()))
+    return problems, dict(sorted(measured.items())), len(chosen)
+
+
+def _sample(indices, size):
+    """Returns a set of so many of the indices, always the same ones; all if size is None."""
+    if size is None or size >= len(indices):
+        return set(indices)
+    return set(np.random.default_rng(0).choice(indices, size, replace=False).tolist())
 
 
 def _file_remarks(path: str, size: Size | None, reading: Reading) -> list[str]:

@@ -120,11 +120,13 @@ figcaption, li {{ font-size: 13px; overflow-wrap: anywhere; }}
 def _sentence(report):
     counts, severities = report["counts"], report["severities"]
     verdict = "training would fail" if severities["error"] else "training would run"
+    decoded = report["decoded_images"]
+    part = f" Only {decoded} images were decoded." if 0 < decoded < counts["images"] else ""
     return (
         f"{printable(report['annotations'])}: {counts['images']} images,"
         f" {counts['annotations']} annotations, {counts['categories']} categories;"
         f" {severities['error']} errors, {severities['dropped']} dropped,"
-        f" {severities['warning']} warnings: {verdict}."
+        f" {severities['warning']} warnings: {verdict}.{part}"
     )
 
 

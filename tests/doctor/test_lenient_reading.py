@@ -48,6 +48,37 @@ def test_files_outside_of_the_folder_are_not_opened(tmp_path, monkeypatch):
     assert found.bad_images() == {1}  # so the report shows no picture of its annotations
 
 
+def cut_both(tmp_path):
+    """Makes a data set of two images whose pixels are cut off behind the header."""
+    folder, path = make(tmp_path)
+    for name in ("9.png", "10.png"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:60])
+    return folder, path
+
+
+@pytest.mark.parametrize(("sample", "decoded"), [(None, 2), (1, 1), (9, 2)])
+def test_a_sample_of_the_images_is_decoded(tmp_path, sample, decoded):
+    found, report = doctor.examine(*cut_both(tmp_path), sample=sample)
+    broken = [p.image for p in found.problems if p.kind == "unreadable image"]
+    assert len(broken) == report["decoded_images"] == decoded
+    assert ("Only 1 images were decoded" in doctor.text(report)) == (decoded == 1)
+    again, _ = doctor.examine(*cut_both(tmp_path), sample=sample)
+    assert [p.image for p in again.problems if p.kind == "unreadable image"] == broken
+
+
+def test_the_headers_outside_of_the_sample_are_read(tmp_path):
+    folder, path = make(tmp_path)
+    for name in ("9.png", "10.png"):
+        Image.new("RGB", (7, 5)).save(folder / name)
+    found, _ = doctor.examine(folder, path, sample=1)
+    assert {p.image for p in found.problems if p.severity == "error"} == {0, 1}
+
+
+def test_a_sample_is_a_positive_number(tmp_path):
+    with pytest.raises(ValueError, match="sample must be positive. Received: sample=0"):
+        doctor.examine(*make(tmp_path), sample=0)
+
+
 def test_a_tag_that_turns_a_picture_and_keeps_its_sides_is_a_warning(tmp_path):
     folder, path = make(tmp_path)
     # Tag 6 swaps the sides, but the json has the stored ones: another, milder warning.
