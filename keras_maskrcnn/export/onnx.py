@@ -22,6 +22,7 @@ from keras_maskrcnn.export.portable_model import (
     require_suffix,
 )
 from keras_maskrcnn.export.quantization import quantize
+from keras_maskrcnn.export.with_tf2onnx import NEEDED, convert
 from keras_maskrcnn.typing import Orientation, Path
 
 OPSET = 18  # the lowest version that has every operation in the form that is written
@@ -117,7 +118,7 @@ def export_onnx(
             import onnxruntime.quantization  # noqa: F401, so that the work is not in vain
         from keras_maskrcnn.export.native_onnx.model import build, foreign_part
     except ModuleNotFoundError as error:
-        raise _needs_extra(error) from error
+        raise ImportError(f"ONNX needs {NEEDED}. Received: {error}.") from error
     part = foreign_part(model)
     if part:
         if image_size is None:
@@ -155,14 +156,6 @@ def export_onnx(
 
 def _convert(function, signature, path, opset_version):
     """Writes a function with tf2onnx."""
-    try:
-        import tf2onnx
-    except ModuleNotFoundError as error:
-        raise _needs_extra(error) from error
-    tf2onnx.convert.from_function(function, signature, opset=opset_version, output_path=path)
+    import onnx
 
-
-def _needs_extra(error):
-    return ImportError(
-        f"ONNX needs the extra onnx: pip install keras3-maskrcnn[onnx]. Received: {error}."
-    )
+    onnx.save(convert(function, signature, "ONNX", opset=opset_version), path)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from onnx import compose
 
 from keras_maskrcnn.export.native_onnx.graph import Graph, Value
+from keras_maskrcnn.export.with_tf2onnx import convert
 
 
 def translate_foreign(
@@ -25,15 +26,8 @@ def translate_foreign(
         As `networks.translate`.
 
     Raises:
-        ImportError: if tf2onnx is not installed.
+        ImportError, ValueError: as `with_tf2onnx.convert`.
     """
-    try:
-        import tf2onnx
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"the network {name} has layers that need the extra onnx: "
-            f"pip install keras3-maskrcnn[onnx]. Received: {error}."
-        ) from error
     given = inputs if isinstance(inputs, dict) else {"input": inputs}
     shapes = network.input if isinstance(inputs, dict) else {"input": network.input}
     specs = [tf.TensorSpec(shapes[key].shape, tf.float32, name=key) for key in given]
@@ -48,8 +42,13 @@ def translate_foreign(
         return {key: tf.identity(x) for key, x in zip(maps, found, strict=True)}
 
     are_maps = [key for key, x in zip(maps, outputs, strict=True) if len(x.shape) == 4]
-    model, _ = tf2onnx.convert.from_function(
-        run, specs, opset=graph.opset, inputs_as_nchw=list(given), outputs_as_nchw=are_maps
+    model = convert(
+        run,
+        specs,
+        f"the network {name}",
+        opset=graph.opset,
+        inputs_as_nchw=list(given),
+        outputs_as_nchw=are_maps,
     )
     inner = compose.add_prefix(model, f"{name}/").graph
     for key, value in given.items():
