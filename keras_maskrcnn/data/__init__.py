@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from keras_maskrcnn.data.sources import Source, open_source
     from keras_maskrcnn.data.tfds_reader import TfdsDataset, tfds_dataset
     from keras_maskrcnn.data.tiled_set import TiledDataset, tiled
+    from keras_maskrcnn.data.volumes import from_volume
 
 __all__ = [
     "CocoDataset",
@@ -56,6 +57,7 @@ __all__ = [
     "from_instances",
     "from_items",
     "from_table",
+    "from_volume",
     "label_studio",
     "labelme",
     "lvis_json",
@@ -105,5 +107,6 @@ __getattr__, __dir__ = names_on_demand(
         "sources": ["Source", "open_source"],
         "tfds_reader": ["TfdsDataset", "tfds_dataset"],
         "tiled_set": ["TiledDataset", "tiled"],
+        "volumes": ["from_volume"],
     },
 )

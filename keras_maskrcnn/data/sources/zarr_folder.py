@@ -1,7 +1,9 @@
 """Opens a folder with a zarr array, or an OME-Zarr image. Nothing in it is executed."""
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from keras_maskrcnn.data.errors import DataError
@@ -59,30 +61,63 @@ def open_zarr(path: Path, wanted: Wanted = RGB) -> Source:
         DataError: if the folder holds something else, or a codec that is not known to be safe.
     """
     path = os.fspath(path)
+    with _one_line(path) as zarr:
+        found = zarr.open(path, mode="r")
+        if isinstance(found, zarr.Array):
+            return ArraySource(_checked(found), path, wanted)
+        multiscale, paths = _levels(found)
+        return OmeZarrSource([_checked(found[one]) for one in paths], multiscale, path, wanted)
+
+
+def open_volume(path: Path) -> tuple[Any, str | None]:
+    """Opens a zarr array of any shape, or the first level of an OME-Zarr image.
+
+    Args:
+        path: str. The folder.
+
+    Returns:
+        The array, and the names of its axes in a str, such as "tczyx"; None for an array alone.
+
+    Raises:
+        ImportError, DataError: as in `open_zarr`.
+    """
+    path = os.fspath(path)
+    with _one_line(path) as zarr:
+        found = zarr.open(path, mode="r")
+        if isinstance(found, zarr.Array):
+            return _checked(found), None
+        multiscale, paths = _levels(found)
+        return _checked(found[paths[0]]), "".join(axis["name"] for axis in multiscale["axes"])
+
+
+@contextlib.contextmanager
+def _one_line(path: str) -> Iterator[Any]:
+    """Imports zarr for a block, and turns errors of the block into a DataError."""
     try:
         import zarr
     except ModuleNotFoundError as error:
         raise needed(path, "zarr", error) from error
     try:
-        found = zarr.open(path, mode="r")
-        if isinstance(found, zarr.Array):
-            return ArraySource(_checked(found), path, wanted)
-        attributes: Any = found.attrs.asdict()
-        multiscales = attributes.get("ome", attributes).get("multiscales")
-        if not multiscales:
-            names = sorted(found.array_keys())[:5]
-            raise ValueError(f"a group that is no OME-Zarr image, with the arrays {names}")
-        paths = [level["path"] for level in multiscales[0]["datasets"][:_MAX_LEVELS]]
-        if any(".." in one.split("/") for one in paths):  # zarr before 3.1 follows it
-            raise ValueError(f"arrays outside of the folder: {paths}")
-        arrays = [_checked(found[one]) for one in paths]
-        return OmeZarrSource(arrays, multiscales[0], path, wanted)
+        yield zarr
     except DataError:  # other bands or another dtype than wanted
         raise
     except Exception as error:  # zarr raises nearly everything on broken metadata
         detail = " ".join(str(error).split()).removeprefix(f"{path}: ").rstrip(".") or repr(error)
         line = f"{path}: not a zarr array of an image. Received: {detail}."
         raise DataError(line, "unreadable image") from error
+
+
+def _levels(group):
+    """Returns the entry of `multiscales` of a group, and the paths of its levels."""
+    attributes: Any = group.attrs.asdict()
+    multiscales = attributes.get("ome", attributes).get("multiscales")
+    if not multiscales:
+        names = sorted(group.array_keys())[:5]
+        raise ValueError(f"a group that is no OME-Zarr image, with the arrays {names}")
+    paths = [level["path"] for level in multiscales[0]["datasets"][:_MAX_LEVELS]]
+    if any(".." in one.split("/") for one in paths):  # zarr before 3.1 follows it
+        raise ValueError(f"arrays outside of the folder: {paths}")
+    return multiscales[0], paths
 
 
 def _checked(array):
