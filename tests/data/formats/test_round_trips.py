@@ -23,13 +23,15 @@ WRITERS = {
     "voc": writers.write_voc,
     "yolo_seg": writers.write_yolo,
     "open_images": writers.write_open_images,
+    "cvat": writers.write_cvat,
+    "label_studio": writers.write_label_studio,
+    "panoptic": writers.write_panoptic,
 }
 
 
 def test_every_format_is_written_here():
-    # The others have examples in their own tests; cvat and label_studio are in writers/.
-    others = {"coco_json", "csv_boxes", "cvat", "label_studio"}
-    others |= {"panoptic", "cityscapes", "supervisely"}
+    # Boxes, other classes and other folders have examples in their own tests.
+    others = {"coco_json", "csv_boxes", "cityscapes", "supervisely"}
     assert {name.split()[0] for name in WRITERS} == set(formats.READERS) - others
 
 
@@ -70,7 +72,7 @@ def check(name, images, content, folder):
     """Writes, reads, converts and reads again; compares at each step."""
     folder.mkdir()
     annotations, options = WRITERS[name](content, images, folder)
-    covering = name in ("mask_images", "voc")  # no pixel has two instances
+    covering = name in ("mask_images", "voc", "panoptic")  # no pixel has two instances
     listed = {image["file_name"] for image in content["images"]}
     some_images = folder.parent / "images"
     some_images.mkdir()
@@ -123,7 +125,12 @@ def test_shapes_come_back(name, shapes, tmp_path):
     check(name, *shapes, tmp_path / "written")
 
 
-@pytest.mark.parametrize("name", WRITERS)
+SLOW = ("cvat", "label_studio", "panoptic", "open_images")  # shapes alone, by default
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in WRITERS]
+)
 def test_20_images_of_nuclei_come_back(name, tmp_path):
     check(name, *nuclei(name, 20), tmp_path / "written")
 

@@ -139,6 +139,87 @@ def write_open_images(content, images, folder):
     return folder / "masks.csv", {"class_names": names}
 
 
+def write_cvat(content, images, folder):
+    names = names_of(content)
+    labels = "".join(f"<label><name>{name}</name></label>" for name in names.values())
+    lines = [f"<annotations><meta><job><labels>{labels}</labels></job></meta>"]
+    for image, annotations in scenes(content):
+        size = image["height"], image["width"]
+        lines.append('<image name="{file_name}" height="{height}" width="{width}">'.format(**image))
+        for annotation in annotations:
+            points = np.reshape(one_polygon(annotation["segmentation"], *size), (-1, 2)).tolist()
+            points = ";".join(f"{x},{y}" for x, y in points)
+            label = names[annotation["category_id"]]
+            lines.append(f'<polygon label="{label}" points="{points}"/>')
+        lines.append("</image>")
+    (folder / "annotations.xml").write_text("\n".join([*lines, "</annotations>"]))
+    return folder / "annotations.xml", {"class_names": names}
+
+
+def write_label_studio(content, images, folder):
+    names, tasks = names_of(content), []
+    for image, annotations in scenes(content):
+        size, regions = (image["height"], image["width"]), []
+        for annotation in annotations:
+            points = np.reshape(one_polygon(annotation["segmentation"], *size), (-1, 2))
+            points = (points * 100 / size[::-1]).tolist()
+            value = {"points": points, "polygonlabels": [names[annotation["category_id"]]]}
+            region = {"type": "polygonlabels", "value": value}
+            region |= {"original_height": size[0], "original_width": size[1]}
+            regions.append(region)
+        task = {"data": {"image": f"/data/upload/1/1f3a9c2e-{image['file_name']}"}}
+        tasks.append({"id": image["id"], **task, "annotations": [{"result": regions}]})
+    (folder / "export.json").write_text(json.dumps(tasks))
+    return folder / "export.json", {"class_names": names}
+
+
+def write_panoptic(content, images, folder):
+    """Writes COCO's panoptic json, and PNGs whose colors are ids; the first segment has id 300."""
+    (folder / "panoptic").mkdir()
+    found = []
+    for image, annotations in scenes(content):
+        ids = [300 + i for i in range(len(annotations))]
+        index = indices(image, annotations, ids)
+        colors = np.stack([index & 255, index >> 8, 0 * index], axis=-1).astype(np.uint8)
+        name = f"{stem(image)}.png"
+        Image.fromarray(colors).save(folder / "panoptic" / name)
+        pairs = zip(ids, annotations, strict=True)
+        segments = [{"id": i, "category_id": a["category_id"], "iscrowd": 0} for i, a in pairs]
+        found.append({"image_id": image["id"], "file_name": name, "segments_info": segments})
+    things = [{**category, "isthing": 1} for category in content["categories"]]
+    entry = {"images": content["images"], "annotations": found, "categories": things}
+    (folder / "panoptic.json").write_text(json.dumps(entry))
+    return folder / "panoptic.json", {}
+
+
+def write_cityscapes(content, images, folder):
+    """Writes the polygons of every instance as a car."""
+    for image, annotations in scenes(content):
+        polygons = [
+            p for a in annotations if isinstance(a["segmentation"], list) for p in a["segmentation"]
+        ]
+        objects = [{"label": "car", "polygon": np.reshape(p, (-1, 2)).tolist()} for p in polygons]
+        entry = {"imgHeight": image["height"], "imgWidth": image["width"], "objects": objects}
+        (folder / f"{stem(image)}_gtFine_polygons.json").write_text(json.dumps(entry))
+    return folder, {}
+
+
+def write_supervisely(content, images, folder):
+    """Writes the polygons, in the folder of a data set of a project."""
+    names = names_of(content)
+    for image, annotations in scenes(content):
+        objects = []
+        for annotation in annotations:
+            polygon = one_polygon(annotation["segmentation"], image["height"], image["width"])
+            points = {"exterior": np.reshape(polygon, (-1, 2)).tolist(), "interior": []}
+            kind = {"geometryType": "polygon", "classTitle": names[annotation["category_id"]]}
+            objects.append({**kind, "points": points})
+        size = {"height": image["height"], "width": image["width"]}
+        path = folder / f"{image['file_name']}.json"
+        path.write_text(json.dumps({"size": size, "objects": objects}))
+    return folder, {"class_names": names}
+
+
 def write_voc(content, images, folder):
     for name in ("ImageSets/Segmentation", "SegmentationObject", "SegmentationClass"):
         (folder / name).mkdir(parents=True)
