@@ -19,6 +19,7 @@ from keras_maskrcnn import cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = [
+    "analysis",
     "data",
     "data.augment",
     "distribution",

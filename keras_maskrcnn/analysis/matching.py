@@ -173,18 +173,39 @@ class Matched:
         # Of equal IoUs pycocotools takes the object that comes last.
         keys = -pairs.object[near], -pairs.iou[near], true.ignore[pairs.object[near]]
         near = near[np.lexsort((*keys, pairs.detection[near]))]
-        ignore = true.ignore[pairs.object[near]].tolist()
-        objects, taken = [-1] * len(found.score), [-1] * len(true.area)
-        for row, column, ignored in zip(
-            pairs.detection[near].tolist(), pairs.object[near].tolist(), ignore, strict=True
-        ):
-            if objects[row] < 0 and taken[column] < 0:
-                objects[row] = column
-                if not ignored:
-                    taken[column] = row
-        matched = np.array(objects, np.int64)
+        matched, taken = take_in_turn(
+            pairs.detection[near], pairs.object[near], len(found.score), len(true.area), true.ignore
+        )
         ignored = (matched >= 0) & np.append(true.ignore, False)[matched]
-        return Assignment(matched, ignored, np.array(taken, np.int64))
+        return Assignment(matched, ignored, taken)
+
+
+def take_in_turn(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    num_rows: int,
+    num_columns: int,
+    shared: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lets detections choose objects in turn. Each takes the first of its list that is free.
+
+    Args:
+        rows, columns: (P,) int. Wishes: a detection and an object, by detection, the best first.
+        num_rows, num_columns: int. Numbers of detections and objects.
+        shared: (num_columns,) bool. Objects that are never taken; None if there are none.
+
+    Returns:
+        The object of each detection, (num_rows,) int64, and the detection that took each object,
+            (num_columns,) int64; -1 for none.
+    """
+    never = [False] * num_columns if shared is None else shared.tolist()
+    objects, taken = [-1] * num_rows, [-1] * num_columns
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        if objects[row] < 0 and taken[column] < 0:
+            objects[row] = column
+            if not never[column]:
+                taken[column] = row
+    return np.array(objects, np.int64), np.array(taken, np.int64)
 
 
 def match(
@@ -234,13 +255,13 @@ def match(
     real = ~true["ignore"][pairs.object]
     same = found["category"][pairs.detection] == true["category"][pairs.object]
     of_detections = pairs.detection, pairs.object, pairs.iou, len(found["image"])
-    iou, own = _best(*of_detections, same & real)
-    any_iou, any_object = _best(*of_detections, real)
-    crowd_iou, _ = _best(*of_detections, same & ~real)
+    iou, own = best_partner(*of_detections, same & real)
+    any_iou, any_object = best_partner(*of_detections, real)
+    crowd_iou, _ = best_partner(*of_detections, same & ~real)
     bests = {"iou": iou, "object": own, "any_iou": any_iou, "any_object": any_object}
     detections = Detections(**found, **bests, crowd_iou=crowd_iou)
     of_objects = pairs.object, pairs.detection, pairs.iou, len(true["image"])
-    iou, detection = _best(*of_objects, same & real)
+    iou, detection = best_partner(*of_objects, same & real)
     return Matched(
         iou_type=iou_type,
         image_ids=frame.image_ids,
@@ -274,10 +295,20 @@ def _pairs(found_image, found_shapes, true_image, true_shapes, ignore):
     return Pairs(np.concatenate(rows), np.concatenate(columns), np.concatenate(values))
 
 
-def _best(rows, others, ious, count, among):
-    """Returns for each of `count` rows the highest IoU, (count,), and with which other row, or -1.
+def best_partner(
+    rows: np.ndarray, others: np.ndarray, ious: np.ndarray, count: int, among: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finds for each row the other row with which it has the highest IoU.
 
-    Only pairs in `among`, (P,) bool, are looked at. Of equal IoUs the first row counts.
+    Args:
+        rows, others: (P,) int. The rows of the pairs, of detections and objects or the reverse.
+        ious: (P,) float.
+        count: int. Number of rows.
+        among: (P,) bool. The pairs that are looked at.
+
+    Returns:
+        The IoUs, (count,) float64, 0 without a pair, and the other rows, (count,) int64, or -1. Of
+            equal IoUs the first other row counts.
     """
     pairs = np.flatnonzero(among)
     pairs = pairs[np.lexsort((-others[pairs], ious[pairs], rows[pairs]))]
