@@ -82,6 +82,7 @@ def link_out(folder):
         layout = h5py.VirtualLayout(RAW.shape, RAW.dtype)
         layout[...] = h5py.VirtualSource(folder / "cells.h5", "volumes/raw", RAW.shape)
         file.create_virtual_dataset("virtual", layout)
+        file.create_dataset("wide", (1, 20000, 30000), "u1", chunks=(1, 20000, 30000))  # no data
     return folder
 
 
@@ -90,7 +91,8 @@ def link_out(folder):
     [
         ("out.h5/raw", "'raw' is in another file"),
         ("out.h5/virtual", "'virtual' is in another file"),
-        ("out.h5/gone", r"'gone' is not in the file, but \['raw', 'virtual'\]"),
+        ("out.h5/wide", r"chunks=\(1, 20000, 30000\), of over 536870912 bytes"),
+        ("out.h5/gone", r"'gone' is not in the file, but \['raw', 'virtual', 'wide'\]"),
         ("cells.h5/volumes", r"a group with \['labels', 'raw'\]"),
         ("cells.h5/volumes/raw/0", "'0' is not in the file, but a data set"),
         ("gone/raw", "gone/raw: not a TIFF, a zarr folder, or the path of"),

@@ -182,3 +182,15 @@ def test_tiffs_with_loss_or_fractions_are_no_masks(images, masks, box):
     Image.fromarray(box(0, 0, 5, 5).astype(np.float32)).save(masks / "a.tif")
     with pytest.raises(DataError, match="a.tif: a mask must have whole numbers. Received: floats"):
         mask_images(images, masks)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_ome_tiffs_are_images_and_label_images(tmp_path, masks_of, box, compression):
+    tifffile = pytest.importorskip("tifffile")
+    index = 7 * box(4, 5, 14, 11).astype(np.uint32) + 70_000 * box(20, 1, 25, 4).astype(np.uint32)
+    for folder, pixels in (("images", box(4, 5, 14, 11)), ("masks", index)):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "a.ome.tif"
+        tifffile.imwrite(path, pixels, ome=True, compression=compression)
+    dataset = mask_images(tmp_path / "images", tmp_path / "masks")
+    np.testing.assert_array_equal(masks_of(dataset), [box(4, 5, 14, 11), box(20, 1, 25, 4)])
