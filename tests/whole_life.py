@@ -50,15 +50,22 @@ def unreached(model):
     return {weight.path for weight, momentum in pairs if not np.asarray(momentum).any()}
 
 
-def enliven(model):
-    """Makes the scores of a barely trained model differ by more than rounding errors."""
+def enliven(model, inputs=None):
+    """Makes the scores of a barely trained model differ by more than rounding errors.
+
+    `inputs`, a batch, is for deep networks. The values of their maps can grow to thousands, and all
+    scores would be 1.
+    """
     rng = np.random.default_rng(0)
     for weight in model.weights:
-        layer = weight.path.split("/")[-2]
         if weight.name in ("gamma", "moving_variance"):
             weight.assign(rng.uniform(0.7, 1.4, weight.shape))
-        elif layer in ("logits", "class_logits", "box_deltas", "deltas"):
-            weight.assign(rng.normal(0, 0.1, weight.shape))
+    maps = [] if inputs is None else model.features(inputs).values()
+    spread = max([1.0, *(float(np.std(x)) for x in maps)])
+    for weight in model.weights:
+        layer = weight.path.split("/")[-2]
+        if layer in ("logits", "class_logits", "box_deltas", "deltas"):
+            weight.assign(rng.normal(0, 0.1 / spread, weight.shape))
 
 
 def found_by(model, inputs):
