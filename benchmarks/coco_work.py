@@ -2,15 +2,15 @@
 
     python benchmarks/coco_work.py [--images=118287] [--converted=6000] [--index=1000000]
 
-The json is that of coco_size.py. The images are 64 JPEG files of 640 x 480, each with many names. Each
-step runs in a process of its own and opens the json again:
+The json is that of coco_size.py. The images are 64 JPEG files of 640 x 480, each with many names.
+Each step runs in a process of its own and opens the json again:
 
 - validate: `doctor.examine` with all annotations, all headers, and 1,000 decoded images;
 - first batch: from the opened set to the first batch for training, and then images per second;
 - convert: a json of `--converted` images becomes records. It is killed in the middle and resumed.
 
-`--index` is a json of that many images with one object each. It is opened without its files, and one epoch
-of it is shuffled as `data.batches` does.
+`--index` is a json of that many images with one object each. It is opened without its files, and
+one epoch of it is shuffled as `data.batches` does.
 """
 
 import os
@@ -126,9 +126,9 @@ def main(_):
             if not path.exists():
                 write_json(path, *sizes[step])
             if step == "convert":
-                run(step, images, path, kill_after=60)
+                run(step, images, path, kill_after=120)
                 shards = list(pathlib.Path(f"{path}.records").rglob("*.tfrecord*"))
-                print(f"killed after 60 s: {len(shards)} files of records", flush=True)
+                print(f"killed after 120 s: {len(shards)} files of records", flush=True)
             if not run(step, images, path):
                 raise SystemExit(f"{step} failed.")
 
