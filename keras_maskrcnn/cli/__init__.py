@@ -25,6 +25,7 @@ with told():
     from absl import flags
 
     from keras_maskrcnn.cli import (
+        compare,
         convert,
         environment,
         evaluate,
@@ -42,6 +43,7 @@ with told():
 COMMANDS = {  # name: (the command, the function that defines its flags)
     "train": (train.train, train.train_flags),
     "evaluate": (evaluate.evaluate, evaluate.evaluate_flags),
+    "compare": (compare.compare, compare.compare_flags),
     "propose": (propose.propose, propose.propose_flags),
     "predict": (predict.predict, predict.predict_flags),
     "explain": (explain.explain, explain.explain_flags),

@@ -108,6 +108,17 @@ class Definer:
         """Defines a flag that takes texts separated by commas."""
         return self._parsed(flags.ListParser(), name, default, text)
 
+    def words(self, name: str, text: str) -> "flags.Flag[Any]":
+        """Defines a list that may also be given as words: COMMAND A B --flag=value."""
+        flag = self.list(name, [], text)
+        flag.takes_words = True
+        return flag
+
+    def strings(self, name: str, text: str) -> "flags.Flag[Any]":
+        """Defines a flag that takes a text and may be repeated; its value is a list."""
+        flag = flags.MultiFlag(flags.ArgumentParser(), flags.ArgumentSerializer(), name, [], text)
+        return self._add(flag)
+
     def enum(
         self,
         name: str,

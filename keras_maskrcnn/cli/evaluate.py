@@ -10,7 +10,11 @@ from keras_maskrcnn.cli.definer import Definer
 def evaluate(options: flags.FlagValues) -> None:
     """Scores a model with pycocotools; writes COCO's 12 box and 12 mask metrics as JSON."""
     from keras_maskrcnn.evaluation import evaluate as coco_evaluate
+    from keras_maskrcnn.evaluation.engines import check_engine
+    from keras_maskrcnn.evaluation.measures.named import check_measures
 
+    check_engine(options.engine)
+    check_measures(options.measures)
     paths.refuse_existing(options.output, options.overwrite)
     paths.refuse_inputs(options, options.output)
     overrides = config_overrides(options, leave_out=("proposals",))
@@ -33,6 +37,9 @@ def evaluate(options: flags.FlagValues) -> None:
         on_error="skip",
         tile=options.tile,
         overlap=options.overlap,
+        measures=options.measures,
+        measures_threshold=options.measures_threshold,
+        engine=options.engine,
     )
     outputs.write_metrics(options.output, metrics, options, dataset.skipped)
     outputs.report_unreadable(dataset.skipped, outputs.count_images(dataset), options)
@@ -53,6 +60,26 @@ def evaluate_flags(values: flags.FlagValues) -> None:
         low=11,
     )
     define.boolean("per_class", False, "Also write the AP of each class.")
+    define.list(
+        "measures",
+        [],
+        "More measures than COCO's, one or several of boundary, count, dsb, lvis, masks, pq, seg; "
+        "see docs/measures.md.",
+    )
+    define.float(
+        "measures_threshold",
+        0.5,
+        "Detections below it are left out by the measures count, dsb, masks, pq and seg.",
+        low=0,
+        high=1,
+    )
+    define.enum(
+        "engine",
+        "pycocotools",
+        ["pycocotools", "faster_coco_eval"],
+        "Package that computes COCO's numbers, which are the same. faster_coco_eval needs the "
+        "extra engine.",
+    )
     predict_tiles.grid_flags(define)
     define.crowds()
     define.orientation(None)

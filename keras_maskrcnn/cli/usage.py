@@ -81,8 +81,11 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
         argv: list of str. The command and its flags.
 
     Raises:
-        UsageError: if a flag is unknown, missing or has a wrong value, or if a word is not a flag.
+        UsageError: if a flag is unknown, missing or has a wrong value, or if a word is not a flag
+            and the command takes no words.
     """
+    takers = [name for name in values if getattr(values[name], "takes_words", False)]
+    values.set_gnu_getopt(bool(takers))  # words may come before flags
     try:
         rest = values(argv)
     except flags.UnrecognizedFlagError as error:
@@ -90,7 +93,9 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
         raise UsageError(f"there is no flag --{name}{_hint(name, values)}") from error
     except (flags.Error, ValueError) as error:  # ValueError: --noquiet=3
         raise UsageError(_plain(str(error))) from error
-    if rest[1:]:
+    if rest[1:] and takers:
+        values[takers[0]].value = [*values[takers[0]].value, *rest[1:]]
+    elif rest[1:]:
         raise UsageError(f"unexpected {rest[1]!r}; write flags as --flag=value.")
     missing = [f"--{n}" for n in values if is_required(values[n]) and not values[n].value]
     if missing:

@@ -9,7 +9,9 @@ from keras_maskrcnn.data.coco import CocoDataset, require_data_set
 from keras_maskrcnn.data.pipeline import check_positive
 from keras_maskrcnn.evaluation.coco_metrics import check_max_detections
 from keras_maskrcnn.evaluation.dataset_checks import check_dataset
+from keras_maskrcnn.evaluation.engines import check_engine
 from keras_maskrcnn.evaluation.evaluating import evaluate
+from keras_maskrcnn.evaluation.measures.named import check_measures
 from keras_maskrcnn.model import LOSSES
 from keras_maskrcnn.typing import OnError, Proposals
 
@@ -30,10 +32,11 @@ class CocoEvaluation(keras.callbacks.Callback):
         verbose: int. 0 is silent, 1 shows a progress bar.
         proposals: data.ProposalFile, for a model without an RPN.
         on_error: str. As in `evaluate`.
+        measures, measures_threshold, engine: as in `evaluate`.
 
     Raises:
         TypeError: if `dataset` is not a data set.
-        ValueError: if a number is out of its range.
+        ValueError: if a number is out of its range, or there is no such measure or engine.
     """
 
     def __init__(
@@ -46,8 +49,13 @@ class CocoEvaluation(keras.callbacks.Callback):
         verbose: int = 0,
         proposals: Proposals | None = None,
         on_error: OnError = "raise",
+        measures: Sequence[str] = (),
+        measures_threshold: float = 0.5,
+        engine: str = "pycocotools",
     ) -> None:
         super().__init__()
+        check_measures(measures)
+        check_engine(engine)
         require_data_set(dataset, "image_ids")
         check_positive(every=every, batch_size=batch_size)
         check_max_detections(max_detections)
@@ -59,6 +67,9 @@ class CocoEvaluation(keras.callbacks.Callback):
         self.verbose = verbose
         self.proposals = proposals
         self.on_error = on_error
+        self.measures = measures
+        self.measures_threshold = measures_threshold
+        self.engine = engine
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Checks before the first epoch whether the data set fits the model."""
@@ -95,5 +106,8 @@ class CocoEvaluation(keras.callbacks.Callback):
             proposals=self.proposals,
             verbose=self.verbose,
             on_error=self.on_error,
+            measures=self.measures,
+            measures_threshold=self.measures_threshold,
+            engine=self.engine,
         )
         logs.update({self.prefix + name: value for name, value in metrics.items()})

@@ -1,11 +1,15 @@
 """Runs a model over a data set and computes its metrics."""
 
+from collections.abc import Sequence
+
 from absl import logging
 
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.pipeline import check_positive
 from keras_maskrcnn.evaluation.coco_metrics import check_max_detections, evaluate_results
 from keras_maskrcnn.evaluation.dataset_checks import check_dataset
+from keras_maskrcnn.evaluation.engines import check_engine
+from keras_maskrcnn.evaluation.measures.named import check_measures, measure
 from keras_maskrcnn.evaluation.predicting import predict_dataset, readable_images
 from keras_maskrcnn.evaluation.proposing import proposals_of_images
 from keras_maskrcnn.evaluation.recall import recall_of_images
@@ -26,6 +30,9 @@ def evaluate(
     on_error: OnError = "raise",
     tile: int | Size | None = None,
     overlap: int | Size | None = None,
+    measures: Sequence[str] = (),
+    measures_threshold: float = 0.5,
+    engine: str = "pycocotools",
 ) -> dict[str, float]:
     """Runs the model over a data set and returns COCO's metrics.
 
@@ -48,6 +55,12 @@ def evaluate(
         tile: int, or (height, width). Images are predicted tile by tile, as by `predict_large`;
             `batch_size` is then the number of tiles per step. None: as a whole.
         overlap: int, or (height, width). Of the tiles, as in `predict_large`.
+        measures: sequence of str. More measures, keys of `measures.MEASURES`: their numbers are
+            named `dsb/score` and so on (docs/measures.md).
+        measures_threshold: float in [0, 1]. Detections with a lower score are left out by measures
+            of final detections. COCO's numbers need all scores.
+        engine: "pycocotools", or "faster_coco_eval" for the same numbers in less time, which needs
+            the extra `engine`.
 
     Returns:
         dict of name to float, see `keras_maskrcnn.evaluation`. Only `bbox/` if the model has no
@@ -57,12 +70,15 @@ def evaluate(
     Raises:
         TypeError: if `dataset` is not a data set.
         ValueError: if a number is out of its range, the model needs masks and the data set has
-            none, or the classes differ.
+            none, the classes differ, or there is no such measure or engine.
+        ImportError: if the package of the engine or of a measure is not installed.
         DataError: if the data set has no instance, a class had another name in training, or an
             image cannot be read.
     """
     check_positive(batch_size=batch_size)
     check_max_detections(max_detections)
+    check_engine(engine)
+    check_measures(measures, masks=model.config.task == "masks")
     check_dataset(model, dataset)
     if model.config.task == "proposals":
         found = proposals_of_images(model, dataset, batch_size, verbose, on_error)
@@ -85,16 +101,30 @@ def evaluate(
         tile=tile,
         overlap=overlap,
     )
-    return evaluate_results(
+    masks = model.config.task == "masks"
+    image_ids = [dataset.image_ids[index] for index in readable_images(dataset)]
+    metrics = evaluate_results(
         results,
         dataset.annotations,
         max_detections=max_detections,
-        iou_types=("bbox", "segm") if model.config.task == "masks" else ("bbox",),
-        image_ids=[dataset.image_ids[index] for index in readable_images(dataset)],
+        iou_types=("bbox", "segm") if masks else ("bbox",),
+        image_ids=image_ids,
         category_ids=dataset.category_ids,
         class_names=_class_names(model, dataset),
         per_class=per_class,
+        engine=engine,
     )
+    if measures:
+        metrics |= measure(
+            measures,
+            results,
+            dataset.annotations,
+            score_threshold=measures_threshold,
+            image_ids=image_ids,
+            category_ids=dataset.category_ids,
+            masks=masks,
+        )
+    return metrics
 
 
 def _class_names(model, dataset):
