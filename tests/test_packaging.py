@@ -145,8 +145,10 @@ def test_the_package_imports_only_what_setup_cfg_installs(requirements):
     required.add("h5py")  # Keras'
     extras = {
         "beam": {"apache_beam"},
+        "engine": {"faster_coco_eval"},
         "formats": {"shapely", "skimage", "tifffile"},
         "geo": {"rasterio", "tifffile"},
+        "measures": {"scipy"},
         "onnx": {"onnx", "onnxruntime", "tf2onnx"},
         "openvino": {"openvino"},
         "slides": {"openslide", "tifffile"},

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         counting,
         overlap_distribution,
     )
+    from keras_maskrcnn.analysis.comparing import compare
     from keras_maskrcnn.analysis.confusion import confusions
     from keras_maskrcnn.analysis.curves import Curves, precision_recall
     from keras_maskrcnn.analysis.errors import Errors, find_errors
@@ -27,6 +28,7 @@ __all__ = [
     "best_thresholds",
     "by_crowding",
     "by_shape",
+    "compare",
     "confusions",
     "counting",
     "find_errors",
@@ -39,6 +41,7 @@ __getattr__, __dir__ = names_on_demand(
     __name__,
     {
         "breakdown": ["by_crowding", "by_shape", "counting", "overlap_distribution"],
+        "comparing": ["compare"],
         "confusion": ["confusions"],
         "curves": ["Curves", "precision_recall"],
         "errors": ["Errors", "find_errors"],

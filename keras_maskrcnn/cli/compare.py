@@ -77,7 +77,7 @@ def _predict(options, path) -> list[dict[str, Any]]:
 def _draw(options, compared, both, annotations):
     """Writes the pictures of the images with the largest changes, and names them in `compared`."""
     from keras_maskrcnn import visualize
-    from keras_maskrcnn.analysis.side_by_side import side_by_side
+    from keras_maskrcnn.analysis.change_pictures import side_by_side
     from keras_maskrcnn.evaluation.result_lists import read_result_list
 
     thresholds = compared["score_thresholds"]
@@ -167,6 +167,8 @@ def compare_flags(values: flags.FlagValues) -> None:
         None,
         "Detections below it do not count when images are ranked. Default: for each model the "
         "score with its best F1.",
+        low=0,
+        high=1,
     )
     define.crowds()
     define.orientation(None)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from keras_maskrcnn.on_demand import names_on_demand
 
 if TYPE_CHECKING:
+    from keras_maskrcnn.evaluation import measures as measures
     from keras_maskrcnn.evaluation.callback import CocoEvaluation
     from keras_maskrcnn.evaluation.coco_metrics import evaluate_results
     from keras_maskrcnn.evaluation.evaluating import evaluate

@@ -1,7 +1,6 @@
 """Runs COCO's evaluation by pycocotools, or by a faster package with the same numbers."""
 
 import contextlib
-import importlib
 import io
 import logging
 from collections.abc import Mapping, Sequence
@@ -95,10 +94,11 @@ def _faster_evaluation(truth, results, iou_type):
 def _faster():
     """Imports faster_coco_eval."""
     try:
-        return importlib.import_module("faster_coco_eval")
+        import faster_coco_eval
     except ImportError as error:
         raise ImportError(
             "engine='faster_coco_eval' needs the package faster-coco-eval; "
             "pip install 'keras3-maskrcnn[engine]'. "
             f"Received: {error}."
         ) from error
+    return faster_coco_eval

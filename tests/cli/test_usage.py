@@ -13,6 +13,7 @@ from keras_maskrcnn.cli import usage
 NEEDED = {
     "train": ["images", "annotations", "preset", "output"],
     "evaluate": ["model", "images", "annotations", "output"],
+    "compare": ["annotations", "output"],
     "propose": ["model", "images", "annotations", "output"],
     "predict": ["model", "input", "output"],
     "explain": ["model", "images", "annotations", "output"],

@@ -9,8 +9,8 @@ from keras_maskrcnn.evaluation.measures.cell_tracking import seg_score
 from keras_maskrcnn.evaluation.measures.counting import counting_error
 from keras_maskrcnn.evaluation.measures.dsb import dsb_score
 from keras_maskrcnn.evaluation.measures.federated import lvis_ap
+from keras_maskrcnn.evaluation.measures.mask_fit import mask_quality
 from keras_maskrcnn.evaluation.measures.named import MEASURES, measure
-from keras_maskrcnn.evaluation.measures.outlines import mask_quality
 from keras_maskrcnn.evaluation.measures.panoptic import panoptic_quality
 
 __all__ = [

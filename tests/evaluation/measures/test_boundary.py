@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from masks import SIZE, box, content, entry
+from drawn_masks import SIZE, box, content, entry
 from scipy import ndimage
 
 from keras_maskrcnn.evaluation import evaluate_results

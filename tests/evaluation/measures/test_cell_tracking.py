@@ -1,5 +1,5 @@
 import pytest
-from masks import box, content, entry
+from drawn_masks import box, content, entry
 
 from keras_maskrcnn.evaluation.measures import seg_score
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from masks import box, content, entry
+from drawn_masks import box, content, entry
 
 from keras_maskrcnn.evaluation.measures import dsb_score
 

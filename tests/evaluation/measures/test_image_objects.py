@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from masks import SIZE, box, content, entry
+from drawn_masks import SIZE, box, content, entry
 
 from keras_maskrcnn.data import DataError
 from keras_maskrcnn.evaluation.measures.image_objects import read_images

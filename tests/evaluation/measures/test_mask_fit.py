@@ -2,11 +2,11 @@ import sys
 
 import numpy as np
 import pytest
-from masks import SIZE, box, content, entry
+from drawn_masks import SIZE, box, content, entry
 from scipy.spatial.distance import directed_hausdorff
 
 from keras_maskrcnn.evaluation.measures import mask_quality
-from keras_maskrcnn.evaluation.measures.outlines import outline_distances
+from keras_maskrcnn.evaluation.measures.mask_fit import outline_distances
 
 
 def test_quality_by_hand():

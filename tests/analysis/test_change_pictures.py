@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn.analysis.side_by_side import as_detections, side_by_side
+from keras_maskrcnn.analysis.change_pictures import as_detections, side_by_side
 
 NAMES = {3: "cell", 8: "dot"}
 SQUARE = {"category_id": 8, "segmentation": [[4, 2, 14, 2, 14, 12, 4, 12]]}
