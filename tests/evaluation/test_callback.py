@@ -56,3 +56,15 @@ def test_callbacks_that_go_by_a_loss_are_told_of_an_ap(dataset, caplog):
         "ReduceLROnPlateau(monitor='val_loss')",
     ]
     assert all('use monitor="val_segm/AP"' in line for line in found)
+
+
+def test_measures_of_an_epoch_and_wrong_options(dataset):
+    with pytest.raises(ValueError, match=r"Received: measures=\['iou'\]"):
+        evaluation.CocoEvaluation(dataset, measures=["iou"])
+    with pytest.raises(ValueError, match="Received: engine='fast'"):
+        evaluation.CocoEvaluation(dataset, engine="fast")
+    callback = evaluation.CocoEvaluation(dataset, measures=["dsb"], measures_threshold=0.1)
+    callback.set_model(Oracle(dataset))
+    logs = {}
+    callback.on_epoch_end(0, logs)
+    assert 0.5 < logs["val_dsb/score"] <= 1

@@ -1,6 +1,7 @@
 import contextlib
 import dataclasses
 import io
+import sys
 
 import pytest
 import tensorflow as tf
@@ -127,3 +128,23 @@ def test_evaluate_hands_proposals_to_the_model(dataset):
     assert evaluation.evaluate(Echo(dataset), dataset, proposals=moved, verbose=0)["bbox/AP"] == 0
     with pytest.raises(ValueError, match="proposals='joint', and some"):
         evaluation.evaluate(Oracle(dataset), dataset, proposals=proposals, verbose=0)
+
+
+def test_more_measures_and_another_engine(dataset, monkeypatch):
+    model = Oracle(dataset, noise=2.0)
+    names = ["boundary", "count", "dsb", "masks", "pq", "seg"]
+    plain = evaluation.evaluate(model, dataset, verbose=0)
+    found = evaluation.evaluate(model, dataset, measures=names, verbose=0)
+    assert {k: v for k, v in found.items() if k in plain} == plain
+    assert {name.split("/")[0] for name in found} == {"bbox", "segm", *names}
+    assert 0 < found["boundary/AP"] <= found["segm/AP"] and 0 < found["pq/PQ"] < 1
+    assert found["count/images"] == len(dataset.image_ids)
+    options = {"measures": ["seg"], "measures_threshold": 1.0, "verbose": 0}
+    assert evaluation.evaluate(model, dataset, **options)["seg/SEG"] == 0  # no score is 1
+    with pytest.raises(ValueError, match=r"measures must be of .*Received: measures=\['iou'\]"):
+        evaluation.evaluate(model, dataset, measures=["iou"])
+    with pytest.raises(ValueError, match="Received: engine='fast'"):
+        evaluation.evaluate(model, dataset, engine="fast")
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    with pytest.raises(ImportError, match="engine"):
+        evaluation.evaluate(model, dataset, engine="faster_coco_eval")
