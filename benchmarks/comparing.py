@@ -1,8 +1,8 @@
 """The paired bootstrap of `compare`: its coverage in a simulation, and its speed; and the engines.
 
-python benchmarks/comparing.py coverage   # do 95 % intervals hold the true difference in 95 %?
-python benchmarks/comparing.py speed      # 5,000 images x 100 detections
-python benchmarks/comparing.py engines    # pycocotools beside faster_coco_eval
+    python benchmarks/comparing.py coverage               # how often do intervals hold the truth?
+    python benchmarks/comparing.py speed --images=5000    # 100 detections per image, 80 classes
+    python benchmarks/comparing.py engines --images=5000  # pycocotools beside faster_coco_eval
 
 The images and the detectors are made up (tests/analysis/made_results.py).
 """
@@ -51,23 +51,25 @@ def coverage(repetitions, images, resamples):
             entry = metrics[name]
             held[name] += entry["low"] <= true[name]["difference"] <= entry["high"]
         found.append(metrics["bbox/AP"]["difference"])
-    print(f"{repetitions} data sets of {images} images, {resamples} draws each")
-    for name in names:
-        share = 100 * held[name] / repetitions
-        print(f"{name:12} true difference {true[name]['difference']:+.4f}, held in {share:.1f} %")
-    print(f"difference of bbox/AP: mean {np.mean(found):+.4f}, spread {np.std(found):.4f}")
+        if (i + 1) % 50 and i + 1 < repetitions:
+            continue
+        print(f"{i + 1} data sets of {images} images, {resamples} draws each")
+        for name in names:
+            share = 100 * held[name] / (i + 1)
+            print(f"{name:10} true difference {true[name]['difference']:+.4f}, held: {share:.1f} %")
+        print(f"bbox/AP: mean {np.mean(found):+.4f}, spread {np.std(found):.4f}", flush=True)
 
 
-def large(seeds):
-    truth = made_results.make(0, images=5000, classes=80, per_image=7)
+def large(seeds, images):
+    truth = made_results.make(0, images=images, classes=80, per_image=7)
     noises = (0.1, 0.09)
     return truth, [
         made_results.detect(truth, s, n, false=93) for s, n in zip(seeds, noises, strict=False)
     ]
 
 
-def speed(resamples):
-    truth, both = large((1, 2))
+def speed(resamples, images):
+    truth, both = large((1, 2), images)
     print(f"{len(truth['annotations'])} objects, {[len(r) for r in both]} detections")
     wall, cpu = time.perf_counter(), time.process_time()
     pair = tuple(flags_of(truth, results) for results in both)
@@ -77,8 +79,8 @@ def speed(resamples):
     said(f"{resamples} draws", wall, cpu)
 
 
-def engines():
-    truth, (results,) = large((1,))
+def engines(images):
+    truth, (results,) = large((1,), images)
     for engine in ("pycocotools", "faster_coco_eval"):
         wall, cpu = time.perf_counter(), time.process_time()
         metrics = evaluate_results(results, truth, iou_types=("bbox",), engine=engine)
@@ -100,6 +102,6 @@ if __name__ == "__main__":
     if given.what == "coverage":
         coverage(given.repetitions, given.images, given.resamples)
     elif given.what == "speed":
-        speed(given.resamples)
+        speed(given.resamples, given.images)
     else:
-        engines()
+        engines(given.images)
