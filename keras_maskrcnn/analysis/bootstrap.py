@@ -111,7 +111,9 @@ def _names(labels):
     return ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AP/{label}" for label in labels)]
 
 
-def _measure(pairs, labels) -> Callable[[np.ndarray], np.ndarray]:
+def _measure(
+    pairs: Mapping[str, tuple[Flags, Flags]], labels: Sequence[str]
+) -> Callable[[np.ndarray], np.ndarray]:
     """Returns a function of the images' weights to (numbers, 2) AP of A and B."""
 
     def of_one(flags, weights):

@@ -91,8 +91,9 @@ def compare(
     metrics = paired_bootstrap(
         pairs, labels, resamples=resamples, confidence=confidence, seed=seed, verbose=verbose
     )
-    given = score_threshold is not None
-    thresholds = [score_threshold if given else best_threshold(flags) for flags in pair]
+    thresholds = [
+        best_threshold(flags) if score_threshold is None else score_threshold for flags in pair
+    ]
     return {
         "image_count": len(pair[0].image_ids),
         "resamples": resamples,

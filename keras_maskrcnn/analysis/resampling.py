@@ -196,27 +196,29 @@ def _join(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> _Curves
     A detection is a possible false positive if it is one at any IoU threshold. Its events are its
     matches: true positives, and matches that take it out of the possible false positives.
     """
-    false_image, images, true_flags, false_flags, places, starts, counts = ([] for _ in range(7))
+    false_image: list[np.ndarray] = []
+    events_of: list[tuple[np.ndarray, ...]] = []
+    starts: list[int] = []
     offset = 0
     for image, true, false in parts:
-        possible = false.any(axis=0)
+        possible = np.asarray(false.any(axis=0))
         up_to = offset + np.cumsum(possible)
         for true_row, false_row in zip(true, false, strict=True):
             events = np.flatnonzero(true_row | (possible & ~false_row))
-            images.append(image[events])
-            true_flags.append(true_row[events])
-            false_flags.append(possible[events])
-            places.append(up_to[events])
+            events_of.append((image[events], true_row[events], possible[events], up_to[events]))
             starts.append(offset)
-            counts.append(len(events))
         false_image.append(image[possible])
-        offset += np.count_nonzero(possible)
+        offset += int(np.count_nonzero(possible))
+    images, true_flags, false_flags, places = (
+        np.concatenate([columns[i] for columns in events_of]) for i in range(4)
+    )
+    counts = [len(columns[0]) for columns in events_of]
     return _Curves(
         false_image=np.concatenate(false_image).astype(np.intp),
-        event_image=np.concatenate(images).astype(np.intp),
-        event_true=np.concatenate(true_flags).astype(np.int32),
-        event_false=np.concatenate(false_flags).astype(np.int32),
-        event_place=np.concatenate(places),
+        event_image=images.astype(np.intp),
+        event_true=true_flags.astype(np.int32),
+        event_false=false_flags.astype(np.int32),
+        event_place=places,
         false_start=np.array(starts),
         start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
     )

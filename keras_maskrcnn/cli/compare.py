@@ -28,7 +28,8 @@ def compare(options: flags.FlagValues) -> None:
     annotations = read_json(options.annotations)
     both = [_predict(options, path) for path in options.model] or options.results
     compared = analysis.compare(
-        *both,
+        both[0],
+        both[1],
         annotations,
         max_detections=options.max_detections,
         score_threshold=options.score_threshold,
@@ -59,7 +60,7 @@ def _names(options):
     return dict(zip("ab", getattr(options, given[0]), strict=True))
 
 
-def _predict(options, path) -> list[dict[str, Any]]:
+def _predict(options: flags.FlagValues, path: str) -> list[dict[str, Any]]:
     """Returns the COCO results of a model."""
     from keras_maskrcnn.evaluation import predict_dataset
 

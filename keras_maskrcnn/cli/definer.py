@@ -110,13 +110,14 @@ class Definer:
 
     def words(self, name: str, text: str) -> "flags.Flag[Any]":
         """Defines a list that may also be given as words: COMMAND A B --flag=value."""
-        flag = self.list(name, [], text)
+        flag: Any = self.list(name, [], text)
         flag.takes_words = True
         return flag
 
     def strings(self, name: str, text: str) -> "flags.Flag[Any]":
         """Defines a flag that takes a text and may be repeated; its value is a list."""
-        flag = flags.MultiFlag(flags.ArgumentParser(), flags.ArgumentSerializer(), name, [], text)
+        parser: Any = flags.ArgumentParser()  # in absl 1.4 it takes no [...]
+        flag: Any = flags.MultiFlag(parser, flags.ArgumentSerializer(), name, [], text)
         return self._add(flag)
 
     def enum(

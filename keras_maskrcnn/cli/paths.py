@@ -57,6 +57,7 @@ _INPUTS = (
     "proposals",
     "val_proposals",
     "class_names",
+    "results",
 )
 
 
@@ -88,9 +89,12 @@ def refuse_inputs(
     for path in filter(os.path.exists, written):
         found = os.path.realpath(path)
         for name in _INPUTS:
-            given = getattr(options, name, None)
-            if given and os.path.exists(given) and os.path.samefile(path, given):
-                raise ValueError(f"--{flag} would replace --{name}. Received: {name}={given!r}.")
+            value = getattr(options, name, None) or []
+            for given in [value] if isinstance(value, str) else value:
+                if os.path.exists(given) and os.path.samefile(path, given):
+                    raise ValueError(
+                        f"--{flag} would replace --{name}. Received: {name}={given!r}."
+                    )
         for name, suffixes in folders.items():
             folder = os.path.join(os.path.realpath(getattr(options, name, None) or os.devnull), "")
             if found.startswith(folder) and found.lower().endswith(suffixes):

@@ -94,7 +94,7 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> None:
     except (flags.Error, ValueError) as error:  # ValueError: --noquiet=3
         raise UsageError(_plain(str(error))) from error
     if rest[1:] and takers:
-        values[takers[0]].value = [*values[takers[0]].value, *rest[1:]]
+        values[takers[0]].value = list(values[takers[0]].value or []) + rest[1:]
     elif rest[1:]:
         raise UsageError(f"unexpected {rest[1]!r}; write flags as --flag=value.")
     missing = [f"--{n}" for n in values if is_required(values[n]) and not values[n].value]

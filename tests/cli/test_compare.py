@@ -75,4 +75,15 @@ def test_models_are_run_first(compared, model, monkeypatch):
     flags = ["--model=a.keras", "--model=b.keras", f"--images={compared / 'images'}"]
     assert run(compared, *flags, "--resamples=5", words=()) == 0
     found = json.loads((compared / "out" / "comparison.json").read_text())
+    assert run(compared, *flags, "--resamples=5", "--overwrite", "--quiet", words=()) == 0
+    calls[2:] = []
     assert calls == [3, 3] and found["b"] == "b.keras" and len(found["images"]["better"]) == 1
+
+
+def test_results_are_never_replaced(compared, capsys):
+    (compared / "out").mkdir()
+    results = compared / "out" / "comparison.json"
+    results.write_text((compared / "A.json").read_text())
+    assert run(compared, "--overwrite", words=("out/comparison.json", "B.json")) == 1
+    assert "--output would replace --results" in capsys.readouterr().err
+    assert json.loads(results.read_text())[0]["score"] == 0.9

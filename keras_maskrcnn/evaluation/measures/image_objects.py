@@ -147,7 +147,7 @@ def _read(truth, image_id, results, kept):
 
 def _run_lengths(segmentation, size, image_id):
     """Returns compressed run lengths of any segmentation; an empty mask for no outline."""
-    counts, _ = read_segmentation(segmentation, *size, f"image {image_id!r}")
+    counts, _ = read_segmentation(segmentation, size[0], size[1], f"image {image_id!r}")
     if counts is None:
         return coco_mask.encode(np.zeros(size, np.uint8, order="F"))
     return {"size": list(size), "counts": counts}
