@@ -148,7 +148,13 @@ def test_nms_across_classes_is_in_the_file(lively, tiny_config, tmp_path):
     assert_close(raised, model.with_config(nms_iou=0.9)(images), 1e-3)
 
 
-@pytest.mark.parametrize("overrides", EVERY_FAMILY, ids=str)
+# ONNX Runtime above runs the file of torchvision's rules, which need no other operations.
+IN_OPENVINO = [
+    pytest.param(fields, marks=slow) if fields == TORCHVISION else fields for fields in EVERY_FAMILY
+]
+
+
+@pytest.mark.parametrize("overrides", IN_OPENVINO, ids=str)
 def test_openvino_finds_what_the_model_finds(lively, tiny_config, tmp_path, overrides):
     openvino = pytest.importorskip("openvino", reason="openvino (extra openvino) is not installed")
     model, path = lively(tiny_config, **overrides), tmp_path / "model.onnx"
