@@ -93,8 +93,16 @@ def predict_command(folder, workers, batch_size=1):
 
 
 def predict_alone(folder):
-    """Predicts the same images with `keras-maskrcnn predict`."""
-    command = [sys.executable, "-m", "keras_maskrcnn", "predict", f"--model={folder / 'model'}"]
+    """Predicts the same images with `keras-maskrcnn predict`, but draws no pictures.
+
+    Pictures would take most of the time, and Beam makes none.
+    """
+    program = (
+        "from keras_maskrcnn import cli, visualize;"
+        " visualize.draw = visualize.save_png = lambda *args, **options: None;"
+        " cli.main()"
+    )
+    command = [sys.executable, "-c", program, "predict", f"--model={folder / 'model'}"]
     command += [f"--input={folder / 'images'}", f"--output={folder / 'alone'}", "--threads=1"]
     subprocess.run([*command, "--on_error=skip", "--overwrite", "--quiet"], check=True)
 

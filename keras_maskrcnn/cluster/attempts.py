@@ -105,13 +105,13 @@ def _end_if_a_worker_ends():
     The runner waits for ever for a worker that was killed. All that it does then is to raise an
     error in the thread that watches this worker.
     """
-    usual = threading.excepthook
 
     def end(failure: Any) -> None:
-        if failure.thread is None or failure.thread.name != _WATCHER:
-            usual(failure)
+        name, error = getattr(failure.thread, "name", "?"), failure.exc_value
+        if name != _WATCHER:  # other threads also end when a worker is lost
+            logging.error("Thread %s ended: %r", name, error)
             return
-        logging.error("A worker was lost: %s", failure.exc_value)
+        logging.error("A worker was lost: %s", error)
         logging.flush()
         os._exit(TEMPORARY)
 
