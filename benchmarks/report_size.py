@@ -32,29 +32,34 @@ def outline(rng, center, radius):
 
 
 def draw(images, detections, classes):
-    """Returns annotations and results."""
+    """Returns annotations and results. They use a pool of 400 objects and 4 detections of each."""
     rng = np.random.default_rng(0)
+    pool = []
+    for _ in range(400):
+        center, radius = rng.uniform([20, 20], [WIDTH - 20, HEIGHT - 20]), rng.uniform(8, 90)
+        pool.append([outline(rng, center + rng.normal(0, 4, 2) * i, radius) for i in range(5)])
+    areas = [float(coco_mask.area(entries[0][0])) for entries in pool]
     annotations, results = [], []
     for image in range(images):
         count = int(rng.poisson(7))
-        centers = rng.uniform([20, 20], [WIDTH - 20, HEIGHT - 20], (count, 2))
-        radii, categories = rng.uniform(8, 90, count), rng.integers(1, classes + 1, count)
-        for center, radius, category in zip(centers, radii, categories, strict=True):
-            segmentation, box = outline(rng, center, radius)
+        chosen, categories = rng.integers(400, size=count), rng.integers(1, classes + 1, count)
+        for i, category in zip(chosen.tolist(), categories.tolist(), strict=True):
+            segmentation, box = pool[i][0]
+            entry = {"image_id": image, "category_id": category, "bbox": box, "iscrowd": 0}
+            entry |= {"segmentation": segmentation, "area": areas[i]}
+            annotations.append({"id": len(annotations) + 1, **entry})
+        near = rng.random(detections) < (0.4 if count else 0)
+        same = near & (rng.random(detections) < 0.7)
+        place = rng.integers(max(count, 1), size=detections)
+        others = rng.integers(400, size=detections), rng.integers(1, classes + 1, detections)
+        scores = np.where(same, rng.beta(4, 2, detections), rng.beta(1, 4, detections))
+        variants = rng.integers(1, 5, detections)
+        for k in range(detections):
+            shape = chosen[place[k]] if near[k] else others[0][k]
+            category = categories[place[k]] if same[k] else others[1][k]
+            segmentation, box = pool[shape][variants[k]]
             entry = {"image_id": image, "category_id": int(category), "bbox": box}
-            entry |= {"segmentation": segmentation, "area": float(coco_mask.area(segmentation))}
-            annotations.append({"id": len(annotations) + 1, "iscrowd": 0, **entry})
-        for _ in range(detections):
-            near = count and rng.random() < 0.4
-            i = int(rng.integers(count)) if near else 0
-            center = centers[i] + rng.normal(0, 6, 2) if near else rng.uniform(0, HEIGHT, 2)
-            radius = radii[i] if near else rng.uniform(8, 60)
-            segmentation, box = outline(rng, center, radius)
-            same = near and rng.random() < 0.7
-            category = categories[i] if same else rng.integers(1, classes + 1)
-            entry = {"image_id": image, "category_id": int(category), "bbox": box}
-            entry["score"] = float(rng.beta(4, 2) if same else rng.beta(1, 4))
-            results.append({**entry, "segmentation": segmentation})
+            results.append({**entry, "score": float(scores[k]), "segmentation": segmentation})
     content = {
         "images": [
             {"id": i, "file_name": f"{i}.jpg", "height": HEIGHT, "width": WIDTH}

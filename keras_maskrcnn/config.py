@@ -333,6 +333,10 @@ class MaskRCNNConfig:
     """Detections are kept if their score is above this (value of detectron2 and torchvision; the
     paper gives none)."""
 
+    class_thresholds: tuple[float, ...] = ()
+    """Lowest score of each class, in the order of class_names: a detection needs both this score
+    and one above score_threshold. Empty: score_threshold alone (our convention)."""
+
     nms_iou: float = 0.5
     """NMS of detections: if two detections of one class have an IoU above this, the one with the
     lower score is dropped (value of detectron2 and torchvision)."""

@@ -229,6 +229,7 @@ RULES = {
     "soft_mask_targets": _ANY,
     "one_class_per_roi": _ANY,
     "score_threshold": _FRACTION,
+    "class_thresholds": _FRACTION,
     "nms_iou": _FRACTION,
     "nms_across_classes": _ANY,
     "box_min_size": _PIXELS,
@@ -247,6 +248,11 @@ COMBINATIONS = (
     (
         "category_ids",
         lambda c: len(c.category_ids) in (0, c.num_classes),
+        "empty or {num_classes} long",
+    ),
+    (
+        "class_thresholds",
+        lambda c: len(c.class_thresholds) in (0, c.num_classes),
         "empty or {num_classes} long",
     ),
     ("category_ids", lambda c: len(set(c.category_ids)) == len(c.category_ids), "distinct"),

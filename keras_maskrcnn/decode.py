@@ -121,6 +121,7 @@ def detections(
     nms_iou: float,
     count: int,
     min_size: float = 0.0,
+    class_thresholds: Sequence[float] = (),
     one_class: bool = False,
     across_classes: bool = False,
     suppress: Callable[..., Any] = suppress,
@@ -140,6 +141,8 @@ def detections(
             score is dropped.
         count: int D. Detections per image.
         min_size: float. Boxes with a side of this many pixels or fewer are dropped before NMS.
+        class_thresholds: C numbers, or none. Only boxes whose score reaches that of their class
+            enter NMS.
         one_class: bool. Whether a RoI can only have its best class, which may be background.
         across_classes: bool. Whether boxes of different classes suppress each other, too: one NMS
             for all classes.
@@ -155,6 +158,8 @@ def detections(
     if one_class:
         scores = tf.where(scores == tf.reduce_max(scores, axis=-1, keepdims=True), scores, 0.0)
     scores = scores[..., 1:]
+    if class_thresholds:
+        scores = tf.where(scores >= tf.constant(class_thresholds, tf.float32), scores, 0.0)
     boxes = box_ops.clip(box_ops.decode(deltas, rois[:, :, None], delta_weights), sizes)
     scores = tf.where(box_ops.shorter_side(boxes) > min_size, scores, 0.0)
     return suppress(

@@ -227,13 +227,14 @@ def preset_config(name: str, **overrides: Any) -> MaskRCNNConfig:
 def preset_of(config: MaskRCNNConfig) -> str | None:
     """Returns the preset that a config comes from; None if other fields than its classes differ.
 
+    The thresholds of the classes are among these.
+
     Args:
         config: MaskRCNNConfig.
 
     Returns:
         str or None.
     """
-    classes = {
-        name: getattr(config, name) for name in ("num_classes", "class_names", "category_ids")
-    }
+    names = ("num_classes", "class_names", "category_ids", "class_thresholds")
+    classes = {name: getattr(config, name) for name in names}
     return next((name for name in PRESETS if preset_config(name, **classes) == config), None)

@@ -173,8 +173,9 @@ class RoIHeads:
             deltas: (B, R, C, 4) float. As `box_branch` returned them.
             rois: (B, R, 4) float32. The RoIs that `box_branch` got. Boxes without area are padding.
             sizes: (B, 2) int32. Height and width of each image without its padding.
-            **limits: `score_threshold`, `nms_iou`, `count`, `min_size`, `one_class` and
-                `across_classes` of `decode.detections`, to replace the config's values.
+            **limits: `score_threshold`, `class_thresholds`, `nms_iou`, `count`, `min_size`,
+                `one_class` and `across_classes` of `decode.detections`, to replace the config's
+                values.
 
         Returns:
             boxes, scores, labels and num_detections of `decode.detections`, with boxes in the frame
@@ -183,6 +184,7 @@ class RoIHeads:
         config = self.config
         limits = {
             "score_threshold": config.score_threshold,
+            "class_thresholds": config.class_thresholds,
             "nms_iou": config.nms_iou,
             "count": config.detections_per_image,
             "min_size": config.box_min_size,

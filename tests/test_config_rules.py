@@ -79,6 +79,7 @@ from keras_maskrcnn.config_rules import COMBINATIONS, RULES
         ("rpn_box_beta", -1.0),
         ("box_beta", -1.0),
         ("score_threshold", 1.5),
+        ("class_thresholds", (0.5, 1.5)),
         ("nms_iou", float("nan")),
         ("detections_per_image", 0),
         ("proposals", "none"),
@@ -111,6 +112,7 @@ def test_every_number_of_the_model_is_validated():
 CONTRADICTIONS = [
     ("class_names", {"class_names": ("a",)}, "empty or 80 long"),
     ("category_ids", {"category_ids": (1, 2)}, "empty or 80 long"),
+    ("class_thresholds", {"class_thresholds": (0.5,)}, "empty or 80 long"),
     ("category_ids", {"num_classes": 2, "category_ids": (7, 7)}, "distinct"),
     (
         "pixel_mean",

@@ -411,3 +411,22 @@ def test_mask_probabilities_are_those_of_the_label():
     np.testing.assert_allclose(softmax[0, :, 0, 0], [2 / 8, 5 / 8, 0], rtol=1e-6)
     agnostic = decode.mask_probabilities(logits[..., 1:2], labels)
     np.testing.assert_allclose(agnostic[0, :, 0, 0], [2 / 3, 2 / 3, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("graph", [contextlib.nullcontext, portable])
+def test_each_class_has_its_lowest_score(graph):
+    rois = [[SQUARE, FAR, [50, 50, 60, 60], [80, 80, 90, 90]]]
+    logits = certain(1, 1, 2, 2, p=[0.9, 0.7, 0.6, 0.3])
+    with graph():
+        _, scores, labels, count = detect(rois, logits, class_thresholds=(0.8, 0.3 - 1e-6))
+        assert count == 3 and labels[0, :3].tolist() == [1, 2, 2]
+        assert scores[0, :4] == pytest.approx([0.9, 0.6, 0.3, 0])
+        *_, both = detect(rois, logits, class_thresholds=(0.8, 0.2), threshold=0.5)
+    assert both == 2
+
+
+def test_what_a_class_threshold_drops_suppresses_nothing():
+    rois, logits = [[SQUARE, SQUARE]], certain(1, 2, p=[0.7, 0.6])
+    options = {"across_classes": True, "class_thresholds": (0.8, 0.5)}
+    _, _, labels, count = detect(rois, logits, **options)
+    assert count == 1 and labels[0, 0] == 2

@@ -8,9 +8,9 @@ import numpy as np
 
 from keras_maskrcnn.analysis import breakdown, curves
 from keras_maskrcnn.analysis.confusion import THRESHOLDS, confusions
-from keras_maskrcnn.analysis.errors import COCO_RECALLS, KINDS, Errors, find_errors
+from keras_maskrcnn.analysis.errors import COCO_RECALLS, KINDS, find_errors
 from keras_maskrcnn.analysis.images import summaries, worst_images
-from keras_maskrcnn.analysis.matching import Assignment, Matched, match
+from keras_maskrcnn.analysis.matching import Matched, match
 from keras_maskrcnn.typing import Path
 
 VERSION = 1
@@ -167,7 +167,7 @@ def best_thresholds(
     return tuple(float(otherwise if rows[i] is None else rows[i]) for i in ids)
 
 
-def _of_classes(matched: Matched, assignment: Assignment, every, of_classes):
+def _of_classes(matched, assignment, every, of_classes):
     """Returns the entries "all", "classes", "curves" and "calibration"."""
     found = matched.detections
     counted, right = ~assignment.ignored, assignment.object >= 0
@@ -205,7 +205,7 @@ def _drawn(curve, precise):
     return {**{name: getattr(curve, name) for name in names}, "precision_at_recall": precise}
 
 
-def _errors_by_class(matched: Matched, errors: Errors):
+def _errors_by_class(matched, errors):
     """Counts the errors of each class, as "errors" counts them for all."""
     size = len(matched.category_ids)
     table = {

@@ -1,6 +1,8 @@
 """Reads annotations and results into columns, for `matching`."""
 
+import contextlib
 import dataclasses
+import io
 import math
 import os
 import reprlib
@@ -62,7 +64,8 @@ def read_objects(
         `Frame`, the columns, and a list of what `pycocotools.mask.iou` takes: run lengths, or
             boxes [x, y, w, h].
     """
-    truth = load_annotations(annotations, iou_type)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        truth = load_annotations(annotations, iou_type)
     where = os.fspath(annotations) if not isinstance(annotations, dict) else "annotations"
     images, known = _chosen("image_ids", image_ids, truth.imgs, where), set(truth.cats)
     categories = _chosen("category_ids", category_ids, known, where)
@@ -164,7 +167,8 @@ def _chosen(name, chosen, known, where):
 
 def _run_lengths(segmentation, size, where):
     """Returns what `pycocotools.mask` takes, of run lengths or polygons, after checking them."""
-    counts, _ = read_segmentation(segmentation, *size, where)
+    height, width = size
+    counts, _ = read_segmentation(segmentation, height, width, where)
     if counts is None:  # no polygon of 3 points
         return coco_mask.encode(np.zeros(size, np.uint8, order="F"))
     return {"size": size, "counts": counts}

@@ -15,7 +15,8 @@ DATA_FIELDS = ("num_classes", "class_names", "category_ids")
 PROPOSAL_FIELDS = ("image_min_side", "image_max_side", "test_pre_nms", "test_proposals")
 INFERENCE_FIELDS = (  # weights do not depend on these, so they may differ from training
     *PROPOSAL_FIELDS,
-    *("score_threshold", "nms_iou", "nms_across_classes", "detections_per_image", "mask_paste"),
+    *("score_threshold", "class_thresholds", "nms_iou", "nms_across_classes"),
+    *("detections_per_image", "mask_paste"),
 )
 _MASK = "mask_rcnn_"
 PRESETS_TEXT = f"Name of a preset: {_MASK} or faster_rcnn_, followed by one of " + ", ".join(
@@ -81,6 +82,7 @@ def config_overrides(options: flags.FlagValues, leave_out: Collection[str] = ())
             continue
         value: Any = getattr(options, field.name)
         if isinstance(value, list):
+            value = [] if value == ["none"] else value  # as `_as_flag` writes it
             try:
                 value = tuple(float(v) for v in value)
             except ValueError as error:

@@ -39,6 +39,8 @@ def evaluate(
     Under a strategy the images are divided among the replicas. If there are several workers, all of
     them must call it, and all get the same numbers.
 
+    The model's `class_thresholds` apply, with a warning: AP counts detections of all scores.
+
     Args:
         model: MaskRCNN, or a `runtime.ExportedModel`, whose masks are pasted and scored alike.
         dataset: data.CocoDataset.
@@ -83,6 +85,11 @@ def evaluate(
     if model.config.task == "proposals":
         found = proposals_of_images(model, dataset, batch_size, verbose, on_error)
         return recall_of_images(found, dataset)
+    if model.config.class_thresholds:
+        logging.warning(
+            "the model's class_thresholds leave out detections with low scores, which lowers AP; "
+            "for AP take model.with_config(class_thresholds=()), --class_thresholds=none."
+        )
     available = model.config.detections_per_image
     if available < max_detections and tile is None:
         logging.warning(

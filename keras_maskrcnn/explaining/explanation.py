@@ -234,6 +234,7 @@ def _follow(stages, example, i, config, scale, class_names):
     about = {
         "name": class_names[label - 1],
         "limit": limit and getattr(config, limit),
+        **({"limit": config.class_thresholds[label - 1]} if limit == "class_thresholds" else {}),
         "negative": config.rpn_negative_iou,
         "width": (box[2] - box[0]) * scale[1],
         "height": (box[3] - box[1]) * scale[0],

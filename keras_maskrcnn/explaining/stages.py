@@ -122,11 +122,15 @@ class Stages:
         lifted = {**no_nms, "min_size": 0.0}
         positive = tf.cast(class_logits, tf.float32)
         positive = tf.maximum(positive, tf.reduce_max(positive, axis=-1, keepdims=True) - _RANGE)
-        every = select(positive, **lifted, score_threshold=0.0, one_class=False)
-        scored = select(**lifted, one_class=False)
+        any_score = {**lifted, "class_thresholds": (), "one_class": False}
+        every = select(positive, **any_score, score_threshold=0.0)
+        scored = select(**any_score)
         before = select(**no_nms)
         self._add("boxes of all classes", "moved away", None, *every)
         self._add("boxes above score_threshold", "low score", "score_threshold", *scored)
+        if self.model.config.class_thresholds:
+            high = select(**lifted, one_class=False)
+            self._add("boxes above class_thresholds", "low score", "class_thresholds", *high)
         if self.model.config.one_class_per_roi:
             ours = select(**lifted)
             self._add("of their RoI's class", "low score", "one_class_per_roi", *ours)

@@ -44,6 +44,10 @@ TEXTS = {
         "its score as {name} is {score:.3f}, not above score_threshold={limit}",
         "lower score_threshold, or train longer",
     ),
+    "class_thresholds": (
+        "its score as {name} is {score:.3f}, below the {limit} of its class in class_thresholds",
+        "lower the threshold of {name} in class_thresholds, or train longer",
+    ),
     "one_class_per_roi": (
         "its score as {name} is {score:.3f}, but no RoI has a higher score as {name} than as "
         "background",

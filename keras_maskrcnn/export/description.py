@@ -24,14 +24,16 @@ def describe(model: keras.Model, *, masks: str, precision: str | None, **more: A
         **more: other options of the export.
 
     Returns:
-        str. A dict of "class_names", "category_ids", "masks", "precision", the other options,
-            "preset" (a name, or null), "in_channels", "image_dtype" and "pixel_max" of the images
-            that the export takes, "config" (a dict of the fields of `MaskRCNNConfig`), and the
-            versions "keras_maskrcnn", "keras" and "tensorflow".
+        str. A dict of "class_names", "category_ids", "class_thresholds" (empty if there are none),
+            "masks", "precision", the other options, "preset" (a name, or null), "in_channels",
+            "image_dtype" and "pixel_max" of the images that the export takes, "config" (a dict of
+            the fields of `MaskRCNNConfig`), and the versions "keras_maskrcnn", "keras" and
+            "tensorflow".
     """
     content = {
         "class_names": model.config.names(),
         "category_ids": model.config.ids(),
+        "class_thresholds": model.config.class_thresholds,
         "masks": masks,
         "precision": precision or model.compute_dtype,
         **more,

@@ -60,6 +60,8 @@ class ExportedModel:
         replaceable: tuple of str. Names of the config's fields that can be replaced.
         class_names: tuple of str. Name of each class, label 1 first.
         category_ids: tuple of int. Id of each class in the annotation file, label 1 first.
+        class_thresholds: tuple of float. Lowest score of each class, label 1 first; empty if the
+            exported model had none. They are fixed in the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -87,6 +89,7 @@ class ExportedModel:
         self._file = _open(self.path, self.runtime, threads)
         self.description, self.config = read_description(self.path, self._file.description)
         self.class_names, self.category_ids = self.config.names(), self.config.ids()
+        self.class_thresholds = self.config.class_thresholds
         if set(self._file.inputs) - set(self._file.defaults) != {"images"}:
             raise ValueError(
                 f"{self.path} takes more than images, or images of one size only; export the model "

@@ -117,9 +117,10 @@ def test_a_part_of_the_images_and_classes(tmp_path):
     assert len(matched.detections.score) == len(kept) > 5
 
 
-def test_nothing_found_and_nothing_annotated():
+def test_nothing_found_and_nothing_annotated(capsys):
     content, results = made(seed=5)
     nothing = analysis.match([], content)
+    assert capsys.readouterr().out == ""  # pycocotools prints
     assert nothing.assign(0.5).object.shape == (0,) and not nothing.ious(0).size
     assert (nothing.assign(0.5).detection == -1).all() and len(nothing.objects.area) > 10
     empty = analysis.match(results, {**content, "annotations": []})

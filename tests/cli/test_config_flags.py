@@ -87,3 +87,11 @@ def test_a_list_with_a_word_that_is_no_number_names_its_field(capsys):
     assert (
         "anchor_sizes must be numbers separated by commas. Received: anchor_sizes='8,big'" in line
     )
+
+
+@pytest.mark.parametrize(("text", "value"), [("none", ()), ("", ()), ("0.5,0.25", (0.5, 0.25))])
+def test_a_list_may_be_empty(text, value):
+    values = flags.FlagValues()
+    cli.COMMANDS["train"][1](values)
+    values(["train", f"--class_thresholds={text}"])
+    assert config_overrides(values, leave_out=("proposals",)) == {"class_thresholds": value}

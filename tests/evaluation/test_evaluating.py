@@ -148,3 +148,12 @@ def test_more_measures_and_another_engine(dataset, monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     with pytest.raises(ImportError, match="engine"):
         evaluation.evaluate(model, dataset, engine="faster_coco_eval")
+
+
+def test_class_thresholds_are_said_to_lower_ap(dataset, caplog):
+    model = Oracle(dataset)
+    evaluation.evaluate(model, dataset, verbose=0)
+    assert "class_thresholds" not in caplog.text
+    model.config = dataclasses.replace(model.config, class_thresholds=(0.5, 0.5, 0.5))
+    evaluation.evaluate(model, dataset, verbose=0)
+    assert "take model.with_config(class_thresholds=())" in caplog.text

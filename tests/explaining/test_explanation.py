@@ -130,6 +130,13 @@ def test_low_score(scripted, tmp_path):
     assert row["why"] == "its score as cat is 0.040, not above score_threshold=0.05"
 
 
+def test_below_the_threshold_of_its_class(scripted, tmp_path):
+    logits = [[0.6, 0.3, 0.05, 0.05]]
+    row = explain_cat(scripted([OBJECT], logits, class_thresholds=(0.4, 0.2, 0.2)), tmp_path)
+    assert (row["cause"], row["limit"]) == ("low score", "class_thresholds")
+    assert row["why"] == "its score as cat is 0.300, below the 0.4 of its class in class_thresholds"
+
+
 def test_a_score_of_0_is_low(scripted, tmp_path):
     row = explain_cat(scripted([OBJECT], [[1.0, 1e-80, 1e-9, 1e-9]]), tmp_path)
     assert (row["cause"], row["limit"], row["best_box"]) == ("low score", "score_threshold", OBJECT)

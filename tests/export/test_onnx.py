@@ -19,6 +19,7 @@ from keras_maskrcnn.networks import build_roi_heads, build_rpn
 from keras_maskrcnn.presets import PRESETS
 from keras_maskrcnn.roi_heads import RoIHeads
 from keras_maskrcnn.rpn import RegionProposalNetwork
+from keras_maskrcnn.runtime import ExportedModel
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra onnx) is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -129,6 +130,26 @@ def test_a_caller_can_change_the_limits(exported):
         expected = model.with_config(**changes)(images)
         assert_close(run(path, images=images, **limits), expected, 1e-3)
     assert not np.any(expected["num_detections"])
+
+
+@slow
+def test_class_thresholds_are_in_the_file(lively, tiny_config, tmp_path):
+    model, path = lively(tiny_config), tmp_path / "model.onnx"
+    images = images_of(2, 64, 96)
+    scores, labels = (np.asarray(model(images)[name]) for name in ("scores", "labels"))
+    label = int(np.bincount(labels[labels > 0]).argmax())
+    thresholds = np.zeros(tiny_config.num_classes)
+    thresholds[label - 1] = np.median(scores[labels == label]) + 1e-4
+    chosen = model.with_config(class_thresholds=tuple(thresholds.tolist()))
+    chosen.export(path, format="onnx", verbose=False)
+    expected = chosen(images)
+    ours = np.asarray(expected["scores"])[np.asarray(expected["labels"]) == label]
+    assert 0 < len(ours) < (labels == label).sum() and ours.min() >= thresholds.max()
+    assert_close(run(path, images=images), expected, 1e-3)
+    assert ExportedModel(path).class_thresholds == chosen.config.class_thresholds
+    high = float(np.median(np.asarray(expected["scores"])[np.asarray(expected["scores"]) > 0]))
+    found = run(path, images=images, score_threshold=np.array([high], np.float32))
+    assert_close(found, chosen.with_config(score_threshold=high)(images), 1e-3)
 
 
 def test_nms_across_classes_is_in_the_file(lively, tiny_config, tmp_path):

@@ -5,6 +5,8 @@ It follows `roi_heads.py` and `decode.detections`.
 
 from typing import NamedTuple
 
+import numpy as np
+
 from keras_maskrcnn.export.native_onnx import boxes as box_ops
 from keras_maskrcnn.export.native_onnx.graph import Graph, Value
 from keras_maskrcnn.export.native_onnx.images import Images
@@ -104,6 +106,9 @@ def _box_branch(graph, heads, maps, proposals, images):
             best = graph.add("ReduceMax", scores, [1])
             scores = graph.where(scores >= best, scores, 0.0)
         scores = scores.columns(1, config.num_classes + 1)
+        if config.class_thresholds:
+            thresholds = np.array(config.class_thresholds, np.float32)
+            scores = graph.where(scores >= thresholds, scores, 0.0)
         boxes = box_ops.decode(deltas, rois.boxes.unsqueeze(1), config.box_delta_weights)
         borders = box_ops.borders_of(images.sizes, heads.frame.inclusive)
         boxes = box_ops.clip(boxes, borders.take(rois.image).unsqueeze(1))
