@@ -1,7 +1,7 @@
-import made_results
 import numpy as np
 import pytest
 
+from analysis import made_results
 from keras_maskrcnn.analysis.bootstrap import average_precisions, draws, paired_bootstrap
 from keras_maskrcnn.analysis.matching import match
 from keras_maskrcnn.analysis.resampling import Flags

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from made_sets import CATEGORIES, box, made
 
+from analysis.made_sets import CATEGORIES, box, made
 from keras_maskrcnn import analysis
 
 

@@ -1,8 +1,8 @@
 import json
 
-import made_results
 import pytest
 
+from analysis import made_results
 from keras_maskrcnn import analysis
 from keras_maskrcnn.data import DataError
 

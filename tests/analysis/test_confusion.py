@@ -1,6 +1,6 @@
 import pytest
-from made_sets import CATEGORIES, box, made
 
+from analysis.made_sets import CATEGORIES, box, made
 from keras_maskrcnn import analysis
 
 A, NEAR, HALF = (0, 0, 10, 10), (0, 0, 10, 9), (0, 0, 10, 4)

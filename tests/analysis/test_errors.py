@@ -5,8 +5,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from made_sets import CATEGORIES, box, made
 
+from analysis.made_sets import CATEGORIES, box, made
 from keras_maskrcnn import analysis
 from keras_maskrcnn.analysis.errors import KINDS, MISSED, average_precision
 

@@ -1,7 +1,7 @@
-import made_results
 import numpy as np
 import pytest
 
+from analysis import made_results
 from keras_maskrcnn.analysis.image_changes import best_threshold, image_changes, image_scores
 from keras_maskrcnn.analysis.matching import match
 from keras_maskrcnn.analysis.resampling import Flags

@@ -1,6 +1,6 @@
-from made_sets import made
 from pycocotools import mask as coco_mask
 
+from analysis.made_sets import made
 from keras_maskrcnn import analysis
 from keras_maskrcnn.analysis.errors import KINDS
 

@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from made_sets import CATEGORIES, box, made
 from pycocotools import mask as coco_mask
 from pycocotools.cocoeval import COCOeval
 
+from analysis.made_sets import CATEGORIES, box, made
 from keras_maskrcnn import analysis
 from keras_maskrcnn.data import DataError
 from keras_maskrcnn.evaluation.coco_objects import load_annotations, load_results

@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from made_sets import CATEGORIES, made
 
+from analysis.made_sets import CATEGORIES, made
 from keras_maskrcnn import analysis
 from keras_maskrcnn.analysis import numbers as numbers_module
 

@@ -1,6 +1,6 @@
 import pytest
-from made_sets import CATEGORIES, box
 
+from analysis.made_sets import CATEGORIES, box
 from keras_maskrcnn.analysis.reading import read_objects
 from keras_maskrcnn.data import DataError
 

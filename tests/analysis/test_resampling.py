@@ -2,11 +2,11 @@ import contextlib
 import copy
 import io
 
-import made_results
 import numpy as np
 import pytest
 from pycocotools.cocoeval import COCOeval
 
+from analysis import made_results
 from keras_maskrcnn.analysis.matching import match
 from keras_maskrcnn.analysis.resampling import Flags
 from keras_maskrcnn.evaluation.coco_objects import load_annotations, load_results
