@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from keras_maskrcnn.analysis.run_lengths import cover_exactly
 from keras_maskrcnn.data.coco_checks import read_segmentation
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.evaluation.coco_objects import load_annotations
 from keras_maskrcnn.typing import Path
+
+_CHUNK = 1000  # masks that are checked at once
 
 Columns = dict[str, np.ndarray]
 """Arrays of one row per detection or object, by the names of `matching.Detections` or `Objects`."""
@@ -140,13 +143,16 @@ def read_results(
         image, category = place_of_image.get(image_id), place_of_category.get(category_id)
         if image is None or category is None:
             continue
-        if frame.iou_type == "segm":
-            shape = _run_lengths(shape, frame.sizes[image].tolist(), where)
         rows.append((image, category, *(result.get("bbox") or [np.nan] * 4), 0.0))
         scores.append(score)
         indices.append(i)
         shapes.append(shape)
     columns = _columns(rows)
+    if frame.iou_type == "segm":
+        sizes = frame.sizes[columns["image"]]
+        for i in range(0, len(shapes), _CHUNK):
+            part = slice(i, i + _CHUNK)
+            shapes[part] = _masks(shapes[part], sizes[part], indices[part])
     columns["score"] = np.array(scores, np.float64)
     columns["result"] = np.array(indices, np.int64)
     order = _kept(columns, max_detections)
@@ -163,6 +169,24 @@ def _chosen(name, chosen, known, where):
     if strange:
         raise ValueError(f"{name} must be in {where}. Received: {name}={reprlib.repr(strange)}.")
     return sorted(set(known if chosen is None else chosen), key=lambda i: (isinstance(i, str), i))
+
+
+def _masks(segmentations, sizes, indices):
+    """Returns the run lengths of results; those that are not sound are read one by one."""
+    masks = []
+    for one, size in zip(segmentations, sizes.tolist(), strict=True):
+        counts = one.get("counts") if isinstance(one, dict) else None
+        if isinstance(counts, str) and counts.isascii():
+            counts = counts.encode()
+        if isinstance(counts, bytes) and list(one.get("size") or ()) == size:
+            masks.append({"size": size, "counts": counts})
+    sound = len(masks) == len(segmentations)
+    if sound and cover_exactly([mask["counts"] for mask in masks], sizes.prod(axis=1)):
+        return masks
+    return [
+        _run_lengths(one, size, f"results[{i}]")
+        for one, size, i in zip(segmentations, sizes.tolist(), indices, strict=True)
+    ]
 
 
 def _run_lengths(segmentation, size, where):

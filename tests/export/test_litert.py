@@ -1,7 +1,10 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from families import FAMILIES, assert_close, slow
+
+from keras_maskrcnn.runtime import ExportedModel
 
 
 def run_litert(path, canvas):
@@ -45,3 +48,30 @@ def test_a_file_of_another_name_is_refused(lively, tiny_config, tmp_path):
     line = r"must end with '.tflite'. Received: filepath=.*model.lite"
     with pytest.raises(ValueError, match=line):
         lively(tiny_config).export(tmp_path / "model.lite", "litert", image_size=(64, 96))
+
+
+@slow
+def test_class_thresholds_are_in_files_of_tensorflow(lively, tiny_config, canvas, tmp_path):
+    """A .keras file, LiteRT, and a SavedModel."""
+    model = lively(tiny_config)
+    found = model(canvas, training=False)
+    scores, labels = np.asarray(found["scores"]), np.asarray(found["labels"])
+    label = int(np.bincount(labels[labels > 0]).argmax())
+    thresholds = np.zeros(tiny_config.num_classes)
+    thresholds[label - 1] = np.median(scores[labels == label]) + 1e-4
+    chosen = model.with_config(class_thresholds=tuple(thresholds.tolist()))
+    chosen.save(tmp_path / "model.keras")
+    chosen = keras.models.load_model(tmp_path / "model.keras")
+    expected = chosen(canvas, training=False)
+    own = np.asarray(expected["labels"]) == label
+    assert 0 < own.sum() < (labels == label).sum()
+    assert np.asarray(expected["scores"])[own].min() >= thresholds.max()
+    chosen.export(tmp_path / "model.tflite", format="litert", image_size=(64, 96), verbose=False)
+    assert_close(run_litert(tmp_path / "model.tflite", canvas), expected, 1e-3)
+    chosen.export(tmp_path / "saved", verbose=False)
+    images = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), np.uint8)
+    served = ExportedModel(tmp_path / "saved")
+    assert served.class_thresholds == chosen.config.class_thresholds
+    found, expected = served.predict_on_batch(images), chosen(images)
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-3)
+    np.testing.assert_array_equal(found["labels"], expected["labels"])
