@@ -12,6 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import quick_losses as quick  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from eager import eager_steps  # noqa: E402
 from outside import IMPORTED_FROM  # noqa: E402
@@ -57,6 +58,13 @@ def free_models():
 def eager():
     """Runs steps without a graph, see eager.py. For tests that claim nothing about the graph."""
     with eager_steps():
+        yield
+
+
+@pytest.fixture
+def quick_losses():
+    """Models have one loss of one bias, see quick_losses.py. A step is traced in a second."""
+    with quick.quick_losses():
         yield
 
 

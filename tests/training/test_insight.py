@@ -66,6 +66,7 @@ class Value(keras.callbacks.Callback):
         self.expected.append(self.average)
 
 
+@pytest.mark.usefixtures("quick_losses")
 def test_all_that_a_run_reports(settable, batch, tmp_path, capsys):
     value = Value()
     data = slow_batches(tf.nest.map_structure(tf.constant, batch), 3, 0.3)

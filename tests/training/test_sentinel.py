@@ -123,6 +123,7 @@ def test_statistics_of_a_backbone_from_outside_survive_a_skipped_step(tiny_confi
     assert all(np.isfinite(v).all() for v in model.get_weights())
 
 
+@pytest.mark.usefixtures("quick_losses")
 def test_stop_ends_the_run_before_the_step(tiny_config, batch):
     model = compiled(tiny_config, lambda: training.sgd(0.01, warmup_steps=0))
     line = r"^epoch 1, step 2: pixels must be finite. Received: images=\[3\].$"
@@ -149,6 +150,7 @@ def test_weights_that_are_not_finite_end_the_run_in_any_case(tiny_config, batch)
         model.fit(*batch, batch_size=2, verbose=0, callbacks=[training.Sentinel("skip")])
 
 
+@pytest.mark.usefixtures("quick_losses")
 def test_one_replica_s_image_stops_the_step_of_all(tiny_config, batch, two_devices, caplog):
     model = compiled(tiny_config, lambda: training.sgd(0.01, warmup_steps=0), two_devices.scope())
     spoil, sentinel = Spoil(), training.Sentinel("skip", FILES)
