@@ -1,5 +1,6 @@
 """Every variant that the paper compares builds, trains, predicts, saves, loads and exports."""
 
+import contextlib
 import dataclasses
 import itertools
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from eager import eager_steps
 
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn.model import SHARES, MaskRCNN
@@ -54,14 +56,23 @@ def with_proposals(batch):
     return {**inputs, "proposals": proposals}, gt
 
 
-def check(config, batch, folder):
-    """Trains one step, and checks that all ways to get detections agree."""
+def check(config, batch, folder, trains=contextlib.nullcontext, predicts=contextlib.nullcontext):
+    """Trains one step, and checks that all ways to get detections agree.
+
+    Args:
+        config: MaskRCNNConfig.
+        batch: tuple, (inputs, targets).
+        folder: Path. Gets the files.
+        trains: callable. Returns the context of the training step.
+        predicts: callable. Returns the context of predictions.
+    """
     inputs, gt = with_proposals(batch) if config.proposals == "precomputed" else batch
     keras.utils.set_random_seed(0)
     model = MaskRCNN(config)
     model.compile(optimizer=mrcnn.training.sgd(0.001, warmup_steps=0))
     before = model.get_weights()
-    logs = model.train_on_batch(inputs, gt, return_dict=True)
+    with trains():
+        logs = model.train_on_batch(inputs, gt, return_dict=True)
     assert all(np.isfinite(value) for value in logs.values())
     assert all(logs[name] > 0 for name in set(logs) - set(SHARES))
     changed = [np.any(a != b) for a, b in zip(before, model.get_weights(), strict=True)]
@@ -72,7 +83,8 @@ def check(config, batch, folder):
     plain = (
         {"images": image, "proposals": inputs["proposals"][:1]} if "proposals" in inputs else image
     )
-    expected = model.predict_on_batch(plain)
+    with predicts():
+        expected = model.predict_on_batch(plain)
     assert expected["scores"].any()
     model.save(folder / "model.keras")
     loaded = keras.models.load_model(folder / "model.keras")
@@ -83,8 +95,10 @@ def check(config, batch, folder):
     png = tf.io.encode_png(image[0]).numpy()
     as_bytes = {**request, "image_bytes": tf.constant([png])}
     del as_bytes["images"]
+    with predicts():
+        again = loaded.predict_on_batch(plain)
     answers = (
-        loaded.predict_on_batch(plain),
+        again,
         served["serving_default"](**{k: tf.constant(v) for k, v in request.items()}),
         served["serve_image_bytes"](**{k: tf.constant(v) for k, v in as_bytes.items()}),
     )
@@ -110,7 +124,11 @@ SLOW = (
 )
 def test_variant_trains_and_serves(variant, tiny_config, batch, tmp_path):
     config = dataclasses.replace(tiny_config, score_threshold=0.0, **VARIANTS[variant])
-    check(config, batch, tmp_path)
+    # Of the two that always run, one shows a traced training step. The export is always a graph.
+    trains = eager_steps if variant == "RPN" else contextlib.nullcontext
+    check(
+        config, batch, tmp_path, trains, contextlib.nullcontext if variant in SLOW else eager_steps
+    )
 
 
 @pytest.mark.slow
