@@ -56,21 +56,34 @@ SAMPLED = dict(rpn_loss_divisor="sampled", roi_loss_divisor="sampled")
 @pytest.mark.parametrize(
     "fields",
     [
-        pytest.param(SAMPLED, marks=pytest.mark.slow, id="fpn frozen"),
+        pytest.param(SAMPLED, id="fpn frozen"),
         pytest.param(dict(EVERY_ROI, head_norm="batch"), id="fpn synchronized"),
-        pytest.param(dict(C4, **SAMPLED), marks=pytest.mark.slow, id="c4 frozen"),
-        pytest.param(dict(C4, **EVERY_ROI), marks=pytest.mark.slow, id="c4 synchronized"),
+        pytest.param(dict(C4, **SAMPLED), id="c4 frozen"),
+        pytest.param(dict(C4, **EVERY_ROI), id="c4 synchronized"),
     ],
 )
+@pytest.mark.slow
 def test_three_steps_on_two_devices_are_those_of_one(tiny_config, batch, two_devices, fields):
-    config = dataclasses.replace(tiny_config, **{"norm": "frozen_batch", **fields})
+    steps_on_two_devices_are_those_of_one(tiny_config, batch, two_devices, fields)
+
+
+def test_three_steps_on_two_devices_without_a_graph_are_those_of_one(
+    tiny_config, batch, two_devices
+):
+    # To trace a step on each device takes 60 s. test_steps.py traces one of a simple loss on two.
+    fields = dict(EVERY_ROI, head_norm="batch")
+    steps_on_two_devices_are_those_of_one(tiny_config, batch, two_devices, fields, True)
+
+
+def steps_on_two_devices_are_those_of_one(config, batch, two_devices, fields, run_eagerly=False):
+    config = dataclasses.replace(config, **{"norm": "frozen_batch", **fields})
     batches = tf.data.Dataset.from_tensors(four_images(batch)).unbatch().batch(4, True).repeat(3)
 
     def optimizer():  # the rate is for four images; the norm is low enough to clip every step
         return training.sgd(0.02 * 4 / 16, warmup_steps=0, clip_norm=1.0)
 
     one, alone = train(config, contextlib.nullcontext(), batches, optimizer, run_eagerly=True)
-    two, together = train(config, two_devices.scope(), batches, optimizer)
+    two, together = train(config, two_devices.scope(), batches, optimizer, run_eagerly)
     for name in alone:
         # Some values are near 0, as differences of numbers near 1.
         np.testing.assert_allclose(together[name], alone[name], rtol=1e-4, atol=1e-8, err_msg=name)
