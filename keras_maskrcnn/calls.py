@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from keras_maskrcnn import checks, distribution
+from keras_maskrcnn import checks, distribution, shares
 from keras_maskrcnn.keras_private import innermost, is_called_by_fit, learning_rate_or_schedule
 from keras_maskrcnn.steps import StepHook, TrainSteps
 from keras_maskrcnn.weights.untrained import advice
@@ -100,7 +100,8 @@ class CheckedCalls(TrainSteps):
         if isinstance(validation, tf.data.Dataset):
             self._warn_of_sizes("fit: validation_data", validation)
             reading = self.config.reading()
-            given["validation_data"] = checks.check_data(validation, reading=reading)
+            checked = checks.check_data(validation, reading=reading)
+            given["validation_data"] = shares.for_keras(self.distribute_strategy, checked)
         elif validation is not None:
             x, y, _ = keras.utils.unpack_x_y_sample_weight(validation)
             checks.check_data(x, y, reading=self.config.reading(), **self.target_limits())
@@ -177,6 +178,9 @@ class CheckedCalls(TrainSteps):
     def _checked_call(self, name, call):
         """Calls Keras' method after checking its arguments. Known errors become one line."""
         self._look_at(name, call.arguments)
+        x = call.arguments.get("x")
+        if name in ("fit", "evaluate") and x is not None:
+            call.arguments["x"] = shares.for_keras(self.distribute_strategy, x)
         with checks.plain_errors():
             return getattr(super(), name)(*call.args[1:], **call.kwargs)
 

@@ -114,6 +114,19 @@ def inputs_of_dataset(dataset: tf.data.Dataset) -> list[tf.data.Dataset]:
     return _read(dataset, "_inputs")()
 
 
+def set_cardinality(dataset: tf.distribute.DistributedDataset, number: int) -> None:
+    """Sets how many steps a distributed data set has, as Keras counts them.
+
+    Publicly it is the number of elements of one worker's data set, which has one for each replica.
+
+    Args:
+        dataset: a data set of `Strategy.distribute_datasets_from_function`.
+        number: int. tf.data.INFINITE_CARDINALITY for no end.
+    """
+    _read(dataset, "_cardinality")
+    dataset._cardinality = number
+
+
 def registered_gradients() -> dict[str, Any]:
     """Returns TensorFlow's dict of the gradients that were registered in this process.
 

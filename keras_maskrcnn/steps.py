@@ -144,6 +144,7 @@ class TrainSteps(BuiltModel):
                 "training needs batches of (inputs, targets), as data.batches makes them. "
                 "Received: inputs only."
             )
+        inputs = replicas.on_common_canvas(inputs) if isinstance(inputs, dict) else inputs
         gt = checks.check_targets(inputs, gt, finite=finite, **self.target_limits())
         inputs = checks.check_inputs(inputs, finite)
         check_form(inputs["images"], batch=True, **self.config.reading())

@@ -39,6 +39,7 @@ RANKS = {
     "tiling": 4,
     "checks": 3,
     "detections": 3,
+    "shares": 3,
     "instance_masks": 1,
     "export": 4,
     "rpn": 3,

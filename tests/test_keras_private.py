@@ -94,6 +94,16 @@ def test_inputs_of_a_dataset_are_what_it_was_made_from():
     assert list(keras_private.inputs_of_dataset(numbers)) == []
 
 
+def test_a_distributed_data_set_has_the_number_of_steps_that_was_set(two_devices):
+    numbers = tf.data.Dataset.range(6).batch(1)
+    distributed = two_devices.distribute_datasets_from_function(lambda context: numbers)
+    assert int(distributed.cardinality) == 6
+    keras_private.set_cardinality(distributed, 3)
+    # Fails if Keras counts steps in another way.
+    adapter = keras.src.trainers.data_adapters.get_data_adapter(distributed)
+    assert adapter.num_batches == 3 == len(list(distributed))
+
+
 def test_registered_gradients_hold_one_for_each_custom_gradient_in_a_graph():
     names = []
 

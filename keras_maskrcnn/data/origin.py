@@ -33,8 +33,10 @@ def note(
     resizing: Mapping[str, Any],
     canvases: np.ndarray,
     augmentations: Sequence[Any],
+    assembly: Any = None,
 ) -> None:
-    """Stores on a tf.data.Dataset what `made_with` returns later."""
+    """Stores on a tf.data.Dataset what `made_with` and `assembly_of` return later."""
+    dataset.assembly = assembly
     sides = np.ravel(resizing["min_side"]).tolist()
     dataset.made_with = {
         **resizing,
@@ -66,6 +68,24 @@ def made_with(dataset: Any) -> tuple[dict[str, Any] | None, bool]:
         untouched &= type(dataset).__name__.strip("_").removesuffix("Dataset") in _KEEPING
         dataset = inputs[0]
     return None, False
+
+
+def assembly_of(dataset: Any) -> Any:
+    """Returns the `assembly.Assembly` of batches that `batches` made, also after `prefetch`.
+
+    Args:
+        dataset: tf.data.Dataset, or anything else.
+
+    Returns:
+        Assembly; None if `batches` did not make the dataset, or it was changed since.
+    """
+    while isinstance(dataset, tf.data.Dataset):
+        if hasattr(dataset, "assembly"):
+            return dataset.assembly
+        if type(dataset).__name__.strip("_").removesuffix("Dataset") not in ("Options", "Prefetch"):
+            return None
+        (dataset,) = inputs_of_dataset(dataset)
+    return None
 
 
 def data_error(exception: BaseException) -> str | None:

@@ -1,6 +1,5 @@
 """Turns a data set into batches: checks, order, preparation, padding."""
 
-import functools
 import reprlib
 from collections.abc import Callable, Sequence
 
@@ -10,6 +9,7 @@ from absl import logging
 
 from keras_maskrcnn.aliases import moved
 from keras_maskrcnn.data import batching, graph_reader, order, origin
+from keras_maskrcnn.data.assembly import Assembly
 from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import has_masks, require_data_set, require_instances
 from keras_maskrcnn.data.ending import end_iterators_at_exit
@@ -59,7 +59,8 @@ def batches(
     The model decides `min_side`, `max_side`, `resize_rule` and `padding_multiple`, so they have no
     default: `data.batches(dataset, 2, training=True, **model.config.resizing())` passes all four.
     The same seed gives the same batches in every run, whatever the global seeds are. Order, flips
-    and augmentations differ between epochs.
+    and augmentations differ between epochs. `fit` and `evaluate` of a model on several workers read
+    the worker's rows of each batch only; other loops over the batches read all of them.
 
     Args:
         dataset: `CocoDataset`, or an object with the same `__len__`, `load`, `load_image`,
@@ -137,15 +138,9 @@ def batches(
     _check_dataset(dataset, fewest, targets, max_instances)
     _check_entries(dataset, copy_paste, proposals, max_proposals)
     canvases, reading = batching.ascending(canvases), Reading.of(dataset)
+    groups = None
     if training:
         groups = _groups(dataset, canvases, group_shapes, max(sides), max_side, resize_rule)
-        drawing = {"groups": groups, "seed": seed, "shuffle": shuffle, "first_step": first_step}
-        if steps is None:
-            positions = order.training_positions(len(dataset), batch_size, repeat=repeat, **drawing)
-        else:
-            positions = order.drawn_positions(len(dataset), batch_size, steps=steps, **drawing)
-    else:
-        positions = order.positions_in_turn(len(dataset), repeat=repeat)
     preparation = Preparation(
         read=graph_reader.reader(dataset, targets, proposals, cache, on_error),
         count=len(dataset),
@@ -161,19 +156,22 @@ def batches(
         flip=flip,
         whole=image_ops.are_whole(reading.image_dtype, reading.pixel_max),
     )
-    examples = positions.map(preparation.prepare, num_parallel_calls=tf.data.AUTOTUNE)
     most = None if proposals is None else max_proposals
-    shapes = batching.shapes(dataset, training, targets, max_instances, most)
-    batched = examples.padded_batch(batch_size, shapes, drop_remainder=bool(training))
-    multiple, fill_slots = resizing["padding_multiple"], max_instances is None
-    pad = functools.partial(batching.pad, canvases, multiple, fill_slots)
-    padded = batched.map(pad, num_parallel_calls=tf.data.AUTOTUNE)
-    number = len(dataset) // batch_size if training else -(-len(dataset) // batch_size)
-    number = tf.data.INFINITE_CARDINALITY if repeat else number
-    number = number if steps is None else steps - first_step
-    padded = padded.apply(tf.data.experimental.assert_cardinality(number))
-    padded = padded.prefetch(tf.data.AUTOTUNE)
-    origin.note(padded, resizing, canvases, augment)
+    assembly = Assembly(
+        preparation,
+        batch_size,
+        groups=groups,
+        shapes=batching.shapes(dataset, training, targets, max_instances, most),
+        canvases=canvases,
+        padding_multiple=resizing["padding_multiple"],
+        seed=seed,
+        shuffle=shuffle,
+        repeat=repeat,
+        first_step=first_step,
+        steps=steps,
+    )
+    padded = assembly.batches()
+    origin.note(padded, resizing, canvases, augment, assembly)
     end_iterators_at_exit()
     return padded
 

@@ -70,6 +70,30 @@ class Preparation:
         place = place if self.training else None
         return batching.entry(example, place=place, targets=self.targets)
 
+    def or_blank(self, spec: Any) -> Callable[[tf.Tensor, tf.Tensor], Any]:
+        """Makes a function like `prepare` that takes an index of -1 too, and then reads nothing.
+
+        Args:
+            spec: nested tf.TensorSpec of what `prepare` returns.
+
+        Returns:
+            Function of (index, seed). For -1 it returns an image of 0 x 0 pixels without objects,
+                in a canvas of one pixel.
+        """
+
+        def blank():
+            made = tf.nest.map_structure(
+                lambda x: tf.zeros([side or 0 for side in x.shape], x.dtype), spec
+            )
+            inputs = made[0] if isinstance(made, tuple) else made
+            inputs["images"] = tf.pad(inputs["images"], [[0, 1], [0, 1], [0, 0]])
+            return made
+
+        def prepare(index, seed):
+            return tf.cond(index >= 0, lambda: self.prepare(index, seed), blank)
+
+        return prepare
+
     def _augmented(self, index, seed):
         """Returns the index of the image that was read, and the augmented example."""
         example = self.read(index)

@@ -75,7 +75,8 @@ def gather(strategy: tf.distribute.Strategy | None, items: list[Any]) -> list[An
     """
     if strategy is None or worker(strategy)[1] == 1:
         return items
-    lines = "".join(f"{json.dumps(item)}\n" for item in items).encode()
+    # Without items an empty line, so that no collective has only zero elements.
+    lines = "".join(f"{json.dumps(item)}\n" for item in items).encode() or b"\n"
     # TensorFlow cannot gather bytes, but it can gather four of them as an int32.
     own = tf.io.decode_raw(lines + b"\n" * (-len(lines) % 4), tf.int32)
     first = worker(strategy)[0] * len(strategy.extended.worker_devices)

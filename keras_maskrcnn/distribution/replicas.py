@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_maskrcnn.distribution.processes import worker
 from keras_maskrcnn.keras_private import without_summing
 from keras_maskrcnn.ops.python import gradients_of_graph
+from keras_maskrcnn.pixel_checks import ensure
 from keras_maskrcnn.typing import Tensors
 
 
@@ -63,6 +66,74 @@ def part_of_batch(strategy: tf.distribute.Strategy, replica: int) -> int:
     """
     replicas, here = strategy.num_replicas_in_sync, len(strategy.extended.worker_devices)
     return replica % here * (replicas // here) + replica // here
+
+
+def rows_of_worker(strategy: tf.distribute.Strategy, batch_size: int) -> list[np.ndarray]:
+    """Returns the rows of a batch that each replica of this worker gets, see `part_of_batch`.
+
+    Args:
+        strategy: tf.distribute.Strategy.
+        batch_size: int B, of all replicas together.
+
+    Returns:
+        list of (b,) int in [0, B), one for each replica of this worker. The first parts of a batch
+            have one row more if the replicas cannot share it equally.
+    """
+    parts = np.array_split(np.arange(batch_size), strategy.num_replicas_in_sync)
+    here = len(strategy.extended.worker_devices)
+    first = worker(strategy)[0] * here
+    return [parts[part_of_batch(strategy, first + replica)] for replica in range(here)]
+
+
+def on_common_canvas(inputs: Tensors) -> Tensors:
+    """Pads the images of this replica to the size that the whole batch needs.
+
+    Workers that read their own images only cannot know it before. It matters: what lies in the
+    padding changes the features beside it, and each position is an anchor.
+
+    Args:
+        inputs: dict of tensors. The inputs of this replica's batch. `canvases` (b, K, 2) int32, if
+            there are any, are the sizes to choose from, smallest area first.
+
+    Returns:
+        inputs without `canvases`. With one worker they are as they were.
+    """
+    context = _shared()
+    if context is None or worker(context.strategy)[1] == 1 or "images" not in inputs:
+        return inputs
+    inputs = dict(inputs)
+    canvases, images = inputs.pop("canvases", None), tf.convert_to_tensor(inputs["images"])
+    if canvases is None:
+        # A graph knows the size of the images if all batches have one canvas.
+        if None not in images.shape[1:3] and not tf.executing_eagerly():
+            return inputs
+        height, width = tf.unstack(_largest(tf.shape(images)[1:3]))
+    else:
+        needed, canvases = _largest(tf.reduce_max(inputs["sizes"], axis=0)), canvases[0]
+        fits = tf.reduce_all(canvases >= needed, axis=1)
+        fits = ensure(
+            fits,
+            [
+                (
+                    tf.reduce_any(fits),
+                    "the images of a batch must fit on a canvas.",
+                    {"size": needed, "canvases": canvases},
+                )
+            ],
+        )
+        height, width = tf.unstack(canvases[tf.argmax(fits)])
+        images = images[:, :height, :width]
+    missing = [[0, 0], [0, height - tf.shape(images)[1]], [0, width - tf.shape(images)[2]], [0, 0]]
+    # With nothing to add, tf.pad does not copy.
+    padded = tf.pad(images, tf.convert_to_tensor(missing))
+    padded = tf.ensure_shape(padded, [images.shape[0], None, None, images.shape[3]])
+    return {**inputs, "images": padded}
+
+
+def _largest(numbers):
+    """Returns the largest value over all replicas of each of these numbers, (n,) int32."""
+    largest = tf.reduce_max(concat_over_replicas(numbers[None]), axis=0)
+    return tf.ensure_shape(largest, numbers.shape)  # gathering over workers forgets it
 
 
 def first_image(count: tf.Tensor) -> tf.Tensor | int:

@@ -13,6 +13,7 @@ from keras_maskrcnn.detections import results_of_image
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.progress import Progress
 from keras_maskrcnn.runtime import ExportedModel
+from keras_maskrcnn.shares import join_skipped
 from keras_maskrcnn.tiling import predict_large
 from keras_maskrcnn.typing import OnError, Size
 
@@ -60,6 +61,8 @@ def predict_by_tiles(
             found.append((index, results_of_image(objects, place, category_ids)))
             objects.close()
         progress.update(done + 1)
+    if on_error == "skip":
+        join_skipped(strategy, dataset)
     gathered = sorted(distribution.gather(strategy, found))
     return [result for _, results in gathered for result in results]
 

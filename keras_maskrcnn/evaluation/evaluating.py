@@ -84,7 +84,8 @@ def evaluate(
     check_dataset(model, dataset)
     if model.config.task == "proposals":
         found = proposals_of_images(model, dataset, batch_size, verbose, on_error)
-        return recall_of_images(found, dataset)
+        strategy = getattr(model, "distribute_strategy", None)
+        return recall_of_images(found, dataset, strategy=strategy)
     if model.config.class_thresholds:
         logging.warning(
             "the model's class_thresholds leave out detections with low scores, which lowers AP; "

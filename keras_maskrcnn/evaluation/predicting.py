@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from keras_maskrcnn import checks, data, distribution
+from keras_maskrcnn import checks, data, distribution, shares
 from keras_maskrcnn.data.bands import Reading
 from keras_maskrcnn.data.coco import CocoDataset, require_data_set
 from keras_maskrcnn.data.errors import check_on_error
@@ -69,16 +69,14 @@ def predict_dataset(
     config = model.config
     category_ids = tuple(config.category_ids) or tuple(dataset.category_ids)
     strategy = getattr(model, "distribute_strategy", None)
-    this_worker, workers = distribution.worker(strategy)
     images = predict_images(model, dataset, batch_size, proposals, verbose, on_error)
     found = []  # (index, COCO results) of this worker's share of the images
     for index, outputs, row in images:
-        if index % workers == this_worker:
-            image_id, (height, width) = dataset.image_ids[index], dataset.sizes[index]
-            results = coco_results(
-                outputs, row, image_id, int(height), int(width), category_ids, config.mask_paste
-            )
-            found.append((index, results))
+        image_id, (height, width) = dataset.image_ids[index], dataset.sizes[index]
+        results = coco_results(
+            outputs, row, image_id, int(height), int(width), category_ids, config.mask_paste
+        )
+        found.append((index, results))
     found = sorted(distribution.gather(strategy, found))
     return [result for _, results in found for result in results]
 
@@ -92,6 +90,8 @@ def predict_images(
     on_error: OnError,
 ) -> Iterator[tuple[int, dict[str, np.ndarray], int]]:
     """Runs the model over a data set, batch by batch, in the order of the data set.
+
+    Under a strategy of several workers, each reads and yields its share of the images.
 
     Args:
         model: MaskRCNN or ExportedModel.
@@ -110,13 +110,25 @@ def predict_images(
     whole = isinstance(model, ExportedModel)
     checks.check_reading(dataset, model.config.reading(), whole=whole)
     with_blanks = _WithBlanks(dataset) if on_error == "skip" else None
+    readable: Any = dataset if with_blanks is None else with_blanks
     if isinstance(model, ExportedModel):
-        yield from _images_of_exported(model, dataset, with_blanks, batch_size, verbose)
-        return
+        images = _images_of_exported(model, readable, batch_size, verbose)
+    else:
+        images = _images_of_model(model, readable, batch_size, proposals, verbose)
+    for index, outputs, row in images:
+        if with_blanks is None or index not in with_blanks.blank:
+            yield index, outputs, row
+    if with_blanks is not None:
+        _join_blanks(getattr(model, "distribute_strategy", None), dataset, with_blanks.blank)
+
+
+def _images_of_model(model, dataset, batch_size, proposals, verbose):
+    """Does what `predict_images` does, for a model and a data set whose images can be read."""
     config, strategy = model.config, model.distribute_strategy
+    size = batch_size * strategy.num_replicas_in_sync
     batches = data.batches(
-        dataset if with_blanks is None else with_blanks,
-        batch_size * strategy.num_replicas_in_sync,
+        dataset,
+        size,
         training=False,
         targets=False,
         proposals=proposals,
@@ -124,29 +136,27 @@ def predict_images(
         **config.resizing(),
     )
     model.make_predict_function()
+    _, workers = distribution.worker(strategy)
     num_images = len(dataset.image_ids)
     progress = keras.utils.Progbar(num_images, verbose=verbose, unit_name="image")
+    steps = (_shares if workers > 1 else _batches)(strategy, batches, config.padding_multiple)
     done = 0
     with checks.plain_errors():
-        for batch in batches:
-            count = len(batch["images"])
-            if strategy.num_replicas_in_sync > 1:
-                batch = _distribute(strategy, batch, config.padding_multiple)
+        for batch, indices, rows in steps:
             outputs = model.predict_function([batch])
             outputs = {name: np.asarray(value) for name, value in outputs.items()}
-            for row in range(count):
-                if with_blanks is None or done + row not in with_blanks.blank:
-                    yield done + row, outputs, row
-            done += count
-            progress.update(done)
-    if done != num_images:
+            for index, row in zip(indices, rows, strict=True):
+                yield index, outputs, row
+            done += len(indices)
+            progress.update(min(done * workers, num_images))
+    if workers == 1 and done != num_images:
         raise ValueError(
             "the batches must hold every image of the data set once. "
             f"Received: {done} images, expected {num_images}."
         )
 
 
-def _images_of_exported(model, dataset, with_blanks, batch_size, verbose):
+def _images_of_exported(model, dataset, batch_size, verbose):
     """Does what `predict_images` does, for an exported model, which resizes images itself."""
     if batch_size != 1:
         raise ValueError(
@@ -156,10 +166,16 @@ def _images_of_exported(model, dataset, with_blanks, batch_size, verbose):
     count = len(dataset.image_ids)
     progress = keras.utils.Progbar(count, verbose=verbose, unit_name="image")
     for index in range(count):
-        image = (with_blanks or dataset).load_image(index)
-        if with_blanks is None or index not in with_blanks.blank:
-            yield index, model.predict_on_batch(image[None]), 0
+        image = dataset.load_image(index)
+        yield index, model.predict_on_batch(image[None]), 0
         progress.update(index + 1)
+
+
+def _join_blanks(strategy, dataset, blank):
+    """Tells all workers which images could not be read; DataError if that is all of them."""
+    shares.join_skipped(strategy, dataset)
+    if sum(distribution.gather(strategy, [len(blank)])) == len(dataset):
+        raise data.DataError(f"none of {len(dataset)} images can be read.")
 
 
 def readable_images(dataset: CocoDataset) -> Sequence[int]:
@@ -192,10 +208,31 @@ class _WithBlanks:
             name = dataset.file_names[index]
             dataset.skipped[name] = dataset.skipped.get(name, 0) + 1
             self.blank.add(index)
-            if len(self.blank) == len(dataset):
-                raise data.DataError(f"none of {len(dataset)} images can be read.") from error
             reading = Reading.of(dataset)
             return np.zeros([*dataset.sizes[index], reading.channels], reading.image_dtype)
+
+
+def _batches(strategy, batches, padding_multiple):
+    """Yields a batch, the indices of its images in the data set, and their rows in the outputs."""
+    done = 0
+    for batch in batches:
+        count = len(batch["images"])
+        if strategy.num_replicas_in_sync > 1:
+            batch = _distribute(strategy, batch, padding_multiple)
+        yield batch, range(done, done + count), range(count)
+        done += count
+
+
+def _shares(strategy, batches, padding_multiple):
+    """Does what `_batches` does, for the images that this worker reads."""
+    here = len(strategy.extended.worker_devices)
+    for parts, indices, rows in shares.steps_of_worker(strategy, batches):
+        cut = [_without_padding(part, padding_multiple) for part in parts]
+        batch = strategy.experimental_distribute_values_from_function(
+            lambda context, cut=cut: cut[context.replica_id_in_sync_group % here]
+        )
+        # The outputs of all workers come back, in the order of the rows of the whole batch.
+        yield batch, indices.tolist(), rows
 
 
 def _distribute(strategy, batch, padding_multiple):
@@ -213,10 +250,18 @@ def _distribute(strategy, batch, padding_multiple):
     def values(context):
         rows = indices[part(context.replica_id_in_sync_group)]
         own = {name: tf.gather(value, rows) for name, value in batch.items()}
-        # Remove padding that only the images of other replicas need. Convolutions with biases would
-        # not keep it at zero.
-        height, width = np.max(own["sizes"], axis=0)
-        images = own["images"][:, :height, :width]
-        return {**own, "images": image_ops.pad_to_multiple(images, padding_multiple)}
+        return _without_padding(own, padding_multiple)
 
     return strategy.experimental_distribute_values_from_function(values)
+
+
+def _without_padding(batch, padding_multiple):
+    """Removes the padding of a replica's images that only the images of other replicas need.
+
+    Convolutions with biases would not keep it at zero.
+    """
+    height, width = np.max(batch["sizes"], axis=0)
+    if not height:  # nothing but rows without images: convolutions still need a pixel
+        return batch
+    images = batch["images"][:, :height, :width]
+    return {**batch, "images": image_ops.pad_to_multiple(images, padding_multiple)}

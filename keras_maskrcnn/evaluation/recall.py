@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 from pycocotools.cocoeval import COCOeval
 
-from keras_maskrcnn import data
+from keras_maskrcnn import data, distribution
 from keras_maskrcnn.data.coco import CocoDataset, require_data_set
 from keras_maskrcnn.evaluation.coco_objects import load_annotations, load_proposals
 from keras_maskrcnn.evaluation.predicting import readable_images
@@ -60,6 +61,7 @@ def recall_of_images(
     images: Iterable[tuple[int | str, np.ndarray, np.ndarray]],
     dataset: CocoDataset,
     limits: Sequence[int] = (100, 1000),
+    strategy: tf.distribute.Strategy | None = None,
 ) -> dict[str, float]:
     """Computes `average_recall` for proposals that are given image by image.
 
@@ -67,6 +69,8 @@ def recall_of_images(
         images: iterable of (image id, boxes (n, 4), scores (n,)).
         dataset: data.CocoDataset.
         limits: sequence of int. As in `average_recall`.
+        strategy: tf.distribute.Strategy. If it has several workers, each gives its own images, and
+            all get the recall of all images.
 
     Returns:
         dict of name to float. As from `average_recall`.
@@ -91,6 +95,10 @@ def recall_of_images(
                 hits = (matches["dtMatches"] > 0) & ~matches["dtIgnore"]
                 for i, limit in enumerate(limits):
                     found[i, size] += np.count_nonzero(hits[:, :limit], axis=1)
+    counts = distribution.gather(strategy, [[found.tolist(), annotated.tolist()]])
+    found, annotated = (
+        np.sum([np.array(x) for x in part], axis=0) for part in zip(*counts, strict=True)
+    )
     recall = np.where(annotated > 0, found / np.maximum(annotated, 1), -1)
     return {
         f"bbox/AR{size}{limit}": float(np.mean(recall[i, area]))

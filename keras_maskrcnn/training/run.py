@@ -12,6 +12,7 @@ from keras_maskrcnn import data, distribution
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.evaluation import CocoEvaluation
 from keras_maskrcnn.model import MaskRCNN
+from keras_maskrcnn.shares import join_skipped
 from keras_maskrcnn.training.backup import Backup, has_state
 from keras_maskrcnn.training.backup_files import backup_paths
 from keras_maskrcnn.training.callbacks import HistoryFile, StopAfter
@@ -152,8 +153,11 @@ class Run:
             self.backup.release()
         if self.writes:
             self.model.save(self._path("model.keras"))
+        strategy = self.model.distribute_strategy
+        for dataset in (self.train, self.val):
+            join_skipped(strategy, dataset)
         # Wait for the other workers: one that ended earlier would look like a crash.
-        distribution.gather(self.model.distribute_strategy, [None])
+        distribution.gather(strategy, [None])
         return self._history.epochs
 
     def _make_backup(self, every, resumes, identity):

@@ -119,8 +119,44 @@ def test_positions_drawn_before_are_those_of_an_endless_run(count, shuffle):
         found = list(drawn.as_numpy_iterator())
         assert [i for i, _ in found] == [i for i, _ in expected]
         np.testing.assert_array_equal([s for _, s in found], [s for _, s in expected])
+        rows = {"first_step": first, "steps": last, "rows": np.array([3, 1])}
+        share = list(order.drawn_positions(count, 4, **rows, **options).as_numpy_iterator())
+        assert [i for i, _ in share[::2]] == [i for i, _ in expected[3::4]]
+        assert [i for i, _ in share[1::2]] == [i for i, _ in expected[1::4]]
 
 
 def test_more_positions_than_a_graph_holds_are_refused():
     with pytest.raises(ValueError, match=r"at most 100,000,000 images.* steps=50000001, first_st"):
         order.drawn_positions(2, 2, groups=np.zeros(2), seed=0, steps=50_000_001)
+
+
+@pytest.mark.parametrize("options", [{}, {"first_step": 4}, {"repeat": False}])
+def test_rows_of_batches_are_those_of_the_whole_batches(options):
+    whole = positions(**options)
+    parts = [positions(**options, rows=np.array(rows)) for rows in ([1], [0])]
+    for row, part in zip((1, 0), parts, strict=True):
+        expected = whole[row::2]
+        assert [int(i) for i, _ in part[: len(expected)]] == [int(i) for i, _ in expected]
+        assert all(a.tolist() == b.tolist() for (_, a), (_, b) in zip(part, expected, strict=False))
+
+
+def test_data_sets_that_share_their_epochs_go_on_where_the_other_stopped():
+    epochs = iter(range(9))
+    drawn = [
+        order.training_positions(
+            7, 2, groups=np.zeros(7, int), seed=0, rows=np.array(rows), epochs=epochs
+        )
+        for rows in ([0, 1], [1])
+    ]
+    first, second = ([int(i) for i, _ in data.as_numpy_iterator()] for data in drawn)
+    whole = order.training_positions(7, 2, groups=np.zeros(7, int), seed=0, repeat=True)
+    whole = [int(i) for i, _ in whole.take(12).as_numpy_iterator()]
+    assert (first, second) == (whole[:6], whole[7::2])
+
+
+def test_rows_in_turn_are_missing_where_the_last_batch_is_short():
+    rows = np.array([1, 2, 4])
+    once = [int(i) for i, _ in order.rows_in_turn(6, 4, rows).as_numpy_iterator()]
+    assert once == [1, 2, -1, 5, -1, -1]  # a batch has no row 4
+    repeated = order.rows_in_turn(6, 4, rows, repeat=True).take(6)
+    assert [int(i) for i, _ in repeated] == [1, 2, -1, 5, 0, -1]

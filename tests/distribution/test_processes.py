@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from tiny_runs import TINY, data_flags, make_shapes, without_times
 from keras_maskrcnn import distribution
 
 PROGRAM = pathlib.Path(__file__).with_name("worker_program.py")
+READING = PROGRAM.with_name("reading_program.py")
 # As in test_replicas.py: proposals with nearly equal scores must not decide what is sampled.
 EVERY_ROI = dict(norm="batch", roi_batch=60, roi_positive_fraction=1.0)
 
@@ -36,14 +38,14 @@ def cluster(workers):
     return [{**os.environ, "TF_CONFIG": json.dumps(place)} for place in places]
 
 
-def run_workers(tmp_path, config, folder, workers, devices):
-    """Runs worker_program.py in this many processes; returns the output folder of each."""
+def run_workers(tmp_path, config, folder, workers, devices, program=PROGRAM):
+    """Runs a program in this many processes; returns the output folder of each."""
     path = tmp_path / "config.json"
     path.write_text(json.dumps(dataclasses.asdict(config)))
     outputs, running = [], []
     for index, env in enumerate(cluster(workers)):
         outputs.append(tmp_path / f"worker_{workers}_{index}")
-        command = [sys.executable, PROGRAM, path, folder, outputs[-1]]
+        command = [sys.executable, program, path, folder, outputs[-1]]
         running.append(subprocess.Popen([*command, str(devices)], env=env))
     try:
         assert [process.wait(timeout=900) for process in running] == [0] * workers
@@ -80,6 +82,46 @@ def test_two_workers_train_and_evaluate_as_one_device(tiny_config, tmp_path, dev
         assert same_history.keys() == history.keys()
         for name, values in history.items():
             assert same_history[name] == pytest.approx(values, rel=1e-3), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "devices"), [(2, 1), (2, 2), (4, 1)])
+def test_each_worker_reads_its_share_and_all_get_what_one_gets(
+    tiny_config, tmp_path, workers, devices
+):
+    folder = tmp_path / "shapes"
+    make_shapes(folder, train=9, val=3, size=64)
+    shutil.copytree(folder / "val", folder / "broken")
+    broken = sorted((folder / "broken").iterdir())[1]
+    broken.write_bytes(broken.read_bytes()[:-200])  # its header can be read
+    config = dataclasses.replace(tiny_config, **EVERY_ROI)
+    (one,) = run_workers(tmp_path, config, folder, 1, 1, READING)
+    outputs = run_workers(tmp_path, config, folder, workers, devices, READING)
+    expected, *found = [json.loads((path / "found.json").read_text()) for path in [one, *outputs]]
+    for name in ("evaluate", "fit"):
+        for unit in ("opens", "bytes"):
+            counts = [part["read"].get(name, {}).get(unit, 0) for part in found]
+            print(name, unit, "one:", expected["read"][name][unit], f"{workers} workers:", counts)
+            assert sum(counts) == expected["read"][name][unit]
+    # 6 training batches of 4 images; 2 validations of 3 images, whose last rows are empty.
+    assert expected["read"]["fit"]["opens"] == 24 + 2 * 3
+    for index, part in enumerate(found):
+        empty = 2 if index == workers - 1 else 0
+        assert part["read"]["fit"]["opens"] == 24 // workers + 2 * (4 // workers) - empty
+    with np.load(one / "weights.npz") as file:
+        weights = [file[name] for name in file.files]
+    for output, part in zip(outputs, found, strict=True):
+        with np.load(output / "weights.npz") as file:
+            for first, name in zip(weights, file.files, strict=True):
+                np.testing.assert_allclose(first, file[name], atol=1e-5, rtol=1e-5)
+        assert part["skipped"] == expected["skipped"] == {broken.name: 1}
+        assert part["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
+        assert [r["image_id"] for r in part["results"]] == [
+            r["image_id"] for r in expected["results"]
+        ]
+        for ours, theirs in zip(part["history"], expected["history"], strict=True):
+            for name, values in theirs.items():
+                assert ours[name] == pytest.approx(values, rel=1e-3), name
 
 
 @pytest.mark.slow

@@ -114,6 +114,52 @@ def test_validation_losses_of_unequal_shares_are_those_of_one_device(
     assert logs[1] == pytest.approx(logs[0], rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("workers", "here", "expected"),
+    [
+        (1, 2, [[[0, 1], [2]]]),
+        (3, 1, [[[0]], [[1]], [[2]]]),
+        (2, 2, [[[0, 1], [4]], [[2, 3], [5]]]),  # parts 0 and 2, 1 and 3
+    ],
+)
+def test_each_row_of_a_batch_belongs_to_one_replica(monkeypatch, workers, here, expected):
+    extended = types.SimpleNamespace(worker_devices=["CPU"] * here)
+    strategy = types.SimpleNamespace(num_replicas_in_sync=workers * here, extended=extended)
+    size = sum(len(rows) for rows in sum(expected, []))
+    for index, own in enumerate(expected):
+        monkeypatch.setattr(replicas, "worker", lambda _, i=index: (i, workers))
+        assert [rows.tolist() for rows in replicas.rows_of_worker(strategy, size)] == own
+
+
+def on_common_canvas(strategy, sizes, **common):
+    """Returns what the function makes of an image of ones of each of these sizes."""
+
+    def images(context):
+        size = np.array(sizes[context.replica_id_in_sync_group], np.int32)
+        ones = tf.reshape(tf.ones([size[0] * size[1] * 3]), [1, *size, 3])
+        return {"images": ones, "sizes": tf.constant(size[None]), **common}
+
+    inputs = strategy.experimental_distribute_values_from_function(images)
+    found = strategy.run(replicas.on_common_canvas, [inputs])
+    assert found.keys() == {"images", "sizes"}
+    return [value.numpy() for value in strategy.experimental_local_results(found["images"])]
+
+
+def test_images_of_several_workers_get_the_canvas_of_the_whole_batch(two_devices, monkeypatch):
+    monkeypatch.setattr(replicas, "worker", lambda strategy: (0, 2))
+    sizes = [(4, 9), (6, 5)]
+    for images, (height, width) in zip(on_common_canvas(two_devices, sizes), sizes, strict=True):
+        assert images.shape == (1, 6, 9, 3) and images[:, :height, :width].all()
+        assert images.sum() == height * width * 3
+    # Each fits on a smaller canvas than both of them.
+    canvases = tf.constant([[[4, 12], [6, 8], [8, 10], [20, 20]]])
+    for images in on_common_canvas(two_devices, sizes, canvases=canvases):
+        assert images.shape == (1, 8, 10, 3)
+    line = r"must fit on a canvas. Received: size=\[6 9\]"
+    with pytest.raises(ValueError, match=line), checks.plain_errors():
+        on_common_canvas(two_devices, sizes, canvases=canvases[:, :2])
+
+
 def test_a_replica_without_an_image_cannot_train(two_devices):
     def check():
         inputs = {"images": tf.zeros([0, 4, 4, 3])}
