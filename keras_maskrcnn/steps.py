@@ -1,10 +1,11 @@
 """The steps of `fit`, `evaluate` and `predict` for one batch, and the hooks that callbacks add."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn import checks, distribution
@@ -74,6 +75,7 @@ class TrainSteps(BuiltModel):
         self.trackers = {name: keras.metrics.Mean(name) for name in names}
         self.step_hooks: tuple[StepHook, ...] = ()
         self._traced_hooks: tuple[StepHook, ...] = ()
+        self._alone: Any = None
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -129,6 +131,32 @@ class TrainSteps(BuiltModel):
         inputs = keras.utils.unpack_x_y_sample_weight(data)[0]
         inputs = checks.check_prediction(inputs, **self.config.reading())
         return self(self.prepare(inputs), training=False)
+
+    def predict_alone(self, parts: Sequence[Any]) -> list[dict[str, np.ndarray]]:
+        """Detects objects on the replicas of this worker, which waits for no other worker.
+
+        Keras' `predict_on_batch` gathers the outputs of all workers, so all must call it equally
+        often, and each gets the first worker's outputs first.
+
+        Args:
+            parts: for each replica of this worker the inputs of `predict_step`.
+
+        Returns:
+            list of dicts of NumPy arrays. The outputs for each part.
+        """
+        strategy = self.distribute_strategy
+        parts = tf.nest.map_structure(tf.convert_to_tensor, list(parts))
+        batch = strategy.experimental_distribute_values_from_function(
+            lambda context: parts[context.replica_id_in_sync_group % len(parts)]
+        )
+        if self._alone is None:
+            self._alone = tf.function(self._predict_parts, reduce_retracing=True, autograph=False)
+        outputs = (self._predict_parts if self.run_eagerly else self._alone)(batch)
+        found = {name: strategy.experimental_local_results(x) for name, x in outputs.items()}
+        return [{name: x[i].numpy() for name, x in found.items()} for i in range(len(parts))]
+
+    def _predict_parts(self, batch):
+        return self.distribute_strategy.run(self.predict_step, args=(batch,))
 
     def batches_seen(self) -> tf.Tensor | int:
         """Returns how many batches the model was trained on: () int32, 0 before `compile`."""

@@ -1,5 +1,6 @@
 """shares.py: Keras gets a worker's share, or whole batches and a warning."""
 
+import contextlib
 import types
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_maskrcnn import data, distribution, shares
+from keras_maskrcnn.distribution import replicas
 
 RESIZING = dict(min_side=16, max_side=32, resize_rule="torchvision", padding_multiple=8)
 
@@ -75,11 +77,51 @@ def test_a_batch_for_training_has_an_image_for_each_replica(two_devices, two_wor
 def test_steps_of_a_worker_say_which_images_they_hold(two_devices):
     batches = data.batches(Images(), 4, training=False, targets=False, **RESIZING)
     steps = list(shares.steps_of_worker(two_devices, batches))
-    assert [(indices.tolist(), rows.tolist()) for _, indices, rows in steps] == [
-        ([0, 1, 2, 3], [0, 1, 2, 3]),
-        ([4], [0]),
-    ]
-    assert [[len(part["sizes"]) for part in parts] for parts, *_ in steps] == [[2, 2], [2, 2]]
+    assert [indices.tolist() for _, indices in steps] == [[0, 1, 2, 3], [4]]
+    assert [[len(part["sizes"]) for part in parts] for parts, _ in steps] == [[2, 2], [2, 2]]
+    assert all("canvases" not in part for parts, _ in steps for part in parts)
+
+
+def test_the_images_of_all_workers_are_those_of_the_data_set(monkeypatch):
+    extended = types.SimpleNamespace(worker_devices=["CPU"])
+    strategy = types.SimpleNamespace(num_replicas_in_sync=2, extended=extended)
+    batches = data.batches(Images(), 4, training=False, targets=False, **RESIZING)
+    seen = []
+    for index in range(2):
+        monkeypatch.setattr(replicas, "worker", lambda _, i=index: (i, 2))
+        for (part,), indices in shares.steps_of_worker(strategy, batches):
+            pixels = part["images"][: len(indices), 0, 0, 0].numpy()
+            assert pixels.tolist() == indices.tolist()
+            seen += indices.tolist()
+    assert seen == [0, 1, 4, 2, 3]
+
+
+def test_batches_of_a_service_are_refused(two_devices, two_workers):
+    served = tf.data.Dataset.range(2).apply(
+        tf.data.experimental.service.distribute("parallel_epochs", "grpc://localhost:1")
+    )
+    with pytest.raises(ValueError, match="must not come from a tf.data service.* Received: batch"):
+        shares.for_keras(two_devices, served.prefetch(1))
+
+
+@pytest.mark.parametrize("theirs", [[], [[1, True, "b.png: broken."]], [[1, False, "KeyError: 3"]]])
+@pytest.mark.parametrize("ours", [None, data.DataError("a.png: broken."), KeyError(7)])
+def test_one_worker_fails_as_the_others_do(monkeypatch, two_workers, ours, theirs):
+    sent = []
+    monkeypatch.setattr(
+        distribution, "gather", lambda _, items: sent.extend(items) or [*items, *theirs]
+    )
+    known = {"b.png: broken.": data.DataError, "KeyError: 3": RuntimeError}
+    expected = ours or (known[theirs[0][2]] if theirs else None)
+    with contextlib.ExitStack() as stack:
+        if expected:
+            line = str(ours) if ours else theirs[0][2]
+            stack.enter_context(pytest.raises(type(ours) if ours else expected, match=line))
+        with shares.failing_together(None):
+            if ours:
+                raise ours
+    lines = {data.DataError: [[0, True, "a.png: broken."]], KeyError: [[0, False, "KeyError: 7"]]}
+    assert sent == lines.get(type(ours), [])
 
 
 def test_all_workers_learn_which_images_were_skipped(monkeypatch):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_maskrcnn as mrcnn
 from keras_maskrcnn.model import LOSSES, SHARES, MaskRCNN
-from keras_maskrcnn.steps import StepHook
+from keras_maskrcnn.steps import StepHook, TrainSteps
 
 
 @pytest.fixture
@@ -128,6 +128,23 @@ def test_training_and_test_are_traced_once_for_images_of_all_sizes(
     model.evaluate(data, verbose=0)
     assert sorted(traced) == ["test"] * replicas + ["training"] * replicas
     assert keras.ops.convert_to_numpy(model.optimizer.iterations) == 4 + 4 + 2
+
+
+def test_replicas_of_a_worker_predict_their_parts_without_the_other_workers(two_devices):
+    class Doubles(TrainSteps):
+        distribute_strategy, run_eagerly = two_devices, False
+
+        def predict_step(self, data):
+            alone.append(tf.distribute.get_replica_context().replica_id_in_sync_group)
+            return {"images": 2 * data["images"]}
+
+    alone, model = [], Doubles()
+    model.make_trackers([], [])
+    for size in (2, 3, 4):
+        images = np.arange(size * 2.0).reshape(2, size)
+        found = model.predict_alone([{"images": images[0]}, {"images": images[1]}])
+        np.testing.assert_array_equal([part["images"] for part in found], 2 * images)
+    assert alone == [0, 1, 0, 1]  # traced for one size, and for all others
 
 
 def test_hooks_are_around_the_step_the_first_of_the_list_outermost(quick, batch):

@@ -58,8 +58,8 @@ class Assembly:
         """Returns the part of each batch that one worker computes, and reads nothing else.
 
         The images have the size and the padding that these rows need, and other rows of the batch
-        may need more: `distribution.replicas.on_common_canvas` adds it. Where a choice of several
-        canvases remains, `canvases` (b, K, 2) is among the inputs.
+        may need more. Unless all batches have one canvas, `canvases` (b, K, 2) int32 is among the
+        inputs, K >= 0, and `distribution.replicas.on_common_canvas` adds what is missing.
 
         Args:
             rows: sequence of (b,) int. The rows of each batch for each replica of this worker.
@@ -79,10 +79,11 @@ class Assembly:
             prepare = preparation.or_blank(positions.map(preparation.prepare).element_spec)
         examples = positions.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
         batched = examples.padded_batch(len(own), self.shapes, drop_remainder=True)
-        if len(self.canvases) > 1:
-            padded = self._padded(batched, self.canvases[:0], 1).map(self._with_canvases)
-        else:
+        if len(self.canvases) == 1:
             padded = self._padded(batched, self.canvases)
+        else:
+            multiple = 1 if len(self.canvases) else self.padding_multiple
+            padded = self._padded(batched, self.canvases[:0], multiple).map(self._with_canvases)
         if len(rows) > 1:
             sizes = [len(rows_of_replica) for rows_of_replica in rows]
             equal = len(set(sizes)) == 1
@@ -111,7 +112,7 @@ class Assembly:
 
     def _with_canvases(self, inputs, *targets):
         """Adds the canvases to the inputs of a batch, once per image."""
-        canvases = tf.constant(self.canvases, tf.int32)[None]
+        canvases = tf.constant(self.canvases, tf.int32, [1, len(self.canvases), 2])
         canvases = tf.tile(canvases, [tf.shape(inputs["sizes"])[0], 1, 1])
         inputs = {**inputs, "canvases": canvases}
         return (inputs, *targets) if targets else inputs

@@ -112,12 +112,22 @@ def calls_python(dataset: tf.data.Dataset) -> bool:
 
     Without them it can be read by a tf.data service, whose workers are other processes.
     """
+    return any(operation in _PYTHON for operation in _operations(dataset))
+
+
+def is_served(dataset: tf.data.Dataset) -> bool:
+    """Returns whether a tf.data service makes the elements of a tf.data.Dataset."""
+    return any(operation.startswith("DataService") for operation in _operations(dataset))
+
+
+def _operations(dataset):
+    """Yields the names of the operations in the graph of a tf.data.Dataset, at any depth."""
     graph = tf.raw_ops.DatasetToGraphV2(
         input_dataset=tf.data.experimental.to_variant(dataset), external_state_policy=1
     )
     definition = tf.compat.v1.GraphDef.FromString(graph.numpy())
     bodies = [definition.node, *(function.node_def for function in definition.library.function)]
-    return any(node.op in _PYTHON for body in bodies for node in body)
+    return (node.op for body in bodies for node in body)
 
 
 def _keeps_size(augmentation):

@@ -92,21 +92,19 @@ def on_common_canvas(inputs: Tensors) -> Tensors:
     padding changes the features beside it, and each position is an anchor.
 
     Args:
-        inputs: dict of tensors. The inputs of this replica's batch. `canvases` (b, K, 2) int32, if
-            there are any, are the sizes to choose from, smallest area first.
+        inputs: dict of tensors. The inputs of this replica's batch. `canvases` (b, K, 2) int32 says
+            that workers must agree: on the first of these sizes, smallest area first, that all
+            images fit on, or with K = 0 on the smallest size that holds all. Only
+            `data.assembly.Assembly.share` adds it, so all workers have it or none.
 
     Returns:
-        inputs without `canvases`. With one worker they are as they were.
+        inputs without `canvases`. Where there were none they are as they were.
     """
-    context = _shared()
-    if context is None or worker(context.strategy)[1] == 1 or "images" not in inputs:
+    if "canvases" not in inputs:
         return inputs
     inputs = dict(inputs)
-    canvases, images = inputs.pop("canvases", None), tf.convert_to_tensor(inputs["images"])
-    if canvases is None:
-        # A graph knows the size of the images if all batches have one canvas.
-        if None not in images.shape[1:3] and not tf.executing_eagerly():
-            return inputs
+    canvases, images = inputs.pop("canvases"), tf.convert_to_tensor(inputs["images"])
+    if not canvases.shape[1]:
         height, width = tf.unstack(_largest(tf.shape(images)[1:3]))
     else:
         needed, canvases = _largest(tf.reduce_max(inputs["sizes"], axis=0)), canvases[0]

@@ -13,7 +13,7 @@ from keras_maskrcnn.detections import results_of_image
 from keras_maskrcnn.model import MaskRCNN
 from keras_maskrcnn.progress import Progress
 from keras_maskrcnn.runtime import ExportedModel
-from keras_maskrcnn.shares import join_skipped
+from keras_maskrcnn.shares import failing_together, join_skipped
 from keras_maskrcnn.tiling import predict_large
 from keras_maskrcnn.typing import OnError, Size
 
@@ -45,26 +45,39 @@ def predict_by_tiles(
     this_worker, workers = distribution.worker(strategy)
     share = range(this_worker, len(dataset.image_ids), workers)
     progress, found = Progress(len(share), "image", verbose), []
-    for done, index in enumerate(share):
-        try:
-            objects = _predict(
-                model, dataset, index, tile=tile, overlap=overlap, batch_size=batch_size
-            )
-        except DataError as error:
-            if on_error == "raise":
-                raise
-            logging.warning("left out: %s", error)
-            name = dataset.file_names[index]
-            dataset.skipped[name] = dataset.skipped.get(name, 0) + 1
-        else:
-            place = {"image_id": dataset.image_ids[index]}
-            found.append((index, results_of_image(objects, place, category_ids)))
-            objects.close()
-        progress.update(done + 1)
+    options = {"tile": tile, "overlap": overlap, "batch_size": batch_size}
+    alone = model if workers == 1 else _OnThisWorker(model)
+    with failing_together(strategy):
+        for done, index in enumerate(share):
+            try:
+                objects = _predict(alone, dataset, index, **options)
+            except DataError as error:
+                if on_error == "raise":
+                    raise
+                logging.warning("left out: %s", error)
+                name = dataset.file_names[index]
+                dataset.skipped[name] = dataset.skipped.get(name, 0) + 1
+            else:
+                place = {"image_id": dataset.image_ids[index]}
+                found.append((index, results_of_image(objects, place, category_ids)))
+                objects.close()
+            progress.update(done + 1)
     if on_error == "skip":
         join_skipped(strategy, dataset)
     gathered = sorted(distribution.gather(strategy, found))
     return [result for _, results in gathered for result in results]
+
+
+class _OnThisWorker:
+    """A model whose predictions wait for no other worker: workers have other numbers of tiles."""
+
+    def __init__(self, model):
+        self._model, self.config = model, model.config
+
+    def predict_on_batch(self, images):
+        """Returns the outputs for a batch of tiles. Each replica of this worker computes them."""
+        here = len(self._model.distribute_strategy.extended.worker_devices)
+        return self._model.predict_alone([images] * here)[0]
 
 
 def _predict(model, dataset, index, **options):

@@ -115,11 +115,13 @@ def predict_images(
         images = _images_of_exported(model, readable, batch_size, verbose)
     else:
         images = _images_of_model(model, readable, batch_size, proposals, verbose)
-    for index, outputs, row in images:
-        if with_blanks is None or index not in with_blanks.blank:
-            yield index, outputs, row
+    strategy = getattr(model, "distribute_strategy", None)
+    with shares.failing_together(strategy):
+        for index, outputs, row in images:
+            if with_blanks is None or index not in with_blanks.blank:
+                yield index, outputs, row
     if with_blanks is not None:
-        _join_blanks(getattr(model, "distribute_strategy", None), dataset, with_blanks.blank)
+        _join_blanks(strategy, dataset, with_blanks.blank)
 
 
 def _images_of_model(model, dataset, batch_size, proposals, verbose):
@@ -135,17 +137,13 @@ def _images_of_model(model, dataset, batch_size, proposals, verbose):
         max_proposals=config.test_proposals,
         **config.resizing(),
     )
-    model.make_predict_function()
     _, workers = distribution.worker(strategy)
     num_images = len(dataset.image_ids)
     progress = keras.utils.Progbar(num_images, verbose=verbose, unit_name="image")
-    steps = (_shares if workers > 1 else _batches)(strategy, batches, config.padding_multiple)
     done = 0
     with checks.plain_errors():
-        for batch, indices, rows in steps:
-            outputs = model.predict_function([batch])
-            outputs = {name: np.asarray(value) for name, value in outputs.items()}
-            for index, row in zip(indices, rows, strict=True):
+        for outputs, indices in (_outputs_of_worker if workers > 1 else _outputs)(model, batches):
+            for row, index in enumerate(indices):
                 yield index, outputs, row
             done += len(indices)
             progress.update(min(done * workers, num_images))
@@ -212,27 +210,26 @@ class _WithBlanks:
             return np.zeros([*dataset.sizes[index], reading.channels], reading.image_dtype)
 
 
-def _batches(strategy, batches, padding_multiple):
-    """Yields a batch, the indices of its images in the data set, and their rows in the outputs."""
-    done = 0
+def _outputs(model, batches):
+    """Yields the outputs of each batch, and the indices of the images in their first rows."""
+    strategy, done = model.distribute_strategy, 0
+    model.make_predict_function()
     for batch in batches:
         count = len(batch["images"])
         if strategy.num_replicas_in_sync > 1:
-            batch = _distribute(strategy, batch, padding_multiple)
-        yield batch, range(done, done + count), range(count)
+            batch = _distribute(strategy, batch, model.config.padding_multiple)
+        outputs = model.predict_function([batch])
+        yield {name: np.asarray(x) for name, x in outputs.items()}, range(done, done + count)
         done += count
 
 
-def _shares(strategy, batches, padding_multiple):
-    """Does what `_batches` does, for the images that this worker reads."""
-    here = len(strategy.extended.worker_devices)
-    for parts, indices, rows in shares.steps_of_worker(strategy, batches):
-        cut = [_without_padding(part, padding_multiple) for part in parts]
-        batch = strategy.experimental_distribute_values_from_function(
-            lambda context, cut=cut: cut[context.replica_id_in_sync_group % here]
-        )
-        # The outputs of all workers come back, in the order of the rows of the whole batch.
-        yield batch, indices.tolist(), rows
+def _outputs_of_worker(model, batches):
+    """Does what `_outputs` does, for the images that this worker reads."""
+    multiple = model.config.padding_multiple
+    for parts, indices in shares.steps_of_worker(model.distribute_strategy, batches):
+        found = model.predict_alone([_without_padding(part, multiple) for part in parts])
+        outputs = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        yield outputs, indices.tolist()
 
 
 def _distribute(strategy, batch, padding_multiple):

@@ -66,6 +66,8 @@ def test_a_share_leaves_the_choice_of_a_canvas_to_the_whole_batch(dataset):
     np.testing.assert_array_equal(inputs["canvases"], [canvases])
     (inputs, _), *_ = rows_of(small(dataset, 2, training=False, canvases=canvases[2:]), [[0]])
     assert inputs["images"].shape[1:3] == (40, 40) and "canvases" not in inputs
+    (inputs, _), *_ = rows_of(small(dataset, 2, training=False), [[0]])
+    assert inputs["canvases"].shape == (1, 0, 2)  # the size of the largest image
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,10 @@ OPENED = collections.defaultdict(list)  # phase -> names of the images that were
 PHASE = [None]
 
 
+def _weights(model):
+    return zip(model.weights, model.get_weights(), strict=True)
+
+
 def note_open(event, arguments):
     """An audit hook: Python calls it for every file that it opens."""
     if event == "open" and PHASE[0] and str(arguments[0]).endswith((".png", ".jpg")):
@@ -62,7 +66,7 @@ def main(config, folder, output, devices):
     ]
     PHASE[0] = None
     losses = model.evaluate(checked, verbose=0, return_dict=True)
-    np.savez(output / "weights.npz", *model.get_weights())
+    np.savez(output / "weights.npz", **{v.path: value for v, value in _weights(model)})
     read = {
         phase: {"opens": len(names), "bytes": sum(map(os.path.getsize, names))}
         for phase, names in OPENED.items()

@@ -19,6 +19,7 @@ from keras_maskrcnn import distribution
 
 PROGRAM = pathlib.Path(__file__).with_name("worker_program.py")
 READING = PROGRAM.with_name("reading_program.py")
+FAILING = PROGRAM.with_name("failing_program.py")
 # As in test_replicas.py: proposals with nearly equal scores must not decide what is sampled.
 EVERY_ROI = dict(norm="batch", roi_batch=60, roi_positive_fraction=1.0)
 
@@ -48,7 +49,7 @@ def run_workers(tmp_path, config, folder, workers, devices, program=PROGRAM):
         command = [sys.executable, program, path, folder, outputs[-1]]
         running.append(subprocess.Popen([*command, str(devices)], env=env))
     try:
-        assert [process.wait(timeout=900) for process in running] == [0] * workers
+        assert [process.wait(timeout=550) for process in running] == [0] * workers
     finally:
         for process in running:
             process.kill()
@@ -65,7 +66,7 @@ def written(output):
 @pytest.mark.parametrize("devices", [1, 2])
 def test_two_workers_train_and_evaluate_as_one_device(tiny_config, tmp_path, devices):
     make_shapes(tmp_path / "shapes", train=9, val=3, size=64)
-    config = dataclasses.replace(tiny_config, **EVERY_ROI)
+    config = dataclasses.replace(tiny_config, backbone_width=8, **EVERY_ROI)
     (one,) = run_workers(tmp_path, config, tmp_path / "shapes", 1, 1)
     outputs = run_workers(tmp_path, config, tmp_path / "shapes", 2, devices)
     assert [(path / "model.keras").exists() for path in outputs] == [True, False]
@@ -85,35 +86,30 @@ def test_two_workers_train_and_evaluate_as_one_device(tiny_config, tmp_path, dev
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "devices"), [(2, 1), (2, 2), (4, 1)])
-def test_each_worker_reads_its_share_and_all_get_what_one_gets(
-    tiny_config, tmp_path, workers, devices
-):
+@pytest.mark.parametrize("devices", [1, 2])
+def test_each_of_two_workers_reads_its_share_and_gets_what_one_gets(tiny_config, tmp_path, devices):
     folder = tmp_path / "shapes"
-    make_shapes(folder, train=9, val=3, size=64)
-    shutil.copytree(folder / "val", folder / "broken")
-    broken = sorted((folder / "broken").iterdir())[1]
-    broken.write_bytes(broken.read_bytes()[:-200])  # its header can be read
-    config = dataclasses.replace(tiny_config, **EVERY_ROI)
+    make_shapes(folder, train=7, val=3, size=64)
+    broken = spoil(folder / "val", "broken", 1)
+    config = dataclasses.replace(tiny_config, backbone_width=8, **EVERY_ROI)
     (one,) = run_workers(tmp_path, config, folder, 1, 1, READING)
-    outputs = run_workers(tmp_path, config, folder, workers, devices, READING)
+    outputs = run_workers(tmp_path, config, folder, 2, devices, READING)
     expected, *found = [json.loads((path / "found.json").read_text()) for path in [one, *outputs]]
     for name in ("evaluate", "fit"):
         for unit in ("opens", "bytes"):
-            counts = [part["read"].get(name, {}).get(unit, 0) for part in found]
-            print(name, unit, "one:", expected["read"][name][unit], f"{workers} workers:", counts)
+            counts = [part["read"][name][unit] for part in found]
+            print(name, unit, "one:", expected["read"][name][unit], "two workers:", counts)
             assert sum(counts) == expected["read"][name][unit]
-    # 6 training batches of 4 images; 2 validations of 3 images, whose last rows are empty.
-    assert expected["read"]["fit"]["opens"] == 24 + 2 * 3
-    for index, part in enumerate(found):
-        empty = 2 if index == workers - 1 else 0
-        assert part["read"]["fit"]["opens"] == 24 // workers + 2 * (4 // workers) - empty
-    with np.load(one / "weights.npz") as file:
-        weights = [file[name] for name in file.files]
+    # 3 training batches of 4 images; 2 validations of 3 images, whose last row is empty.
+    assert expected["read"]["fit"]["opens"] == 3 * 4 + 2 * 3
+    assert [part["read"]["fit"]["opens"] for part in found] == [3 * 2 + 2 * 2, 3 * 2 + 2 * 1]
     for output, part in zip(outputs, found, strict=True):
-        with np.load(output / "weights.npz") as file:
-            for first, name in zip(weights, file.files, strict=True):
-                np.testing.assert_allclose(first, file[name], atol=1e-5, rtol=1e-5)
+        with np.load(one / "weights.npz") as weights, np.load(output / "weights.npz") as same:
+            assert weights.files == same.files
+            for path in weights.files:  # limits as in test_replicas.py
+                moving = path.endswith(("moving_mean", "moving_variance"))
+                limits = dict(atol=1e-4, rtol=1e-4) if moving else dict(atol=1e-5, rtol=0.0)
+                np.testing.assert_allclose(weights[path], same[path], err_msg=path, **limits)
         assert part["skipped"] == expected["skipped"] == {broken.name: 1}
         assert part["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
         assert [r["image_id"] for r in part["results"]] == [
@@ -122,6 +118,35 @@ def test_each_worker_reads_its_share_and_all_get_what_one_gets(
         for ours, theirs in zip(part["history"], expected["history"], strict=True):
             for name, values in theirs.items():
                 assert ours[name] == pytest.approx(values, rel=1e-3), name
+
+
+def spoil(folder, copy, index):
+    """Copies a folder of images; one of the copies cannot be read, though its header can."""
+    shutil.copytree(folder, folder.parent / copy)
+    broken = sorted((folder.parent / copy).iterdir())[index]
+    broken.write_bytes(broken.read_bytes()[:-200])
+    return broken
+
+
+@pytest.mark.slow
+def test_all_workers_name_an_image_that_one_of_them_cannot_read(tiny_config, tmp_path):
+    folder = tmp_path / "shapes"
+    make_shapes(folder, train=9, val=3, size=64)
+    broken, spoiled = spoil(folder / "val", "broken", 1), spoil(folder / "train", "spoiled", 5)
+    config = dataclasses.replace(tiny_config, backbone_width=8)
+    (one,) = run_workers(tmp_path, config, folder, 1, 1, FAILING)
+    outputs = run_workers(tmp_path, config, folder, 2, 1, FAILING)
+    expected, *found = [json.loads((path / "found.json").read_text()) for path in [one, *outputs]]
+    for part in found:
+        print(part["seconds"], part["fit"])
+    assert {result["image_id"] for result in expected["tiles"]} == {10, 11, 12}
+    for part in [expected, *found]:
+        assert [r["image_id"] for r in part["tiles"]] == [r["image_id"] for r in expected["tiles"]]
+        scores = [r["score"] for r in expected["tiles"]]
+        assert [r["score"] for r in part["tiles"]] == pytest.approx(scores, abs=1e-5)
+        for name, path in (("by_tiles", broken), ("evaluate", broken), ("fit", spoiled)):
+            assert part[name] == expected[name] and part[name][0] == "DataError"
+            assert path.name in part[name][1] and "\n" not in part[name][1]
 
 
 @pytest.mark.slow

@@ -131,13 +131,14 @@ def test_each_row_of_a_batch_belongs_to_one_replica(monkeypatch, workers, here, 
         assert [rows.tolist() for rows in replicas.rows_of_worker(strategy, size)] == own
 
 
-def on_common_canvas(strategy, sizes, **common):
+def on_common_canvas(strategy, sizes, canvases):
     """Returns what the function makes of an image of ones of each of these sizes."""
+    canvases = tf.reshape(tf.constant(canvases, tf.int32), [1, -1, 2])
 
     def images(context):
         size = np.array(sizes[context.replica_id_in_sync_group], np.int32)
         ones = tf.reshape(tf.ones([size[0] * size[1] * 3]), [1, *size, 3])
-        return {"images": ones, "sizes": tf.constant(size[None]), **common}
+        return {"images": ones, "sizes": tf.constant(size[None]), "canvases": canvases}
 
     inputs = strategy.experimental_distribute_values_from_function(images)
     found = strategy.run(replicas.on_common_canvas, [inputs])
@@ -145,19 +146,26 @@ def on_common_canvas(strategy, sizes, **common):
     return [value.numpy() for value in strategy.experimental_local_results(found["images"])]
 
 
-def test_images_of_several_workers_get_the_canvas_of_the_whole_batch(two_devices, monkeypatch):
-    monkeypatch.setattr(replicas, "worker", lambda strategy: (0, 2))
+def test_images_of_several_workers_get_the_canvas_of_the_whole_batch(two_devices):
     sizes = [(4, 9), (6, 5)]
-    for images, (height, width) in zip(on_common_canvas(two_devices, sizes), sizes, strict=True):
+    found = on_common_canvas(two_devices, sizes, [])
+    for images, (height, width) in zip(found, sizes, strict=True):
         assert images.shape == (1, 6, 9, 3) and images[:, :height, :width].all()
         assert images.sum() == height * width * 3
     # Each fits on a smaller canvas than both of them.
-    canvases = tf.constant([[[4, 12], [6, 8], [8, 10], [20, 20]]])
-    for images in on_common_canvas(two_devices, sizes, canvases=canvases):
+    canvases = [[4, 12], [6, 8], [8, 10], [20, 20]]
+    for images in on_common_canvas(two_devices, sizes, canvases):
         assert images.shape == (1, 8, 10, 3)
     line = r"must fit on a canvas. Received: size=\[6 9\]"
     with pytest.raises(ValueError, match=line), checks.plain_errors():
-        on_common_canvas(two_devices, sizes, canvases=canvases[:, :2])
+        on_common_canvas(two_devices, sizes, canvases[:2])
+
+
+def test_batches_that_no_share_made_ask_no_other_replica(two_devices):
+    # In `train_on_batch` a worker may have traced other sizes, or have an image of another size.
+    inputs = {"images": tf.zeros([1, 4, 4, 3]), "sizes": tf.constant([[4, 4]])}
+    found = two_devices.run(lambda: tf.constant(replicas.on_common_canvas(inputs) is inputs))
+    assert all(two_devices.experimental_local_results(found))
 
 
 def test_a_replica_without_an_image_cannot_train(two_devices):

@@ -1,4 +1,5 @@
 import logging
+import types
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from drawn_objects import Finder, draw, scattered
 from PIL import Image
 
 import keras_maskrcnn as mrcnn
-from keras_maskrcnn import DataError, data
+from keras_maskrcnn import DataError, data, distribution
 from keras_maskrcnn.evaluation.predicting import predict_dataset
 from keras_maskrcnn.instance_masks import InstanceMasks
 
@@ -54,6 +55,36 @@ def test_results_have_the_ids_of_the_data_set(dataset):
     results = predict_dataset(Finder(), dataset, tile=128, overlap=40, verbose=0)
     assert [result["image_id"] for result in results] == [5] * 20 + [6] * 20
     assert {result["category_id"] for result in results} == {1}
+
+
+class FinderOnTwoWorkers(Finder):
+    """Fails where Keras would wait for the other worker."""
+
+    distribute_strategy = types.SimpleNamespace(
+        extended=types.SimpleNamespace(worker_devices=["CPU:0"])
+    )
+
+    def predict_on_batch(self, images):
+        raise AssertionError("the other worker has another number of tiles, and would not answer")
+
+    def predict_alone(self, parts):
+        return [super(FinderOnTwoWorkers, self).predict_on_batch(part) for part in parts]
+
+
+def test_each_worker_predicts_its_images_alone(dataset, monkeypatch):
+    whole = predict_dataset(Finder(), dataset, tile=128, verbose=0)
+    gathered = []
+    monkeypatch.setattr(distribution, "gather", lambda _, items: gathered.extend(items) or items)
+    shares = []
+    for index in range(2):
+        monkeypatch.setattr(distribution, "worker", lambda _, i=index: (i, 2))
+        shares.append(predict_dataset(FinderOnTwoWorkers(), dataset, tile=128, verbose=0))
+    assert shares[0] + shares[1] == whole and shares[0] and shares[1]
+    broken = [[1, True, "1.png: broken."]]  # what the other worker says in its first answer
+    monkeypatch.setattr(distribution, "gather", lambda _, items: [*items, *broken])
+    monkeypatch.setattr(distribution, "worker", lambda _: (0, 2))
+    with pytest.raises(DataError, match="1.png: broken."):
+        predict_dataset(FinderOnTwoWorkers(), dataset, tile=128, verbose=0)
 
 
 def test_unreadable_images_are_named_or_left_out(dataset, tmp_path, caplog):
