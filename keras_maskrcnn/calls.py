@@ -181,7 +181,7 @@ class CheckedCalls(TrainSteps):
         x = call.arguments.get("x")
         if name in ("fit", "evaluate") and x is not None:
             call.arguments["x"] = shares.for_keras(self.distribute_strategy, x)
-        with checks.plain_errors():
+        with shares.ending_others(self.distribute_strategy), checks.plain_errors():
             return getattr(super(), name)(*call.args[1:], **call.kwargs)
 
     def _look_at(self, name, given):

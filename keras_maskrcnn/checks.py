@@ -23,6 +23,7 @@ from keras_maskrcnn.typing import Proposals, Tensors
 
 _FIRST, _EVERY = 8, 16  # of an array the first 8 images are checked, every 16th row and column
 _LINE = re.compile(r"assertion failed: \[(.*Received: .*\.)\]")
+_ABORTED = re.compile(r".*Collective ops is aborted by: (.*)")
 
 
 @contextlib.contextmanager
@@ -31,7 +32,8 @@ def plain_errors() -> Iterator[None]:
 
     Raises:
         ValueError: if a check of this module failed.
-        DataError: if `data.batches` raised one.
+        DataError: if `data.batches` raised one, in this worker or in another one.
+        RuntimeError: if another worker failed otherwise, or was lost.
     """
     try:
         yield
@@ -40,9 +42,14 @@ def plain_errors() -> Iterator[None]:
         if line is not None:
             raise DataError(line) from None
         found = _LINE.search(error.message)
+        if found is not None:
+            raise ValueError(found[1]) from None
+        found = _ABORTED.search(error.message)
         if found is None:
             raise
-        raise ValueError(found[1]) from None
+        raise RuntimeError(
+            f"another worker failed or was lost: its log says why. Received: {found[1]}"
+        ) from None
 
 
 # Arrays and data sets, before a model gets them

@@ -127,6 +127,18 @@ def set_cardinality(dataset: tf.distribute.DistributedDataset, number: int) -> N
     dataset._cardinality = number
 
 
+def tell_other_workers(line: str) -> None:
+    """Ends the collectives that other workers of this cluster wait in, with an error of this line.
+
+    No public function does. The workers' collectives stay broken until all start again. Without
+    TensorFlow's coordination service nothing happens.
+    """
+    from tensorflow.python.eager import context
+
+    with contextlib.suppress(tf.errors.OpError, ValueError):
+        context.context().report_error_to_cluster(tf.errors.INVALID_ARGUMENT, line)
+
+
 def registered_gradients() -> dict[str, Any]:
     """Returns TensorFlow's dict of the gradients that were registered in this process.
 

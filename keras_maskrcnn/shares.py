@@ -12,7 +12,7 @@ from keras_maskrcnn import distribution
 from keras_maskrcnn.data.errors import DataError
 from keras_maskrcnn.data.origin import assembly_of, is_served
 from keras_maskrcnn.distribution.replicas import rows_of_worker
-from keras_maskrcnn.keras_private import set_cardinality
+from keras_maskrcnn.keras_private import set_cardinality, tell_other_workers
 
 
 def for_keras(strategy: tf.distribute.Strategy, batches: Any) -> Any:
@@ -115,6 +115,25 @@ def failing_together(strategy: tf.distribute.Strategy | None) -> Iterator[None]:
         raise failure
     for worker, of_data, line in lines:
         raise DataError(line) if of_data else RuntimeError(f"worker {worker} failed: {line}")
+
+
+@contextlib.contextmanager
+def ending_others(strategy: tf.distribute.Strategy | None) -> Iterator[None]:
+    """Ends the steps in which other workers wait if this one fails in the block.
+
+    They get an error with the same line, see `checks.plain_errors`. Afterwards no worker can
+    reach another one, and all must start again.
+
+    Args:
+        strategy: tf.distribute.Strategy, or None.
+    """
+    try:
+        yield
+    except Exception as error:
+        if distribution.worker(strategy)[1] > 1:
+            kind = "DataError: " if isinstance(error, DataError) else ""
+            tell_other_workers(f"{kind}{_line(error)}".partition("\n")[0])
+        raise
 
 
 def _line(error):

@@ -72,6 +72,7 @@ WITHOUT_CONFIG = ("ops", "layers", "data", "decode", "targets", "losses")
 PUBLIC_UNDERSCORES = ("_asdict", "_exit", "_fields", "_make", "_replace")
 # Modules of other packages that are not public, and the one file that imports from each.
 INTERNAL_MODULES = {
+    ("keras_private.py", "tensorflow.python.eager.context"),
     ("keras_private.py", "tensorflow.python.framework.ops"),
     ("keras_private.py", "tensorflow.python.util._pywrap_util_port"),
     # TFDS publishes no builder that writes its files itself.

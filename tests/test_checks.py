@@ -257,3 +257,27 @@ def test_a_data_set_without_such_attributes_is_rgb():
     checks.check_reading(object(), mrcnn.MaskRCNNConfig().reading(), whole=True)
     with pytest.raises(ValueError, match="channels=1: .* Received: channels=3.$"):
         checks.check_reading(object(), mrcnn.MaskRCNNConfig(in_channels=1).reading())
+
+
+@pytest.mark.parametrize(
+    ("cause", "error", "line"),
+    [
+        (
+            "DataError: a.png: broken. Received: x.",
+            mrcnn.DataError,
+            r"^a\.png: broken\. Received: x\.$",
+        ),
+        ("KeyError: 3", RuntimeError, "another worker failed or was lost.* Received: KeyError: 3$"),
+        (
+            "Socket closed",
+            RuntimeError,
+            "another worker failed or was lost.* Received: Socket closed$",
+        ),
+    ],
+)
+def test_the_failure_of_another_worker_is_one_line(cause, error, line):
+    # What TensorFlow 2.21 makes of the error of another worker, in the worker beside it.
+    aborted = "Collective ops is aborted by: "
+    message = f"Graph execution error:\n\n  step\n{aborted}{aborted}{cause}\nThe error could be\n"
+    with pytest.raises(error, match=line), checks.plain_errors():
+        raise tf.errors.UnavailableError(None, None, message)

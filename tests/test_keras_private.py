@@ -104,6 +104,10 @@ def test_a_distributed_data_set_has_the_number_of_steps_that_was_set(two_devices
     assert adapter.num_batches == 3 == len(list(distributed))
 
 
+def test_there_are_no_other_workers_to_tell_without_a_cluster():
+    assert keras_private.tell_other_workers("a line") is None  # fails if the name is gone
+
+
 def test_registered_gradients_hold_one_for_each_custom_gradient_in_a_graph():
     names = []
 

@@ -124,6 +124,28 @@ def test_one_worker_fails_as_the_others_do(monkeypatch, two_workers, ours, their
     assert sent == lines.get(type(ours), [])
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (data.DataError("a.png: broken."), "DataError: a.png: broken."),
+        (KeyError("a"), "KeyError: 'a'"),
+        (ValueError("first\nsecond"), "ValueError: first"),
+    ],
+)
+def test_a_worker_that_fails_ends_the_steps_of_the_others(monkeypatch, two_workers, error, line):
+    told = []
+    monkeypatch.setattr(shares, "tell_other_workers", told.append)
+    with pytest.raises(type(error)), shares.ending_others(None):
+        raise error
+    with shares.ending_others(None):
+        pass
+    assert told == [line]
+    monkeypatch.setattr(distribution, "worker", lambda strategy: (0, 1))
+    with pytest.raises(type(error)), shares.ending_others(None):
+        raise error
+    assert told == [line]
+
+
 def test_all_workers_learn_which_images_were_skipped(monkeypatch):
     theirs = [["a.png", 2], ["b.png", 1]]
     monkeypatch.setattr(distribution, "gather", lambda _, items: [*map(list, items), *theirs])
