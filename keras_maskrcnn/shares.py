@@ -105,7 +105,8 @@ def failing_together(strategy: tf.distribute.Strategy | None) -> Iterator[None]:
     if workers == 1:
         yield
         return
-    failure, lines = None, []
+    failure: Exception | None = None
+    lines: list[Any] = []
     try:
         yield
     except Exception as error:
