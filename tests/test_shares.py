@@ -97,8 +97,9 @@ def test_the_images_of_all_workers_are_those_of_the_data_set(monkeypatch):
 
 
 def test_batches_of_a_service_are_refused(two_devices, two_workers):
+    dispatcher = tf.data.experimental.service.DispatchServer()  # `distribute` waits for it
     served = tf.data.Dataset.range(2).apply(
-        tf.data.experimental.service.distribute("parallel_epochs", "grpc://localhost:1")
+        tf.data.experimental.service.distribute("parallel_epochs", dispatcher.target)
     )
     with pytest.raises(ValueError, match="must not come from a tf.data service.* Received: batch"):
         shares.for_keras(two_devices, served.prefetch(1))
