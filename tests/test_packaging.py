@@ -225,7 +225,8 @@ def test_the_files_of_a_release_hold_the_package_and_no_more(built):
     licenses = {name.split("/licenses/")[1] for name in listed if "/licenses/" in name}
     assert licenses == {"LICENSE", "THIRD_PARTY_NOTICES.md"}
     assert "\nLicense-Expression: Apache-2.0\n" in about
-    page = sorted((ROOT / "keras_maskrcnn/viewer/page").iterdir())  # of the viewer
+    pages = [ROOT / f"keras_maskrcnn/{name}/page" for name in ("analysis", "viewer")]
+    page = [path for folder in pages for path in sorted(folder.iterdir())]
     data = [ROOT / "keras_maskrcnn/py.typed", *page]
     expected = [path.as_posix() for path in (*MODULES, *(one.relative_to(ROOT) for one in data))]
     assert sorted(files) == sorted(expected)

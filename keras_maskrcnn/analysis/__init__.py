@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from keras_maskrcnn.analysis.errors import Errors, find_errors
     from keras_maskrcnn.analysis.matching import Matched, match
     from keras_maskrcnn.analysis.numbers import best_thresholds, report_numbers
+    from keras_maskrcnn.analysis.reporting import report
 
 __all__ = [
     "Curves",
@@ -35,6 +36,7 @@ __all__ = [
     "match",
     "overlap_distribution",
     "precision_recall",
+    "report",
     "report_numbers",
 ]
 __getattr__, __dir__ = names_on_demand(
@@ -47,5 +49,6 @@ __getattr__, __dir__ = names_on_demand(
         "errors": ["Errors", "find_errors"],
         "matching": ["Matched", "match"],
         "numbers": ["best_thresholds", "report_numbers"],
+        "reporting": ["report"],
     },
 )

@@ -1,6 +1,7 @@
 """Runs a model over a data set and computes its metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import logging
 
@@ -33,6 +34,7 @@ def evaluate(
     measures: Sequence[str] = (),
     measures_threshold: float = 0.5,
     engine: str = "pycocotools",
+    on_results: Callable[[list[dict[str, Any]], list[Any]], None] | None = None,
 ) -> dict[str, float]:
     """Runs the model over a data set and returns COCO's metrics.
 
@@ -63,6 +65,8 @@ def evaluate(
             of final detections. COCO's numbers need all scores.
         engine: "pycocotools", or "faster_coco_eval" for the same numbers in less time, which needs
             the extra `engine`.
+        on_results: callable that gets the list of COCO results and that of the ids of the images
+            which were read, once per process, before they are scored. Not for an RPN alone.
 
     Returns:
         dict of name to float, see `keras_maskrcnn.evaluation`. Only `bbox/` if the model has no
@@ -111,6 +115,8 @@ def evaluate(
     )
     masks = model.config.task == "masks"
     image_ids = [dataset.image_ids[index] for index in readable_images(dataset)]
+    if on_results is not None:
+        on_results(results, image_ids)
     metrics = evaluate_results(
         results,
         dataset.annotations,

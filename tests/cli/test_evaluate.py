@@ -17,11 +17,20 @@ def test_evaluate_makes_its_folder_and_names_what_it_could_not_read(broken, run,
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_filled_folder_for_the_report_is_refused_before_the_evaluation(broken, run, capsys):
+    output = broken / "metrics.json"
+    assert run("evaluate", output, f"--report={broken}") == 1
+    assert "the report's folder is not empty" in capsys.readouterr().err
+    assert not output.exists()
+
+
 @pytest.mark.usefixtures("eager")
 def test_evaluate_writes_24_numbers(small_model, shapes, tmp_path, capsys):
     output = tmp_path / "metrics.json"
     flags = [f"--model={small_model}", *data_flags(shapes, "val")]
-    assert cli.run(["evaluate", *flags, f"--output={output}", "--max_detections=50"]) == 0
+    command = ["evaluate", *flags, f"--output={output}", "--max_detections=50"]
+    assert cli.run([*command, f"--report={tmp_path / 'report'}"]) == 0
+    assert (tmp_path / "report" / "report.html").is_file()
     metrics = json.loads(output.read_text())
     assert len(metrics) == 24
     assert {"bbox/AP", "segm/AP50", "segm/AR50"} <= set(metrics)
