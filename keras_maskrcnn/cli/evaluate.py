@@ -23,6 +23,12 @@ def evaluate(options: flags.FlagValues) -> None:
     paths.refuse_inputs(options, options.output)
     if options.report:
         reporting.refuse_filled(options.report, options.overwrite)
+        written = [os.path.join(options.report, x) for x in (reporting.PAGE, reporting.NUMBERS)]
+        paths.refuse_inputs(options, *written, flag="report")
+        if os.path.realpath(options.output) in map(os.path.realpath, written):
+            raise ValueError(
+                f"--report would replace --output. Received: output={options.output!r}."
+            )
         paths.require_writable(options.report, "report")
     overrides = config_overrides(options, leave_out=("proposals",))
     model = inputs.load_predictor(options)

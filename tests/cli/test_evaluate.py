@@ -24,6 +24,16 @@ def test_a_filled_folder_for_the_report_is_refused_before_the_evaluation(broken,
     assert not output.exists()
 
 
+def test_a_report_never_replaces_the_metrics_or_the_annotations(broken, run, capsys):
+    flags = [f"--report={broken}", "--overwrite"]
+    assert run("evaluate", broken / "report.json", *flags) == 1
+    assert "--report would replace --output" in capsys.readouterr().err
+    annotations = broken / "report.json"
+    annotations.write_text("{}")
+    assert run("evaluate", broken / "m.json", *flags, f"--annotations={annotations}") == 1
+    assert "--report would replace --annotations" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("eager")
 def test_evaluate_writes_24_numbers(small_model, shapes, tmp_path, capsys):
     output = tmp_path / "metrics.json"
