@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from made_sets import made
 
+from analysis.made_sets import made
 from keras_maskrcnn.analysis.run_lengths import cover_exactly
 
 
