@@ -127,7 +127,7 @@ def _plot(title, x_name, y_name, body):
     return _frame(title, x_name, heights + marks + body)
 
 
-def _bars(title, x_name, counts: Sequence[int], marks: Sequence[Any]):
+def _bars(title: str, x_name: str, counts: Sequence[int], marks: Sequence[Any]) -> str:
     most, width = max([*counts, 1]), 1 / max(len(counts), 1)
     body = _height_lines(["0", f"{most / 2:g}", str(most)])
     for i, count in enumerate(counts):
