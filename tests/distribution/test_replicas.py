@@ -64,20 +64,20 @@ SAMPLED = dict(rpn_loss_divisor="sampled", roi_loss_divisor="sampled")
 )
 @pytest.mark.slow
 def test_three_steps_on_two_devices_are_those_of_one(tiny_config, batch, two_devices, fields):
-    steps_on_two_devices_are_those_of_one(tiny_config, batch, two_devices, fields)
+    assert_same_steps(tiny_config, batch, two_devices, fields, steps=3, run_eagerly=False)
 
 
-def test_three_steps_on_two_devices_without_a_graph_are_those_of_one(
-    tiny_config, batch, two_devices
-):
+def test_a_step_on_two_devices_is_that_of_one(tiny_config, batch, two_devices):
     # To trace a step on each device takes 60 s. test_steps.py traces one of a simple loss on two.
     fields = dict(EVERY_ROI, head_norm="batch")
-    steps_on_two_devices_are_those_of_one(tiny_config, batch, two_devices, fields, True)
+    assert_same_steps(tiny_config, batch, two_devices, fields, steps=1, run_eagerly=True)
 
 
-def steps_on_two_devices_are_those_of_one(config, batch, two_devices, fields, run_eagerly=False):
+def assert_same_steps(config, batch, two_devices, fields, *, steps, run_eagerly):
+    """Trains on one and on two devices, and compares losses and weights."""
     config = dataclasses.replace(config, **{"norm": "frozen_batch", **fields})
-    batches = tf.data.Dataset.from_tensors(four_images(batch)).unbatch().batch(4, True).repeat(3)
+    batches = tf.data.Dataset.from_tensors(four_images(batch)).unbatch().batch(4, True)
+    batches = batches.repeat(steps)
 
     def optimizer():  # the rate is for four images; the norm is low enough to clip every step
         return training.sgd(0.02 * 4 / 16, warmup_steps=0, clip_norm=1.0)
