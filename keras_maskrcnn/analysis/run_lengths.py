@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_maskrcnn.ops.rle import read_numbers
+
 
 def cover_exactly(counts: Sequence[bytes], areas: np.ndarray) -> bool:
     """Returns whether the runs of all masks add up to the areas of their images.
@@ -18,20 +20,14 @@ def cover_exactly(counts: Sequence[bytes], areas: np.ndarray) -> bool:
         bool. False also if counts are broken.
     """
     lengths = np.array([len(x) for x in counts], np.int64)
-    digits = np.frombuffer(b"".join(counts), np.uint8).astype(np.int64) - 48
     if not len(counts):
         return True
-    if not lengths.all() or digits.min() < 0 or digits.max() > 63:
+    read = read_numbers(b"".join(counts))
+    if read is None or not lengths.all():
         return False
-    if (digits[np.cumsum(lengths) - 1] & 32).any():  # the last number of a mask goes on
+    runs, last = read
+    if not np.isin(np.cumsum(lengths) - 1, last).all():  # the last number of a mask goes on
         return False
-    last = np.flatnonzero(digits & 32 == 0)
-    first = np.concatenate([[0], last[:-1] + 1])
-    if (last - first).max() > 6:  # a number above 35 bits
-        return False
-    place = 5 * (np.arange(len(digits)) - np.repeat(first, last - first + 1))
-    runs = np.add.reduceat((digits & 31) << place, first)
-    runs -= np.where(digits[last] & 16, 32 << place[last], 0)
     owner = np.repeat(np.arange(len(lengths)), lengths)[last]
     begin = np.searchsorted(owner, np.arange(len(lengths)))
     index = np.arange(len(runs)) - begin[owner]

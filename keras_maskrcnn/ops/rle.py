@@ -91,6 +91,24 @@ def run_lengths(counts: bytes) -> np.ndarray | None:
         (R,) int64, the lengths of runs, which are alternately of zeros and ones, zeros first. None
             if `counts` are broken.
     """
+    read = read_numbers(counts)
+    if read is None:
+        return None
+    runs, _ = read
+    runs[1::2], runs[2::2] = np.cumsum(runs[1::2]), np.cumsum(runs[2::2])
+    return runs
+
+
+def read_numbers(counts: bytes) -> tuple[np.ndarray, np.ndarray] | None:
+    """Reads the numbers that COCO's compressed counts store, of one mask or of several in a row.
+
+    Args:
+        counts: bytes.
+
+    Returns:
+        (R,) int64, the numbers, and (R,) int64, the place in `counts` of each one's last byte. None
+            if `counts` are empty or broken.
+    """
     digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     if not digits.size or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
         return None
@@ -99,10 +117,9 @@ def run_lengths(counts: bytes) -> np.ndarray | None:
     if (last - first).max() > 6:  # a number above 35 bits
         return None
     place = 5 * (np.arange(len(digits)) - np.repeat(first, last - first + 1))
-    runs = np.add.reduceat((digits & 31) << place, first)
-    runs -= np.where(digits[last] & 16, 32 << place[last], 0)
-    runs[1::2], runs[2::2] = np.cumsum(runs[1::2]), np.cumsum(runs[2::2])
-    return runs
+    numbers = np.add.reduceat((digits & 31) << place, first)
+    numbers -= np.where(digits[last] & 16, 32 << place[last], 0)
+    return numbers, last
 
 
 def decode_region(counts: bytes, height: int, width: int) -> tuple[np.ndarray, tuple[int, int]]:

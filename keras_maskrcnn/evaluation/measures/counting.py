@@ -1,16 +1,12 @@
 """Errors of counts: how many objects of each class are in an image?"""
 
 import collections
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_maskrcnn.data.text import read_json
-from keras_maskrcnn.evaluation.coco_objects import load_annotations
-from keras_maskrcnn.evaluation.result_lists import read_result_list
+from keras_maskrcnn.evaluation.measures.image_objects import read_both
 from keras_maskrcnn.typing import Path
 
 
@@ -47,19 +43,11 @@ def counting_error(
         DataError: if a field is missing.
         ValueError: if the threshold is out of its range.
     """
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(
-            f"score_threshold must be in 0..1. Received: score_threshold={score_threshold!r}."
-        )
-    content = annotations if isinstance(annotations, dict) else read_json(annotations)
-    checked = read_result_list(results, content)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = load_annotations(content, "bbox")
+    truth, kept = read_both(results, annotations, "bbox", score_threshold)
     classes = sorted(truth.cats if category_ids is None else category_ids)
     entries = [a for a in truth.anns.values() if a["category_id"] in set(classes)]
     crowded = {a["image_id"] for a in entries if a["iscrowd"]}
     images = [i for i in (truth.imgs if image_ids is None else image_ids) if i not in crowded]
-    kept = [result for result in checked if result["score"] >= score_threshold]
     true, found = (
         collections.Counter((entry["image_id"], entry["category_id"]) for entry in some)
         for some in (entries, kept)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
 
 from keras_maskrcnn.data.coco_checks import read_segmentation
 from keras_maskrcnn.data.errors import DataError
@@ -76,6 +77,35 @@ class ImageObjects:
         return labels
 
 
+def read_both(
+    results: Path | Sequence[Mapping[str, Any]],
+    annotations: Path | dict[str, Any],
+    iou_type: str,
+    score_threshold: float,
+) -> tuple[COCO, list[dict[str, Any]]]:
+    """Reads the annotations, and the detections that reach a score.
+
+    Args:
+        results: list of COCO results, or the path of a json file with it.
+        annotations: path of the COCO annotation file, or its content.
+        iou_type: "bbox" or "segm".
+        score_threshold: float in [0, 1].
+
+    Raises:
+        DataError: if a field is missing.
+        ValueError: if the threshold is out of its range.
+    """
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(
+            f"score_threshold must be in 0..1. Received: score_threshold={score_threshold!r}."
+        )
+    content = annotations if isinstance(annotations, dict) else read_json(annotations)
+    checked = read_result_list(results, content)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        truth = load_annotations(content, iou_type)
+    return truth, [result for result in checked if result["score"] >= score_threshold]
+
+
 def read_images(
     results: Path | Sequence[Mapping[str, Any]],
     annotations: Path | dict[str, Any],
@@ -96,18 +126,11 @@ def read_images(
         DataError: if a mask or another field is missing, or an image has no size.
         ValueError: if the threshold is out of its range.
     """
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(
-            f"score_threshold must be in 0..1. Received: score_threshold={score_threshold!r}."
-        )
-    content = annotations if isinstance(annotations, dict) else read_json(annotations)
-    checked = read_result_list(results, content)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = load_annotations(content, "segm")
+    truth, confident = read_both(results, annotations, "segm", score_threshold)
     kept = set(truth.cats if category_ids is None else category_ids)
     by_image: dict[Any, list[dict[str, Any]]] = {}
-    for result in checked:
-        if result["score"] >= score_threshold and result["category_id"] in kept:
+    for result in confident:
+        if result["category_id"] in kept:
             by_image.setdefault(result["image_id"], []).append(result)
     for image_id in truth.imgs if image_ids is None else image_ids:
         yield _read(truth, image_id, by_image.get(image_id, []), kept)
